@@ -1,0 +1,46 @@
+# Everything sets itself up in .venv; nothing else on the machine is touched. `make help` lists the targets.
+# Another Python than the first suitable one of PATH: make demo PYTHON=/path/to/python3.12
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1 && echo $$p && break; done)
+BIN := .venv/bin
+
+.PHONY: help demo test lint types unit format clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
+
+demo: .venv/ready  ## train LeNet-5 on the built-in handwritten digits: no download, under a minute
+	$(BIN)/cnnlab train experiment=demo
+
+test: lint types unit  ## all checks: lint, format, types, tests
+
+lint: .venv/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready-dev
+	$(BIN)/basedpyright
+
+unit: .venv/ready-dev
+	$(BIN)/pytest
+
+format: .venv/ready-dev  ## bring the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and caches; runs/ stays
+	rm -rf .venv .pytest_cache .ruff_cache build dist
+
+.venv/python:
+	@test -n "$(PYTHON)" || { echo "cnnlab needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/ready: .venv/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/ready-dev: .venv/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ .venv/ready

@@ -1,0 +1,28 @@
+"""`cnnlab <command>`, the same as `python -m cnnlab.<command>`."""
+
+import importlib
+import sys
+
+from cnnlab.instantiate import did_you_mean
+
+COMMANDS = {
+    "train": "train a network and leave a record; -m sweeps",
+}
+
+
+def main() -> None:
+    """Imports the command that is asked for, and only that one, and runs it."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help"):
+        print("usage: cnnlab <command> [key=value ...]\n\nCommands (cnnlab <command> --help explains its keys):")
+        print("\n".join(f"  {command:<12}{purpose}" for command, purpose in COMMANDS.items()))
+        return
+    if name not in COMMANDS:
+        print(f"{name} is not a command{did_you_mean(name, COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    del sys.argv[1]
+    importlib.import_module(f"cnnlab.{name}").main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""The one door to Hydra: how a command is composed and started, and how a wrong request is explained.
+
+Importing this must stay cheap, because `--help` does it: torch and Lightning are imported inside the commands.
+"""
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cnnlab.errors import Interrupted, RequestError
+from cnnlab.instantiate import did_you_mean
+from cnnlab.runs.directory import default_directory, discard_unused
+
+PACKAGE = Path(__file__).parent
+# In a checkout conf/ and experiments/ lie beside the package, in a wheel inside it.
+CHECKOUT = (PACKAGE.parent / "pyproject.toml").is_file() and (PACKAGE.parent / "conf").is_dir()
+ROOT = PACKAGE.parent if CHECKOUT else PACKAGE
+
+GROUPS = ("model", "data", "recipe", "trainer", "logger", "callbacks")
+# What does not decide how a run comes out.
+ASIDE = ("name", "resume", "logger")
+
+
+def command(name: str, task: Callable[[DictConfig], Any]) -> Callable[[], None]:
+    """The program for a command: composes `conf/<name>.yaml` with the command line, runs the task, sets the exit code.
+
+    Args:
+        name: of the command and of its primary configuration.
+        task: gets the composed configuration; what it returns is what a sweeper optimizes.
+    """
+
+    def main() -> None:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are explained here, not by Hydra
+        # OpenMP threads that spin while others compute slow everything down; read when torch is imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        if str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))  # a network of the user's own is found in the working directory
+        sys.exit(_exit_code(name, task))
+
+    return main
+
+
+def _exit_code(name: str, task: Callable[[DictConfig], Any]) -> int:
+    """0 done, 1 failed, 2 the request was wrong, 130 interrupted; says on stderr what went wrong."""
+    failures: list[Exception] = []
+
+    def job(config: DictConfig) -> Any:
+        try:
+            _check_keys(config, name)
+            return task(config)
+        except Exception as error:
+            if isinstance(error, RequestError):
+                discard_unused(output_directory())
+            failures.append(error)
+            return None
+
+    try:
+        register_configs(Path.cwd())
+        hydra.main(config_path=str(ROOT / "conf"), config_name=name, version_base="1.3")(job)()
+        if failures:
+            raise failures[0]
+    except RequestError as error:
+        return _say(str(error), 2)
+    except (HydraException, OmegaConfBaseException) as error:
+        return _say(_explain(error, name), 2)
+    except (Interrupted, KeyboardInterrupt) as error:
+        return _say(str(error) or "Interrupted.", 130)
+    except Exception as error:
+        traceback.print_exc()
+        return _say(f"The work failed: {type(error).__name__}: {error}", 1)
+    return 0
+
+
+def _say(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code
+
+
+# --- what Hydra composes from ----------------------------------------------------------------------------------------
+
+
+def register_configs(directory: Path) -> None:
+    """Makes `experiment=NAME` and the working directory's own `conf/<group>/*.yaml` known to Hydra.
+
+    Args:
+        directory: the working directory; its `experiments/` and `conf/` are read beside the project's own.
+
+    Raises:
+        RequestError: where a file there has the name of one that the project ships, or is not YAML.
+    """
+    OmegaConf.register_new_resolver("or", lambda *values: next((v for v in values if v), None), replace=True)
+    OmegaConf.register_new_resolver("run_dir", _run_directory, replace=True)
+    for file in sorted((ROOT / "experiments").glob("*.yaml")):
+        _store(file, "experiment")
+    for file in _own_files(directory / "experiments", ROOT / "experiments"):
+        _store(file, "experiment")
+    for group in GROUPS:
+        for file in _own_files(directory / "conf" / group, ROOT / "conf" / group):
+            _store(file, group)
+
+
+def _own_files(folder: Path, shipped: Path) -> list[Path]:
+    """The folder's YAML files, less those that are the shipped ones themselves."""
+    own = []
+    for file in sorted(folder.glob("*.yaml")):
+        original = shipped / file.name
+        if not original.exists():
+            own.append(file)
+        elif original.read_bytes() != file.read_bytes():
+            raise RequestError(f"{file}: cnnlab ships one of that name; give yours another")
+    return own
+
+
+def _store(file: Path, group: str) -> None:
+    try:
+        node = OmegaConf.load(file)
+    except Exception as error:  # the YAML parser has many
+        raise RequestError(f"{file} is not readable YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(node, DictConfig):
+        raise RequestError(f"{file} must hold keys and values")
+    if group == "experiment":
+        node.setdefault("name", file.stem)
+    everywhere = group == "experiment" or file.read_text().startswith("# @package _global_")
+    ConfigStore.instance().store(file.stem, node, group=group, package="_global_" if everywhere else group)
+
+
+def _run_directory(name: str | None, model: str, resume: str | None, *, _root_: DictConfig) -> str:
+    """Where a run's files go, unless `hydra.run.dir` says it."""
+    return str(default_directory(Path("runs") / (name or model), resume, lambda: identity(_root_)))
+
+
+# --- what a task asks about its configuration ------------------------------------------------------------------------
+
+
+def identity(config: DictConfig) -> dict[str, Any]:
+    """What of a configuration decides how a run comes out; two runs with the same identity are the same run."""
+    return {
+        str(key): plain(config[key])  # one by one: to resolve hydra's own would ask for the directory again
+        for key in config
+        if key not in (*ASIDE, "hydra")
+    }
+
+
+def plain(config: Any) -> Any:
+    """A configuration as dictionaries, lists and plain values, with everything resolved."""
+    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+
+
+def choices() -> dict[str, str | None]:
+    """The name chosen in each group, such as {"model": "resnet18", "recipe": "fast", ...}."""
+    chosen = HydraConfig.get().runtime.choices
+    return {group: chosen.get(group) for group in (*GROUPS, "experiment")}
+
+
+def output_directory() -> Path:
+    """The run directory that Hydra made for this job."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def command_line() -> list[str]:
+    """The key=value arguments of this job."""
+    return list(HydraConfig.get().overrides.task)
+
+
+def with_recorded(config: DictConfig, recorded: Path) -> DictConfig:
+    """The configuration of a run that is resumed: the recorded one, changed by this command line's own values.
+
+    Args:
+        config: as composed from this command line.
+        recorded: the `config.yaml` of the run.
+
+    Raises:
+        RequestError: where the command line chooses a model, data or recipe: those are the run's own.
+    """
+    merged = OmegaConf.load(recorded)
+    assert isinstance(merged, DictConfig)
+    for override in command_line():
+        key, _, _ = override.lstrip("+~").partition("=")
+        if key in GROUPS and key not in ("trainer", "logger", "callbacks"):
+            raise RequestError(f"{override}: a resumed run keeps its own {key}; leave it out, or start a new run")
+        OmegaConf.update(merged, key, OmegaConf.select(config, key), merge=False, force_add=True)
+    return merged
+
+
+# --- explaining what is wrong ----------------------------------------------------------------------------------------
+
+
+def _check_keys(config: DictConfig, name: str) -> None:
+    """Top-level keys beside those of the primary file: recipes and experiments are merged without Hydra's own check."""
+    primary = OmegaConf.load(ROOT / "conf" / f"{name}.yaml")
+    groups = [str(next(iter(entry))) for entry in primary["defaults"] if isinstance(entry, DictConfig)]
+    known = [*(str(key) for key in primary if key != "defaults"), *groups]
+    for key in config:
+        if key not in known:
+            raise RequestError(f"{key} is not a key{did_you_mean(str(key), known)}")
+
+
+def _explain(error: BaseException, name: str) -> str:
+    """One line for an error of Hydra or OmegaConf: the key or choice that is wrong, and the nearest that is right."""
+    causes: list[BaseException] = [error]
+    while cause := causes[-1].__cause__:
+        causes.append(cause)
+    text = "\n".join(str(cause) for cause in causes)
+    for cause in causes:
+        if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
+            group, _, choice = cause.missing_cfg_file.rpartition("/")
+            return f"{group}={choice} is not known{did_you_mean(choice, cause.options or [], f'{group}=')}"
+    if match := re.search(r"Could not override '([^']+)'|full_key: (\S+)\n.*not in struct|Key '([^']+)' is not in", text):
+        key = next(group for group in match.groups() if group)
+        return f"{key} is not a key{did_you_mean(key, _all_keys(name))}"
+    if match := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"{match[1]} must be given: {match[1]}=..."
+    return " ".join(str(causes[-1]).partition("\n")[0].split()) or type(error).__name__
+
+
+def _all_keys(name: str) -> list[str]:
+    """Every key that a command knows with the choices of this command line, dotted."""
+    selecting = (*GROUPS, "experiment")
+    chosen = [arg for arg in sys.argv[1:] if arg.partition("=")[0] in selecting and "," not in arg]
+    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        try:
+            config = hydra.compose(name, overrides=chosen)
+        except Exception:  # one of the choices is wrong itself; the keys of the default ones will do
+            config = hydra.compose(name)
+    return [*_dotted(config), "experiment", "hydra.run.dir"]
+
+
+def _dotted(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in config:
+        yield f"{prefix}{key}"
+        child = config._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+            yield from _dotted(child, f"{prefix}{key}.")

@@ -1,0 +1,156 @@
+"""Makes objects from configurations, and says which key is wrong when one cannot be made.
+
+A configuration with a `_target_` is a function's name and its arguments. Hydra's own `instantiate` would report a wrong
+argument with a traceback; here the names and types are checked against the function's signature first.
+"""
+
+import contextlib
+import difflib
+import functools
+import inspect
+import pkgutil
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from cnnlab.errors import RequestError
+
+
+def build(config: Mapping[str, Any], key: str, **extra: Any) -> Any:
+    """Calls the `_target_` of a configuration with its other keys.
+
+    Args:
+        config: `_target_`, its arguments, and `_partial_: true` to get a function that waits for more arguments.
+        key: what the user calls this part, for messages.
+        extra: further arguments that are not part of the configuration.
+
+    Raises:
+        RequestError: for a target that cannot be imported, a wrong name or type of an argument, a missing argument, or
+            a value that the target refuses with a ValueError.
+    """
+    arguments = {
+        name: build(value, f"{key}.{name}") if isinstance(value, Mapping) and "_target_" in value else value
+        for name, value in config.items()
+        if name not in ("_target_", "_partial_")
+    }
+    target = import_target(config.get("_target_"), key)
+    check_arguments(target, arguments, key)
+    check_arguments(target, extra)
+    if config.get("_partial_"):
+        return functools.partial(target, **arguments, **extra)
+    try:
+        inspect.signature(target).bind(**arguments, **extra)
+    except TypeError as error:
+        raise RequestError(f"{key}: {error}") from None
+    with explained(key, arguments):
+        return target(**arguments, **extra)
+
+
+def import_target(target: Any, key: str) -> Callable[..., Any]:
+    """What a dotted name such as `torch.optim.SGD` stands for."""
+    try:
+        return pkgutil.resolve_name(target)
+    except Exception as error:  # whatever a module raises while it is imported
+        raise RequestError(f"{key}._target_: {target!r} cannot be imported ({first_line(error)})") from None
+
+
+@contextlib.contextmanager
+def explained(key: str, arguments: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Turns a ValueError inside into a RequestError that names the key.
+
+    Args:
+        key: what the user calls the part that is at work inside.
+        arguments: the part's own, to find the one that the message is about: by its name, else by its value.
+    """
+    try:
+        yield
+    except ValueError as error:
+        message, named = first_line(error), key
+        for name, value in (arguments or {}).items():
+            if message.startswith(f"{name} "):
+                raise RequestError(f"{key}.{message}") from None
+            if isinstance(value, int | float) and re.search(rf"(?<![\w.-]){re.escape(str(value))}(?!\w|\.\w)", message):
+                named = f"{key}.{name}"
+        raise RequestError(f"{named}: {message}") from None
+
+
+def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], key: str = "") -> None:
+    """Checks names and types of arguments against the signature of what they are for.
+
+    Raises:
+        RequestError: that names the argument and what would be right.
+    """
+    prefix = f"{key}." if key else ""
+    parameters = inspect.signature(target).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    hints = _hints(target)
+    for name, value in arguments.items():
+        if name not in parameters and not open_ended:
+            known = [p for p in parameters if p not in ("self", "params", "args", "kwargs")]
+            raise RequestError(f"{prefix}{name} is not a key{did_you_mean(name, known, prefix)}")
+        if name in hints and not fits(value, hints[name]):
+            literals = [str(choice) for choice in _literals(hints[name])]
+            near = did_you_mean(str(value), literals) if difflib.get_close_matches(str(value), literals) else ""
+            raise RequestError(f"{prefix}{name} must be {_describe(hints[name])}, got {value!r}{near}")
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether a value is of an annotated type; annotations that say nothing about plain values accept any."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if annotation is None or annotation is type(None):
+        return value is None
+    if origin in (Union, types.UnionType):
+        return any(fits(value, member) for member in args)
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in args)
+    if origin in (list, tuple):
+        return isinstance(value, list | tuple) and all(fits(v, args[0] if args else Any) for v in value)
+    if origin is not None or not isinstance(annotation, type):
+        return True
+    if annotation in (int, float):
+        accepted = int if annotation is int else int | float
+        return isinstance(value, accepted) and not isinstance(value, bool)
+    if annotation is Path:
+        return isinstance(value, str | Path)
+    return isinstance(value, annotation)
+
+
+def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """`; did you mean NAME?` for the nearest known word, else a list of them where it is short, else nothing."""
+    known = list(known)
+    if near := difflib.get_close_matches(word, known, n=1, cutoff=0.5):
+        return f"; did you mean {prefix}{near[0]}?"
+    return f"; known: {', '.join(sorted(known))}" if 0 < len(known) <= 30 else ""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type's name where it has none."""
+    return str(error).splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except Exception:  # annotations that cannot be evaluated tell us nothing
+        return {}
+
+
+def _describe(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_describe(member) for member in get_args(annotation)))
+    if origin is Literal:
+        return "one of " + ", ".join(str(choice) for choice in get_args(annotation))
+    if origin in (list, tuple):
+        return "a list"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _literals(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [choice for member in get_args(annotation) for choice in _literals(member)]

@@ -1,0 +1,1 @@
+"""How a network is trained. It is handed networks and loaders, and knows nothing of where they come from."""

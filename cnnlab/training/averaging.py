@@ -1,0 +1,42 @@
+"""Averaging of the weights over the steps."""
+
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+
+
+class AveragedWeights(WeightAveraging):
+    """An exponential moving average of weights and norm statistics, which is what is validated, tested and saved.
+
+    (Polyak and Juditsky 1992; exponential as in Tarvainen and Valpola 2017, "Mean teachers", section 2.)
+    The optimizer goes on from its own weights; a checkpoint holds both. In the first updates the average is over
+    fewer steps, so that it does not hold on to the initial weights: update n keeps at most (1 + n) / (10 + n).
+
+    Args:
+        decay: share of the average that one step keeps, in [0, 1).
+        every_n_steps: steps from one update to the next; an update then keeps decay ** every_n_steps.
+    """
+
+    def __init__(self, decay: float = 0.998, every_n_steps: int = 5):
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must be at least 0 and below 1, got {decay}")
+        if every_n_steps < 1:
+            raise ValueError(f"every_n_steps must be 1 or more, got {every_n_steps}")
+        super().__init__(multi_avg_fn=self._average)
+        self.decay = decay
+        self.every_n_steps = every_n_steps
+        self._updates = 0
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """After every `every_n_steps`-th step."""
+        if step_idx is None or (step_idx + 1) % self.every_n_steps:
+            return False
+        self._updates = (step_idx + 1) // self.every_n_steps
+        return True
+
+    def _average(self, averages: tuple[Tensor, ...], current: tuple[Tensor, ...], count: Tensor | int) -> None:
+        keep = min(self.decay**self.every_n_steps, (1 + self._updates) / (10 + self._updates))
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, current, 1 - keep)
+        else:
+            torch._foreach_copy_(averages, current)  # counters of the norms

@@ -1,0 +1,179 @@
+"""The LightningModule: one training step, and figures once an epoch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from cnnlab.training.optimizers import parameter_groups
+
+Batch = tuple[Tensor, Tensor]
+OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
+ScheduleFactory = Callable[[Optimizer, int], LRScheduler]
+
+
+class Totals:
+    """Sums of loss and of correct answers, kept in tensors so that adding to them never waits for a GPU."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Starts anew."""
+        self.loss: Tensor | float = 0.0
+        self.correct: Tensor | int = 0
+        self.images = 0
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Adds a batch: its mean loss, logits (N, classes) and labels (N,)."""
+        self.loss = self.loss + loss.detach() * len(labels)
+        self.correct = self.correct + (logits.detach().argmax(1) == labels).sum()
+        self.images += len(labels)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
+        return {"loss": self.loss, "correct": self.correct, "images": self.images}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from the sums of a checkpoint."""
+        self.loss, self.correct, self.images = state["loss"], state["correct"], state["images"]
+
+    def means(self) -> tuple[float, float]:
+        """Mean loss and accuracy of an image so far; this waits for the device."""
+        return float(self.loss) / max(1, self.images), float(self.correct) / max(1, self.images)
+
+
+class Classifier(L.LightningModule):
+    """Trains a network to name what images show.
+
+    Logs `train/loss`, `train/accuracy`, `val/loss`, `val/accuracy`, `test/loss`, `test/accuracy` and `lr`, once an
+    epoch. The training loss is the recipe's own (with label smoothing, if any); validation and test report the plain
+    cross-entropy. Accuracies are fractions.
+
+    Args:
+        network: images (N, C, H, W) to logits (N, classes).
+        optimizer: makes the optimizer from parameter groups, such as `partial(torch.optim.SGD, lr=0.1)`.
+        schedule: makes the learning-rate schedule from the optimizer and the number of steps.
+        loss: of logits (N, classes) and labels (N,), a scalar.
+        decay_norms_and_biases: see `cnnlab.training.optimizers.parameter_groups`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: OptimizerFactory,
+        schedule: ScheduleFactory,
+        loss: nn.Module,
+        decay_norms_and_biases: bool = True,
+    ):
+        super().__init__()
+        self.network = network
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.loss = loss
+        self.decay_norms_and_biases = decay_norms_and_biases
+        self.train_totals, self.eval_totals = Totals(), Totals()
+        self.test_outputs: list[Batch] = []
+        self._random_state: dict[str, Tensor] | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of normalized images (N, C, H, W)."""
+        return self.network(images)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer, and the schedule over all steps of the training."""
+        optimizer = self.optimizer(parameter_groups(self.network, self.decay_norms_and_biases))
+        schedule = self.schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Puts the random number generators where a resumed run left them."""
+        if self._random_state is not None:
+            _set_random_state(self._random_state)
+            self._random_state = None
+
+    def on_train_epoch_start(self) -> None:
+        """A new epoch has new totals. Not called when a run goes on within an epoch."""
+        self.train_totals.clear()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of a batch."""
+        images, labels = batch
+        logits = self.network(images)
+        loss = self.loss(logits, labels)
+        self.train_totals.add(loss, logits, labels)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the epoch's means."""
+        self._log_totals("train", self.train_totals)
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_validation_epoch_start(self) -> None:
+        """New totals."""
+        self.eval_totals.clear()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Adds a batch to the totals."""
+        self._evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the means over the validation images."""
+        self._log_totals("val", self.eval_totals)
+
+    def on_test_epoch_start(self) -> None:
+        """New totals and outputs."""
+        self.eval_totals.clear()
+        self.test_outputs.clear()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Adds a batch to the totals and keeps its logits."""
+        logits = self._evaluate(batch)
+        self.test_outputs.append((logits.float().cpu(), batch[1].cpu()))
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the means over the test images."""
+        self._log_totals("test", self.eval_totals)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what an exact continuation needs beyond weights: the epoch's totals and the random state."""
+        checkpoint["train_totals"] = self.train_totals.state_dict()
+        checkpoint["random_state"] = _random_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes back what `on_save_checkpoint` added."""
+        self.train_totals.load_state_dict(checkpoint["train_totals"])
+        self._random_state = checkpoint["random_state"]
+
+    def _evaluate(self, batch: Batch) -> Tensor:
+        images, labels = batch
+        logits = self.network(images)
+        self.eval_totals.add(nn.functional.cross_entropy(logits.float(), labels), logits, labels)
+        return logits
+
+    def _log_totals(self, split: str, totals: Totals) -> None:
+        """Means over the images of all processes."""
+        sums = [float(totals.loss), float(totals.correct), float(totals.images)]
+        if self.trainer.world_size > 1:
+            everywhere = torch.tensor(sums, dtype=torch.float64, device=self.device)
+            sums = self.trainer.strategy.reduce(everywhere, reduce_op="sum").tolist()
+        loss, correct, images = sums
+        self.log_dict({f"{split}/loss": loss / images, f"{split}/accuracy": correct / images})
+
+
+def _random_state() -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _set_random_state(state: dict[str, Tensor]) -> None:
+    torch.set_rng_state(state["cpu"].cpu())
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())

@@ -1,0 +1,114 @@
+"""What a training shows on the terminal: a bar within an epoch, a line after it."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from tqdm import tqdm
+
+from cnnlab.training.classifier import Classifier
+
+log = logging.getLogger(__name__)
+
+REFRESH = 0.5  # seconds; reading the loss waits for a GPU, so it is done seldom
+HEADER = "   epoch   train loss  train acc   val loss   val acc    images/s   elapsed      left"
+
+
+class Progress(Callback):
+    """A bar with loss, accuracy, images/s and time left on a terminal, and a line of figures for every epoch.
+
+    Args:
+        bar: whether there is a bar; without a terminal there is none.
+    """
+
+    def __init__(self, bar: bool = True):
+        self._show_bar = bar and sys.stderr.isatty()
+        self._bar: tqdm[Any] | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The table's head."""
+        self._started = time.perf_counter()
+        self._steps_before = trainer.global_step
+        log.info(HEADER)
+        self._start_epoch(trainer)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A new bar."""
+        self._start_epoch(trainer)
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: L.Trainer, pl_module: Classifier, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Refreshes the bar, if it is time."""
+        now = time.perf_counter()
+        if self._bar is None or now - self._refreshed < REFRESH:
+            return
+        self._refreshed = now
+        loss, accuracy = pl_module.train_totals.means()
+        speed = (pl_module.train_totals.images - self._images_before) / (now - self._epoch_started)
+        self._bar.n = batch_idx + 1
+        self._bar.set_postfix_str(
+            f"loss {loss:.3f}, acc {accuracy:.1%}, {speed:,.0f} images/s, {_clock(self._left(trainer, now))} left"
+        )
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The steps of the epoch are done."""
+        self._epoch_seconds = time.perf_counter() - self._epoch_started
+        self._close_bar()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:  # type: ignore[override]
+        """Writes the epoch's line."""
+        self._close_bar()
+        now = time.perf_counter()
+        seconds = self._epoch_seconds or now - self._epoch_started
+        loss, accuracy = pl_module.train_totals.means()
+        figures = trainer.callback_metrics
+        val = [f"{float(figures[k]):{spec}}" if k in figures else "-" for k, spec in (("val/loss", ".4f"), ("val/accuracy", ".2%"))]
+        epochs = f"{trainer.current_epoch + 1}/{trainer.max_epochs if (trainer.max_epochs or 0) > 0 else '-'}"
+        speed = (pl_module.train_totals.images - self._images_before) / seconds
+        log.info(
+            f"{epochs:>8} {loss:>12.4f} {accuracy:>10.2%} {val[0]:>10} {val[1]:>9} {speed:>11,.0f}"
+            f" {_clock(now - self._started):>9} {_clock(self._left(trainer, now)):>9}"
+        )
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Leaves the terminal clean."""
+        self._close_bar()
+
+    def _start_epoch(self, trainer: L.Trainer) -> None:
+        self._epoch_started = self._refreshed = time.perf_counter()
+        self._epoch_seconds = 0.0
+        module = trainer.lightning_module
+        assert isinstance(module, Classifier)
+        self._images_before = module.train_totals.images if trainer.fit_loop.restarted_mid_epoch else 0
+        if self._show_bar and self._bar is None:
+            label = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            self._bar = tqdm(
+                total=int(trainer.num_training_batches),
+                desc=label,
+                leave=False,
+                miniters=1 << 62,  # drawn when the figures are refreshed, not by the step
+                bar_format="{desc} {percentage:3.0f}% |{bar}| {postfix}",
+            )
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _left(self, trainer: L.Trainer, now: float) -> float:
+        """Seconds to the end, at the pace so far."""
+        done = trainer.global_step - self._steps_before
+        total = trainer.estimated_stepping_batches - self._steps_before
+        return (now - self._started) * (total - done) / max(1, done)
+
+
+def _clock(seconds: float) -> str:
+    if seconds == float("inf"):
+        return "-"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

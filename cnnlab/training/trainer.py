@@ -1,0 +1,100 @@
+"""Makes Lightning's Trainer from the keys of conf/trainer/*.yaml."""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from torch import nn
+
+from cnnlab.training.precision import auto_precision
+
+Compile = Literal["off", "default", "reduce-overhead", "max-autotune"]
+
+
+def build_trainer(
+    options: Mapping[str, Any], callbacks: Sequence[Callback], loggers: Sequence[Logger], directory: Path
+) -> L.Trainer:
+    """A Trainer that logs once an epoch and saves through its callbacks alone.
+
+    Args:
+        options: arguments of `lightning.Trainer` (`precision` may also be `auto`), and `tf32`.
+        callbacks: what is done beside training.
+        loggers: where figures go beside the run directory.
+        directory: default place for what other callbacks write.
+
+    Raises:
+        ValueError: where a value is out of its range, or a device is asked for that is not there.
+    """
+    options = dict(options)
+    tf32 = options.pop("tf32", True)
+    options.pop("enable_progress_bar", None)
+    epochs, steps = options.get("max_epochs"), options.get("max_steps", -1)
+    if epochs is None or epochs < 1:
+        raise ValueError(f"max_epochs must be 1 or more, got {epochs}")
+    if steps < 1 and steps != -1:
+        raise ValueError(f"max_steps must be 1 or more, or -1 for no limit, got {steps}")
+    if options.get("precision", "auto") == "auto":
+        options["precision"] = auto_precision(_accelerator(options.get("accelerator", "auto")))
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = tf32
+    _quieten_lightning()
+    try:
+        return L.Trainer(
+            **options,
+            callbacks=list(callbacks),
+            logger=list(loggers),
+            default_root_dir=directory,
+            enable_model_summary=False,
+            enable_progress_bar=False,  # Progress is ours
+        )
+    except (L.fabric.utilities.exceptions.MisconfigurationException, RuntimeError) as error:
+        raise ValueError(str(error)) from error
+
+
+def compile_network(network: nn.Module, mode: Compile) -> None:
+    """Compiles a network in place, so that its weights keep their names.
+
+    Args:
+        network: whose `forward` is compiled at its first call.
+        mode: of `torch.compile`; `off` leaves the network alone.
+
+    Raises:
+        ValueError: for another mode.
+    """
+    if mode not in get_args(Compile):
+        raise ValueError(f"compile must be one of {', '.join(get_args(Compile))}, got {mode!r}")
+    if mode != "off":
+        network.compile(mode=None if mode == "default" else mode)
+
+
+def _accelerator(asked: str) -> str:
+    """`cuda`, `mps` or `cpu`, the way that Lightning chooses."""
+    if asked in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "cuda"
+    if asked in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"
+
+
+def _quieten_lightning() -> None:
+    """Leaves its warnings about what concerns the user, and removes those about choices made here on purpose."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()  # it brings one of its own, and every line would stand twice
+        logger.setLevel(logging.WARNING)
+    for message in (
+        "The number of training batches",  # nothing is logged by the step
+        "GPU available but not used",
+        "MPS available but not used",
+        "Checkpoint directory",
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # between Lightning and torch
+        "You're resuming from a checkpoint that ended before the epoch ended",  # the loader resumes exactly
+    ):
+        warnings.filterwarnings("ignore", message=message)
