@@ -199,6 +199,7 @@ def with_recorded(config: DictConfig, recorded: Path) -> DictConfig:
 def _check_keys(config: DictConfig, name: str) -> None:
     """Top-level keys beside those of the primary file: recipes and experiments are merged without Hydra's own check."""
     primary = OmegaConf.load(ROOT / "conf" / f"{name}.yaml")
+    assert isinstance(primary, DictConfig)
     groups = [str(next(iter(entry))) for entry in primary["defaults"] if isinstance(entry, DictConfig)]
     known = [*(str(key) for key in primary if key != "defaults"), *groups]
     for key in config:
@@ -216,11 +217,15 @@ def _explain(error: BaseException, name: str) -> str:
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
             group, _, choice = cause.missing_cfg_file.rpartition("/")
             return f"{group}={choice} is not known{did_you_mean(choice, cause.options or [], f'{group}=')}"
-    if match := re.search(r"Could not override '([^']+)'|full_key: (\S+)\n.*not in struct|Key '([^']+)' is not in", text):
+    if match := re.search(
+        r"Could not override '([^']+)'|full_key: (\S+)\n.*not in struct|Key '([^']+)' is not in", text
+    ):
         key = next(group for group in match.groups() if group)
         return f"{key} is not a key{did_you_mean(key, _all_keys(name))}"
     if match := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{match[1]} must be given: {match[1]}=..."
+    if match := re.search(r"Error parsing override '(.+)'", text):
+        return f"{match[1]} is not of the form key=value ({' '.join(str(causes[-1]).split())})"
     return " ".join(str(causes[-1]).partition("\n")[0].split()) or type(error).__name__
 
 

@@ -31,12 +31,14 @@ def build(config: Mapping[str, Any], key: str, **extra: Any) -> Any:
         RequestError: for a target that cannot be imported, a wrong name or type of an argument, a missing argument, or
             a value that the target refuses with a ValueError.
     """
+    if not isinstance(config, Mapping) or "_target_" not in config:
+        raise RequestError(f"{key} must have a _target_, the name of what it makes")
     arguments = {
         name: build(value, f"{key}.{name}") if isinstance(value, Mapping) and "_target_" in value else value
         for name, value in config.items()
         if name not in ("_target_", "_partial_")
     }
-    target = import_target(config.get("_target_"), key)
+    target = import_target(config["_target_"], key)
     check_arguments(target, arguments, key)
     check_arguments(target, extra)
     if config.get("_partial_"):
@@ -68,12 +70,14 @@ def explained(key: str, arguments: Mapping[str, Any] | None = None) -> Iterator[
     try:
         yield
     except ValueError as error:
-        message, named = first_line(error), key
-        for name, value in (arguments or {}).items():
-            if message.startswith(f"{name} "):
-                raise RequestError(f"{key}.{message}") from None
-            if isinstance(value, int | float) and re.search(rf"(?<![\w.-]){re.escape(str(value))}(?!\w|\.\w)", message):
-                named = f"{key}.{name}"
+        message, arguments = first_line(error), arguments or {}
+        if any(message.startswith(f"{name} ") for name in arguments):
+            raise RequestError(f"{key}.{message}") from None
+        by_name = [name for name in arguments if re.search(rf"\b{name}\b", message)]
+        by_value = [
+            name for name, value in arguments.items() if type(value) in (int, float) and _quotes(message, value)
+        ]
+        named = ".".join([key, *(by_name or by_value)[:1]])
         raise RequestError(f"{named}: {message}") from None
 
 
@@ -131,6 +135,10 @@ def first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error).strip() else type(error).__name__
 
 
+def _quotes(message: str, value: float) -> bool:
+    return re.search(rf"(?<![\w.-]){re.escape(str(value))}(?!\w|\.\w)", message) is not None
+
+
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
@@ -140,10 +148,10 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 def _describe(annotation: Any) -> str:
     origin = get_origin(annotation)
+    if literals := _literals(annotation):
+        return "one of " + ", ".join(dict.fromkeys(str(choice) for choice in literals))
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(_describe(member) for member in get_args(annotation)))
-    if origin is Literal:
-        return "one of " + ", ".join(str(choice) for choice in get_args(annotation))
     if origin in (list, tuple):
         return "a list"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}

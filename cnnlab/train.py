@@ -100,7 +100,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
         check_arguments(
             L.Trainer, {k: v for k, v in options.items() if k != "tf32" and (k, v) != ("precision", "auto")}, "trainer"
         )
-        with explained("trainer", options):
+        with explained("trainer", settings["trainer"]):
             trainer = build_trainer(options, callbacks, _build_loggers(settings, run), run.path)
             compile_network(network, compile_mode)
         run.update_summary(

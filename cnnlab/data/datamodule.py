@@ -1,6 +1,5 @@
 """Ties the data path together for Lightning: which images train, which select, which test."""
 
-from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
@@ -57,7 +56,11 @@ class ImageDataModule(L.LightningDataModule):
         seed: int = 0,
     ):
         super().__init__()
-        for name, value in (("image_size", image_size), ("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+        for name, value in (
+            ("image_size", image_size),
+            ("batch_size", batch_size),
+            ("eval_batch_size", eval_batch_size),
+        ):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, got {value}")
         if not 0 < holdout < 1:
@@ -68,7 +71,7 @@ class ImageDataModule(L.LightningDataModule):
         if std is not None and min(std) <= 0:
             raise ValueError(f"std must be above 0, got {std}")
         if augmentation is not None and augmentation.pad >= image_size:
-            raise ValueError(f"augmentation.pad must be less than image_size, {image_size}, got {augmentation.pad}")
+            raise RequestError(f"augmentation.pad must be less than image_size, {image_size}, got {augmentation.pad}")
         self.protocol = protocol
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.image_size = image_size
@@ -79,9 +82,10 @@ class ImageDataModule(L.LightningDataModule):
             self.data = self._named(tuple(classes), path or source)
         self.train, self.val = self._split(holdout)
         self.test = self.data.test
-        own_mean, own_std = channel_statistics(self.train.pixels) if mean is None or std is None else (None, None)
-        self.mean = torch.tensor(mean) if mean is not None else own_mean
-        self.std = torch.tensor(std) if std is not None else own_std
+        if mean is None or std is None:
+            own_mean, own_std = channel_statistics(self.train.pixels)
+            mean, std = mean or own_mean.tolist(), std or own_std.tolist()
+        self.mean, self.std = torch.tensor(mean), torch.tensor(std)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -132,7 +136,7 @@ class ImageDataModule(L.LightningDataModule):
         train, val = stratified_split(self.data.train.labels, holdout)
         if not len(val) or not len(train):
             raise RequestError(
-                f"data.holdout: {holdout} of {len(self.data.train)} training images leaves none to train or to select on"
+                f"data.holdout: {holdout} of {len(self.data.train)} training images leaves no image on one side"
             )
         return self.data.train.take(train), self.data.train.take(val)
 

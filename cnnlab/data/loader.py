@@ -104,10 +104,7 @@ class Loader:
             start = self.batches_done * self.batch_size
             indices = self._share(positions[start : start + self.batch_size])
             self.batches_done += 1
-            if crops is None:
-                batch = self.pixels[indices]
-            else:
-                batch = crop(self.pixels, indices, crops[indices], self.size)
+            batch = self.pixels[indices] if crops is None else crop(self.pixels, indices, crops[indices], self.size)
             if flips is not None:
                 batch = flip(batch, flips[indices])
             batch = self._normalized(batch)

@@ -31,7 +31,7 @@ class RawSplit:
     """The images of one split as they were found.
 
     Attributes:
-        images: encoded images (the bytes of PNG or JPEG files, or paths to such files), or one uint8 array (N, H, W, C).
+        images: encoded images (bytes of PNG or JPEG files, or paths to such files), or one uint8 array (N, H, W, C).
         labels: class numbers, int64 (N,).
     """
 
@@ -41,7 +41,7 @@ class RawSplit:
 
 @dataclass(frozen=True)
 class RawImages:
-    """All that a source holds. Without `test`, the reader of this cuts one out of `train`."""
+    """All that a source holds. Without `test`, whoever reads this cuts one out of `train`."""
 
     classes: tuple[str, ...]
     train: RawSplit
@@ -88,7 +88,9 @@ def _find_on_disk(path: Path) -> Source:
     if path.is_file():
         if path.suffix == ".parquet":
             return ParquetSource((path,), ())
-        raise RequestError(f"data.path: {path} is not a parquet file; a folder of images or of parquet files also works")
+        raise RequestError(
+            f"data.path: {path} is not a parquet file; a folder of images or of parquet files also works"
+        )
     for folder in (path, path / "cifar-10-batches-py"):
         if (folder / "data_batch_1").is_file():
             return BatchesSource(folder)
@@ -127,7 +129,9 @@ class ParquetSource:
                 try:
                     tables.append(pyarrow.parquet.read_table(file))
                 except (pyarrow.ArrowException, OSError) as error:
-                    raise RequestError(f"data.path: {file} is not a readable parquet file ({_first_line(error)})") from None
+                    raise RequestError(
+                        f"data.path: {file} is not a readable parquet file ({_first_line(error)})"
+                    ) from None
             return pyarrow.concat_tables(tables)
 
         tables = {split: table(files) for split, files in (("train", self.train), ("test", self.test)) if files}
@@ -165,7 +169,7 @@ class HubSource:
                 "Images on disk: data.path=FOLDER (parquet files, cifar-10-batches-py, class folders). "
                 "Built in: data=digits"
             ) from None
-        return _read_tables({split: splits[split].data.table for split in splits}, f"data.source: {self.name}")
+        return _read_tables({str(split): splits[split].data.table for split in splits}, f"data.source: {self.name}")
 
 
 @dataclass(frozen=True)
@@ -279,7 +283,6 @@ def _hub_answers(name: str) -> bool:
 def _read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
     """The images of Arrow tables: the column of structs with `bytes` and the column of whole numbers."""
     import pyarrow
-    import pyarrow.compute
 
     if "train" not in tables:
         raise RequestError(f"{where} has no split named train (it has {', '.join(tables)})")
@@ -291,7 +294,7 @@ def _read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
 
     def split(table: "pyarrow.Table") -> RawSplit:
         column = table.column(image).combine_chunks()
-        encoded = pyarrow.compute.struct_field(column, "bytes") if pyarrow.types.is_struct(column.type) else column
+        encoded = column.field("bytes") if pyarrow.types.is_struct(column.type) else column
         if encoded.null_count:
             raise RequestError(f"{where}: {encoded.null_count} rows of {image} hold no image")
         return RawSplit(encoded.to_pylist(), table.column(label).to_numpy().astype(np.int64))

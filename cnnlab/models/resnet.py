@@ -38,10 +38,10 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The ImageNet layout: a stem, four stages of 64, 128, 256, 512 channels, global average pooling, one linear layer.
+    """The ImageNet layout: a stem, four stages of 64, 128, 256, 512 channels, global average pooling, a linear layer.
 
-    With `stem="imagenet"` the layers and their names are torchvision's. For 32 pixels that stem (7x7 with stride 2, then
-    a max-pool) would leave 8x8 pixels for the first stage; `stem="cifar"` is one 3x3 convolution that keeps all 32x32:
+    With `stem="imagenet"` the layers and their names are torchvision's. For 32 pixels that stem (7x7 with stride 2,
+    then a max-pool) would leave 8x8 pixels for the first stage; `stem="cifar"` is one 3x3 convolution that keeps 32x32:
 
     =====================  =============  ================
     stage                  imagenet, 224  cifar, 32
@@ -53,7 +53,7 @@ class ResNet(nn.Module):
     layer4                 512 x 7 x 7    512 x 4 x 4
     =====================  =============  ================
 
-    Weights: He et al. 2015, "Delving deep into rectifiers" (normal, fan out) for convolutions, ones and zeros for norms.
+    Convolutions start normal, fan out (He et al. 2015, "Delving deep into rectifiers"), norms at one and zero.
 
     Args:
         blocks: residual blocks in each of the four stages.

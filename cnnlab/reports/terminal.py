@@ -14,28 +14,22 @@ def print_summary(summary: dict[str, Any], path: Path) -> None:
         summary: the record.
         path: the run directory.
     """
-    table = Table(show_header=False, title=f"{summary['name']}: {summary['status']}", title_justify="left", min_width=60)
+
+    def figure(key: str, spec: str) -> str:
+        return "-" if summary[key] is None else format(summary[key], spec)
+
     selected = "test images" if summary["protocol"] == "article" else "held-out images"
-    rows = (
-        ("test accuracy", _percent(summary["test_accuracy"])),
-        ("test loss", _number(summary["test_loss"], ".4f")),
-        ("validation accuracy", f"{_percent(summary['val_accuracy'])}, epoch {summary['best_epoch']} ({selected})"),
-        ("model", f"{summary['model']}, {summary['parameters']:,} parameters, {summary['macs'] / 1e6:,.1f} M MACs an image"),
-        ("recipe, data", f"{summary['recipe']}, {summary['data']} ({summary['data_fingerprint']})"),
-        ("training", f"{summary['epochs']} epochs, {summary['steps']:,} steps, {_number(summary['train_seconds'], ',.1f')} s"),
-        ("speed", f"{_number(summary['images_per_second'], ',.0f')} images/s, {summary['precision']}"),
-        ("device", summary["device"]),
-        ("record", str(path)),
+    title = f"{summary['name']}: {summary['status']}"
+    table = Table(show_header=False, title=title, title_justify="left", min_width=60)
+    table.add_row("test accuracy", figure("test_accuracy", ".2%"), style="bold")
+    table.add_row("test loss", figure("test_loss", ".4f"))
+    table.add_row("val accuracy", f"{figure('val_accuracy', '.2%')}, best epoch {summary['best_epoch']} ({selected})")
+    table.add_row("model", f"{summary['model']}, {figure('parameters', ',')} parameters, {figure('macs', ',')} MACs")
+    table.add_row("recipe, data", f"{summary['recipe']}, {summary['data']} ({summary['data_fingerprint']})")
+    table.add_row(
+        "training", f"{summary['epochs']} epochs, {figure('steps', ',')} steps, {figure('train_seconds', ',.1f')} s"
     )
-    for name, value in rows:
-        table.add_row(name, value, style="bold" if name == "test accuracy" else None)
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(table)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2%}"
-
-
-def _number(value: float | None, spec: str) -> str:
-    return "-" if value is None else f"{value:{spec}}"
+    table.add_row("speed", f"{figure('images_per_second', ',.0f')} images/s, {summary['precision']}")
+    table.add_row("device", summary["device"])
+    table.add_row("record", str(path))
+    Console(soft_wrap=True, highlight=False).print(table)

@@ -37,6 +37,7 @@ class AveragedWeights(WeightAveraging):
     def _average(self, averages: tuple[Tensor, ...], current: tuple[Tensor, ...], count: Tensor | int) -> None:
         keep = min(self.decay**self.every_n_steps, (1 + self._updates) / (10 + self._updates))
         if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, current, 1 - keep)
+            torch._foreach_lerp_(averages, current, 1 - keep)  # pyright: ignore[reportPrivateImportUsage]
         else:
-            torch._foreach_copy_(averages, current)  # counters of the norms
+            for average, value in zip(averages, current, strict=True):  # counters of the norms
+                average.copy_(value)

@@ -66,11 +66,13 @@ class Progress(Callback):
         seconds = self._epoch_seconds or now - self._epoch_started
         loss, accuracy = pl_module.train_totals.means()
         figures = trainer.callback_metrics
-        val = [f"{float(figures[k]):{spec}}" if k in figures else "-" for k, spec in (("val/loss", ".4f"), ("val/accuracy", ".2%"))]
+        validated = "val/loss" in figures
+        val_loss = f"{float(figures['val/loss']):.4f}" if validated else "-"
+        val_accuracy = f"{float(figures['val/accuracy']):.2%}" if validated else "-"
         epochs = f"{trainer.current_epoch + 1}/{trainer.max_epochs if (trainer.max_epochs or 0) > 0 else '-'}"
         speed = (pl_module.train_totals.images - self._images_before) / seconds
         log.info(
-            f"{epochs:>8} {loss:>12.4f} {accuracy:>10.2%} {val[0]:>10} {val[1]:>9} {speed:>11,.0f}"
+            f"{epochs:>8} {loss:>12.4f} {accuracy:>10.2%} {val_loss:>10} {val_accuracy:>9} {speed:>11,.0f}"
             f" {_clock(now - self._started):>9} {_clock(self._left(trainer, now)):>9}"
         )
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch import nn
@@ -46,7 +47,7 @@ def build_trainer(
         torch.backends.cudnn.allow_tf32 = tf32
     _quieten_lightning()
     try:
-        return L.Trainer(
+        trainer = L.Trainer(
             **options,
             callbacks=list(callbacks),
             logger=list(loggers),
@@ -54,8 +55,11 @@ def build_trainer(
             enable_model_summary=False,
             enable_progress_bar=False,  # Progress is ours
         )
-    except (L.fabric.utilities.exceptions.MisconfigurationException, RuntimeError) as error:
+    except (MisconfigurationException, RuntimeError) as error:
         raise ValueError(str(error)) from error
+    if trainer.world_size > 1:
+        raise ValueError(f"devices: a run uses one device so far, got {trainer.world_size}")
+    return trainer
 
 
 def compile_network(network: nn.Module, mode: Compile) -> None:
