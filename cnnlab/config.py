@@ -14,7 +14,7 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -214,6 +214,8 @@ def _explain(error: BaseException, name: str) -> str:
         causes.append(cause)
     text = "\n".join(str(cause) for cause in causes)
     for cause in causes:
+        if isinstance(cause, OverrideParseException):
+            return f"{cause.override} is not of the form key=value ({' '.join(cause.message.split())})"
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
             group, _, choice = cause.missing_cfg_file.rpartition("/")
             return f"{group}={choice} is not known{did_you_mean(choice, cause.options or [], f'{group}=')}"
@@ -224,8 +226,6 @@ def _explain(error: BaseException, name: str) -> str:
         return f"{key} is not a key{did_you_mean(key, _all_keys(name))}"
     if match := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{match[1]} must be given: {match[1]}=..."
-    if match := re.search(r"Error parsing override '(.+)'", text):
-        return f"{match[1]} is not of the form key=value ({' '.join(str(causes[-1]).split())})"
     return " ".join(str(causes[-1]).partition("\n")[0].split()) or type(error).__name__
 
 

@@ -54,9 +54,12 @@ def build(config: Mapping[str, Any], key: str, **extra: Any) -> Any:
 def import_target(target: Any, key: str) -> Callable[..., Any]:
     """What a dotted name such as `torch.optim.SGD` stands for."""
     try:
-        return pkgutil.resolve_name(target)
+        found = pkgutil.resolve_name(target)
     except Exception as error:  # whatever a module raises while it is imported
         raise RequestError(f"{key}._target_: {target!r} cannot be imported ({first_line(error)})") from None
+    if not callable(found):
+        raise RequestError(f"{key}._target_: {target!r} is neither a class nor a function")
+    return found
 
 
 @contextlib.contextmanager
@@ -112,7 +115,7 @@ def fits(value: Any, annotation: Any) -> bool:
         return any(value == choice and type(value) is type(choice) for choice in args)
     if origin in (list, tuple):
         return isinstance(value, list | tuple) and all(fits(v, args[0] if args else Any) for v in value)
-    if origin is not None or not isinstance(annotation, type):
+    if origin is not None or annotation is Any or not isinstance(annotation, type):
         return True
     if annotation in (int, float):
         accepted = int if annotation is int else int | float

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
+from cnnlab.data.cache import check_available
 from cnnlab.data.sources import find_source
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import build, check_arguments, explained, import_target
@@ -46,7 +47,7 @@ def train(config: DictConfig) -> float | None:
     }
     settings = configuration.plain(config)
     with run.recording(settings, **known):
-        find_source(settings["data"]["source"], settings["data"]["path"])  # before anything slow is imported
+        _check_images(settings["data"])  # before anything slow is imported
         _train(settings, run, checkpoint)
     from cnnlab.reports.terminal import print_summary
 
@@ -119,6 +120,10 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
         _log_outcome(trainer, settings, run)
 
 
+def _check_images(data: dict[str, Any]) -> None:
+    check_available(find_source(data.get("source"), data.get("path")), data.get("image_size", 32), data.get("cache"))
+
+
 def _build_data(settings: dict[str, Any]) -> "ImageDataModule":
     augmentation = build(settings["augmentation"], "augmentation")
     about_run = {"protocol": settings["protocol"], "seed": settings["seed"]}
@@ -183,7 +188,7 @@ def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule
 
 def _log_outcome(trainer: "L.Trainer", settings: dict[str, Any], run: RunDirectory) -> None:
     """Hands configuration and final figures to the loggers, so that their dashboards can compare runs."""
-    from lightning.pytorch.loggers import TensorBoardLogger
+    from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
     names = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_seconds", "images_per_second")
     figures = {f"final/{name}": run.summary[name] for name in names if run.summary[name] is not None}
@@ -194,6 +199,8 @@ def _log_outcome(trainer: "L.Trainer", settings: dict[str, Any], run: RunDirecto
             logger.log_hyperparams(settings)
             logger.log_metrics(figures, step=trainer.global_step)
         logger.finalize("success")
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()  # or the next run of this process would go on in it
 
 
 main = configuration.command("train", train)

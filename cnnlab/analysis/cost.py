@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cnnlab.instantiate import first_line
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -39,8 +41,8 @@ def measure_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
             logits = network.eval()(torch.zeros(1, *image_shape))
     except RuntimeError as error:
         shape = "x".join(str(side) for side in image_shape)
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"images of {shape} (channels, height, width) do not fit the network ({reason})") from None
+        message = f"images of {shape} (channels, height, width) do not fit the network ({first_line(error)})"
+        raise ValueError(message) from None
     finally:
         network.train(training)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:

@@ -1,11 +1,6 @@
 """From a source to tensors: every image decoded once, brought to one size, and kept in a cache that is checked."""
 
-import hashlib
-import json
 import logging
-import os
-import shutil
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +12,15 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional
 
+from cnnlab.data.cache import cache_folder, read_cache, write_cache
 from cnnlab.data.sources import RawImages, RawSplit, Source
 from cnnlab.errors import RequestError
+from cnnlab.instantiate import first_line
 
 log = logging.getLogger(__name__)
 
-CACHE_FORMAT = 1  # raise it when the same source would be decoded to other pixels
 TEST_SHARE = 1 / 6  # of the images, where a source has no test images of its own: CIFAR-10's proportion
 SPLIT_SEED = 2009  # of every split, whatever the run's seed: runs with different seeds keep the same images apart
-ARRAYS = ("train_pixels", "train_labels", "test_pixels", "test_labels")
 
 
 @dataclass(frozen=True)
@@ -68,9 +63,8 @@ class ImageData:
 def load_images(source: Source, image_size: int, cache: str | Path | None = None) -> ImageData:
     """All images of a source as tensors that are mapped into memory from the cache.
 
-    The first call decodes and writes the cache: into a folder of its own, which takes its place in one step, so that
-    neither an interruption nor a second process leaves half a cache. Later calls check the cache's sums and decode
-    again where they do not hold.
+    The first call decodes and writes the cache; later calls check the cache's sums and decode again where they do not
+    hold.
 
     Args:
         source: from `cnnlab.data.sources.find_source`.
@@ -80,28 +74,24 @@ def load_images(source: Source, image_size: int, cache: str | Path | None = None
     Raises:
         RequestError: when an image cannot be decoded or the source holds too little to train on.
     """
-    key = hashlib.sha256(f"{CACHE_FORMAT}|{image_size}|{source.identity}".encode()).hexdigest()[:24]
-    folder = _cache_folder(cache) / key
-    if folder.exists():
-        if data := _read_cache(folder):
-            return data
-        log.warning("The cache %s is damaged; the images are decoded again.", folder)
-    log.info("Decoding the images (once; they are kept in %s).", folder.parent)
-    raw = source.read()
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
-    except OSError as error:
-        raise RequestError(f"data.cache: {folder.parent} cannot be written ({error.strerror})") from None
-    try:
-        _write_cache(raw, image_size, temporary)
-        _put_in_place(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    data = _read_cache(folder)
-    if data is None:
+    folder = cache_folder(source, image_size, cache)
+    cached = read_cache(folder)
+    if cached is None:
+        if folder.exists():
+            log.warning("The cache %s is damaged; the images are decoded again.", folder)
+        raw = source.read()
+        log.info("Decoding the images (once; they are kept in %s).", folder.parent)
+        write_cache(folder, lambda temporary: _decode_all(raw, image_size, temporary))
+        cached = read_cache(folder)
+    if cached is None:
         raise RuntimeError(f"the cache that was just written to {folder} does not read back as it was written")
-    return data
+    tensors = {name: torch.from_numpy(array) for name, array in cached.arrays.items()}
+    return ImageData(
+        train=Images(tensors["train_pixels"], tensors["train_labels"]),
+        test=Images(tensors["test_pixels"], tensors["test_labels"]),
+        classes=cached.classes,
+        fingerprint=cached.fingerprint,
+    )
 
 
 def stratified_split(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
@@ -140,27 +130,19 @@ def to_rgb_square(image: Tensor, size: int) -> Tensor:
     return functional.center_crop(functional.resize(image, [size], antialias=True), [size])
 
 
-def _cache_folder(cache: str | Path | None) -> Path:
-    if cache is None:
-        cache = os.environ.get("CNNLAB_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "cnnlab"
-    return Path(cache).expanduser().absolute()
-
-
-def _write_cache(raw: RawImages, image_size: int, folder: Path) -> None:
+def _decode_all(raw: RawImages, image_size: int, folder: Path) -> tuple[str, ...]:
+    """Writes pixels and labels of both splits; returns the names of the classes."""
+    if len(raw.classes) < 2:
+        raise RequestError(f"data: at least two classes are needed, found {len(raw.classes)}: {', '.join(raw.classes)}")
     _decode_split(raw.train, image_size, folder, "train", len(raw.classes))
     if raw.test is not None:
         _decode_split(raw.test, image_size, folder, "test", len(raw.classes))
     else:
         _cut_test_images(folder)
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
     for split in ("train", "test"):
-        if not len(arrays[f"{split}_labels"]):
+        if not len(np.load(folder / f"{split}_labels.npy", mmap_mode="r")):
             raise RequestError(f"data: too few images: none is left for the {split} split")
-    if len(raw.classes) < 2:
-        raise RequestError(f"data: at least two classes are needed, found {len(raw.classes)}: {', '.join(raw.classes)}")
-    sums = {name: _checksum(array) for name, array in arrays.items()}
-    whole = hashlib.sha256(json.dumps([raw.classes, sums]).encode()).hexdigest()[:16]
-    (folder / "meta.json").write_text(json.dumps({"classes": raw.classes, "sums": sums, "fingerprint": whole}))
+    return raw.classes
 
 
 def _decode_split(split: RawSplit, image_size: int, folder: Path, name: str, classes: int) -> None:
@@ -187,7 +169,9 @@ def _decode(encoded: bytes | Path, number: int, split: str) -> Tensor:
             image = decode_image(torch.frombuffer(content, dtype=torch.uint8), ImageReadMode.RGB, True)
     except (RuntimeError, ValueError, OSError) as error:
         what = encoded if isinstance(encoded, Path) else f"image {number} of the {split} split"
-        raise RequestError(f"data: {what} cannot be decoded ({str(error).splitlines()[0]})") from None
+        raise RequestError(f"data: {what} cannot be decoded ({first_line(error)})") from None
+    if image.ndim == 4:  # an animation: its first picture
+        image = image[0]
     if image.dtype == torch.uint16:
         image = (image.to(torch.int32) // 257).to(torch.uint8)
     return image
@@ -199,39 +183,3 @@ def _cut_test_images(folder: Path) -> None:
     for name, positions in (("train", train.numpy()), ("test", test.numpy())):
         np.save(folder / f"{name}_pixels.npy", pixels[positions])
         np.save(folder / f"{name}_labels.npy", labels[positions])
-
-
-def _put_in_place(temporary: Path, folder: Path) -> None:
-    """Renames the finished cache. What stands there already is a damaged one, or another process's, just as good."""
-    if folder.exists() and _read_cache(folder) is None:
-        damaged = temporary.with_name(temporary.name + "-damaged")
-        folder.rename(damaged)
-        shutil.rmtree(damaged, ignore_errors=True)
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if not folder.exists():
-            raise
-
-
-def _read_cache(folder: Path) -> ImageData | None:
-    """The cache's content, or None where it is not what was written."""
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-        # Copy on write: torch wants memory that it may write to, and the files must stay as they are.
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
-        if {name: _checksum(array) for name, array in arrays.items()} != meta["sums"]:
-            return None
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        return ImageData(
-            train=Images(tensors["train_pixels"], tensors["train_labels"]),
-            test=Images(tensors["test_pixels"], tensors["test_labels"]),
-            classes=tuple(meta["classes"]),
-            fingerprint=meta["fingerprint"],
-        )
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _checksum(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()

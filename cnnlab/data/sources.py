@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pickle
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from cnnlab.errors import RequestError
+from cnnlab.instantiate import first_line
 
 if TYPE_CHECKING:
     import pyarrow
@@ -54,6 +56,10 @@ class Source(Protocol):
     @property
     def identity(self) -> str:
         """Names the content: the same text for the same images, another when they changed."""
+        ...
+
+    def check(self) -> None:
+        """Raises RequestError when the images cannot be had. Quick: a few seconds where a network has to be asked."""
         ...
 
     def read(self) -> RawImages:
@@ -119,6 +125,9 @@ class ParquetSource:
         """See Source."""
         return "parquet " + _stat_digest([*self.train, *self.test])
 
+    def check(self) -> None:
+        """See Source. Nothing can be missing: it was found."""
+
     def read(self) -> RawImages:
         """See Source."""
         import pyarrow.parquet
@@ -130,9 +139,12 @@ class ParquetSource:
                     tables.append(pyarrow.parquet.read_table(file))
                 except (pyarrow.ArrowException, OSError) as error:
                     raise RequestError(
-                        f"data.path: {file} is not a readable parquet file ({_first_line(error)})"
+                        f"data.path: {file} is not a readable parquet file ({first_line(error)})"
                     ) from None
-            return pyarrow.concat_tables(tables)
+            try:
+                return pyarrow.concat_tables(tables)
+            except pyarrow.ArrowException:
+                raise RequestError(f"data.path: {files[0]} has other columns than the files beside it") from None
 
         tables = {split: table(files) for split, files in (("train", self.train), ("test", self.test)) if files}
         return _read_tables(tables, f"data.path: {self.train[0]}")
@@ -149,26 +161,31 @@ class HubSource:
         """See Source. A published data set is taken to stay as it is."""
         return f"hub {self.name}"
 
+    def check(self) -> None:
+        """See Source. Asks the Hub, and where it does not answer, whether an earlier download is there."""
+        if _hub_answers(self.name):
+            return
+        # Without this, every attempt of the library to reach the Hub waits for its own time-out: 20 s and more.
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        if "huggingface_hub.constants" in sys.modules:
+            sys.modules["huggingface_hub.constants"].HF_HUB_OFFLINE = True  # pyright: ignore[reportAttributeAccessIssue]
+        if not (_datasets_cache() / self.name.replace("/", "___")).is_dir():
+            raise RequestError(
+                f"data: {self.name} is not in the local cache, and the Hugging Face Hub does not answer or has no such "
+                "data set.\nImages on disk: data.path=FOLDER (parquet files, cifar-10-batches-py, class folders). "
+                "Built in: data=digits"
+            )
+
     def read(self) -> RawImages:
         """See Source."""
-        if not _hub_answers(self.name):
-            # Without this, every attempt of the library to reach the Hub waits for its own time-out: 20 s and more.
-            os.environ["HF_HUB_OFFLINE"] = "1"
-            import huggingface_hub.constants
-
-            huggingface_hub.constants.HF_HUB_OFFLINE = True
+        self.check()
         import datasets
 
         datasets.disable_progress_bars()
         try:
             splits = datasets.load_dataset(self.name)
-        except Exception as error:  # the library raises a different one for each way of not finding
-            raise RequestError(
-                f"data: {self.name} is neither in the local cache nor to be had from the Hugging Face Hub "
-                f"({type(error).__name__}).\n"
-                "Images on disk: data.path=FOLDER (parquet files, cifar-10-batches-py, class folders). "
-                "Built in: data=digits"
-            ) from None
+        except Exception as error:  # the library has one for each way of failing
+            raise RequestError(f"data: {self.name} cannot be loaded ({first_line(error)})") from None
         return _read_tables({str(split): splits[split].data.table for split in splits}, f"data.source: {self.name}")
 
 
@@ -186,6 +203,9 @@ class BatchesSource:
     def _files(self, pattern: str) -> list[Path]:
         return sorted(self.folder.glob(pattern))
 
+    def check(self) -> None:
+        """See Source. Nothing can be missing: it was found."""
+
     def read(self) -> RawImages:
         """See Source."""
         meta = _load_batch(self.folder / "batches.meta")
@@ -199,8 +219,12 @@ class BatchesSource:
         images, labels = [], []
         for file in files:
             batch = _load_batch(file)
-            images.append(np.asarray(_entry(batch, "data", file), dtype=np.uint8).reshape(-1, 3, 32, 32))
-            labels.append(np.asarray(_entry(batch, "labels", file), dtype=np.int64))
+            data, numbers = _entry(batch, "data", file), _entry(batch, "labels", file)
+            try:
+                images.append(np.asarray(data, dtype=np.uint8).reshape(len(numbers), 3, 32, 32))
+                labels.append(np.asarray(numbers, dtype=np.int64))
+            except (ValueError, TypeError) as error:
+                raise RequestError(f"data.path: {file} is not a readable CIFAR-10 batch ({error})") from None
         return RawSplit(np.concatenate(images).transpose(0, 2, 3, 1), np.concatenate(labels))
 
 
@@ -214,6 +238,9 @@ class FolderSource:
     def identity(self) -> str:
         """See Source."""
         return "folders " + _stat_digest(sorted(file for file in self.folder.rglob("*") if _is_image(file)))
+
+    def check(self) -> None:
+        """See Source. Nothing can be missing: it was found."""
 
     def read(self) -> RawImages:
         """See Source."""
@@ -246,6 +273,9 @@ class DigitsSource:
         """See Source."""
         return "digits"
 
+    def check(self) -> None:
+        """See Source. Nothing can be missing: it was found."""
+
     def read(self) -> RawImages:
         """See Source."""
         from sklearn.datasets import load_digits
@@ -257,6 +287,13 @@ class DigitsSource:
             train=RawSplit(images, digits.target.astype(np.int64)),
             test=None,
         )
+
+
+def _datasets_cache() -> Path:
+    """Where the `datasets` library keeps what it has downloaded; to ask the library would mean to import it."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    home = Path(os.environ.get("HF_HOME", home))
+    return Path(os.environ.get("HF_DATASETS_CACHE", home / "datasets")).expanduser()
 
 
 def _hub_answers(name: str) -> bool:
@@ -293,6 +330,8 @@ def _read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
         raise RequestError(f"{where} has no column of images beside one of class numbers (it has {schema.names})")
 
     def split(table: "pyarrow.Table") -> RawSplit:
+        if missing := {image, label} - set(table.schema.names):
+            raise RequestError(f"{where} has a column {min(missing)} that the test split has not")
         column = table.column(image).combine_chunks()
         encoded = column.field("bytes") if pyarrow.types.is_struct(column.type) else column
         if encoded.null_count:
@@ -330,7 +369,7 @@ def _load_batch(file: Path) -> dict[Any, Any]:
     except FileNotFoundError:
         raise RequestError(f"data.path: {file} is missing") from None
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise RequestError(f"data.path: {file} is not a readable CIFAR-10 batch ({_first_line(error)})") from None
+        raise RequestError(f"data.path: {file} is not a readable CIFAR-10 batch ({first_line(error)})") from None
 
 
 def _entry(batch: dict[Any, Any], key: str, file: Path) -> Any:
@@ -363,7 +402,3 @@ def _stat_digest(files: Sequence[Path]) -> str:
         stat = file.stat()
         digest.update(f"{file}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -10,7 +10,8 @@ class AveragedWeights(WeightAveraging):
 
     (Polyak and Juditsky 1992; exponential as in Tarvainen and Valpola 2017, "Mean teachers", section 2.)
     The optimizer goes on from its own weights; a checkpoint holds both. In the first updates the average is over
-    fewer steps, so that it does not hold on to the initial weights: update n keeps at most (1 + n) / (10 + n).
+    fewer steps, so that it does not hold on to the initial weights: update n keeps at most (1 + n) / (10 + n), and the
+    first nothing. Before that one, the average is the weights themselves.
 
     Args:
         decay: share of the average that one step keeps, in [0, 1).
@@ -28,14 +29,15 @@ class AveragedWeights(WeightAveraging):
         self._updates = 0
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """After every `every_n_steps`-th step."""
-        if step_idx is None or (step_idx + 1) % self.every_n_steps:
+        """After every `every_n_steps`-th step, and after each of those before the first: no step may be lost."""
+        if step_idx is None:
             return False
-        self._updates = (step_idx + 1) // self.every_n_steps
-        return True
+        self._updates, rest = divmod(step_idx + 1, self.every_n_steps)
+        return self._updates == 0 or rest == 0
 
     def _average(self, averages: tuple[Tensor, ...], current: tuple[Tensor, ...], count: Tensor | int) -> None:
-        keep = min(self.decay**self.every_n_steps, (1 + self._updates) / (10 + self._updates))
+        n = self._updates
+        keep = min(self.decay**self.every_n_steps, (1 + n) / (10 + n)) if n > 1 else 0.0
         if averages[0].is_floating_point():
             torch._foreach_lerp_(averages, current, 1 - keep)  # pyright: ignore[reportPrivateImportUsage]
         else:

@@ -79,7 +79,7 @@ class Classifier(L.LightningModule):
         self.decay_norms_and_biases = decay_norms_and_biases
         self.train_totals, self.eval_totals = Totals(), Totals()
         self.test_outputs: list[Batch] = []
-        self._random_state: dict[str, Tensor] | None = None
+        self._resumed: dict[str, Any] | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of normalized images (N, C, H, W)."""
@@ -92,10 +92,15 @@ class Classifier(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Puts the random number generators where a resumed run left them."""
-        if self._random_state is not None:
-            _set_random_state(self._random_state)
-            self._random_state = None
+        """Puts the loader and the random number generators where a resumed run left them.
+
+        Lightning restores a loader only if it is made after the checkpoint was read; the schedule, which must know the
+        number of steps, has it made before.
+        """
+        if self._resumed is not None:
+            self.trainer.train_dataloader.load_state_dict(self._resumed["loader"])  # pyright: ignore
+            _set_random_state(self._resumed["random_state"])
+            self._resumed = None
 
     def on_train_epoch_start(self) -> None:
         """A new epoch has new totals. Not called when a run goes on within an epoch."""
@@ -141,14 +146,15 @@ class Classifier(L.LightningModule):
         self._log_totals("test", self.eval_totals)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what an exact continuation needs beyond weights: the epoch's totals and the random state."""
+        """Adds what an exact continuation needs beyond weights: the epoch's totals, the place in it, random states."""
         checkpoint["train_totals"] = self.train_totals.state_dict()
+        checkpoint["loader"] = self.trainer.train_dataloader.state_dict()  # pyright: ignore
         checkpoint["random_state"] = _random_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes back what `on_save_checkpoint` added."""
         self.train_totals.load_state_dict(checkpoint["train_totals"])
-        self._random_state = checkpoint["random_state"]
+        self._resumed = {key: checkpoint[key] for key in ("loader", "random_state")}
 
     def _evaluate(self, batch: Batch) -> Tensor:
         images, labels = batch

@@ -58,7 +58,7 @@ def build_trainer(
     except (MisconfigurationException, RuntimeError) as error:
         raise ValueError(str(error)) from error
     if trainer.world_size > 1:
-        raise ValueError(f"devices: a run uses one device so far, got {trainer.world_size}")
+        raise ValueError(f"devices must be 1: a run uses one device so far, got {trainer.world_size}")
     return trainer
 
 

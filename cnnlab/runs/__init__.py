@@ -1,0 +1,1 @@
+"""Run directories: where a training leaves its record, and how a record is read."""

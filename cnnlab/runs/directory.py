@@ -1,0 +1,183 @@
+"""A run directory: its place, its files, and its summary.
+
+Nothing here needs torch, because the place is decided while the configuration is composed.
+"""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from cnnlab.errors import Interrupted, RequestError
+
+# The keys of summary.json, in their order; null until known.
+SUMMARY_KEYS = (
+    *("status", "name", "model", "recipe", "data", "protocol", "seed", "parameters", "macs", "epochs", "steps"),
+    *("train_seconds", "total_seconds", "images_per_second", "peak_memory_bytes"),
+    *("val_accuracy", "val_loss", "test_accuracy", "test_loss", "best_epoch"),
+    *("device", "precision", "data_fingerprint", "versions", "git_commit", "command", "error"),
+)
+
+
+class RunDirectory:
+    """The directory of one run.
+
+    Args:
+        path: of the directory; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.summary_file = self.path / "summary.json"
+        self.config_file = self.path / "config.yaml"
+        self.metrics_file = self.path / "metrics.csv"
+        self.predictions_file = self.path / "predictions.npz"
+        self.last_checkpoint = self.path / "checkpoints" / "last.ckpt"
+        self.best_checkpoint = self.path / "checkpoints" / "best.ckpt"
+        self.summary: dict[str, Any] = dict.fromkeys(SUMMARY_KEYS)
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """The record on disk, or None where there is none that can be read."""
+        try:
+            return json.loads(self.summary_file.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def read_config(self) -> dict[str, Any] | None:
+        """The resolved configuration on disk, or None where there is none that can be read."""
+        try:
+            return yaml.safe_load(self.config_file.read_text())
+        except (OSError, yaml.YAMLError):
+            return None
+
+    def update_summary(self, **values: Any) -> None:
+        """Sets keys of the record and writes it, so that a reader never sees half of it."""
+        unknown = set(values) - set(SUMMARY_KEYS)
+        assert not unknown, f"not a key of the record: {unknown}"
+        self.summary |= values
+        write_atomically(self.summary_file, json.dumps(self.summary, indent=2) + "\n")
+
+    @contextmanager
+    def recording(self, config: dict[str, Any], **known: Any) -> Iterator[None]:
+        """Writes the record when the work inside starts, and how it came out when it ends, fails or is interrupted.
+
+        A request that turns out to be wrong is no run: what stood in the directory before stays.
+
+        Args:
+            config: the resolved configuration, for config.yaml.
+            known: keys of the record that are known beforehand.
+
+        Raises:
+            RequestError: when another process is writing to this directory.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self.locked():
+            before = {f: f.read_text() if f.exists() else None for f in (self.summary_file, self.config_file)}
+            self.summary |= self.read_summary() or {}
+            seconds_before = self.summary["total_seconds"] or 0.0
+            started = time.perf_counter()
+
+            def end(status: str, error: str | None) -> None:
+                seconds = round(seconds_before + time.perf_counter() - started, 3)
+                self.update_summary(status=status, error=error, total_seconds=seconds)
+
+            write_atomically(self.config_file, yaml.safe_dump(config, sort_keys=False))
+            self.update_summary(status="running", error=None, **known)
+            try:
+                yield
+            except RequestError:
+                for file, text in before.items():
+                    file.unlink() if text is None else write_atomically(file, text)
+                raise
+            except (Interrupted, KeyboardInterrupt) as error:
+                end("interrupted", str(error) or "Interrupted.")
+                raise
+            except BaseException as error:
+                end("failed", f"{type(error).__name__}: {error}")
+                raise
+            end("completed", None)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the directory against other processes; the system lets go of it however this process ends."""
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RequestError(f"hydra.run.dir: another process is writing to {self.path}") from None
+        with lock:
+            yield
+
+    def is_free(self) -> bool:
+        """Whether no process is writing to it."""
+        try:
+            with self.locked():
+                return True
+        except RequestError:
+            return False
+
+
+def default_directory(folder: Path, resume: str | None, identity: Callable[[], dict[str, Any]]) -> Path:
+    """Where a run's files go.
+
+    Args:
+        folder: of the runs of that name.
+        resume: None for a new run; `auto` for the last unfinished run with the same identity; else the run directory
+            that is gone on with, or one of its checkpoints.
+        identity: computes what of the configuration decides how the run comes out.
+    """
+    if resume == "auto":
+        wanted = identity()
+        for path in sorted(folder.glob("*/summary.json"), reverse=True):
+            run = RunDirectory(path.parent)
+            summary, config = run.read_summary(), run.read_config()
+            unfinished = summary is not None and summary.get("status") != "completed"
+            if unfinished and config is not None and _same(config, wanted) and run.is_free():
+                return path.parent
+    elif resume is not None and (run := run_of(Path(resume))) is not None:
+        return run.path
+    started = folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    path, number = started, 2
+    while path.exists():
+        path, number = started.with_name(f"{started.name}_{number}"), number + 1
+    return path
+
+
+def run_of(path: Path) -> RunDirectory | None:
+    """The run that a run directory, or a checkpoint inside one, belongs to."""
+    for candidate in (path, path.parent.parent):
+        if (candidate / "summary.json").is_file():
+            return RunDirectory(candidate)
+    return None
+
+
+def discard_unused(path: Path) -> None:
+    """Removes a directory that holds nothing but a log and a lock, and its parent if that is then empty."""
+    if not path.is_dir() or any(not file.name.endswith((".log", ".lock")) for file in path.iterdir()):
+        return
+    for file in path.iterdir():
+        file.unlink()
+    path.rmdir()
+    if path.parent.name and not any(path.parent.iterdir()):
+        path.parent.rmdir()
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Writes a file so that it holds either its old or its new content, whatever happens meanwhile."""
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    with os.fdopen(handle, "w") as stream:
+        stream.write(text)
+    Path(temporary).chmod(0o644)
+    Path(temporary).replace(file)
+
+
+def _same(config: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    return all(config.get(key) == value for key, value in wanted.items())

@@ -1,0 +1,195 @@
+"""Writes the run directory while a training goes on."""
+
+import csv
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+
+from cnnlab.errors import Interrupted
+from cnnlab.runs.directory import RunDirectory
+from cnnlab.runs.environment import peak_memory_bytes
+
+METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+COLUMNS: tuple[str, ...] = ("epoch", "step", "seconds", "lr", *METRICS)
+
+
+class Recorder(Checkpoint):
+    """Keeps metrics.csv, summary.json and the checkpoints up to date: after every epoch, and when the run is stopped.
+
+    One callback does all of it, so that they agree: a checkpoint holds the rows of metrics.csv up to its own moment,
+    and a run that goes on from it rewrites the file from them. Lightning calls a `Checkpoint` last, when the epoch's
+    figures are known.
+
+    Args:
+        run: where to write.
+        about: added to every checkpoint under `cnnlab`: plain values that `predict` needs beside the weights.
+        stop_requested: asked after every step; true when the run should save and end.
+        minutes: an epoch that takes longer is saved within, that often.
+    """
+
+    def __init__(
+        self, run: RunDirectory, about: dict[str, Any], stop_requested: Callable[[], bool], minutes: float = 10.0
+    ):
+        self.run = run
+        self.about = about
+        self.stop_requested = stop_requested
+        self.minutes = minutes
+        self.rows: list[dict[str, Any]] = []
+        self.best_row: dict[str, Any] | None = None
+        self.seconds_before = 0.0  # of the parts of this run that ended earlier
+        self.stepping_seconds = 0.0  # without validation and saving
+        self.images = 0
+        self._validated = False
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far, over all parts of a resumed run."""
+        return self.seconds_before + time.perf_counter() - self._started
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Starts the clock, and metrics.csv with the rows that a resumed run has already."""
+        self.run.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        with self.run.metrics_file.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        self._started = self._saved = time.perf_counter()
+        self._stepping_since: float | None = self._started
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The clock of the steps runs."""
+        self._stepping_since = time.perf_counter()
+        self._validated = False
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Counts images; saves within the epoch when the run is stopped, or a long while has passed."""
+        self.images += len(batch[1]) * trainer.world_size
+        stop = self.stop_requested()
+        if not stop and time.perf_counter() - self._saved < 60 * self.minutes:
+            return
+        # The last step of an epoch is saved with the epoch; gradients that wait to be added up are not saved.
+        if batch_idx + 1 >= trainer.num_training_batches or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        self._stop_stepping(trainer)
+        self._save(trainer, self.run.last_checkpoint)
+        self._stepping_since = time.perf_counter()
+        if stop:
+            self._end_early(trainer)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The clock of the steps stops."""
+        self._stop_stepping(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """This epoch has validation figures."""
+        self._validated = not trainer.sanity_checking
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes the epoch's row, checkpoints and record."""
+        self._stop_stepping(trainer)
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        metrics = {name: figures.get(name) if self._validated or name.startswith("train") else None for name in METRICS}
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "seconds": round(self.seconds, 3),
+            "lr": figures["lr"],
+            **metrics,
+        }
+        self.rows.append(row)
+        with self.run.metrics_file.open("a", newline="") as stream:
+            csv.DictWriter(stream, COLUMNS).writerow(row)
+        is_best = self._is_better(row)
+        if is_best:
+            self.best_row = row
+        self._save(trainer, self.run.last_checkpoint)
+        if is_best:
+            _put_beside(self.run.last_checkpoint, self.run.best_checkpoint)
+        self._update_summary(trainer)
+        if self.stop_requested() and not self._is_last_epoch(trainer):
+            self._end_early(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The final figures of the training."""
+        self._update_summary(trainer)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Adds what is needed to use the network without its run directory."""
+        checkpoint["cnnlab"] = self.about
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run goes on from."""
+        return {
+            "rows": self.rows,
+            "best_row": self.best_row,
+            "seconds": self.seconds,
+            "stepping_seconds": self.stepping_seconds,
+            "images": self.images,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.rows, self.best_row = state_dict["rows"], state_dict["best_row"]
+        self.seconds_before = state_dict["seconds"]
+        self.stepping_seconds, self.images = state_dict["stepping_seconds"], state_dict["images"]
+
+    def _stop_stepping(self, trainer: L.Trainer) -> None:
+        if self._stepping_since is None:
+            return
+        device = trainer.strategy.root_device
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # the steps were only queued
+        self.stepping_seconds += time.perf_counter() - self._stepping_since
+        self._stepping_since = None
+
+    def _is_better(self, row: dict[str, Any]) -> bool:
+        """Higher validation accuracy; of equals the lower loss. Without validation, the latest epoch."""
+        best = self.best_row
+        if best is None or best["val/accuracy"] is None:
+            return True
+        if row["val/accuracy"] is None:
+            return False
+        return (row["val/accuracy"], -row["val/loss"]) > (best["val/accuracy"], -best["val/loss"])
+
+    def _save(self, trainer: L.Trainer, file: Path) -> None:
+        temporary = file.with_name(f".{file.name}")
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            temporary.replace(file)
+        self._saved = time.perf_counter()
+
+    def _end_early(self, trainer: L.Trainer) -> None:
+        self._update_summary(trainer)
+        raise Interrupted(f"Interrupted and saved. To go on: resume={self.run.path}")
+
+    @staticmethod
+    def _is_last_epoch(trainer: L.Trainer) -> bool:
+        return trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
+
+    def _update_summary(self, trainer: L.Trainer) -> None:
+        best = self.best_row or {}
+        self.run.update_summary(
+            epochs=len(self.rows),
+            steps=trainer.global_step,
+            train_seconds=round(self.seconds, 3),
+            images_per_second=round(self.images / self.stepping_seconds, 1) if self.stepping_seconds else None,
+            peak_memory_bytes=peak_memory_bytes(trainer.strategy.root_device),
+            val_accuracy=best.get("val/accuracy"),
+            val_loss=best.get("val/loss"),
+            best_epoch=best.get("epoch"),
+        )
+
+
+def _put_beside(file: Path, other: Path) -> None:
+    """Makes `other` the same file without writing it a second time, replacing what it was in one step."""
+    temporary = other.with_name(f".{other.name}")
+    temporary.unlink(missing_ok=True)
+    temporary.hardlink_to(file)
+    temporary.replace(other)

@@ -1,0 +1,185 @@
+"""How long one epoch of augmented training batches takes, without a network: cnnlab's loader against the usual paths.
+
+    python experiments/speed/data_path.py --path FOLDER
+
+Every way yields all training images in random order: padded by reflection, cropped back, mirrored with probability 1/2,
+normalized, in batches. `FOLDER` holds CIFAR-10 as parquet files (`data.path`). The ways are measured in turn within a
+round, so that a slow moment of the machine does not fall on one of them alone.
+
+cnnlab          cnnlab.data.loader.Loader: the decoded images in memory, whole batches at a time
+torchvision-N   torchvision.datasets.CIFAR10, torchvision.transforms per image, a DataLoader with N workers
+datasets-N      rows of the `datasets` library, decoded as they are asked for, the same transforms and DataLoader
+"""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin on busy cores distort everything
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the files are here
+
+import argparse
+import functools
+import pickle
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import CIFAR10
+
+from cnnlab.data.augment import Augmentation
+from cnnlab.data.datamodule import ImageDataModule
+from cnnlab.data.images import Images
+from cnnlab.runs.environment import device_name
+
+PAD = 4
+SIZE = 32
+WAYS = ("cnnlab", "torchvision-0", "torchvision-2", "datasets-0", "datasets-2")
+
+
+@dataclass
+class Measured:
+    """One way: its batches, the seconds to set it up, and those of each epoch."""
+
+    name: str
+    batches: Iterable[Any]
+    setup: float
+    seconds: list[float] = field(default_factory=list)
+
+
+class LocalCIFAR10(CIFAR10):
+    """torchvision's own data set on files that were written here, whose checksums are not the published ones."""
+
+    def _check_integrity(self) -> bool:
+        return True
+
+    def _load_meta(self) -> None:
+        """Class names are not needed."""
+
+
+def main() -> None:
+    """Measures and prints."""
+    arguments = parse_arguments()
+    data = ImageDataModule(
+        path=arguments.path,
+        batch_size=arguments.batch_size,
+        protocol="article",  # all training images
+        augmentation=Augmentation(pad=PAD, padding_mode="reflect", flip="random"),
+    )
+    print(f"{device_name(torch.device('cpu'))}; {os.cpu_count()} cores; torch {torch.__version__}")
+    print(f"{len(data.train):,} images in batches of {arguments.batch_size}, rounds: {arguments.rounds}")
+    with tempfile.TemporaryDirectory() as folder:
+        if any(way.startswith("torchvision") for way in arguments.ways):
+            write_batches(data.train, Path(folder) / CIFAR10.base_folder)
+        measured = [set_up(way, data, arguments, Path(folder)) for way in arguments.ways]
+        for _ in range(arguments.rounds):
+            for way in measured:
+                way.seconds.append(epoch_seconds(way.batches, len(data.train)))
+    print_table(measured, len(data.train))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--path", required=True, help="folder with train*.parquet and test*.parquet (data.path)")
+    parser.add_argument("--batch-size", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3, help="epochs of each way")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    return parser.parse_args()
+
+
+def set_up(way: str, data: ImageDataModule, arguments: argparse.Namespace, folder: Path) -> Measured:
+    """Makes the batches of one way ready to be iterated over."""
+    started = time.perf_counter()
+    batches = make_batches(way, data, arguments, folder)
+    return Measured(way, batches, time.perf_counter() - started)
+
+
+def make_batches(way: str, data: ImageDataModule, arguments: argparse.Namespace, folder: Path) -> Iterable[Any]:
+    """What is iterated over, once an epoch."""
+    library, _, workers = way.partition("-")
+    if library == "cnnlab":
+        return data.train_dataloader()
+    transform = image_transform(data)
+    if library == "torchvision":
+        dataset = LocalCIFAR10(folder, train=True, transform=transform)
+    else:
+        dataset = datasets_rows(Path(arguments.path), folder / "datasets", transform)
+    return DataLoader(dataset, arguments.batch_size, shuffle=True, num_workers=int(workers))
+
+
+def image_transform(data: ImageDataModule) -> Callable[[Any], torch.Tensor]:
+    """From a PIL image to an augmented, normalized tensor."""
+    return transforms.Compose(
+        [
+            transforms.RandomCrop(SIZE, padding=PAD, padding_mode="reflect"),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(data.mean.tolist(), data.std.tolist()),
+        ]
+    )
+
+
+def datasets_rows(path: Path, cache: Path, transform: Callable[[Any], torch.Tensor]) -> Any:
+    """The training images as rows of the `datasets` library."""
+    datasets.disable_progress_bars()
+    files = [str(file) for file in sorted(path.rglob("train*.parquet"))]
+    rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(cache))
+    assert isinstance(rows, datasets.Dataset)
+    image = next(name for name, feature in rows.features.items() if isinstance(feature, datasets.Image))
+    label = next(name for name in rows.features if name != image)
+    rows.set_transform(functools.partial(transform_rows, transform=transform, image=image, label=label))
+    return rows
+
+
+def transform_rows(
+    rows: dict[str, list[Any]], transform: Callable[[Any], torch.Tensor], image: str, label: str
+) -> dict[str, list[Any]]:
+    """What `datasets` calls with the decoded rows that were asked for."""
+    return {"images": [transform(picture) for picture in rows[image]], "labels": rows[label]}
+
+
+def write_batches(images: Images, folder: Path) -> None:
+    """Writes images as CIFAR-10's authors publish them: pickled batches of rows of 3 x 1024 values."""
+    folder.mkdir(parents=True)
+    rows = images.pixels.permute(0, 3, 1, 2).reshape(len(images), -1)
+    parts = zip(rows.chunk(5), images.labels.chunk(5), strict=True)
+    for number, (pixels, labels) in enumerate(parts, 1):
+        with (folder / f"data_batch_{number}").open("wb") as stream:
+            pickle.dump({"data": pixels.numpy(), "labels": labels.tolist()}, stream)
+
+
+def epoch_seconds(batches: Iterable[Any], images: int) -> float:
+    """Seconds of one pass over all batches."""
+    seen = 0
+    started = time.perf_counter()
+    for batch in batches:
+        pixels, _ = batch.values() if isinstance(batch, dict) else batch
+        assert pixels.shape[1:] == (3, SIZE, SIZE) and pixels.dtype == torch.float32
+        seen += len(pixels)
+    seconds = time.perf_counter() - started
+    assert seen == images
+    return seconds
+
+
+def print_table(measured: list[Measured], images: int) -> None:
+    """A row per way; ratios are to the first row's median."""
+    print(f"\n{'way':<15}{'set-up s':>10}{'epoch s':>10}{'min':>8}{'max':>8}{'images/s':>12}{'ratio':>8}")
+    reference = statistics.median(measured[0].seconds)
+    for way in measured:
+        median = statistics.median(way.seconds)
+        print(
+            f"{way.name:<15}{way.setup:>10.2f}{median:>10.3f}{min(way.seconds):>8.3f}{max(way.seconds):>8.3f}"
+            f"{images / median:>12,.0f}{median / reference:>8.1f}"
+        )
+    print("set-up: from files (cnnlab: from its cache of decoded images) to the first batch being asked for")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""What Lightning costs: an epoch of training steps by cnnlab against the same steps in a loop written by hand.
+
+    python experiments/speed/overhead.py --path FOLDER
+
+Both sides take the same batches from the same kind of loader, with the recipe `fast`: network, loss, optimizer,
+schedule by the step, precision, and averaged weights; both add up loss and correct answers in tensors. cnnlab's side is
+what `cnnlab.train` runs: its Trainer, Progress, AveragedWeights and Recorder. Each measurement trains two epochs
+without validation, of which the second is timed. The sides take turns, and a ratio is of two that follow each other.
+"""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin on busy cores distort everything
+
+import argparse
+import gc
+import itertools
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import yaml
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from cnnlab.data.datamodule import ImageDataModule
+from cnnlab.instantiate import build
+from cnnlab.runs.directory import RunDirectory
+from cnnlab.runs.environment import device_name
+from cnnlab.runs.recorder import Recorder
+from cnnlab.training.classifier import Classifier
+from cnnlab.training.optimizers import parameter_groups
+from cnnlab.training.precision import auto_precision
+from cnnlab.training.progress import Progress
+from cnnlab.training.trainer import build_trainer
+
+CONF = Path(__file__).parents[2] / "conf"
+EPOCHS = 2  # the first warms up
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What both sides train, and how.
+
+    Attributes:
+        model: configuration of the network.
+        recipe: configuration of the training.
+        data: the images.
+        precision: `32-true` or `bf16-mixed`.
+        steps: of an epoch.
+        plain: whether the weights are not averaged.
+    """
+
+    model: dict[str, Any]
+    recipe: dict[str, Any]
+    data: ImageDataModule
+    precision: str
+    steps: int
+    plain: bool
+
+    def network(self) -> nn.Module:
+        """A new network, always with the same weights."""
+        torch.manual_seed(0)
+        network = build(self.model, "model", in_channels=3, num_classes=len(self.data.classes))
+        return network.to(memory_format=torch.channels_last)
+
+    def part(self, key: str) -> Any:
+        """An object of the recipe."""
+        return build(self.recipe[key], key)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one side needed for its last epoch, and the mean training loss in it."""
+
+    seconds: float
+    loss: float
+
+
+class TimedRecorder(Recorder):
+    """cnnlab's recorder, with the seconds that the steps of the latest epoch took."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The latest epoch is a new one."""
+        self.stepping_seconds = 0.0
+        super().on_train_epoch_start(trainer, pl_module)
+
+
+def main() -> None:
+    """Measures and prints."""
+    arguments = parse_arguments()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    software = f"torch {torch.__version__}; lightning {L.__version__}"
+    print(f"{device_name(torch.device('cpu'))}; {os.cpu_count()} cores; {software}")
+    averaged = "without" if arguments.plain else "with"
+    print(f"{arguments.model}, {arguments.precision}, {averaged} averaged weights, rounds: {arguments.rounds}\n")
+    print(
+        f"{'batch':>6}{'steps':>7}{'by hand s':>11}{'cnnlab s':>10}{'more us/step':>14}{'ratio':>8}{'min':>7}{'max':>7}"
+    )
+    for batch_size in arguments.batch_sizes:
+        setting = make_setting(arguments, batch_size)
+        pairs = [(by_hand(setting), by_cnnlab(setting)) for _ in range(arguments.rounds)]
+        print_row(batch_size, setting.steps, pairs)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--path", required=True, help="folder or file with CIFAR-10 (data.path)")
+    parser.add_argument("--model", default="lenet5", help="a name in conf/model")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[512, 64])
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each side")
+    parser.add_argument("--limit", type=int, help="steps an epoch; by default all images")
+    parser.add_argument("--precision", choices=["32-true", "bf16-mixed"], default=auto_precision("cpu"))
+    parser.add_argument("--threads", type=int, help="that torch computes with; by default as it chooses")
+    parser.add_argument("--plain", action="store_true", help="without averaged weights, on both sides")
+    return parser.parse_args()
+
+
+def make_setting(arguments: argparse.Namespace, batch_size: int) -> Setting:
+    """The parts that both sides share."""
+    recipe = yaml.safe_load((CONF / "recipe" / "fast.yaml").read_text())
+    augmentation = build(recipe["augmentation"], "augmentation")
+    data = ImageDataModule(path=arguments.path, batch_size=batch_size, augmentation=augmentation)
+    steps = len(data.train_dataloader())
+    return Setting(
+        model=yaml.safe_load((CONF / "model" / f"{arguments.model}.yaml").read_text()),
+        recipe=recipe,
+        data=data,
+        precision=arguments.precision,
+        steps=min(steps, arguments.limit or steps),
+        plain=arguments.plain,
+    )
+
+
+def by_cnnlab(setting: Setting) -> Epoch:
+    """The last epoch of cnnlab's own path; the parts are put together as in `cnnlab.train`."""
+    gc.collect()
+    parts = {key: setting.part(key) for key in ("optimizer", "schedule", "loss")}
+    decay_all = setting.recipe["decay_norms_and_biases"]
+    classifier = Classifier(setting.network(), **parts, decay_norms_and_biases=decay_all)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory(folder)
+        recorder = TimedRecorder(run, {}, lambda: False)
+        averaging = [] if setting.plain else [setting.part("averaging")]
+        callbacks = [Progress(bar=False), *averaging, recorder]
+        trainer = build_trainer(trainer_options(setting), callbacks, [], run.path)
+        trainer.fit(classifier, datamodule=setting.data)
+    return Epoch(recorder.stepping_seconds, classifier.train_totals.means()[0])
+
+
+def trainer_options(setting: Setting) -> dict[str, Any]:
+    """The trainer of `conf/trainer/cpu.yaml`, without validation."""
+    options = {"accelerator": "cpu", "devices": 1, "num_sanity_val_steps": 0, "benchmark": True}
+    limits = {"max_epochs": EPOCHS, "limit_train_batches": setting.steps, "limit_val_batches": 0}
+    return {**options, **limits, "precision": setting.precision}
+
+
+def by_hand(setting: Setting) -> Epoch:
+    """The last epoch of a plain loop."""
+    gc.collect()
+    network = setting.network().train()
+    optimizer = setting.part("optimizer")(parameter_groups(network, setting.recipe["decay_norms_and_biases"]))
+    schedule = setting.part("schedule")(optimizer, EPOCHS * setting.steps)
+    criterion = setting.part("loss")
+    every = setting.recipe["averaging"]["every_n_steps"]
+    average = None if setting.plain else averaged(network, setting.recipe["averaging"]["decay"] ** every)
+    loader = setting.data.train_dataloader()
+    step, timed = 0, Epoch(0.0, 0.0)
+    for epoch in range(EPOCHS):
+        loader.sampler.set_epoch(epoch)
+        started = time.perf_counter()
+        total_loss, correct, images = torch.zeros(()), torch.zeros((), dtype=torch.int64), 0
+        for pictures, labels in itertools.islice(loader, setting.steps):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=setting.precision == "bf16-mixed"):
+                logits: Tensor = network(pictures)
+                loss: Tensor = criterion(logits, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            step += 1
+            if average is not None and step % every == 0:
+                average.update_parameters(network)
+            total_loss += loss.detach() * len(labels)
+            correct += (logits.detach().argmax(1) == labels).sum()
+            images += len(labels)
+        timed = Epoch(time.perf_counter() - started, float(total_loss) / images)
+    return timed
+
+
+def averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average as torch has it."""
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def print_row(batch_size: int, steps: int, pairs: list[tuple[Epoch, Epoch]]) -> None:
+    """A line for one batch size; both sides must have learned the same."""
+    for hand, cnnlab in pairs:
+        assert abs(hand.loss - cnnlab.loss) < 0.02 * hand.loss, f"not the same training: {hand.loss}, {cnnlab.loss}"
+    hand, cnnlab = (statistics.median(epoch.seconds for epoch in side) for side in zip(*pairs, strict=True))
+    ratios = [cnnlab.seconds / hand.seconds for hand, cnnlab in pairs]
+    print(
+        f"{batch_size:>6}{steps:>7}{hand:>11.3f}{cnnlab:>10.3f}{(cnnlab - hand) / steps * 1e6:>14.0f}"
+        f"{statistics.median(ratios):>8.3f}{min(ratios):>7.3f}{max(ratios):>7.3f}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

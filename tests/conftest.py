@@ -1,0 +1,167 @@
+"""Small data of every form that the sources read, and an environment in which nothing leaves the test's own folders."""
+
+import io
+import json
+import pickle
+import struct
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from cnnlab.data.images import ImageData, Images
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+TRAIN_PER_CLASS, TEST_PER_CLASS = 12, 3
+
+
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_environment(session_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CNNLAB_CACHE", str(session_cache))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf_home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("HF_DATASETS_CACHE", raising=False)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command gave: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """Runs `cnnlab train` with the given arguments in an empty folder, in this process: it saves the imports."""
+    from cnnlab.train import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["cnnlab.train", *arguments])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        printed = capsys.readouterr()
+        return Outcome(code, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def sample() -> ImageData:
+    """What the folders below hold: noise with CIFAR-10's classes, in the order of the classes, as folders have it."""
+    random = np.random.default_rng(0)
+
+    def images(per_class: int) -> Images:
+        labels = np.repeat(np.arange(len(CLASSES)), per_class)
+        pixels = random.integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
+        return Images(torch.from_numpy(pixels), torch.from_numpy(labels))
+
+    return ImageData(images(TRAIN_PER_CLASS), images(TEST_PER_CLASS), CLASSES, fingerprint="")
+
+
+@pytest.fixture
+def parquet_folder(tmp_path: Path, sample: ImageData) -> Path:
+    """As the Hugging Face Hub has CIFAR-10."""
+    folder = tmp_path / "parquet"
+    folder.mkdir()
+    features = {"img": {"_type": "Image"}, "label": {"names": list(CLASSES), "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    for name, split in (("train", sample.train), ("test", sample.test)):
+        images = [{"bytes": _png(pixels), "path": f"{i}.png"} for i, pixels in enumerate(split.pixels.numpy())]
+        table = pa.table({"img": images, "label": split.labels.numpy()}).replace_schema_metadata(metadata)
+        pq.write_table(table, folder / f"{name}-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.fixture
+def batches_folder(tmp_path: Path, sample: ImageData) -> Path:
+    """As the authors of CIFAR-10 publish its python version."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for number, positions in enumerate(torch.arange(len(sample.train)).tensor_split(5), start=1):
+        _write_batch(folder / f"data_batch_{number}", sample.train.take(positions))
+    _write_batch(folder / "test_batch", sample.test)
+    _pickle_as_python2({b"label_names": [name.encode() for name in CLASSES]}, folder / "batches.meta")
+    return folder
+
+
+@pytest.fixture
+def class_folders(tmp_path: Path, sample: ImageData) -> Path:
+    """A folder per class below train/ and test/."""
+    root = tmp_path / "class_folders"
+    for name, split in (("train", sample.train), ("test", sample.test)):
+        for i, (pixels, label) in enumerate(zip(split.pixels.numpy(), split.labels.tolist(), strict=True)):
+            file = root / name / CLASSES[label] / f"{i:04}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(_png(pixels))
+    return root
+
+
+@pytest.fixture
+def photo_folders(tmp_path: Path) -> Path:
+    """A folder per class without train/ and test/: PNG and JPEG files of many sizes, 12 of each of three classes."""
+    root = tmp_path / "photos"
+    random = np.random.default_rng(1)
+    for name in ("owl", "cat", "dog"):
+        (root / name).mkdir(parents=True)
+        for i, suffix in enumerate((".png", ".jpg", ".jpeg", ".PNG", ".JPG") * 3):
+            if i == 12:
+                break
+            height, width = random.integers(20, 70, 2)
+            image = Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
+            image.save(root / name / f"{i:02}{suffix}")
+    return root
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _write_batch(file: Path, images: Images) -> None:
+    planes = images.pixels.permute(0, 3, 1, 2).reshape(len(images), -1).contiguous().numpy()
+    _pickle_as_python2({b"batch_label": b"part", b"labels": images.labels.tolist(), b"data": planes}, file)
+
+
+_Pickler: Any = pickle._Pickler  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class _Python2Pickler(_Pickler):
+    """Writes byte strings as Python 2 did, which the published files come from."""
+
+    dispatch = dict(_Pickler.dispatch)
+
+    def save_bytes(self, value: bytes) -> None:
+        self.write(pickle.BINSTRING + struct.pack("<i", len(value)) + value)
+
+    dispatch[bytes] = save_bytes
+
+
+def _pickle_as_python2(value: Any, file: Path) -> None:
+    buffer = io.BytesIO()
+    _Python2Pickler(buffer, protocol=2).dump(value)
+    file.write_bytes(buffer.getvalue().replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))

@@ -1,0 +1,149 @@
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import Tensor
+
+from cnnlab.data.augment import Augmentation
+from cnnlab.data.datamodule import ImageDataModule, channel_statistics
+from cnnlab.data.images import ImageData, Images
+from cnnlab.errors import RequestError
+
+
+def rows(images: Images) -> set[bytes]:
+    """The images as a set; those of the sample are all different."""
+    return {image.numpy().tobytes() for image in images.pixels}
+
+
+def batches_of(loader: Any) -> list[tuple[Tensor, Tensor]]:
+    return list(loader)
+
+
+def test_holdout_keeps_a_tenth_of_the_training_images(class_folders: Path, sample: ImageData) -> None:
+    module = ImageDataModule(path=str(class_folders))
+    assert (len(module.train), len(module.val), len(module.test)) == (110, 10, 30)
+    assert module.val.labels.bincount().tolist() == [1] * 10
+    assert rows(module.train) | rows(module.val) == rows(sample.train)
+    assert rows(module.test) == rows(sample.test)
+    assert not rows(module.train) & rows(module.val)
+
+
+def test_holdout_never_shows_test_images_before_the_test(class_folders: Path) -> None:
+    module = ImageDataModule(path=str(class_folders))
+    assert not rows(module.test) & (rows(module.train) | rows(module.val))
+
+
+def test_holdout_is_the_same_for_every_seed(class_folders: Path) -> None:
+    first, second = (ImageDataModule(path=str(class_folders), seed=seed) for seed in (0, 1))
+    assert torch.equal(first.val.pixels, second.val.pixels)
+    assert torch.equal(first.train.pixels, second.train.pixels)
+    one, other = (batches_of(module.train_dataloader()) for module in (first, second))
+    assert not torch.equal(one[0][1], other[0][1])
+
+
+def test_article_selects_on_the_test_images(class_folders: Path, sample: ImageData) -> None:
+    module = ImageDataModule(path=str(class_folders), protocol="article")
+    assert torch.equal(module.train.pixels, sample.train.pixels)
+    assert torch.equal(module.val.pixels, sample.test.pixels)
+    assert torch.equal(module.test.pixels, sample.test.pixels)
+
+
+def test_loaders_augment_and_shuffle_the_training_images_alone(class_folders: Path) -> None:
+    module = ImageDataModule(
+        path=str(class_folders), batch_size=40, eval_batch_size=7, augmentation=Augmentation(pad=3, cutout=8)
+    )
+    train, val, test = (
+        batches_of(loader) for loader in (module.train_dataloader(), module.val_dataloader(), module.test_dataloader())
+    )
+    assert [len(labels) for _, labels in train] == [40, 40, 30]
+    assert [len(labels) for _, labels in val] == [7, 3]
+    for batches, images in ((val, module.val), (test, module.test)):
+        assert torch.equal(torch.cat([labels for _, labels in batches]), images.labels)
+        expected = (images.pixels / 255 - module.mean) / module.std
+        pixels = torch.cat([pixels for pixels, _ in batches]).permute(0, 2, 3, 1)
+        torch.testing.assert_close(pixels, expected, rtol=1e-4, atol=1e-5)
+    assert not torch.equal(torch.cat([labels for _, labels in train]), module.train.labels)
+    assert sum(int((pixels == 0).all(dim=1).sum()) for pixels, _ in train) > 110 * 16
+
+
+def test_normalization_comes_from_the_training_images_alone(class_folders: Path) -> None:
+    module = ImageDataModule(path=str(class_folders))
+    mean, std = channel_statistics(module.train.pixels)
+    assert torch.equal(module.mean, mean)
+    assert torch.equal(module.std, std)
+
+
+def test_given_constants_are_used(class_folders: Path) -> None:
+    module = ImageDataModule(path=str(class_folders), mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6])
+    assert module.mean.tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert module.std.tolist() == pytest.approx([0.4, 0.5, 0.6])
+
+
+def test_mean_of_zero_is_used(class_folders: Path) -> None:
+    assert ImageDataModule(path=str(class_folders), mean=[0.0, 0.0, 0.0]).mean.tolist() == [0, 0, 0]
+
+
+def test_channel_statistics_equal_the_plain_computation(sample: ImageData) -> None:
+    values = sample.train.pixels.double().flatten(0, 2) / 255
+    mean, std = channel_statistics(sample.train.pixels)
+    torch.testing.assert_close(mean, values.mean(dim=0).float(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(std, values.std(dim=0, unbiased=False).float(), rtol=1e-6, atol=0)
+
+
+def test_channel_that_never_varies_has_the_deviation_one() -> None:
+    pixels = torch.zeros(4, 8, 8, 3, dtype=torch.uint8)
+    pixels[:2, ..., 1] = 255
+    mean, std = channel_statistics(pixels)
+    assert mean.tolist() == pytest.approx([0, 0.5, 0])
+    assert std.tolist() == pytest.approx([1, 0.5, 1])
+
+
+def test_expected_classes_are_checked(class_folders: Path, photo_folders: Path, sample: ImageData) -> None:
+    cifar10 = list(sample.classes)
+    assert ImageDataModule(path=str(class_folders), classes=cifar10).classes == sample.classes
+    with pytest.raises(RequestError, match=r"cat, dog, owl.*airplane.*data=folder takes any") as caught:
+        ImageDataModule(path=str(photo_folders), classes=cifar10)
+    assert str(photo_folders) in str(caught.value)
+
+
+def test_numbered_classes_take_the_expected_names(parquet_folder: Path, sample: ImageData) -> None:
+    for file in parquet_folder.iterdir():
+        pq.write_table(pq.read_table(file).replace_schema_metadata(None), file)
+    assert ImageDataModule(path=str(parquet_folder)).classes == tuple("0123456789")
+    assert ImageDataModule(path=str(parquet_folder), classes=list(sample.classes)).classes == sample.classes
+
+
+def test_image_size_is_honoured(class_folders: Path) -> None:
+    module = ImageDataModule(path=str(class_folders), image_size=16)
+    images, _ = batches_of(module.train_dataloader())[0]
+    assert images.shape[1:] == (3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_size": 0}, "image_size must be 1 or more, got 0"),
+        ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
+        ({"eval_batch_size": -1}, "eval_batch_size must be 1 or more, got -1"),
+        ({"holdout": 0.0}, "holdout must be between 0 and 1, got 0.0"),
+        ({"holdout": 1.0}, "holdout must be between 0 and 1, got 1.0"),
+        ({"mean": [0.5]}, "mean must have one value for each of red, green and blue"),
+        ({"std": [0.5, 0.5, 0.0]}, "std must be above 0"),
+    ],
+)
+def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ImageDataModule(source="digits", **options)
+
+
+def test_padding_that_cannot_be_reflected_is_refused() -> None:
+    with pytest.raises(RequestError, match="augmentation.pad must be less than image_size, 16, got 16"):
+        ImageDataModule(source="digits", image_size=16, augmentation=Augmentation(pad=16))
+
+
+@pytest.mark.parametrize("holdout", [0.001, 0.999])
+def test_holdout_that_leaves_nothing_is_refused(photo_folders: Path, holdout: float) -> None:
+    with pytest.raises(RequestError, match=rf"data.holdout: {holdout} of 30 training images"):
+        ImageDataModule(path=str(photo_folders), holdout=holdout)

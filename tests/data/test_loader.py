@@ -1,0 +1,196 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cnnlab.data.augment import Augmentation
+from cnnlab.data.images import ImageData, Images, load_images
+from cnnlab.data.loader import Loader
+from cnnlab.data.sources import FolderSource
+
+MEAN, STD = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.25])
+EVERYTHING = Augmentation(pad=3, flip="random", cutout=8)
+Batches = list[tuple[Tensor, Tensor]]
+
+
+def make_loader(images: Images, batch_size: int = 25, **options: Any) -> Loader:
+    return Loader(images, batch_size, MEAN, STD, **{"shuffle": True, **options})
+
+
+def epoch_of(loader: Loader, epoch: int = 0) -> Batches:
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def assert_equal(batches: Batches, expected: Batches) -> None:
+    assert len(batches) == len(expected)
+    for (images, labels), (wanted_images, wanted_labels) in zip(batches, expected, strict=True):
+        assert torch.equal(images, wanted_images)
+        assert torch.equal(labels, wanted_labels)
+
+
+def numbered(count: int) -> Images:
+    """Images whose labels are their positions."""
+    generator = torch.Generator().manual_seed(0)
+    return Images(torch.randint(0, 256, (count, 8, 8, 3), dtype=torch.uint8, generator=generator), torch.arange(count))
+
+
+def order(loader: Loader, epoch: int = 0) -> list[int]:
+    return torch.cat([labels for _, labels in epoch_of(loader, epoch)]).tolist()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 25, 100, 1000])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_every_image_comes_exactly_once_an_epoch(batch_size: int, shuffle: bool) -> None:
+    loader = make_loader(numbered(100), batch_size, shuffle=shuffle, augmentation=EVERYTHING)
+    for epoch in range(2):
+        positions = order(loader, epoch)
+        assert sorted(positions) == list(range(100))
+        assert (positions == list(range(100))) is not shuffle
+        assert len(list(loader)) == len(loader)
+
+
+def test_every_epoch_and_every_seed_has_its_own_order() -> None:
+    images = numbered(100)
+    loader = make_loader(images, seed=1)
+    orders = [order(loader, epoch) for epoch in range(3)] + [order(make_loader(images, seed=2))]
+    assert len({tuple(one) for one in orders}) == 4
+
+
+def test_batches_depend_on_seed_and_epoch_alone(sample: ImageData) -> None:
+    first = make_loader(sample.train, augmentation=EVERYTHING, seed=3)
+    batches = [epoch_of(first, epoch) for epoch in range(2)]
+    torch.manual_seed(99)
+    second = make_loader(sample.train, augmentation=EVERYTHING, seed=3)
+    assert_equal(epoch_of(second, 1), batches[1])  # without having gone through the epoch before
+    assert_equal(epoch_of(second, 0), batches[0])
+
+
+def test_loader_leaves_the_random_state_alone(sample: ImageData) -> None:
+    before = torch.get_rng_state()
+    epoch_of(make_loader(sample.train, augmentation=EVERYTHING))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_batches_are_the_same_from_a_fresh_and_from_a_read_cache(class_folders: Any, tmp_path: Any) -> None:
+    decoded, cached = (load_images(FolderSource(class_folders), 32, tmp_path / "own_cache") for _ in range(2))
+    assert_equal(
+        epoch_of(make_loader(cached.train, augmentation=EVERYTHING)),
+        epoch_of(make_loader(decoded.train, augmentation=EVERYTHING)),
+    )
+
+
+@pytest.mark.parametrize("flip", ["random", "alternating"])
+def test_decisions_for_an_image_do_not_depend_on_the_batch_size(sample: ImageData, flip: Any) -> None:
+    augmentation = Augmentation(pad=3, flip=flip, cutout=8)
+    wholes = []
+    for batch_size in (1, 17, 120):
+        batches = epoch_of(make_loader(sample.train, batch_size, augmentation=augmentation), 1)
+        wholes.append([torch.cat(part) for part in zip(*batches, strict=True)])
+    for images, labels in wholes[1:]:
+        assert torch.equal(images, wholes[0][0])
+        assert torch.equal(labels, wholes[0][1])
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_share_the_batches_of_one_process(sample: ImageData, world_size: int) -> None:
+    whole = epoch_of(make_loader(sample.train, augmentation=EVERYTHING), 2)
+    shares = [
+        epoch_of(make_loader(sample.train, augmentation=EVERYTHING, rank=rank, world_size=world_size), 2)
+        for rank in range(world_size)
+    ]
+    joined = [
+        (torch.cat([images for images, _ in parts]), torch.cat([labels for _, labels in parts]))
+        for parts in zip(*shares, strict=True)
+    ]
+    assert_equal(joined, whole)
+    sizes = [len(labels) for parts in zip(*shares, strict=True) for _, labels in parts]
+    assert max(sizes[:world_size]) - min(sizes[:world_size]) <= 1
+
+
+def test_batch_smaller_than_the_number_of_processes_is_refused(sample: ImageData) -> None:
+    with pytest.raises(ValueError, match="batch_size must be at least the number of devices, 4, got 3"):
+        make_loader(sample.train, batch_size=3, world_size=4)
+
+
+@pytest.mark.parametrize("done", [0, 1, 3, 5])
+def test_goes_on_exactly_where_it_stopped(sample: ImageData, done: int) -> None:
+    loader = make_loader(sample.train, augmentation=EVERYTHING)
+    whole, following = epoch_of(loader, 4), epoch_of(loader, 5)
+    loader.sampler.set_epoch(4)
+    iterator = iter(loader)
+    for _ in range(done):
+        next(iterator)
+    state = loader.state_dict() if done else {"epoch": 4, "batches_done": 0}
+
+    resumed = make_loader(sample.train, augmentation=EVERYTHING)
+    resumed.load_state_dict(state)
+    assert_equal(epoch_of(resumed, 4), whole[done:])
+    assert_equal(epoch_of(resumed, 5), following)
+    assert_equal(epoch_of(resumed, 4), whole)
+
+
+def test_state_of_another_epoch_skips_nothing(sample: ImageData) -> None:
+    loader = make_loader(sample.train)
+    loader.load_state_dict({"epoch": 3, "batches_done": 2})
+    assert len(epoch_of(loader, 4)) == len(loader)
+
+
+def test_state_survives_saving(sample: ImageData) -> None:
+    loader = make_loader(sample.train)
+    loader.sampler.set_epoch(2)
+    next(iter(loader))
+    assert loader.state_dict() == {"epoch": 2, "batches_done": 1}
+
+
+def test_normalization_is_that_of_the_formula(sample: ImageData) -> None:
+    loader = make_loader(sample.train, shuffle=False)
+    images = torch.cat([images for images, _ in loader])
+    expected = (sample.train.pixels.double() / 255 - MEAN) / STD
+    assert images.dtype == torch.float32
+    torch.testing.assert_close(images, expected.permute(0, 3, 1, 2).float(), rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("augmentation", [None, EVERYTHING])
+def test_batches_have_the_channels_last_layout(sample: ImageData, augmentation: Augmentation | None) -> None:
+    images, labels = next(iter(make_loader(sample.train, augmentation=augmentation)))
+    assert images.shape == (25, 3, 32, 32)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert labels.dtype == torch.int64
+
+
+def test_augmented_images_are_windows_of_the_padded_ones(sample: ImageData) -> None:
+    images = sample.train.take(torch.arange(10))
+    loader = make_loader(images, batch_size=10, augmentation=Augmentation(pad=2, flip="random"), shuffle=False)
+    batch, _ = epoch_of(loader)[0]
+    padded = torch.nn.functional.pad(images.pixels.permute(0, 3, 1, 2).float(), [2] * 4, mode="reflect")
+    normalized = (padded / 255 - MEAN[:, None, None]) / STD[:, None, None]
+    for image, source in zip(batch, normalized, strict=True):
+        windows = source.unfold(1, 32, 1).unfold(2, 32, 1).flatten(1, 2).transpose(0, 1)
+        candidates = torch.cat([windows, windows.flip(-1)])
+        assert (candidates - image).abs().flatten(1).max(dim=1).values.min() < 1e-5
+
+
+def test_cutout_sets_the_mean_colour(sample: ImageData) -> None:
+    batch, _ = next(iter(make_loader(sample.train, augmentation=Augmentation(cutout=8))))
+    blanked = (batch == 0).all(dim=1).flatten(1).sum(dim=1)
+    assert blanked.min() >= 16  # a quarter is inside at least, in a corner
+    assert blanked.max() == 64
+
+
+def test_source_images_are_not_changed(sample: ImageData) -> None:
+    before = sample.train.pixels.clone()
+    epoch_of(make_loader(sample.train, augmentation=EVERYTHING))
+    epoch_of(make_loader(sample.train))
+    assert torch.equal(sample.train.pixels, before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_batches_do_not_depend_on_the_device(sample: ImageData) -> None:
+    expected = epoch_of(make_loader(sample.train, augmentation=EVERYTHING))
+    batches = epoch_of(make_loader(sample.train, augmentation=EVERYTHING, device="cuda"))
+    for (images, labels), (wanted_images, wanted_labels) in zip(batches, expected, strict=True):
+        assert images.is_cuda
+        torch.testing.assert_close(images.cpu(), wanted_images, rtol=1e-5, atol=1e-5)
+        assert torch.equal(labels.cpu(), wanted_labels)

@@ -1,0 +1,45 @@
+from typing import get_args
+
+import pytest
+import torch
+from torch import nn
+
+from cnnlab.models.layers import Activation, Pooling
+from cnnlab.models.lenet import LeNet5
+
+
+@pytest.mark.parametrize(("channels", "parameters"), [(3, 62_006), (1, 61_706)])
+def test_parameters_are_the_published_ones(channels: int, parameters: int) -> None:
+    assert sum(p.numel() for p in LeNet5(in_channels=channels).parameters()) == parameters
+
+
+def test_channels_and_classes_are_honoured() -> None:
+    assert LeNet5(in_channels=1, num_classes=7)(torch.zeros(2, 1, 32, 32)).shape == (2, 7)
+
+
+def test_other_sizes_do_not_fit() -> None:
+    with pytest.raises(RuntimeError):
+        LeNet5()(torch.zeros(1, 3, 28, 28))
+
+
+@pytest.mark.parametrize("pooling", get_args(Pooling))
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_every_option_trains(activation: Activation, pooling: Pooling) -> None:
+    torch.manual_seed(0)
+    network = LeNet5(activation=activation, pooling=pooling)
+    loss = nn.functional.cross_entropy(network(torch.randn(16, 3, 32, 32)), torch.arange(16) % 10)
+    loss.backward()
+    assert loss.isfinite()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_pooling_changes_what_the_network_computes() -> None:
+    networks = {}
+    for pooling in get_args(Pooling):
+        torch.manual_seed(0)
+        networks[pooling] = LeNet5(pooling=pooling)
+    images = torch.randn(2, 3, 32, 32)
+    assert not torch.allclose(networks["max"](images), networks["avg"](images))

@@ -1,0 +1,43 @@
+"""The wheel, installed as users install it."""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.slow
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    # Python's own variables would let the new environment see this one.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(command, cwd=cwd, env=clean | environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_wheel_in_an_empty_environment_trains_from_any_directory(tmp_path):
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, PROJECT, cwd=tmp_path)
+    (wheel,) = tmp_path.glob("cnnlab-*.whl")
+    environment = tmp_path / "venv"
+    venv.create(environment, with_pip=True)
+    try:
+        python = environment / "bin" / "python"
+        run(python, "-m", "pip", "install", "--quiet", "--no-compile", wheel, cwd=tmp_path)
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        where = run(python, "-c", "import cnnlab; print(cnnlab.__file__)", cwd=elsewhere)
+        assert Path(where.strip()).is_relative_to(environment)
+        options = ("experiment=demo", "trainer.max_epochs=2", "hydra.run.dir=run")
+        run(environment / "bin" / "cnnlab", "train", *options, cwd=elsewhere, CNNLAB_CACHE=str(tmp_path / "cache"))
+        assert json.loads((elsewhere / "run" / "summary.json").read_text())["status"] == "completed"
+        assert "resnet18" in run(python, "-m", "cnnlab.train", "--help", cwd=elsewhere)
+    finally:
+        # It weighs 6 GB, and pytest keeps the folders of the last three runs.
+        subprocess.run(["rm", "-rf", str(environment)], check=True)

@@ -1,0 +1,185 @@
+"""Composition, every shipped configuration, and what a wrong request is told."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from cnnlab.config import GROUPS, ROOT
+
+STEP = (
+    *("trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1"),
+    *("trainer.limit_test_batches=1", "data.batch_size=4", "data.eval_batch_size=4"),
+)
+DIGITS = ("data=digits", "model=lenet5", "logger=none", *STEP)
+
+
+def names(folder: str) -> list[str]:
+    return sorted(file.stem for file in (ROOT / folder).glob("*.yaml"))
+
+
+def test_every_group_has_configs():
+    assert all(names(f"conf/{group}") for group in GROUPS)
+
+
+@pytest.mark.parametrize("model", names("conf/model"))
+def test_every_model_trains(train, model):
+    assert train(*DIGITS, f"model={model}").code == 0
+
+
+@pytest.mark.parametrize("recipe", names("conf/recipe"))
+def test_every_recipe_trains(train, recipe):
+    assert train(*DIGITS, f"recipe={recipe}").code == 0
+
+
+@pytest.mark.parametrize("data", names("conf/data"))
+def test_every_data_trains(train, parquet_folder, data):
+    path = [] if data == "digits" else [f"data.path={parquet_folder}"]
+    assert train(*DIGITS, f"data={data}", *path).code == 0
+
+
+@pytest.mark.parametrize("trainer", names("conf/trainer"))
+def test_every_trainer_trains_or_says_that_its_device_is_missing(train, trainer):
+    outcome = train(*DIGITS, f"trainer={trainer}")
+    if trainer == "gpu" and not torch.cuda.is_available():
+        assert (outcome.code, outcome.err.startswith("trainer")) == (2, True)
+    else:
+        assert outcome.code == 0
+
+
+@pytest.mark.parametrize("callbacks", names("conf/callbacks"))
+def test_every_callback_trains(train, callbacks):
+    assert train(*DIGITS, f"callbacks={callbacks}").code == 0
+
+
+@pytest.mark.parametrize("logger", names("conf/logger"))
+def test_every_logger_logs(train, logger, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    offline = ["logger.wandb.offline=true"] if logger == "wandb" else []
+    assert train(*DIGITS, f"logger={logger}", *offline, "hydra.run.dir=run").code == 0
+    left = {"wandb": "run/wandb", "mlflow": "mlflow.db", "tensorboard": "run/tensorboard", "none": "run/metrics.csv"}
+    assert (tmp_path / left[logger]).exists()
+
+
+@pytest.mark.parametrize("experiment", names("experiments"))
+def test_every_experiment_trains(train, parquet_folder, experiment):
+    path = [] if experiment == "demo" else [f"data.path={parquet_folder}"]
+    assert train(f"experiment={experiment}", "logger=none", *STEP, *path).code == 0
+
+
+def test_a_choice_of_loggers_can_be_several(train, tmp_path):
+    assert train(*DIGITS, "logger=[tensorboard,wandb]", "logger.wandb.offline=true", "hydra.run.dir=run").code == 0
+    assert (tmp_path / "run" / "tensorboard").exists()
+    assert (tmp_path / "run" / "wandb").exists()
+
+
+# --- help ------------------------------------------------------------------------------------------------------------
+
+
+def test_help_is_quick_lists_the_choices_and_does_not_import_torch(tmp_path):
+    program = (
+        "import sys, runpy; sys.argv = ['train', '--help']\n"
+        "try: runpy.run_module('cnnlab.train', run_name='__main__')\n"
+        "finally: assert not {'torch', 'lightning', 'datasets'} & set(sys.modules), 'imported too much'"
+    )
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+        seconds.append(time.perf_counter() - start)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "model: article, lenet5, resnet18" in done.stdout
+        assert "data.path=" in done.stdout
+    assert min(seconds) < 1
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_commented_configuration_can_be_shown(train):
+    outcome = train("--cfg", "job", "model=resnet18")
+    assert outcome.code == 0
+    assert "cnnlab.models.resnet.resnet18" in outcome.out
+
+
+# --- wrong requests --------------------------------------------------------------------------------------------------
+
+WRONG = {
+    "model=resnet81": "model=resnet81 is not known; did you mean model=resnet18?",
+    "modle=lenet5": "modle is not a key; did you mean model?",
+    "experiment=dem": "did you mean experiment=demo?",
+    "optimizer.momentun=0.9": "optimizer.momentun is not a key; did you mean optimizer.momentum?",
+    "+optimizer.momentun=0.9": "optimizer.momentun is not a key; did you mean optimizer.momentum?",
+    "+trainer.max_epoch=3": "trainer.max_epoch is not a key; did you mean trainer.max_epochs?",
+    "+seeds=3": "seeds is not a key; did you mean seed?",
+    "hydra.run.dirr=x": "did you mean hydra.run.dir?",
+    "data.batch_size=many": "data.batch_size must be a whole number, got 'many'",
+    "data.batch_size=0": "data.batch_size must be 1 or more, got 0",
+    "data.holdout=1.5": "data.holdout must be between 0 and 1, got 1.5",
+    "data.mean=[1,2]": "data.mean must have one value for each of red, green and blue",
+    "data.image_size=8": "model: images of 3x8x8",
+    "data.cache=/dev/null/x": "data.cache: /dev/null/x",
+    "optimizer.lr=fast": "optimizer.lr must be a number",
+    "optimizer.lr=-1": "optimizer.lr: Invalid learning rate: -1",
+    "optimizer=null": "optimizer must have a _target_",
+    "optimizer._target_=torch.optim.SGDD": "optimizer._target_: 'torch.optim.SGDD' cannot be imported",
+    "schedule.warmup=3": "schedule.warmup must be at least 0 and below 1, got 3",
+    "loss.label_smoothing=2": "loss: label_smoothing must be between 0.0 and 1.0",
+    "averaging.decay=1": "averaging.decay must be at least 0 and below 1, got 1",
+    "augmentation.pad=40": "augmentation.pad must be less than image_size",
+    "augmentation.flip=sometimes": "augmentation.flip must be one of none, random, alternating, got 'sometimes'",
+    "model.activation=rellu": "got 'rellu'; did you mean relu?",
+    "protocol=holdouts": "got 'holdouts'; did you mean holdout?",
+    "seed=-1": "seed",
+    "trainer.max_epochs=0": "trainer.max_epochs must be 1 or more, got 0",
+    "trainer.max_epochs=1.5": "trainer.max_epochs must be a whole number",
+    "trainer.precision=bf17": "did you mean bf16?",
+    "trainer.limit_train_batches=-1": "trainer.limit_train_batches",
+    "trainer.devices=2": "trainer.devices must be 1: a run uses one device so far",
+    "trainer.compile=fast": "trainer.compile must be one of off",
+    "resume=nowhere": "resume: nowhere does not exist",
+    "data.path=nowhere": "data.path",
+    "model=[lenet5": "is not of the form key=value",
+}
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_a_wrong_request_is_explained_and_leaves_nothing(train, tmp_path, override):
+    outcome = train(*DIGITS, override)
+    assert outcome.code == 2
+    assert WRONG[override] in outcome.err
+    assert len(outcome.err.strip().splitlines()) <= 2
+    assert "Traceback" not in outcome.err
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").rglob("*.*"))
+
+
+def test_an_own_file_may_not_take_a_shipped_name(train, tmp_path):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "demo.yaml").write_text("seed: 3\n")
+    outcome = train(*DIGITS)
+    assert (outcome.code, "cnnlab ships one of that name" in outcome.err) == (2, True)
+
+
+def test_an_own_file_that_is_not_yaml_is_named(train, tmp_path):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "torn.yaml").write_text("a: [1,\n")
+    outcome = train(*DIGITS)
+    assert (outcome.code, "torn.yaml is not readable YAML" in outcome.err) == (2, True)
+
+
+def test_a_key_that_an_experiment_misspells_is_found(train, tmp_path: Path):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "misspelt.yaml").write_text("optimiser: {lr: 0.1}\n")
+    outcome = train(*DIGITS, "experiment=misspelt")
+    assert (outcome.code, "optimiser is not a key; did you mean optimizer?" in outcome.err) == (2, True)
+
+
+def test_cifar10_that_cannot_be_found_is_explained_in_two_lines(train, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    outcome = train()
+    assert outcome.code == 2
+    assert len(outcome.err.strip().splitlines()) == 2
+    assert "data.path=" in outcome.err
+    assert "data=digits" in outcome.err

@@ -1,0 +1,70 @@
+"""Who may import whom: the rules that keep data flowing one way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import cnnlab
+
+PACKAGE = Path(cnnlab.__file__).parent
+COMMANDS = {file.stem for file in PACKAGE.glob("*.py")} - {"__init__", "__main__", "config", "errors", "instantiate"}
+# For each part, the other parts of the package that it may import; errors and instantiate are everybody's.
+MAY_IMPORT = {
+    "models": set(),
+    "data": set(),
+    "training": set(),
+    "runs": set(),
+    "analysis": set(),
+    "reports": {"analysis", "runs"},
+    "config": {"runs"},
+    "errors": set(),
+    "instantiate": set(),
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(module: Path) -> str:
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(module: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(PACKAGE)))
+def test_a_module_imports_only_what_its_part_may(module):
+    part = part_of(module)
+    if part in COMMANDS or part in ("__init__", "__main__"):
+        return
+    allowed = MAY_IMPORT[part] | {part, "errors", "instantiate"}
+    others = {name.split(".")[1] for name in imported(module) if name.startswith("cnnlab.")}
+    assert others <= allowed
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(PACKAGE)))
+def test_hydra_appears_in_commands_and_config_alone(module):
+    if part_of(module) in COMMANDS | {"config"}:
+        return
+    assert not {name for name in imported(module) if name.split(".")[0] in ("hydra", "omegaconf")}
+
+
+@pytest.mark.parametrize("module", sorted((PACKAGE / "models").glob("*.py")), ids=lambda m: m.name)
+def test_models_need_torch_alone(module):
+    outside = {name.split(".")[0] for name in imported(module)} - {"cnnlab"}
+    assert outside <= {"torch", "typing", "collections", "dataclasses", "math"}
+
+
+def test_there_are_no_circles():
+    graph = {part: MAY_IMPORT[part] for part in MAY_IMPORT}
+
+    def reaches(start: str, goal: str) -> bool:
+        return any(step == goal or reaches(step, goal) for step in graph[start])
+
+    assert not any(reaches(part, part) for part in graph)

@@ -1,0 +1,297 @@
+"""`cnnlab train` from the outside: what it leaves behind, what it repeats, what it goes on from."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from cnnlab.data.images import load_images
+from cnnlab.data.sources import find_source
+from cnnlab.runs.directory import SUMMARY_KEYS
+from cnnlab.training.interruption import StopRequest
+
+# A run of a second: 2 epochs of 3 steps.
+TINY = (
+    "data=digits",
+    "model=lenet5",
+    "logger=none",
+    "data.batch_size=16",
+    "trainer.max_epochs=2",
+    "trainer.limit_train_batches=3",
+)
+
+
+def summary(directory: Path) -> dict[str, Any]:
+    return json.loads((directory / "summary.json").read_text())
+
+
+def metrics(directory: Path, *, without: str = "") -> list[dict[str, str]]:
+    with (directory / "metrics.csv").open() as stream:
+        return [{k: v for k, v in row.items() if k != without} for row in csv.DictReader(stream)]
+
+
+def checkpoint(directory: Path, name: str = "last") -> dict[str, Any]:
+    return torch.load(directory / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    a, b = (checkpoint(directory)["state_dict"] for directory in (one, other))
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def stop_when_asked(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """As if the user pressed Ctrl-C before the run asks that often: it asks after every step and every epoch."""
+    asked = [0]
+
+    def requested(self: StopRequest) -> bool:
+        asked[0] += 1
+        return asked[0] >= times
+
+    monkeypatch.setattr(StopRequest, "__call__", requested)
+
+
+def test_a_run_leaves_a_complete_and_true_record(train, tmp_path):
+    outcome = train("data=digits", "model=lenet5", "recipe=fast", "trainer.max_epochs=2", "hydra.run.dir=run")
+    run = tmp_path / "run"
+    assert outcome.code == 0
+    record = summary(run)
+    assert tuple(record) == SUMMARY_KEYS
+    assert [key for key, value in record.items() if value is None and key not in ("git_commit", "error")] == []
+    assert (record["status"], record["model"], record["recipe"], record["data"]) == (
+        "completed",
+        "lenet5",
+        "fast",
+        "digits",
+    )
+    assert (record["epochs"], record["steps"], record["parameters"]) == (2, 12, 62_006)
+    rows = metrics(run)
+    assert list(rows[0]) == [
+        "epoch",
+        "step",
+        "seconds",
+        "lr",
+        "train/loss",
+        "train/accuracy",
+        "val/loss",
+        "val/accuracy",
+    ]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert record["val_accuracy"] == max(float(row["val/accuracy"]) for row in rows)
+    assert float(rows[record["best_epoch"] - 1]["val/loss"]) == record["val_loss"]
+    assert 0 < record["train_seconds"] < record["total_seconds"]
+    scored = np.load(run / "predictions.npz")
+    assert scored["logits"].shape == (len(scored["labels"]), 10)
+    assert np.array_equal(scored["labels"], load_images(find_source("digits", None), 32).test.labels.numpy())
+    assert np.mean(scored["logits"].argmax(1) == scored["labels"]) == pytest.approx(record["test_accuracy"])
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["optimizer"]["lr"] == 0.1
+    assert "${" not in (run / "config.yaml").read_text()
+    assert list((run / "tensorboard").glob("events*"))
+    assert "2/2" in (run / "train.log").read_text()
+    assert "test accuracy" in outcome.out
+    assert str(run) in outcome.out
+
+
+def test_a_checkpoint_says_what_predicting_needs(train, tmp_path):
+    train(*TINY, "hydra.run.dir=run")
+    about = checkpoint(tmp_path / "run", "best")["cnnlab"]
+    assert about["model"]["_target_"] == "cnnlab.models.lenet.LeNet5"
+    assert about["classes"] == [str(digit) for digit in range(10)]
+    assert (about["image_size"], len(about["mean"]), len(about["std"])) == (32, 3, 3)
+
+
+def test_the_default_directory_is_named_after_the_model_or_the_experiment(train, tmp_path):
+    train(*TINY)
+    train("experiment=demo", "logger=none", "trainer.max_epochs=1", "trainer.limit_train_batches=1")
+    assert sorted(path.parent.parent.name for path in tmp_path.glob("runs/*/*/summary.json")) == ["demo", "lenet5"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(train, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(*TINY, f"seed={seed}", f"hydra.run.dir={name}")
+    assert same_weights(tmp_path / "a", tmp_path / "b")
+    assert metrics(tmp_path / "a", without="seconds") == metrics(tmp_path / "b", without="seconds")
+    assert not same_weights(tmp_path / "a", tmp_path / "c")
+
+
+def test_the_article_protocol_selects_on_the_test_images(train, tmp_path):
+    train(*TINY, "protocol=article", "hydra.run.dir=run")
+    record = summary(tmp_path / "run")
+    assert record["protocol"] == "article"
+    assert record["val_accuracy"] == record["test_accuracy"]
+
+
+def test_a_sweep_leaves_a_directory_for_each_job(train, tmp_path):
+    outcome = train("-m", *TINY, "seed=0,1")
+    assert outcome.code == 0
+    records = [summary(path.parent) for path in sorted(tmp_path.glob("runs/sweep/*/*/summary.json"))]
+    assert [(record["status"], record["seed"]) for record in records] == [("completed", 0), ("completed", 1)]
+
+
+def test_early_stopping_ends_a_run_that_does_not_get_better(train, tmp_path):
+    patience = "callbacks.early_stopping.patience=1"
+    train(*TINY, "callbacks=early_stopping", patience, "optimizer.lr=0", "trainer.max_epochs=9", "hydra.run.dir=run")
+    record = summary(tmp_path / "run")
+    assert (record["status"], record["epochs"]) == ("completed", 2)
+
+
+# --- stopping and going on -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["lenet5", "article"])  # the article net's dropout draws from the global generator
+@pytest.mark.parametrize(("times", "step"), [(3, 3), (5, 4)])  # at the end of the first epoch, within the second
+def test_a_resumed_run_ends_as_if_it_had_not_been_stopped(train, tmp_path, monkeypatch, model, times, step):
+    options = (*TINY, f"model={model}", "trainer.precision=32-true", "averaging.every_n_steps=2")
+    train(*options, "hydra.run.dir=whole")
+    with monkeypatch.context() as patch:
+        stop_when_asked(patch, times)
+        stopped = train(*options, "hydra.run.dir=parts")
+    assert stopped.code == 130
+    assert "resume=" in stopped.err
+    assert (summary(tmp_path / "parts")["status"], summary(tmp_path / "parts")["steps"]) == ("interrupted", step)
+    assert train("resume=parts").code == 0
+    assert same_weights(tmp_path / "whole", tmp_path / "parts")
+    assert metrics(tmp_path / "whole", without="seconds") == metrics(tmp_path / "parts", without="seconds")
+    whole, parts = summary(tmp_path / "whole"), summary(tmp_path / "parts")
+    assert whole["test_loss"] == parts["test_loss"]
+    assert (parts["status"], parts["error"], parts["steps"]) == ("completed", None, 6)
+
+
+def test_resume_auto_finds_the_unfinished_run_of_the_same_configuration(train, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_when_asked(patch, 5)
+        train(*TINY)
+    train(*TINY, "seed=7")  # finished, and another configuration
+    assert train(*TINY, "resume=auto").code == 0
+    records = [summary(path.parent) for path in tmp_path.glob("runs/lenet5/*/summary.json")]
+    assert sorted((record["seed"], record["status"]) for record in records) == [(0, "completed"), (7, "completed")]
+    # Nothing is unfinished any more, so the same command starts a run.
+    assert "new one starts" in train(*TINY, "resume=auto").out
+    assert len(list(tmp_path.glob("runs/lenet5/*/summary.json"))) == 3
+
+
+def test_resume_auto_in_a_given_directory(train, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_when_asked(patch, 5)
+        train(*TINY, "hydra.run.dir=run", "resume=auto")
+    other = train(*TINY, "hydra.run.dir=run", "resume=auto", "optimizer.lr=0.2")
+    assert (other.code, "optimizer" in other.err) == (2, True)
+    assert train(*TINY, "hydra.run.dir=run", "resume=auto").code == 0
+    before = (tmp_path / "run" / "summary.json").read_text()
+    assert "complete" in train(*TINY, "hydra.run.dir=run", "resume=auto").out
+    assert (tmp_path / "run" / "summary.json").read_text() == before
+
+
+def test_a_finished_run_can_be_made_longer(train, tmp_path):
+    train(*TINY, "hydra.run.dir=run")
+    assert train("resume=run", "trainer.max_epochs=3").code == 0
+    assert summary(tmp_path / "run")["epochs"] == 3
+    assert [row["epoch"] for row in metrics(tmp_path / "run")] == ["1", "2", "3"]
+
+
+def test_a_run_is_never_overwritten(train, tmp_path):
+    train(*TINY, "hydra.run.dir=run")
+    before = {
+        file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file() and file.suffix != ".log"
+    }
+    outcome = train(*TINY, "hydra.run.dir=run", "seed=1")
+    assert (outcome.code, "resume=auto" in outcome.err) == (2, True)
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_a_checkpoint_of_another_network_is_refused(train, tmp_path):
+    train(*TINY, "hydra.run.dir=run")
+    (tmp_path / "alone.ckpt").write_bytes((tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes())
+    outcome = train(*TINY, "model=article", "resume=alone.ckpt")
+    assert outcome.code == 2
+    assert "holds another network: features.0.weight is (6, 3, 5, 5) there, (64, 3, 4, 4)" in outcome.err
+    assert not list(tmp_path.glob("runs/*/*"))  # a wrong request leaves nothing behind
+
+
+def test_a_resumed_run_keeps_its_own_network(train):
+    train(*TINY, "hydra.run.dir=run")
+    outcome = train("resume=run", "model=article")
+    assert (outcome.code, "model=article" in outcome.err) == (2, True)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(train, tmp_path):
+    class Malicious:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "it-ran",)
+
+    torch.save({"cnnlab": {}, "state_dict": Malicious()}, tmp_path / "stranger.ckpt")
+    outcome = train(*TINY, "resume=stranger.ckpt")
+    assert (outcome.code, "it is not loaded" in outcome.err) == (2, True)
+    assert not (tmp_path / "it-ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 torn"])
+def test_a_damaged_checkpoint_is_refused(train, tmp_path, content):
+    (tmp_path / "torn.ckpt").write_bytes(content)
+    outcome = train(*TINY, "resume=torn.ckpt")
+    assert (outcome.code, "torn.ckpt" in outcome.err) == (2, True)
+
+
+# --- networks, recipes and experiments of the user's own -------------------------------------------------------------
+
+OWN_NETWORK = """
+from torch import nn
+
+class Own(nn.Module):
+    def __init__(self, num_classes, width=4):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, {out}))
+
+    def forward(self, x):
+        if {broken} and self.training:
+            raise RuntimeError("the network broke")
+        return self.body(x)
+"""
+
+
+def write_own_network(directory: Path, name: str, out: str = "num_classes", broken: bool = False) -> None:
+    (directory / f"{name}.py").write_text(OWN_NETWORK.format(out=out, broken=broken))
+    (directory / "conf" / "model").mkdir(parents=True, exist_ok=True)
+    (directory / "conf" / "model" / f"{name}.yaml").write_text(f"_target_: {name}.Own\nwidth: 4\n")
+
+
+def test_a_network_of_the_users_own_trains(train, tmp_path):
+    write_own_network(tmp_path, "ownnet")
+    assert train(*TINY, "model=ownnet", "model.width=8", "hydra.run.dir=run").code == 0
+    assert summary(tmp_path / "run")["parameters"] == 3 * 9 * 8 + 8 + 8 * 10 + 10
+
+
+def test_a_failing_network_leaves_a_record_that_says_so(train, tmp_path):
+    write_own_network(tmp_path, "brokennet", broken=True)
+    outcome = train(*TINY, "model=brokennet", "hydra.run.dir=run")
+    assert outcome.code == 1
+    record = summary(tmp_path / "run")
+    assert (record["status"], record["error"]) == ("failed", "RuntimeError: the network broke")
+    assert record["total_seconds"] > 0
+
+
+def test_a_network_with_too_few_outputs_is_refused(train, tmp_path):
+    write_own_network(tmp_path, "narrownet", out="7")
+    outcome = train(*TINY, "model=narrownet")
+    assert (outcome.code, "names 7 classes, the data have 10" in outcome.err) == (2, True)
+
+
+def test_a_recipe_and_an_experiment_of_the_users_own(train, tmp_path):
+    (tmp_path / "conf" / "recipe").mkdir(parents=True)
+    (tmp_path / "conf" / "recipe" / "gentle.yaml").write_text(
+        "# @package _global_\ndefaults: [fast]\noptimizer: {lr: 0.01}\n"
+    )
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "question.yaml").write_text(
+        "defaults:\n  - override /recipe: gentle\n  - override /model: lenet5\nseed: 5\n"
+    )
+    tiny = [option for option in TINY if not option.startswith("model")]
+    assert train(*tiny, "experiment=question", "hydra.run.dir=run").code == 0
+    record = summary(tmp_path / "run")
+    assert (record["name"], record["recipe"], record["seed"]) == ("question", "gentle", 5)
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["optimizer"]["lr"] == 0.01

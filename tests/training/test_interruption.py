@@ -1,0 +1,55 @@
+import signal
+
+import pytest
+
+from cnnlab.errors import Interrupted
+from cnnlab.training.interruption import StopRequest
+
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+@SIGNALS
+def test_first_signal_is_noted_while_somebody_asks(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+    stop = StopRequest()
+    with stop.listening(), stop.waiting():
+        assert not stop()
+        signal.raise_signal(number)
+        assert stop()
+    assert "Once more to stop at once" in capsys.readouterr().err
+
+
+@SIGNALS
+def test_second_signal_ends_at_once(number: signal.Signals) -> None:
+    stop = StopRequest()
+    with stop.listening(), stop.waiting():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Interrupted, match=number.name):
+            signal.raise_signal(number)
+
+
+@SIGNALS
+def test_signal_ends_at_once_when_nobody_asks(number: signal.Signals) -> None:
+    stop = StopRequest()
+    with stop.listening():
+        with pytest.raises(Interrupted, match=number.name):
+            signal.raise_signal(number)
+        assert not stop()
+        with stop.waiting():
+            pass
+        with pytest.raises(Interrupted):  # the waiting is over
+            signal.raise_signal(number)
+
+
+def test_handlers_are_put_back() -> None:
+    def before() -> list[object]:
+        return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    handlers = before()
+    with pytest.raises(Interrupted), StopRequest().listening():
+        assert before() != handlers
+        signal.raise_signal(signal.SIGTERM)
+    assert before() == handlers
+
+
+def test_interruption_is_no_ordinary_exception() -> None:
+    assert not issubclass(Interrupted, Exception)  # so that no `except Exception` on the way swallows it

@@ -1,0 +1,93 @@
+import math
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import LRScheduler
+
+from cnnlab.training.schedules import constant, cosine, triangle
+
+PEAK = 0.4
+
+
+def rates(schedule: Callable[..., LRScheduler], steps: int) -> list[float]:
+    """The rate of every step, and the one that is left when all are done."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
+    scheduler = schedule(optimizer, steps)
+    found = []
+    for _ in range(steps + 1):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def test_constant_never_changes() -> None:
+    assert rates(constant, 10) == [PEAK] * 11
+
+
+def test_triangle_rises_to_the_peak_and_falls_to_the_end() -> None:
+    found = rates(partial(triangle, warmup=0.2, final=0.1), 100)
+    assert found[0] == pytest.approx(PEAK / 21)  # above zero: the first step is not wasted
+    assert found[20] == pytest.approx(PEAK)
+    assert found[60] == pytest.approx(PEAK * 0.55)
+    assert found[100] == pytest.approx(PEAK * 0.1)
+    rises = [b - a for a, b in zip(found, found[1:], strict=False)]
+    assert rises[:20] == pytest.approx([PEAK / 21] * 20)
+    assert rises[20:] == pytest.approx([-PEAK * 0.9 / 80] * 80)
+
+
+def test_cosine_without_warmup_is_torchs() -> None:
+    def torchs(optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+
+    assert rates(cosine, 50) == pytest.approx(rates(torchs, 50), abs=1e-9)
+
+
+def test_cosine_rises_to_the_peak_and_falls_to_the_end() -> None:
+    found = rates(partial(cosine, warmup=0.3, final=0.01), 100)
+    assert found[0] == pytest.approx(PEAK / 31)
+    assert found[30] == pytest.approx(PEAK)
+    assert found[65] == pytest.approx(PEAK * (0.01 + 0.99 / 2))
+    assert found[82] == pytest.approx(PEAK * (0.01 + 0.99 * (1 + math.cos(math.pi * 52 / 70)) / 2))
+    assert found[100] == pytest.approx(PEAK * 0.01)
+
+
+@pytest.mark.parametrize("schedule", [triangle, cosine])
+@pytest.mark.parametrize("steps", [1, 2, 3, 7])
+def test_short_trainings_stay_between_zero_and_the_peak(schedule: Callable[..., LRScheduler], steps: int) -> None:
+    assert all(0 < rate <= PEAK for rate in rates(partial(schedule, warmup=0.2), steps)[:-1])
+
+
+def test_going_on_after_the_end_keeps_the_last_rate() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
+    scheduler = triangle(optimizer, 5, final=0.5)
+    for _ in range(9):
+        optimizer.step()
+        scheduler.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(PEAK / 2)
+
+
+def test_every_group_keeps_its_own_peak() -> None:
+    groups = [{"params": [torch.zeros(1, requires_grad=True)], "lr": lr} for lr in (1.0, 10.0)]
+    optimizer = torch.optim.SGD(groups)
+    cosine(optimizer, 10, warmup=0.5)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1 / 6, 10 / 6])
+
+
+@pytest.mark.parametrize("schedule", [triangle, cosine])
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("warmup", 1.0, "warmup must be at least 0 and below 1, got 1.0"),
+        ("warmup", -0.1, "warmup must be at least 0 and below 1, got -0.1"),
+        ("final", 1.5, "final must be from 0 to 1, got 1.5"),
+        ("final", -1.0, "final must be from 0 to 1, got -1.0"),
+    ],
+)
+def test_values_out_of_range_are_refused(
+    schedule: Callable[..., LRScheduler], name: str, value: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        rates(partial(schedule, **{name: value}), 10)
