@@ -245,7 +245,8 @@ from torch import nn
 class Own(nn.Module):
     def __init__(self, num_classes, width=4):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, {out}))
+        filters = nn.Conv2d(3, width, 3)
+        self.body = nn.Sequential(filters, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, {out}))
 
     def forward(self, x):
         if {broken} and self.training:

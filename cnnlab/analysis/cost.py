@@ -34,7 +34,7 @@ def measure_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
     Raises:
         ValueError: when such images do not fit the network.
     """
-    training = network.training
+    modes = {module: module.training for module in network.modules()}
     counter = FlopCounterMode(display=False)
     try:
         with counter, torch.no_grad():
@@ -44,7 +44,8 @@ def measure_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
         message = f"images of {shape} (channels, height, width) do not fit the network ({first_line(error)})"
         raise ValueError(message) from None
     finally:
-        network.train(training)
+        for module, training in modes.items():
+            module.training = training
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         raise ValueError("the network must return one tensor of logits, (images, classes)")
     parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)

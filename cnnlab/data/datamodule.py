@@ -94,7 +94,7 @@ class ImageDataModule(L.LightningDataModule):
 
     @property
     def fingerprint(self) -> str:
-        """Of all pixels, labels and class names of the data set."""
+        """Of all pixels and labels of the data set."""
         return self.data.fingerprint
 
     def train_dataloader(self) -> Loader:

@@ -51,7 +51,7 @@ class ImageData:
         train: the training images, in the source's order.
         test: the test images, in the source's order.
         classes: names by class number.
-        fingerprint: of all pixels, labels and class names, as 16 hexadecimal digits; equal exactly when the data are.
+        fingerprint: of all pixels and labels, as 16 hexadecimal digits; equal exactly when they are.
     """
 
     train: Images

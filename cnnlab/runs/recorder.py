@@ -44,6 +44,7 @@ class Recorder(Checkpoint):
         self.seconds_before = 0.0  # of the parts of this run that ended earlier
         self.stepping_seconds = 0.0  # without validation and saving
         self.images = 0
+        self._stepping_since: float | None = None
         self._validated = False
 
     @property
@@ -59,7 +60,7 @@ class Recorder(Checkpoint):
             writer.writeheader()
             writer.writerows(self.rows)
         self._started = self._saved = time.perf_counter()
-        self._stepping_since: float | None = self._started
+        self._stepping_since = self._started
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The clock of the steps runs."""

@@ -56,6 +56,8 @@ class Progress(Callback):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The steps of the epoch are done."""
+        if trainer.sanity_checking:
+            return
         self._epoch_seconds = time.perf_counter() - self._epoch_started
         self._close_bar()
 

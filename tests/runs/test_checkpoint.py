@@ -1,0 +1,44 @@
+import pytest
+import torch
+from torch import nn
+
+from cnnlab.errors import RequestError
+from cnnlab.runs.checkpoint import check_fits, network_weights, read_checkpoint
+
+
+def checkpoint_of(network: nn.Module) -> dict:
+    state = {f"network.{name}": value for name, value in network.state_dict().items()}
+    return {"state_dict": state | {"loss.weight": torch.ones(2)}, "cnnlab": {"classes": ["a", "b"]}}
+
+
+def test_the_networks_weights_come_back_under_its_own_names(tmp_path):
+    network = nn.Linear(3, 2)
+    torch.save(checkpoint_of(network), tmp_path / "a.ckpt")
+    weights = network_weights(read_checkpoint(tmp_path / "a.ckpt"))
+    assert weights.keys() == {"weight", "bias"}
+    assert torch.equal(weights["weight"], network.weight)
+
+
+def test_what_others_wrote_is_refused(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(RequestError, match="not written by cnnlab"):
+        read_checkpoint(tmp_path / "other.ckpt")
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(RequestError, match=r"there is no checkpoint .*gone\.ckpt"):
+        read_checkpoint(tmp_path / "gone.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (nn.Linear(3, 4), r"weight is \(2, 3\) there, \(4, 3\) in this one"),
+        (nn.Linear(3, 2, bias=False), r"bias is \(2,\) there, missing in this one"),
+    ],
+)
+def test_another_network_does_not_fit(tmp_path, other, message):
+    checkpoint = checkpoint_of(nn.Linear(3, 2))
+    check_fits(checkpoint, nn.Linear(3, 2), tmp_path)
+    with pytest.raises(RequestError, match=message):
+        check_fits(checkpoint, other, tmp_path)

@@ -1,0 +1,132 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from cnnlab.errors import Interrupted, RequestError
+from cnnlab.runs.directory import SUMMARY_KEYS, RunDirectory, default_directory, discard_unused, write_atomically
+
+
+def finished(path: Path, status: str = "completed", **config: object) -> RunDirectory:
+    run = RunDirectory(path)
+    with run.recording(config):
+        pass
+    run.update_summary(status=status)
+    return run
+
+
+def test_a_record_has_all_keys_from_the_start(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    with run.recording({"seed": 1}, name="lenet5", seed=1):
+        record = json.loads(run.summary_file.read_text())
+        assert tuple(record) == SUMMARY_KEYS
+        assert (record["status"], record["name"], record["test_accuracy"]) == ("running", "lenet5", None)
+    assert json.loads(run.summary_file.read_text())["status"] == "completed"
+    assert run.read_config() == {"seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (RuntimeError("out of memory"), "failed", "RuntimeError: out of memory"),
+        (Interrupted("Interrupted by SIGTERM."), "interrupted", "Interrupted by SIGTERM."),
+        (KeyboardInterrupt(), "interrupted", "Interrupted."),
+        (SystemExit(3), "failed", "SystemExit: 3"),
+    ],
+)
+def test_a_record_says_how_a_run_ended(tmp_path, error, status, message):
+    run = RunDirectory(tmp_path)
+    with pytest.raises(type(error)), run.recording({}):
+        raise error
+    record = json.loads(run.summary_file.read_text())
+    assert (record["status"], record["error"]) == (status, message)
+    assert record["total_seconds"] >= 0
+
+
+def test_a_wrong_request_leaves_the_record_as_it_was(tmp_path):
+    new, old = RunDirectory(tmp_path / "new"), finished(tmp_path / "old", seed=1)
+    before = old.summary_file.read_text()
+    for run in (new, RunDirectory(old.path)):
+        with pytest.raises(RequestError), run.recording({"seed": 2}):
+            raise RequestError("no such thing")
+    assert not new.summary_file.exists()
+    assert not new.config_file.exists()
+    assert old.summary_file.read_text() == before
+    assert old.read_config() == {"seed": 1}
+
+
+def test_the_seconds_of_all_parts_of_a_run_are_added_up(tmp_path):
+    run = finished(tmp_path)
+    run.update_summary(total_seconds=100.0)
+    again = RunDirectory(tmp_path)
+    with again.recording({}):
+        pass
+    assert again.summary["total_seconds"] >= 100
+
+
+def test_a_directory_is_held_by_one(tmp_path):
+    run = RunDirectory(tmp_path)
+    with run.recording({}):
+        assert not RunDirectory(tmp_path).is_free()
+        with pytest.raises(RequestError, match="another process"), RunDirectory(tmp_path).recording({}):
+            pass
+    assert RunDirectory(tmp_path).is_free()
+
+
+def test_an_unknown_key_of_the_record_is_a_mistake(tmp_path):
+    with pytest.raises(AssertionError, match="accuracy"):
+        RunDirectory(tmp_path).update_summary(accuracy=1)
+
+
+def test_default_directories_never_meet(tmp_path):
+    first = default_directory(tmp_path, None, dict)
+    first.mkdir()
+    assert default_directory(tmp_path, None, dict) != first
+
+
+def test_auto_takes_the_last_unfinished_run_of_the_same_configuration(tmp_path):
+    finished(tmp_path / "1", "running", seed=1)
+    finished(tmp_path / "2", "interrupted", seed=1, name="changed")
+    finished(tmp_path / "3", "completed", seed=1)
+    finished(tmp_path / "4", "failed", seed=2)
+    assert default_directory(tmp_path, "auto", lambda: {"seed": 1}) == tmp_path / "2"
+    assert default_directory(tmp_path, "auto", lambda: {"seed": 2}) == tmp_path / "4"
+    assert not default_directory(tmp_path, "auto", lambda: {"seed": 3}).exists()
+
+
+def test_auto_leaves_a_run_alone_that_is_still_going(tmp_path):
+    run = RunDirectory(tmp_path / "1")
+    with run.recording({"seed": 1}):
+        assert default_directory(tmp_path, "auto", lambda: {"seed": 1}) != run.path
+
+
+def test_a_damaged_record_is_no_candidate(tmp_path):
+    finished(tmp_path / "1", "interrupted", seed=1).summary_file.write_text("{")
+    assert not default_directory(tmp_path, "auto", lambda: {"seed": 1}).exists()
+
+
+def test_a_path_means_its_run_directory(tmp_path):
+    run = finished(tmp_path / "1")
+    run.last_checkpoint.parent.mkdir()
+    run.last_checkpoint.touch()
+    assert default_directory(tmp_path, str(run.path), dict) == run.path
+    assert default_directory(tmp_path, str(run.last_checkpoint), dict) == run.path
+
+
+def test_only_directories_without_results_are_discarded(tmp_path):
+    unused, used = tmp_path / "runs" / "unused", tmp_path / "kept" / "used"
+    for directory in (unused, used):
+        directory.mkdir(parents=True)
+        (directory / "train.log").touch()
+    (used / "metrics.csv").touch()
+    discard_unused(unused)
+    discard_unused(used)
+    assert not unused.parent.exists()
+    assert (used / "metrics.csv").exists()
+
+
+def test_writing_atomically_leaves_one_file(tmp_path):
+    write_atomically(tmp_path / "a.txt", "one")
+    write_atomically(tmp_path / "a.txt", "two")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "two"

@@ -1,0 +1,87 @@
+import functools
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cnnlab.training.classifier import Classifier, Totals
+from cnnlab.training.schedules import constant
+
+
+class Batches:
+    """Two batches, of three and of one image, with a place in the epoch as the real loader has one."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(4, 3, 2, 2, generator=generator)
+        labels = torch.tensor([0, 1, 1, 0])
+        self.batches = [(images[:3], labels[:3]), (images[3:], labels[3:])]
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self):
+        return iter(self.batches)
+
+    def state_dict(self) -> dict:
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        pass
+
+
+def classifier(label_smoothing: float = 0.0, lr: float = 0.0) -> Classifier:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    optimizer = functools.partial(torch.optim.SGD, lr=lr)
+    return Classifier(network, optimizer, constant, nn.CrossEntropyLoss(label_smoothing=label_smoothing))
+
+
+def fit(module: Classifier, epochs: int = 1) -> dict[str, float]:
+    trainer = L.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, Batches(), Batches())
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def whole_set(module: Classifier) -> tuple[Tensor, Tensor]:
+    images, labels = (torch.cat(parts) for parts in zip(*Batches().batches, strict=True))
+    return module(images), labels
+
+
+def test_figures_are_means_over_images_and_not_over_batches():
+    module = classifier(label_smoothing=0.2)
+    figures = fit(module)
+    with torch.no_grad():
+        logits, labels = whole_set(module)
+    assert figures["train/loss"] == pytest.approx(float(module.loss(logits, labels)), abs=1e-6)
+    # Validation reports the plain cross-entropy, comparable between recipes.
+    assert figures["val/loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, labels)), abs=1e-6)
+    right = float((logits.argmax(1) == labels).float().mean())
+    assert figures["train/accuracy"] == figures["val/accuracy"] == right
+    assert figures["lr"] == 0
+
+
+def test_every_epoch_has_figures_of_its_own():
+    module = classifier(lr=0.5)
+    first, later = fit(module)["train/loss"], fit(module, epochs=3)["train/loss"]
+    assert later < first
+    assert module.train_totals.images == 4
+
+
+def test_totals_go_on_from_a_checkpoint():
+    logits, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
+    whole, first, second = Totals(), Totals(), Totals()
+    for totals in (whole, first):
+        totals.add(torch.tensor(0.5), logits, labels)
+    second.load_state_dict(first.state_dict())
+    for totals in (whole, second):
+        totals.add(torch.tensor(1.5), logits, labels)
+    assert whole.means() == second.means() == (1.0, 0.5)
