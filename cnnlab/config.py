@@ -131,7 +131,7 @@ def _store(file: Path, group: str) -> None:
         raise RequestError(f"{file} must hold keys and values")
     if group == "experiment":
         node.setdefault("name", file.stem)
-    everywhere = group == "experiment" or file.read_text().startswith("# @package _global_")
+    everywhere = group == "experiment" or re.match(r"(#.*\n)*# @package _global_", file.read_text())
     ConfigStore.instance().store(file.stem, node, group=group, package="_global_" if everywhere else group)
 
 
@@ -189,7 +189,11 @@ def with_recorded(config: DictConfig, recorded: Path) -> DictConfig:
         key, _, _ = override.lstrip("+~").partition("=")
         if key in GROUPS and key not in ("trainer", "logger", "callbacks"):
             raise RequestError(f"{override}: a resumed run keeps its own {key}; leave it out, or start a new run")
-        OmegaConf.update(merged, key, OmegaConf.select(config, key), merge=False, force_add=True)
+        if override.startswith("~"):
+            parent, _, leaf = key.rpartition(".")
+            OmegaConf.select(merged, parent).pop(leaf, None) if parent else merged.pop(leaf, None)
+        else:
+            OmegaConf.update(merged, key, OmegaConf.select(config, key), merge=False, force_add=True)
     return merged
 
 

@@ -1,0 +1,61 @@
+"""The README's examples, run as they stand."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+SHORT = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "data.batch_size=8", "logger=none")
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> None:
+    """Writes every code block that starts with the name of its file."""
+    files = re.findall(r"```\w+\n(# (\S+\.(?:py|yaml))\n.*?)```", README, re.DOTALL)
+    assert {name for _, name in files} == {
+        *("mynet.py", "conf/model/mynet.yaml", "conf/recipe/adam.yaml", "experiments/mine.yaml")
+    }
+    for text, name in files:
+        assert len(text.splitlines()) <= 15
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for i in range(24):
+        folder = tmp_path / "flowers" / ("rose", "tulip")[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(i).integers(0, 255, (80, 70, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{i}.jpg")
+
+
+def commands() -> list[str]:
+    """The README's `cnnlab train ...` lines that need no download."""
+    lines = re.findall(r"^cnnlab train (.*?)(?:\s+#.*)?$", README, re.MULTILINE)
+    return [line for line in lines if "data=" in line]
+
+
+def test_there_are_commands_to_try():
+    assert len(commands()) >= 4
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_of_the_readme_runs(train, examples, tmp_path, command):
+    outcome = train(*command.split(), *SHORT, "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.err
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "completed"
+
+
+def test_the_readmes_experiment_runs(train, examples, tmp_path):
+    assert train("experiment=mine", "data=digits", *SHORT, "hydra.run.dir=run").code == 0
+    record = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (record["name"], record["model"], record["recipe"]) == ("mine", "resnet18", "standard")
+
+
+def test_the_readme_names_every_shipped_choice(train):
+    from cnnlab.config import ROOT
+
+    for group in ("model", "data", "recipe", "trainer", "logger"):
+        for file in (ROOT / "conf" / group).glob("*.yaml"):
+            assert re.search(rf"\b{file.stem}\b", README), f"{group}={file.stem}"
