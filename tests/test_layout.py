@@ -8,7 +8,8 @@ import pytest
 import cnnlab
 
 PACKAGE = Path(cnnlab.__file__).parent
-COMMANDS = {file.stem for file in PACKAGE.glob("*.py")} - {"__init__", "__main__", "config", "errors", "instantiate"}
+SHARED = {"assembly", "config", "errors", "instantiate"}
+COMMANDS = {file.stem for file in PACKAGE.glob("*.py")} - SHARED - {"__init__", "__main__"}
 # For each part, the other parts of the package that it may import; errors and instantiate are everybody's.
 MAY_IMPORT = {
     "models": set(),
@@ -17,6 +18,7 @@ MAY_IMPORT = {
     "runs": set(),
     "analysis": set(),
     "reports": {"analysis", "runs"},
+    "assembly": {"models", "data", "training", "runs", "analysis"},
     "config": {"runs"},
     "errors": set(),
     "instantiate": set(),

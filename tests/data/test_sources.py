@@ -10,9 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from cnnlab.data import sources
 from cnnlab.data.images import ImageData, load_images
-from cnnlab.data.sources import HubSource, find_source
+from cnnlab.data.sources import HubSource, find_source, hub
 from cnnlab.errors import RequestError
 
 TRAIN_PARQUET = "train-00000-of-00001.parquet"
@@ -304,7 +303,7 @@ def test_too_few_images_for_a_test_split_is_said(photo_folders: Path) -> None:
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_hub_answers", lambda name: False)
+    monkeypatch.setattr(hub, "_hub_answers", lambda name: False)
     if "huggingface_hub.constants" in sys.modules:  # the source changes it: put it back afterwards
         constants = sys.modules["huggingface_hub.constants"]
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", constants.HF_HUB_OFFLINE)
@@ -339,7 +338,7 @@ def test_hub_gives_the_same_images_as_its_files(
         )
         for name in ("train", "test")
     }
-    monkeypatch.setattr(sources, "_hub_answers", lambda name: True)
+    monkeypatch.setattr(hub, "_hub_answers", lambda name: True)
     monkeypatch.setattr(datasets, "load_dataset", lambda name: splits)
     data = load_images(find_source("someone/cifar10", None), 32, tmp_path / "cache")
     assert_same(data, sample)
@@ -352,7 +351,7 @@ def test_hub_failure_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
     def fail(name: str) -> None:
         raise ConnectionError("the line broke\nand more")
 
-    monkeypatch.setattr(sources, "_hub_answers", lambda name: True)
+    monkeypatch.setattr(hub, "_hub_answers", lambda name: True)
     monkeypatch.setattr(datasets, "load_dataset", fail)
     with pytest.raises(RequestError) as caught:
         HubSource("someone/data").read()

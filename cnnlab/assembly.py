@@ -1,0 +1,129 @@
+"""Makes the parts of a run from its settings (the composed configuration as plain values)."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from torch import nn
+
+from cnnlab.analysis.cost import Cost, measure_cost
+from cnnlab.data.datamodule import ImageDataModule
+from cnnlab.errors import RequestError
+from cnnlab.instantiate import build, check_arguments, explained, import_target
+from cnnlab.training.classifier import Classifier
+from cnnlab.training.optimizers import parameter_groups
+from cnnlab.training.trainer import build_trainer
+
+Settings = Mapping[str, Any]
+
+CHANNELS = 3  # images are brought to RGB
+
+
+def seed_everything(seed: Any) -> None:
+    """Seeds the generators of Python, numpy and torch: initial weights and dropout come from them.
+
+    Raises:
+        RequestError: when it is not a whole number that numpy takes.
+    """
+    check_arguments(L.seed_everything, {"seed": seed})
+    with explained("seed"):
+        L.seed_everything(seed, verbose=False)
+
+
+def build_data(settings: Settings) -> ImageDataModule:
+    """The images, split by the protocol."""
+    augmentation = build(settings["augmentation"], "augmentation")
+    about_run = {"protocol": settings["protocol"], "seed": settings["seed"]}
+    return build(settings["data"], "data", augmentation=augmentation, **about_run)
+
+
+def build_network(model: Settings, classes: int) -> nn.Module:
+    """The network, told how many channels and classes there are as far as its arguments want to know.
+
+    Raises:
+        RequestError: when it cannot be made.
+    """
+    wanted = inspect.signature(import_target(model.get("_target_"), "model")).parameters
+    known = {"in_channels": CHANNELS, "num_classes": classes}
+    network = build(model, "model", **{name: value for name, value in known.items() if name in wanted})
+    if not isinstance(network, nn.Module):
+        raise RequestError(f"model._target_: {model['_target_']} does not make a torch.nn.Module")
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def check_network(network: nn.Module, data: ImageDataModule) -> Cost:
+    """What the network costs on the data's images.
+
+    Raises:
+        RequestError: when images of that size do not fit it, or it names another number of classes.
+    """
+    with explained("model"):
+        cost = measure_cost(network, (CHANNELS, data.image_size, data.image_size))
+        if cost.outputs != len(data.classes):
+            raise ValueError(f"the network names {cost.outputs} classes, the data have {len(data.classes)}")
+    return cost
+
+
+def build_classifier(settings: Settings, network: nn.Module) -> Classifier:
+    """The network with its loss, optimizer and schedule, each tried out, so that a wrong value is found now."""
+    parts = {key: build(settings[key], key) for key in ("optimizer", "schedule", "loss")}
+    decay_all = settings["decay_norms_and_biases"]
+    with explained("optimizer", settings["optimizer"]):
+        optimizer = parts["optimizer"](parameter_groups(network, decay_all))
+    with explained("schedule", settings["schedule"]):
+        parts["schedule"](optimizer, 10)
+    try:
+        parts["loss"](torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
+    except (RuntimeError, ValueError) as error:
+        raise RequestError(f"loss: {error}") from None
+    return Classifier(network, **parts, decay_norms_and_biases=decay_all)
+
+
+def build_callbacks(settings: Settings) -> list[Callback]:
+    """What the configuration asks for beside training: averaging, early stopping and the like."""
+    averaging = [build(settings["averaging"], "averaging")] if settings["averaging"] else []
+    others = [build(part, f"callbacks.{name}") for name, part in (settings["callbacks"] or {}).items()]
+    return averaging + others
+
+
+def build_loggers(settings: Settings, directory: Path) -> list[Logger]:
+    """Where figures go beside the run directory.
+
+    Raises:
+        RequestError: when a logger's package is not installed.
+    """
+    loggers = []
+    for name, part in (settings["logger"] or {}).items():
+        try:
+            loggers.append(build(part, f"logger.{name}", save_dir=str(directory)))
+        except ModuleNotFoundError:
+            raise RequestError(f"logger={name} needs a package: pip install 'cnnlab[{name}]'") from None
+    return loggers
+
+
+def build_lightning_trainer(settings: Settings, callbacks: list[Callback], directory: Path) -> L.Trainer:
+    """The Trainer, after checking names and types of its arguments."""
+    options = {key: value for key, value in settings["trainer"].items() if key != "compile"}
+    ours = {"tf32", *(["precision"] if options["precision"] == "auto" else [])}
+    check_arguments(L.Trainer, {key: value for key, value in options.items() if key not in ours}, "trainer")
+    loggers = build_loggers(settings, directory)
+    with explained("trainer", options):
+        return build_trainer(options, callbacks, loggers, directory)
+
+
+def checkpoint_metadata(settings: Settings, data: ImageDataModule) -> dict[str, Any]:
+    """What predicting needs beside the weights, as plain values."""
+    return {
+        "model": settings["model"],
+        "classes": list(data.classes),
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
+        "image_size": data.image_size,
+        "channels": CHANNELS,
+        "data_fingerprint": data.fingerprint,
+    }

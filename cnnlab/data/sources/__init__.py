@@ -1,0 +1,74 @@
+"""Where images come from.
+
+`find_source` looks at what was asked for and returns a source: something with an identity that changes when its content
+does, which `read` turns into the encoded or raw images of each split. Nothing here needs torch, so a source that cannot
+be found is reported before anything slow is imported.
+"""
+
+from pathlib import Path
+
+from cnnlab.data.sources.base import RawImages, RawSplit, Source
+from cnnlab.data.sources.batches import BatchesSource
+from cnnlab.data.sources.digits import DigitsSource
+from cnnlab.data.sources.folders import FolderSource, class_folders
+from cnnlab.data.sources.hub import HubSource
+from cnnlab.data.sources.parquet import ParquetSource
+from cnnlab.errors import RequestError
+
+__all__ = [
+    "BatchesSource",
+    "DigitsSource",
+    "FolderSource",
+    "HubSource",
+    "ParquetSource",
+    "RawImages",
+    "RawSplit",
+    "Source",
+    "find_source",
+]
+
+
+def find_source(name: str | None, path: str | Path | None) -> Source:
+    """The source for `data.source` and `data.path`; a path wins over a name.
+
+    Args:
+        name: `digits`, or a data set of the Hugging Face Hub, such as `uoft-cs/cifar10`.
+        path: a folder or file with parquet files, `cifar-10-batches-py`, or class folders of PNG and JPEG files.
+
+    Raises:
+        RequestError: when there is nothing of the kind at that place.
+    """
+    if path is not None:
+        if name == "digits":
+            raise RequestError("data.path: the digits are built in; data=folder data.path=... reads images of your own")
+        return _find_on_disk(Path(path).expanduser().absolute())
+    if name == "digits":
+        return DigitsSource()
+    if name is None:
+        raise RequestError("data.path: which images? Give a folder, for example data.path=images")
+    return HubSource(name)
+
+
+def _find_on_disk(path: Path) -> Source:
+    if not path.exists():
+        raise RequestError(f"data.path: {path} does not exist")
+    if path.is_file():
+        if path.suffix == ".parquet":
+            return ParquetSource((path,), ())
+        raise RequestError(
+            f"data.path: {path} is not a parquet file; a folder of images or of parquet files also works"
+        )
+    for folder in (path, path / "cifar-10-batches-py"):
+        if (folder / "data_batch_1").is_file():
+            return BatchesSource(folder)
+    train, test = (tuple(sorted(path.rglob(f"{split}*.parquet"))) for split in ("train", "test"))
+    if train:
+        return ParquetSource(train, test)
+    if others := tuple(sorted(path.glob("*.parquet"))):
+        return ParquetSource(others, ())
+    if class_folders(path / "train") or class_folders(path):
+        return FolderSource(path)
+    raise RequestError(
+        f"data.path: {path} holds neither train*.parquet files, nor cifar-10-batches-py, nor class folders of PNG or "
+        "JPEG files (class/image.png, or train/class/image.png with test/class/image.png)"
+    )

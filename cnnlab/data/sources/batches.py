@@ -1,0 +1,89 @@
+"""CIFAR-10 as its authors publish it."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnnlab.data.sources.base import RawImages, RawSplit, stat_digest
+from cnnlab.errors import RequestError
+from cnnlab.instantiate import first_line
+
+
+@dataclass(frozen=True)
+class BatchesSource:
+    """The python version of CIFAR-10 as its authors publish it and torchvision reads it: six pickled batches."""
+
+    folder: Path
+
+    @property
+    def identity(self) -> str:
+        """See Source."""
+        return "batches " + stat_digest(self._files("data_batch_*") + self._files("test_batch"))
+
+    def _files(self, pattern: str) -> list[Path]:
+        return sorted(self.folder.glob(pattern))
+
+    def check(self) -> None:
+        """See Source. Nothing can be missing: it was found."""
+
+    def read(self) -> RawImages:
+        """See Source."""
+        meta = _load_batch(self.folder / "batches.meta")
+        return RawImages(
+            classes=tuple(_text(name) for name in _entry(meta, "label_names", self.folder / "batches.meta")),
+            train=self._split(self._files("data_batch_*")),
+            test=self._split([self.folder / "test_batch"]),
+        )
+
+    def _split(self, files: list[Path]) -> RawSplit:
+        images, labels = [], []
+        for file in files:
+            batch = _load_batch(file)
+            data, numbers = _entry(batch, "data", file), _entry(batch, "labels", file)
+            try:
+                images.append(np.asarray(data, dtype=np.uint8).reshape(len(numbers), 3, 32, 32))
+                labels.append(np.asarray(numbers, dtype=np.int64))
+            except (ValueError, TypeError) as error:
+                raise RequestError(f"data.path: {file} is not a readable CIFAR-10 batch ({error})") from None
+        return RawSplit(np.concatenate(images).transpose(0, 2, 3, 1), np.concatenate(labels))
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles numpy arrays and plain values; anything else in the file, such as code to run, is refused."""
+
+    _ALLOWED = {
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("_codecs", "encode"),
+    }
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        if (module_name, global_name) not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
+        return super().find_class(module_name, global_name)
+
+
+def _load_batch(file: Path) -> dict[Any, Any]:
+    try:
+        with file.open("rb") as stream:
+            return _ArraysOnly(stream, encoding="bytes").load()
+    except FileNotFoundError:
+        raise RequestError(f"data.path: {file} is missing") from None
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise RequestError(f"data.path: {file} is not a readable CIFAR-10 batch ({first_line(error)})") from None
+
+
+def _entry(batch: dict[Any, Any], key: str, file: Path) -> Any:
+    for candidate in (key, key.encode()):
+        if candidate in batch:
+            return batch[candidate]
+    raise RequestError(f"data.path: {file} has no entry {key}")
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

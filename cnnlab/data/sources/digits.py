@@ -1,0 +1,33 @@
+"""The embedded handwritten digits."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cnnlab.data.sources.base import RawImages, RawSplit
+
+
+@dataclass(frozen=True)
+class DigitsSource:
+    """The 1,797 handwritten digits that scikit-learn ships: grey, 8x8, values 0 to 16."""
+
+    @property
+    def identity(self) -> str:
+        """See Source."""
+        return "digits"
+
+    def check(self) -> None:
+        """See Source. Nothing can be missing: it was found."""
+
+    def read(self) -> RawImages:
+        """See Source."""
+        from sklearn.datasets import load_digits
+
+        digits: Any = load_digits()
+        images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+        return RawImages(
+            classes=tuple(str(name) for name in digits.target_names),
+            train=RawSplit(images, digits.target.astype(np.int64)),
+            test=None,
+        )
