@@ -59,7 +59,7 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any]) -> int:
         try:
             _check_keys(config, name)
             return task(config)
-        except Exception as error:
+        except Exception as error:  # the other jobs of a sweep go on
             if isinstance(error, RequestError):
                 discard_unused(output_directory())
             failures.append(error)
@@ -68,18 +68,21 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any]) -> int:
     try:
         register_configs(Path.cwd())
         hydra.main(config_path=str(ROOT / "conf"), config_name=name, version_base="1.3")(job)()
-        if failures:
-            raise failures[0]
-    except RequestError as error:
-        return _say(str(error), 2)
-    except (HydraException, OmegaConfBaseException) as error:
-        return _say(_explain(error, name), 2)
     except (Interrupted, KeyboardInterrupt) as error:
         return _say(str(error) or "Interrupted.", 130)
     except Exception as error:
-        traceback.print_exc()
-        return _say(f"The work failed: {type(error).__name__}: {error}", 1)
-    return 0
+        failures.append(error)
+    return min((_report(error, name) for error in failures), default=0)
+
+
+def _report(error: Exception, name: str) -> int:
+    """Says what went wrong, with a traceback where it was not the request; returns the exit code."""
+    if isinstance(error, RequestError):
+        return _say(str(error), 2)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _say(_explain(error, name), 2)
+    traceback.print_exception(error)
+    return _say(f"The work failed: {type(error).__name__}: {error}", 1)
 
 
 def _say(message: str, code: int) -> int:

@@ -175,6 +175,13 @@ def test_a_key_that_an_experiment_misspells_is_found(train, tmp_path: Path):
     assert (outcome.code, "optimiser is not a key; did you mean optimizer?" in outcome.err) == (2, True)
 
 
+def test_a_damaged_file_is_named(train, parquet_folder):
+    file = parquet_folder / "train-00000-of-00001.parquet"
+    file.write_bytes(file.read_bytes()[:1000])
+    outcome = train(*DIGITS, "data=cifar10", f"data.path={parquet_folder}")
+    assert (outcome.code, f"{file} is not a readable parquet file" in outcome.err) == (2, True)
+
+
 def test_cifar10_that_cannot_be_found_is_explained_in_two_lines(train, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path))

@@ -133,6 +133,12 @@ def test_a_sweep_leaves_a_directory_for_each_job(train, tmp_path):
     assert [(record["status"], record["seed"]) for record in records] == [("completed", 0), ("completed", 1)]
 
 
+def test_a_wrong_job_of_a_sweep_costs_only_itself(train, tmp_path):
+    outcome = train("-m", *TINY, "data.batch_size=0,16")
+    assert (outcome.code, "data.batch_size must be 1 or more" in outcome.err) == (2, True)
+    assert [summary(path.parent)["status"] for path in tmp_path.glob("runs/sweep/*/*/summary.json")] == ["completed"]
+
+
 def test_early_stopping_ends_a_run_that_does_not_get_better(train, tmp_path):
     patience = "callbacks.early_stopping.patience=1"
     train(*TINY, "callbacks=early_stopping", patience, "optimizer.lr=0", "trainer.max_epochs=9", "hydra.run.dir=run")

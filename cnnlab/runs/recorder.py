@@ -1,9 +1,9 @@
 """Writes the run directory while a training goes on."""
 
 import csv
+import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -79,7 +79,7 @@ class Recorder(Checkpoint):
         if batch_idx + 1 >= trainer.num_training_batches or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         self._stop_stepping(trainer)
-        self._save(trainer, self.run.last_checkpoint)
+        self._save(trainer)
         self._stepping_since = time.perf_counter()
         if stop:
             self._end_early(trainer)
@@ -110,9 +110,7 @@ class Recorder(Checkpoint):
         is_best = self._is_better(row)
         if is_best:
             self.best_row = row
-        self._save(trainer, self.run.last_checkpoint)
-        if is_best:
-            _put_beside(self.run.last_checkpoint, self.run.best_checkpoint)
+        self._save(trainer, is_best)
         self._update_summary(trainer)
         if self.stop_requested() and not self._is_last_epoch(trainer):
             self._end_early(trainer)
@@ -159,11 +157,24 @@ class Recorder(Checkpoint):
             return False
         return (row["val/accuracy"], -row["val/loss"]) > (best["val/accuracy"], -best["val/loss"])
 
-    def _save(self, trainer: L.Trainer, file: Path) -> None:
-        temporary = file.with_name(f".{file.name}")
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            temporary.replace(file)
+    def _save(self, trainer: L.Trainer, is_best: bool = False) -> None:
+        """Writes last.ckpt, and best.ckpt as a second name of the same file.
+
+        Each takes its place in one step, the best first: whenever the process dies, the best checkpoint is at least as
+        new as the last one says.
+        """
+        last, best = self.run.last_checkpoint, self.run.best_checkpoint
+        new = last.with_name(".new.ckpt")
+        trainer.save_checkpoint(new)
+        if is_best:
+            link = best.with_name(".best.ckpt")
+            link.unlink(missing_ok=True)
+            try:
+                link.hardlink_to(new)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(new, link)
+            link.replace(best)
+        new.replace(last)
         self._saved = time.perf_counter()
 
     def _end_early(self, trainer: L.Trainer) -> None:
@@ -186,11 +197,3 @@ class Recorder(Checkpoint):
             val_loss=best.get("val/loss"),
             best_epoch=best.get("epoch"),
         )
-
-
-def _put_beside(file: Path, other: Path) -> None:
-    """Makes `other` the same file without writing it a second time, replacing what it was in one step."""
-    temporary = other.with_name(f".{other.name}")
-    temporary.unlink(missing_ok=True)
-    temporary.hardlink_to(file)
-    temporary.replace(other)
