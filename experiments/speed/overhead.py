@@ -10,7 +10,8 @@ without validation, of which the second is timed. The sides take turns, and a ra
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin on busy cores distort everything
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as cnnlab.config does
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import argparse
 import gc
