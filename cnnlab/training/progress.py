@@ -50,9 +50,9 @@ class Progress(Callback):
         loss, accuracy = pl_module.train_totals.means()
         speed = (pl_module.train_totals.images - self._images_before) / (now - self._epoch_started)
         self._bar.n = batch_idx + 1
-        self._bar.set_postfix_str(
-            f"loss {loss:.3f}, acc {accuracy:.1%}, {speed:,.0f} images/s, {_clock(self._left(trainer, now))} left"
-        )
+        left = _clock(self._left(trainer, now))
+        figures = f"loss {loss:.3f}, acc {accuracy:.1%}, {speed:,.0f} images/s, {left} left"
+        self._bar.set_description_str(f"{self._label(trainer)}, {figures}")
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The steps of the epoch are done."""
@@ -89,14 +89,17 @@ class Progress(Callback):
         assert isinstance(module, Classifier)
         self._images_before = module.train_totals.images if trainer.fit_loop.restarted_mid_epoch else 0
         if self._show_bar and self._bar is None:
-            label = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             self._bar = tqdm(
                 total=int(trainer.num_training_batches),
-                desc=label,
+                desc=self._label(trainer),
                 leave=False,
                 miniters=1 << 62,  # drawn when the figures are refreshed, not by the step
-                bar_format="{desc} {percentage:3.0f}% |{bar}| {postfix}",
+                bar_format="{percentage:3.0f}% |{bar}| {desc}",
             )
+
+    @staticmethod
+    def _label(trainer: L.Trainer) -> str:
+        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
 
     def _close_bar(self) -> None:
         if self._bar is not None:
