@@ -129,7 +129,7 @@ def test_generators_differ_in_each_argument() -> None:
 
 @pytest.mark.parametrize("seed", [0, 2**32 - 1, 2**63 - 1])
 def test_any_seed_is_taken(seed: int) -> None:
-    seeded_generator(seed, 0, 0)
+    assert 0 <= torch.rand((), generator=seeded_generator(seed, 0, 0)) < 1
 
 
 @pytest.mark.parametrize("options", [{"pad": -1}, {"cutout": -1}])

@@ -1,3 +1,4 @@
+import os
 import pickle
 import shutil
 import sys
@@ -324,8 +325,11 @@ def test_hub_without_network_says_what_works_instead() -> None:
 @pytest.mark.usefixtures("offline")
 def test_hub_without_network_takes_an_earlier_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path))
+    with pytest.raises(RequestError):
+        HubSource("uoft-cs/cifar10").check()
     (tmp_path / "datasets" / "uoft-cs___cifar10").mkdir(parents=True)
     HubSource("uoft-cs/cifar10").check()
+    assert os.environ["HF_HUB_OFFLINE"] == "1"  # or loading it would wait for the Hub
 
 
 def test_hub_gives_the_same_images_as_its_files(
