@@ -148,18 +148,23 @@ def _run_directory(name: str | None, model: str, resume: str | None, *, _root_: 
 # --- what a task asks about its configuration ------------------------------------------------------------------------
 
 
+def settings(config: DictConfig) -> dict[str, Any]:
+    """A configuration as dictionaries, lists and plain values, with everything resolved and `data.path` absolute."""
+    # One by one: to resolve Hydra's own part would ask for the run directory, which asks for this.
+    values = {str(key): _plain(config[key]) for key in config if key != "hydra"}
+    data = values.get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        data["path"] = str(Path(data["path"]).expanduser().absolute())  # a run may be resumed from elsewhere
+    return values
+
+
 def identity(config: DictConfig) -> dict[str, Any]:
     """What of a configuration decides how a run comes out; two runs with the same identity are the same run."""
-    return {
-        str(key): plain(config[key])  # one by one: to resolve hydra's own would ask for the directory again
-        for key in config
-        if key not in (*ASIDE, "hydra")
-    }
+    return {key: value for key, value in settings(config).items() if key not in ASIDE}
 
 
-def plain(config: Any) -> Any:
-    """A configuration as dictionaries, lists and plain values, with everything resolved."""
-    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def choices() -> dict[str, str | None]:

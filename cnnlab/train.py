@@ -41,7 +41,7 @@ def train(config: DictConfig) -> float | None:
         "seed": config.seed,
         "command": " ".join(["python -m cnnlab.train", *configuration.command_line()]),
     }
-    settings = configuration.plain(config)
+    settings = configuration.settings(config)
     with run.recording(settings, **known):
         _check_images(settings["data"])  # before anything slow is imported
         _train(settings, run, checkpoint)

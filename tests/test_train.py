@@ -200,6 +200,14 @@ def test_a_finished_run_can_be_made_longer(train, tmp_path):
     assert [row["epoch"] for row in metrics(tmp_path / "run")] == ["1", "2", "3"]
 
 
+def test_a_run_can_be_resumed_from_another_directory(train, tmp_path, parquet_folder, monkeypatch):
+    train(*TINY, "data=cifar10", f"data.path={parquet_folder.name}", "hydra.run.dir=run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert train("resume=../run", "trainer.max_epochs=3").code == 0
+    assert summary(tmp_path / "run")["epochs"] == 3
+
+
 def test_a_run_is_never_overwritten(train, tmp_path):
     train(*TINY, "hydra.run.dir=run")
     before = {

@@ -2,6 +2,7 @@ import os
 import pickle
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +331,16 @@ def test_hub_without_network_takes_an_earlier_download(tmp_path: Path, monkeypat
     (tmp_path / "datasets" / "uoft-cs___cifar10").mkdir(parents=True)
     HubSource("uoft-cs/cifar10").check()
     assert os.environ["HF_HUB_OFFLINE"] == "1"  # or loading it would wait for the Hub
+
+
+def test_a_hub_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(hub, "HUB_TIMEOUT", 0.1)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: time.sleep(3))
+    start = time.perf_counter()
+    assert not hub._hub_answers("someone/data")
+    assert time.perf_counter() - start < 1
 
 
 def test_hub_gives_the_same_images_as_its_files(
