@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from cnnlab.analysis.cost import Cost, measure_cost
 from cnnlab.models.article import ArticleNet
 from cnnlab.models.lenet import LeNet5
-from cnnlab.models.resnet import resnet18
+from cnnlab.models.resnet import ResNet
 
 
 def test_cost_of_one_convolution_and_one_linear_layer() -> None:
@@ -31,7 +31,7 @@ def test_macs_of_the_article_are_those_of_its_table() -> None:
 
 
 def test_macs_of_resnet18_are_the_published_ones() -> None:
-    cost = measure_cost(resnet18(), (3, 32, 32))
+    cost = measure_cost(ResNet(18), (3, 32, 32))
     assert cost.parameters == 11_173_962
     first, last = 27 * 64 * 32**2, 512 * 10
     stage = (
@@ -43,7 +43,7 @@ def test_macs_of_resnet18_are_the_published_ones() -> None:
 
 
 def test_macs_of_torchvisions_layout_are_the_published_ones() -> None:
-    cost = measure_cost(resnet18(num_classes=1000, stem="imagenet"), (3, 224, 224))
+    cost = measure_cost(ResNet(18, num_classes=1000, stem="imagenet"), (3, 224, 224))
     assert cost.parameters == 11_689_512
     assert round(cost.macs / 1e9, 3) == 1.814
 

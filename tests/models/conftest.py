@@ -20,3 +20,26 @@ def assert_trains() -> Callable[[nn.Module, int], None]:
             assert parameter.grad.abs().max() > 0, name
 
     return check
+
+
+@pytest.fixture
+def assert_same_network() -> Callable[[nn.Module, nn.Module], None]:
+    """Checks that a network on the meta device is another, weight for weight: outputs at 224 pixels, and gradients."""
+
+    def check(ours: nn.Module, theirs: nn.Module) -> None:
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():  # so that the norms' statistics are not just zeros and ones
+            theirs.train()(torch.randn(4, 3, 64, 64, generator=generator))
+        weights = {name: value.clone() for name, value in theirs.state_dict().items()}
+        ours.load_state_dict(weights, assign=True)
+        images = torch.randn(1, 3, 224, 224, generator=generator)
+        outputs = [network.eval()(images) for network in (ours, theirs)]
+        torch.testing.assert_close(outputs[0], outputs[1], atol=1e-5, rtol=1e-5)
+        for output in outputs:
+            nn.functional.cross_entropy(output, torch.tensor([3])).backward()
+        gradients = [dict(network.named_parameters()) for network in (ours, theirs)]
+        for name in weights:
+            if name in gradients[1]:
+                torch.testing.assert_close(gradients[0][name].grad, gradients[1][name].grad, atol=1e-5, rtol=1e-3)
+
+    return check
