@@ -112,7 +112,7 @@ def test_target_that_cannot_be_called_is_named(target: Any) -> None:
 def test_missing_argument_is_said() -> None:
     message = request_error(build, {"_target_": "cnnlab.models.resnet.ResNet"}, "model")
     assert message.startswith("model: ")
-    assert "blocks" in message
+    assert "depth" in message
 
 
 def test_extra_argument_that_the_target_lacks_is_said() -> None:
