@@ -64,7 +64,8 @@ def read_cache(folder: Path) -> CachedArrays | None:
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
         if {name: _checksum(array) for name, array in arrays.items()} != meta["sums"]:
             return None
-        return CachedArrays(arrays, tuple(meta["classes"]), meta["fingerprint"])
+        fingerprint = hashlib.sha256(json.dumps(meta["sums"], sort_keys=True).encode()).hexdigest()[:16]
+        return CachedArrays(arrays, tuple(meta["classes"]), fingerprint)
     except (OSError, EOFError, ValueError, KeyError, TypeError):  # numpy has EOFError for an empty file
         return None
 
@@ -89,9 +90,7 @@ def write_cache(folder: Path, fill: Callable[[Path], tuple[str, ...]]) -> None:
     try:
         classes = fill(temporary)
         sums = {name: _checksum(np.load(temporary / f"{name}.npy", mmap_mode="r")) for name in ARRAYS}
-        fingerprint = hashlib.sha256(json.dumps(sums).encode()).hexdigest()[:16]
-        meta = {"classes": classes, "sums": sums, "fingerprint": fingerprint}
-        (temporary / "meta.json").write_text(json.dumps(meta))
+        (temporary / "meta.json").write_text(json.dumps({"classes": classes, "sums": sums}))
         _put_in_place(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -8,8 +8,7 @@ import torch
 def auto_precision(accelerator: str) -> str:
     """`bf16-mixed` where the device has instructions for it, `32-true` elsewhere.
 
-    Emulated bfloat16 is slower than float32 (measured on CPUs: half the speed and less), so support in software is
-    not enough.
+    Emulated bfloat16 is slower than float32, so support in software is not enough.
 
     Args:
         accelerator: `cpu`, `cuda` or `mps`.

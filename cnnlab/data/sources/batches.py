@@ -21,7 +21,9 @@ class BatchesSource:
     @property
     def identity(self) -> str:
         """See Source."""
-        return "batches " + stat_digest(self._files("data_batch_*") + self._files("test_batch"))
+        return "batches " + stat_digest(
+            [file for name in ("data_batch_*", "test_batch", "batches.meta") for file in self._files(name)]
+        )
 
     def _files(self, pattern: str) -> list[Path]:
         return sorted(self.folder.glob(pattern))
