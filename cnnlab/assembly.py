@@ -56,6 +56,16 @@ def build_network(model: Settings, classes: int) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
+def initialize_from_data(network: nn.Module, data: ImageDataModule) -> None:
+    """Shows training images to a network that wants to see some before its first step.
+
+    Such a network has a method `initialize_from(images)`; it gets normalized images (N, C, H, W).
+    """
+    initialize = getattr(network, "initialize_from", None)
+    if callable(initialize):
+        initialize(data.sample())
+
+
 def check_network(network: nn.Module, data: ImageDataModule) -> Cost:
     """What the network costs on the data's images.
 

@@ -73,6 +73,8 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
         cost = assembly.check_network(network, data)
         if checkpoint_file:
             check_fits(read_checkpoint(checkpoint_file), network, checkpoint_file)
+        else:
+            assembly.initialize_from_data(network, data)
         classifier = assembly.build_classifier(settings, network)
         callbacks = [
             Progress(bar=settings["trainer"]["enable_progress_bar"]),

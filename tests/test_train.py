@@ -227,6 +227,19 @@ def test_a_checkpoint_of_another_network_is_refused(train, tmp_path):
     assert not list(tmp_path.glob("runs/*/*"))  # a wrong request leaves nothing behind
 
 
+def test_a_network_that_wants_to_see_images_first_is_shown_them_once(train, tmp_path, monkeypatch):
+    tiny = [*TINY, "model=speednet", "model.width=0.25", "hydra.run.dir=run"]
+    assert train(*tiny, "trainer.max_epochs=1").code == 0
+    whitening = checkpoint(tmp_path / "run")["state_dict"]["network.whitening.weight"]
+    norms = whitening[:12].flatten(1).norm(dim=1)
+    assert (norms.diff() > -1e-3).all()  # principal components in order, not random filters; grey ones vary in four
+    monkeypatch.setattr(
+        "cnnlab.assembly.initialize_from_data", lambda *_: pytest.fail("a resumed network has seen them")
+    )
+    assert train("resume=run", "trainer.max_epochs=2").code == 0
+    assert torch.equal(checkpoint(tmp_path / "run")["state_dict"]["network.whitening.weight"], whitening)
+
+
 def test_a_resumed_run_keeps_its_own_network(train):
     train(*TINY, "hydra.run.dir=run")
     outcome = train("resume=run", "model=article")

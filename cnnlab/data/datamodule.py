@@ -97,6 +97,12 @@ class ImageDataModule(L.LightningDataModule):
         """Of all pixels and labels of the data set."""
         return self.data.fingerprint
 
+    def sample(self, images: int = 5000) -> Tensor:
+        """Training images spread evenly over all of them, normalized and not augmented: float32 (N, 3, H, W)."""
+        spread = torch.linspace(0, len(self.train) - 1, min(images, len(self.train))).long()
+        loader = Loader(self.train.take(spread), len(spread), self.mean, self.std)
+        return next(iter(loader))[0]
+
     def train_dataloader(self) -> Loader:
         """Shuffled, augmented batches of the training images."""
         return self._loader(self.train, self.batch_size, self.augmentation, shuffle=True)

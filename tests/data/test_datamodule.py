@@ -75,6 +75,17 @@ def test_normalization_comes_from_the_training_images_alone(class_folders: Path)
     assert torch.equal(module.std, std)
 
 
+def test_a_sample_is_of_training_images_as_they_are_and_normalized(class_folders: Path) -> None:
+    module = ImageDataModule(path=str(class_folders), augmentation=Augmentation(pad=4, flip="random", cutout=8))
+    images = module.sample(37)
+    assert images.shape == (37, 3, 32, 32)
+    pixels = (images.permute(0, 2, 3, 1) * module.std + module.mean) * 255
+    shown = {image.round().to(torch.uint8).numpy().tobytes() for image in pixels}
+    assert len(shown) == 37
+    assert shown <= rows(module.train)
+    assert len(module.sample()) == len(module.train)
+
+
 def test_given_constants_are_used(class_folders: Path) -> None:
     module = ImageDataModule(path=str(class_folders), mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6])
     assert module.mean.tolist() == pytest.approx([0.1, 0.2, 0.3])
