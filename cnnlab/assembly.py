@@ -42,14 +42,20 @@ def build_data(settings: Settings) -> ImageDataModule:
     return build(settings["data"], "data", augmentation=augmentation, **about_run)
 
 
-def build_network(model: Settings, classes: int) -> nn.Module:
-    """The network, told how many channels and classes there are as far as its arguments want to know.
+def build_network(model: Settings, classes: int, image_size: int = 32, channels: int = CHANNELS) -> nn.Module:
+    """The network, told of the images and the classes what its arguments want to know.
+
+    Args:
+        model: `_target_` and options.
+        classes: given as `num_classes`.
+        image_size: height and width in pixels, given as `image_size`.
+        channels: of the images, given as `in_channels`.
 
     Raises:
         RequestError: when it cannot be made.
     """
     wanted = inspect.signature(import_target(model.get("_target_"), "model")).parameters
-    known = {"in_channels": CHANNELS, "num_classes": classes}
+    known = {"in_channels": channels, "num_classes": classes, "image_size": image_size}
     network = build(model, "model", **{name: value for name, value in known.items() if name in wanted})
     if not isinstance(network, nn.Module):
         raise RequestError(f"model._target_: {model['_target_']} does not make a torch.nn.Module")

@@ -164,7 +164,7 @@ def identity(config: DictConfig) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
 
 
 def choices() -> dict[str, str | None]:
@@ -238,7 +238,7 @@ def _explain(error: BaseException, name: str) -> str:
     ):
         key = next(group for group in match.groups() if group)
         return f"{key} is not a key{did_you_mean(key, _all_keys(name))}"
-    if match := re.search(r"Missing mandatory value: (\S+)", text):
+    if match := re.search(r"Missing mandatory value: \S+\s+full_key: (\S+)", text):
         return f"{match[1]} must be given: {match[1]}=..."
     return " ".join(str(causes[-1]).partition("\n")[0].split()) or type(error).__name__
 

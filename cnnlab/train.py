@@ -36,7 +36,8 @@ def train(config: DictConfig) -> float | None:
         return earlier["val_accuracy"]
     known = {
         "name": config.name or names["model"],
-        **{group: names[group] for group in ("model", "recipe", "data")},
+        "model": _model_name(names["model"], config.model),
+        **{group: names[group] for group in ("recipe", "data")},
         "protocol": config.protocol,
         "seed": config.seed,
         "command": " ".join(["python -m cnnlab.train", *configuration.command_line()]),
@@ -49,6 +50,11 @@ def train(config: DictConfig) -> float | None:
 
     print_summary(run.summary, run.path)
     return run.summary["val_accuracy"]
+
+
+def _model_name(choice: str, model: DictConfig) -> str:
+    """The choice; where it stands for a whole library, the network's own name with it: `timm/convnext_atto`."""
+    return f"{choice}/{model.name}" if "name" in model else choice
 
 
 def _check_images(data: dict[str, Any]) -> None:
@@ -69,7 +75,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
     with stop.listening():
         assembly.seed_everything(settings["seed"])
         data = assembly.build_data(settings)
-        network = assembly.build_network(settings["model"], len(data.classes))
+        network = assembly.build_network(settings["model"], len(data.classes), data.image_size)
         cost = assembly.check_network(network, data)
         if checkpoint_file:
             check_fits(read_checkpoint(checkpoint_file), network, checkpoint_file)

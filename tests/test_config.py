@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from cnnlab.assembly import build_network
 from cnnlab.config import GROUPS, ROOT
 
 STEP = (
-    *("trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=1"),
+    *("trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"),
     *("trainer.limit_test_batches=1", "data.batch_size=4", "data.eval_batch_size=4"),
 )
 DIGITS = ("data=digits", "model=lenet5", "logger=none", *STEP)
@@ -25,9 +27,39 @@ def test_every_group_has_configs():
     assert all(names(f"conf/{group}") for group in GROUPS)
 
 
+# Choices that stand for a whole library need the name of one of its networks.
+NAMED = {"timm": "test_vit", "torchvision": "squeezenet1_1"}
+
+
+def chosen(model: str) -> list[str]:
+    return [f"model={model}", *([f"model.name={NAMED[model]}"] if model in NAMED else [])]
+
+
 @pytest.mark.parametrize("model", names("conf/model"))
 def test_every_model_trains(train, model):
-    assert train(*DIGITS, f"model={model}").code == 0
+    assert train(*DIGITS, *chosen(model)).code == 0
+
+
+# LeNet-5 is made for 32 pixels, and torchvision's networks for three channels.
+@pytest.mark.parametrize("model", sorted(set(names("conf/model")) - {"lenet5", "lenet5_1998", "torchvision"}))
+def test_every_model_trains_on_28_grey_pixels(model):
+    config = yaml.safe_load((ROOT / "conf" / "model" / f"{model}.yaml").read_text())
+    for base in config.pop("defaults", []):
+        config = {**yaml.safe_load((ROOT / "conf" / "model" / f"{base}.yaml").read_text()), **config}
+    if model in NAMED:
+        config["name"] = "test_resnet"
+    torch.manual_seed(0)
+    network = build_network(config, classes=7, image_size=28, channels=1)
+    trained = [p for p in network.parameters() if p.requires_grad]
+    before = [p.detach().clone() for p in trained]
+    optimizer = torch.optim.SGD(trained, lr=0.01)
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(network(torch.randn(4, 1, 28, 28)), torch.arange(4))
+        loss.backward()
+        optimizer.step()
+        assert loss.isfinite()
+    assert all(not torch.equal(old, new) for old, new in zip(before, trained, strict=True))
 
 
 @pytest.mark.parametrize("recipe", names("conf/recipe"))
@@ -119,6 +151,15 @@ WRONG = {
     "data.holdout=1.5": "data.holdout must be between 0 and 1, got 1.5",
     "data.mean=[1,2]": "data.mean must have one value for each of red, green and blue",
     "data.image_size=8": "model: images of 3x8x8",
+    "data.image_size=31": "the smallest size that works is 32 pixels",
+    "data.image_size=36": "sizes that work: 32 to 35 pixels",
+    "model=timm": "model.name must be given: model.name=...",
+    "model=timm model.name=resnet18dd": "model.name resnet18dd is not a network of timm; did you mean resnet18d?",
+    "model=timm model.name=resnet18 +model.drop=1": "model.drop is not an option of resnet18",
+    "model=timm model.name=resnet18 model.pretrained=true": "model.pretrained: the weights of resnet18 cannot be had",
+    "model=torchvision model.name=resnet81": "resnet81 is not a classifier of torchvision; did you mean resnet18?",
+    "model=torchvision model.name=alexnet": "the smallest size that works is 63 pixels",
+    "model=resnet18 model.width=0": "model.width must be above 0, got 0",
     "data.cache=/dev/null/x": "data.cache: /dev/null/x",
     "optimizer.lr=fast": "optimizer.lr must be a number",
     "optimizer.lr=-1": "optimizer.lr: Invalid learning rate: -1",
@@ -146,7 +187,7 @@ WRONG = {
 
 @pytest.mark.parametrize("override", WRONG)
 def test_a_wrong_request_is_explained_and_leaves_nothing(train, tmp_path, override):
-    outcome = train(*DIGITS, override)
+    outcome = train(*DIGITS, *override.split(" "))
     assert outcome.code == 2
     assert WRONG[override] in outcome.err
     assert len(outcome.err.strip().splitlines()) <= 2

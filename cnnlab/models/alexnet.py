@@ -4,7 +4,15 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from cnnlab.models.layers import Activation, activation_layer
+from cnnlab.models.layers import (
+    Activation,
+    Normalization,
+    Pooling,
+    activation_layer,
+    normalization_layers,
+    pooling_layer,
+    scaled,
+)
 
 Stem = Literal["cifar", "imagenet"]
 
@@ -38,9 +46,12 @@ class AlexNet(nn.Module):
         in_channels: channels of the images.
         num_classes: length of the logits.
         activation: after every layer with weights but the last; the paper's is ReLU, against tanh in its figure 1.
+        pooling: `max` as in the paper, or `avg`.
+        normalization: `local_response` normalizes the responses of the first two convolutions over neighbouring
+            channels (section 3.3), which later networks left out; the others stand between each convolution and its
+            activation.
         dropout: probability before the first and the second linear layer (section 4.2).
-        local_response_norm: whether the responses of the first two convolutions are normalized over neighbouring
-            channels (section 3.3), which later networks left out.
+        width: factor on the channels and on the lengths of the hidden layers.
         stem: `cifar` or `imagenet`.
     """
 
@@ -49,49 +60,50 @@ class AlexNet(nn.Module):
         in_channels: int = 3,
         num_classes: int = 10,
         activation: Activation = "relu",
+        pooling: Pooling = "max",
+        normalization: Normalization | Literal["local_response"] = "none",
         dropout: float = 0.5,
-        local_response_norm: bool = False,
+        width: float = 1.0,
         stem: Stem = "cifar",
     ):
         super().__init__()
         imagenet = stem == "imagenet"
         side = 6 if imagenet else 3
-        conv1 = (
-            nn.Conv2d(in_channels, 64, kernel_size=11, stride=4, padding=2)
-            if imagenet
-            else nn.Conv2d(in_channels, 64, kernel_size=5, padding=2)
-        )
+        c64, c192, c384, c256, c4096 = (scaled(channels, width) for channels in (64, 192, 384, 256, 4096))
 
-        def norm() -> list[nn.Module]:
+        def after(channels: int, local_response: bool = False) -> list[nn.Module]:
+            if normalization != "local_response":
+                return [*normalization_layers(normalization, channels), activation_layer(activation)]
             # torch divides alpha by the number of channels, the paper does not: 5 * 1e-4.
-            return [nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)] if local_response_norm else []
+            response = [nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)] if local_response else []
+            return [activation_layer(activation), *response]
 
         self.features = nn.Sequential(
-            conv1,
-            activation_layer(activation),
-            *norm(),
-            nn.MaxPool2d(kernel_size=3, stride=2),
-            nn.Conv2d(64, 192, kernel_size=5, padding=2),
-            activation_layer(activation),
-            *norm(),
-            nn.MaxPool2d(kernel_size=3, stride=2),
-            nn.Conv2d(192, 384, kernel_size=3, padding=1),
-            activation_layer(activation),
-            nn.Conv2d(384, 256, kernel_size=3, padding=1),
-            activation_layer(activation),
-            nn.Conv2d(256, 256, kernel_size=3, padding=1),
-            activation_layer(activation),
-            nn.MaxPool2d(kernel_size=3, stride=2),
+            nn.Conv2d(in_channels, c64, kernel_size=11, stride=4, padding=2)
+            if imagenet
+            else nn.Conv2d(in_channels, c64, kernel_size=5, padding=2),
+            *after(c64, local_response=True),
+            pooling_layer(pooling, kernel_size=3, stride=2),
+            nn.Conv2d(c64, c192, kernel_size=5, padding=2),
+            *after(c192, local_response=True),
+            pooling_layer(pooling, kernel_size=3, stride=2),
+            nn.Conv2d(c192, c384, kernel_size=3, padding=1),
+            *after(c384),
+            nn.Conv2d(c384, c256, kernel_size=3, padding=1),
+            *after(c256),
+            nn.Conv2d(c256, c256, kernel_size=3, padding=1),
+            *after(c256),
+            pooling_layer(pooling, kernel_size=3, stride=2),
         )
         self.avgpool = nn.AdaptiveAvgPool2d(side)
         self.classifier = nn.Sequential(
             nn.Dropout(dropout),
-            nn.Linear(256 * side * side, 4096),
+            nn.Linear(c256 * side * side, c4096),
             activation_layer(activation),
             nn.Dropout(dropout),
-            nn.Linear(4096, 4096),
+            nn.Linear(c4096, c4096),
             activation_layer(activation),
-            nn.Linear(4096, num_classes),
+            nn.Linear(c4096, num_classes),
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -2,7 +2,15 @@
 
 from torch import Tensor, nn
 
-from cnnlab.models.layers import Activation, activation_layer
+from cnnlab.models.layers import (
+    Activation,
+    Normalization,
+    Pooling,
+    activation_layer,
+    normalization_layers,
+    pooling_layer,
+    scaled,
+)
 
 
 class ArticleNet(nn.Module):
@@ -29,37 +37,48 @@ class ArticleNet(nn.Module):
         in_channels: channels of the images.
         num_classes: length of the logits.
         activation: after every convolution and linear layer but the last.
+        pooling: `max` as in the guide, or `avg`.
+        normalization: between a convolution and its activation; the guide's net has none.
         dropout: probability in [0, 1] of zeroing an input of the first and of the second linear layer.
+        width: factor on the channels and on the lengths of the hidden layers.
     """
 
     def __init__(
-        self, in_channels: int = 3, num_classes: int = 10, activation: Activation = "relu", dropout: float = 0.5
+        self,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        activation: Activation = "relu",
+        pooling: Pooling = "max",
+        normalization: Normalization = "none",
+        dropout: float = 0.5,
+        width: float = 1.0,
     ):
         super().__init__()
+        c64, c192, c384, c256, c512 = (scaled(channels, width) for channels in (64, 192, 384, 256, 512))
+
+        def convolution(channels: int, out_channels: int, kernel_size: int) -> list[nn.Module]:
+            layer = nn.Conv2d(channels, out_channels, kernel_size, padding=1)
+            return [layer, *normalization_layers(normalization, out_channels), activation_layer(activation)]
+
         self.features = nn.Sequential(
-            nn.Conv2d(in_channels, 64, kernel_size=4, padding=1),
-            activation_layer(activation),
-            nn.MaxPool2d(kernel_size=3, stride=2),
-            nn.Conv2d(64, 192, kernel_size=4, padding=1),
-            activation_layer(activation),
-            nn.MaxPool2d(kernel_size=3, stride=2),
-            nn.Conv2d(192, 384, kernel_size=3, padding=1),
-            activation_layer(activation),
-            nn.Conv2d(384, 256, kernel_size=3, padding=1),
-            activation_layer(activation),
-            nn.Conv2d(256, 256, kernel_size=3, padding=1),
-            activation_layer(activation),
-            nn.MaxPool2d(kernel_size=3, stride=2),
+            *convolution(in_channels, c64, kernel_size=4),
+            pooling_layer(pooling, kernel_size=3, stride=2),
+            *convolution(c64, c192, kernel_size=4),
+            pooling_layer(pooling, kernel_size=3, stride=2),
+            *convolution(c192, c384, kernel_size=3),
+            *convolution(c384, c256, kernel_size=3),
+            *convolution(c256, c256, kernel_size=3),
+            pooling_layer(pooling, kernel_size=3, stride=2),
         )
         self.classifier = nn.Sequential(
             nn.Flatten(),
             nn.Dropout(dropout),
-            nn.Linear(256 * 2 * 2, 512),
+            nn.Linear(c256 * 2 * 2, c512),
             activation_layer(activation),
             nn.Dropout(dropout),
-            nn.Linear(512, 256),
+            nn.Linear(c512, c256),
             activation_layer(activation),
-            nn.Linear(256, num_classes),
+            nn.Linear(c256, num_classes),
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -51,6 +51,16 @@ def normalization_layer(name: Normalization, channels: int) -> nn.Module:
     return _NORMALIZATIONS[name](channels)
 
 
+def normalization_layers(name: Normalization, channels: int) -> list[nn.Module]:
+    """The same for a sequence of layers: one module, or none."""
+    return [] if name == "none" else [normalization_layer(name, channels)]
+
+
+def dropout_layers(probability: float) -> list[nn.Module]:
+    """A dropout for a sequence of layers, or none where its probability is 0."""
+    return [nn.Dropout(probability)] if probability else []
+
+
 def pooling_layer(name: Pooling, kernel_size: int, stride: int) -> nn.Module:
     """A max or average pooling over windows of `kernel_size` pixels, `stride` pixels apart, without padding."""
     return (nn.MaxPool2d if name == "max" else nn.AvgPool2d)(kernel_size, stride)

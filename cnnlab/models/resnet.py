@@ -4,6 +4,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from cnnlab.models.layers import Activation, Normalization, activation_layer, normalization_layer, scaled
+
 Stem = Literal["cifar", "imagenet"]
 Depth = Literal[18, 34, 50, 101, 152]
 
@@ -13,26 +15,36 @@ class BasicBlock(nn.Module):
 
     Args:
         in_channels: channels of the input.
-        width: channels of the convolutions and of the output.
+        channels: channels of the convolutions and of the output.
         stride: of the first convolution; 2 halves height and width.
+        activation: after the first norm and after the sum.
+        normalization: after every convolution.
     """
 
     expansion = 1
 
-    def __init__(self, in_channels: int, width: int, stride: int = 1):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int = 1,
+        activation: Activation = "relu",
+        normalization: Normalization = "batch",
+    ):
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, width, kernel_size=3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.relu = nn.ReLU(inplace=True)
-        self.conv2 = nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.downsample = _projection(in_channels, width, stride)
+        bias = normalization == "none"  # a norm has an offset of its own
+        self.conv1 = nn.Conv2d(in_channels, channels, kernel_size=3, stride=stride, padding=1, bias=bias)
+        self.bn1 = normalization_layer(normalization, channels)
+        self.activation = activation_layer(activation, inplace=True)
+        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=bias)
+        self.bn2 = normalization_layer(normalization, channels)
+        self.downsample = _projection(in_channels, channels, stride, normalization)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, width, H / stride, W / stride)."""
+        """(N, in_channels, H, W) to (N, channels, H / stride, W / stride)."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        out = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(out)) + shortcut)
+        out = self.activation(self.bn1(self.conv1(x)))
+        return self.activation(self.bn2(self.conv2(out)) + shortcut)
 
 
 class Bottleneck(nn.Module):
@@ -42,30 +54,40 @@ class Bottleneck(nn.Module):
 
     Args:
         in_channels: channels of the input.
-        width: channels of the 3x3 convolution; the output has four times as many.
+        channels: channels of the 3x3 convolution; the output has four times as many.
         stride: of the 3x3 convolution.
+        activation: after the first two norms and after the sum.
+        normalization: after every convolution.
     """
 
     expansion = 4
 
-    def __init__(self, in_channels: int, width: int, stride: int = 1):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int = 1,
+        activation: Activation = "relu",
+        normalization: Normalization = "batch",
+    ):
         super().__init__()
-        channels = width * self.expansion
-        self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, kernel_size=3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, channels, kernel_size=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = _projection(in_channels, channels, stride)
+        bias = normalization == "none"  # a norm has an offset of its own
+        out_channels = channels * self.expansion
+        self.conv1 = nn.Conv2d(in_channels, channels, kernel_size=1, bias=bias)
+        self.bn1 = normalization_layer(normalization, channels)
+        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, stride=stride, padding=1, bias=bias)
+        self.bn2 = normalization_layer(normalization, channels)
+        self.conv3 = nn.Conv2d(channels, out_channels, kernel_size=1, bias=bias)
+        self.bn3 = normalization_layer(normalization, out_channels)
+        self.activation = activation_layer(activation, inplace=True)
+        self.downsample = _projection(in_channels, out_channels, stride, normalization)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, 4 * width, H / stride, W / stride)."""
+        """(N, in_channels, H, W) to (N, 4 * channels, H / stride, W / stride)."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.relu(self.bn2(self.conv2(out)))
-        return self.relu(self.bn3(self.conv3(out)) + shortcut)
+        out = self.activation(self.bn1(self.conv1(x)))
+        out = self.activation(self.bn2(self.conv2(out)))
+        return self.activation(self.bn3(self.conv3(out)) + shortcut)
 
 
 # Table 1: the block, and how many of it each of the four stages has.
@@ -103,48 +125,63 @@ class ResNet(nn.Module):
         depth: layers with weights, shortcuts not counted.
         in_channels: channels of the images.
         num_classes: length of the logits.
+        activation: after every norm but the last of a block, and after the sum.
+        normalization: after every convolution.
+        width: factor on the channels of all stages.
         stem: `cifar` or `imagenet`.
     """
 
-    def __init__(self, depth: Depth, in_channels: int = 3, num_classes: int = 10, stem: Stem = "cifar"):
+    def __init__(
+        self,
+        depth: Depth,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        activation: Activation = "relu",
+        normalization: Normalization = "batch",
+        width: float = 1.0,
+        stem: Stem = "cifar",
+    ):
         super().__init__()
         imagenet = stem == "imagenet"
+        bias = normalization == "none"
+        c64, c128, c256, c512 = (scaled(channels, width) for channels in (64, 128, 256, 512))
         self.conv1 = (
-            nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+            nn.Conv2d(in_channels, c64, kernel_size=7, stride=2, padding=3, bias=bias)
             if imagenet
-            else nn.Conv2d(in_channels, 64, kernel_size=3, padding=1, bias=False)
+            else nn.Conv2d(in_channels, c64, kernel_size=3, padding=1, bias=bias)
         )
-        self.bn1 = nn.BatchNorm2d(64)
-        self.relu = nn.ReLU(inplace=True)
+        self.bn1 = normalization_layer(normalization, c64)
+        self.activation = activation_layer(activation, inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1) if imagenet else nn.Identity()
         block, counts = LAYOUTS[depth]
-        self.layer1 = _stage(block, 64, 64, counts[0], stride=1)
-        self.layer2 = _stage(block, 64 * block.expansion, 128, counts[1], stride=2)
-        self.layer3 = _stage(block, 128 * block.expansion, 256, counts[2], stride=2)
-        self.layer4 = _stage(block, 256 * block.expansion, 512, counts[3], stride=2)
+
+        def stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
+            first = block(in_channels, channels, stride, activation, normalization)
+            out_channels = channels * block.expansion
+            others = (block(out_channels, channels, 1, activation, normalization) for _ in range(blocks - 1))
+            return nn.Sequential(first, *others)
+
+        self.layer1 = stage(c64, c64, counts[0], stride=1)
+        self.layer2 = stage(c64 * block.expansion, c128, counts[1], stride=2)
+        self.layer3 = stage(c128 * block.expansion, c256, counts[2], stride=2)
+        self.layer4 = stage(c256 * block.expansion, c512, counts[3], stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(512 * block.expansion, num_classes)
+        self.fc = nn.Linear(c512 * block.expansion, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of images (N, in_channels, H, W)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        x = self.maxpool(self.activation(self.bn1(self.conv1(images))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.avgpool(x).flatten(1))
 
 
-def _projection(in_channels: int, channels: int, stride: int) -> nn.Sequential | None:
+def _projection(in_channels: int, channels: int, stride: int, normalization: Normalization) -> nn.Sequential | None:
     """Option B of section 4.1: a shortcut is a projection where the shapes differ, the identity (None) elsewhere."""
     if stride == 1 and in_channels == channels:
         return None
-    convolution = nn.Conv2d(in_channels, channels, kernel_size=1, stride=stride, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(channels))
-
-
-def _stage(
-    block: type[BasicBlock] | type[Bottleneck], in_channels: int, width: int, blocks: int, stride: int
-) -> nn.Sequential:
-    first = block(in_channels, width, stride)
-    return nn.Sequential(first, *(block(width * block.expansion, width) for _ in range(blocks - 1)))
+    bias = normalization == "none"
+    convolution = nn.Conv2d(in_channels, channels, kernel_size=1, stride=stride, bias=bias)
+    return nn.Sequential(convolution, normalization_layer(normalization, channels))

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from cnnlab.models.layers import Activation, Normalization, activation_layer, normalization_layer, scaled
+
 
 class CifarBlock(nn.Module):
     """Two 3x3 convolutions, with or without a shortcut around them that has no parameters.
@@ -10,28 +12,38 @@ class CifarBlock(nn.Module):
         in_channels: channels of the input.
         channels: channels of the output.
         shortcut: False leaves the shortcut out, for the paper's plain networks.
+        activation: after the first norm and after the sum.
+        normalization: after each convolution.
     """
 
-    def __init__(self, in_channels: int, channels: int, shortcut: bool):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        shortcut: bool,
+        activation: Activation = "relu",
+        normalization: Normalization = "batch",
+    ):
         super().__init__()
+        bias = normalization == "none"  # a norm has an offset of its own
         self.stride = 1 if in_channels == channels else 2
-        self.conv1 = nn.Conv2d(in_channels, channels, kernel_size=3, stride=self.stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU(inplace=True)
+        self.conv1 = nn.Conv2d(in_channels, channels, kernel_size=3, stride=self.stride, padding=1, bias=bias)
+        self.bn1 = normalization_layer(normalization, channels)
+        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=bias)
+        self.bn2 = normalization_layer(normalization, channels)
+        self.activation = activation_layer(activation, inplace=True)
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, channels, H, W), or half of H and W where the channels differ."""
-        out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        out = self.bn2(self.conv2(self.activation(self.bn1(self.conv1(x)))))
         if self.shortcut:
             if self.stride == 2:
                 # Option A: every second pixel, and zeros for the channels that are more.
                 more = out.shape[1] - x.shape[1]
                 x = nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, more))
             out = out + x
-        return self.relu(out)
+        return self.activation(out)
 
 
 class CifarResNet(nn.Module):
@@ -57,35 +69,49 @@ class CifarResNet(nn.Module):
         in_channels: channels of the images.
         num_classes: length of the logits.
         shortcuts: False for the plain network.
+        activation: after every norm but the last of a block, and after the sum.
+        normalization: after every convolution.
+        width: factor on the channels of all stages.
 
     Raises:
         ValueError: for a depth that is not 6n + 2.
     """
 
-    def __init__(self, depth: int, in_channels: int = 3, num_classes: int = 10, shortcuts: bool = True):
+    def __init__(
+        self,
+        depth: int,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        shortcuts: bool = True,
+        activation: Activation = "relu",
+        normalization: Normalization = "batch",
+        width: float = 1.0,
+    ):
         super().__init__()
         blocks, rest = divmod(depth - 2, 6)
         if rest or blocks < 1:
             raise ValueError(f"depth must be 6n + 2, such as 20, 32, 44, 56 or 110, got {depth}")
-        self.conv1 = nn.Conv2d(in_channels, 16, kernel_size=3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.relu = nn.ReLU(inplace=True)
-        self.layer1 = _stage(16, 16, blocks, shortcuts)
-        self.layer2 = _stage(16, 32, blocks, shortcuts)
-        self.layer3 = _stage(32, 64, blocks, shortcuts)
+        c16, c32, c64 = (scaled(channels, width) for channels in (16, 32, 64))
+
+        def stage(in_channels: int, channels: int) -> nn.Sequential:
+            first = CifarBlock(in_channels, channels, shortcuts, activation, normalization)
+            others = (CifarBlock(channels, channels, shortcuts, activation, normalization) for _ in range(blocks - 1))
+            return nn.Sequential(first, *others)
+
+        self.conv1 = nn.Conv2d(in_channels, c16, kernel_size=3, padding=1, bias=normalization == "none")
+        self.bn1 = normalization_layer(normalization, c16)
+        self.activation = activation_layer(activation, inplace=True)
+        self.layer1 = stage(c16, c16)
+        self.layer2 = stage(c16, c32)
+        self.layer3 = stage(c32, c64)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(64, num_classes)
+        self.fc = nn.Linear(c64, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of images (N, in_channels, H, W)."""
-        x = self.relu(self.bn1(self.conv1(images)))
+        x = self.activation(self.bn1(self.conv1(images)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.fc(self.avgpool(x).flatten(1))
-
-
-def _stage(in_channels: int, channels: int, blocks: int, shortcuts: bool) -> nn.Sequential:
-    first = CifarBlock(in_channels, channels, shortcuts)
-    return nn.Sequential(first, *(CifarBlock(channels, channels, shortcuts) for _ in range(blocks - 1)))

@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from cnnlab.models.layers import Activation, Pooling, activation_layer, pooling_layer
+from cnnlab.models.layers import Activation, Pooling, activation_layer, pooling_layer, scaled
 
 Stem = Literal["cifar", "imagenet"]
 Configuration = Literal["A", "B", "D", "E"]
@@ -48,6 +48,7 @@ class VGG(nn.Module):
         activation: after every convolution, and in the imagenet form after all linear layers but the last.
         pooling: `max` as in the paper, or `avg`.
         dropout: probability in the linear layers of the imagenet form.
+        width: factor on the channels and on the lengths of the hidden layers.
         stem: `cifar` or `imagenet`.
     """
 
@@ -60,34 +61,36 @@ class VGG(nn.Module):
         activation: Activation = "relu",
         pooling: Pooling = "max",
         dropout: float = 0.5,
+        width: float = 1.0,
         stem: Stem = "cifar",
     ):
         super().__init__()
         layers: list[nn.Module] = []
         channels = in_channels
         for stage in STAGES[configuration]:
-            for width in stage:
-                layers.append(nn.Conv2d(channels, width, kernel_size=3, padding=1))
+            for out_channels in (scaled(c, width) for c in stage):
+                layers.append(nn.Conv2d(channels, out_channels, kernel_size=3, padding=1))
                 if batch_norm:
-                    layers.append(nn.BatchNorm2d(width))
+                    layers.append(nn.BatchNorm2d(out_channels))
                 layers.append(activation_layer(activation))
-                channels = width
+                channels = out_channels
             layers.append(pooling_layer(pooling, kernel_size=2, stride=2))
         self.features = nn.Sequential(*layers)
+        hidden = scaled(4096, width)
         if stem == "imagenet":
             self.avgpool = nn.AdaptiveAvgPool2d(7)
             self.classifier = nn.Sequential(
-                nn.Linear(512 * 7 * 7, 4096),
+                nn.Linear(channels * 7 * 7, hidden),
                 activation_layer(activation),
                 nn.Dropout(dropout),
-                nn.Linear(4096, 4096),
+                nn.Linear(hidden, hidden),
                 activation_layer(activation),
                 nn.Dropout(dropout),
-                nn.Linear(4096, num_classes),
+                nn.Linear(hidden, num_classes),
             )
         else:
             self.avgpool = nn.AdaptiveAvgPool2d(1)
-            self.classifier = nn.Sequential(nn.Linear(512, num_classes))
+            self.classifier = nn.Sequential(nn.Linear(channels, num_classes))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -49,9 +49,23 @@ def test_macs_of_torchvisions_layout_are_the_published_ones() -> None:
 
 
 def test_images_that_do_not_fit_are_refused_in_one_line() -> None:
-    with pytest.raises(ValueError, match="images of 3x28x28 .* do not fit the network") as caught:
+    with pytest.raises(ValueError, match="images of 3x28x28 .* do not fit the network .* 32 pixels") as caught:
         measure_cost(LeNet5(), (3, 28, 28))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "message"),
+    [
+        (LeNet5(), 28, "; the smallest size that works is 32 pixels"),
+        (LeNet5(), 40, "; sizes that work: 32 to 35 pixels"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(3 * 9 * 9, 2)), 10, "; it takes 9 pixels"),
+        (nn.Linear(3, 2), 10, "[^;]"),  # no image fits
+    ],
+)
+def test_sizes_that_fit_are_named(network: nn.Module, size: int, message: str) -> None:
+    with pytest.raises(ValueError, match=f"images of 3x{size}x{size} .*{message}$"):
+        measure_cost(network, (3, size, size))
 
 
 class TwoOutputs(nn.Module):

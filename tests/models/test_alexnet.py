@@ -42,7 +42,9 @@ def test_channels_classes_and_other_sizes_are_honoured() -> None:
 
 def test_local_response_norm_is_the_formula_of_the_paper() -> None:
     norms = [
-        module for module in AlexNet(local_response_norm=True).features if isinstance(module, nn.LocalResponseNorm)
+        module
+        for module in AlexNet(normalization="local_response").features
+        if isinstance(module, nn.LocalResponseNorm)
     ]
     assert len(norms) == 2
     a = torch.rand(1, 8, 2, 2) * 30

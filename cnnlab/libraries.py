@@ -1,0 +1,91 @@
+"""Networks of timm and torchvision by name, such as `model=timm model.name=convnext_atto`."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from cnnlab.errors import RequestError
+from cnnlab.instantiate import did_you_mean, first_line
+
+
+def timm_network(
+    name: str,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    image_size: int = 32,
+    pretrained: bool = False,
+    **options: Any,
+) -> nn.Module:
+    """Any classifier of timm (an extra: `pip install 'cnnlab[timm]'`).
+
+    Args:
+        name: as `timm.list_models()` has it.
+        num_classes: length of the logits.
+        in_channels: channels of the images.
+        image_size: their height and width in pixels, for networks whose weights depend on it.
+        pretrained: True starts from weights that timm downloads; the last layer starts anew.
+        options: further arguments of that network, such as `drop_rate`.
+
+    Raises:
+        ValueError: for an unknown name or option.
+        RequestError: when timm is not installed, or the weights cannot be had.
+    """
+    try:
+        import timm
+    except ModuleNotFoundError:
+        raise RequestError("model=timm needs a package: pip install 'cnnlab[timm]'") from None
+    if not timm.is_model(name):
+        raise ValueError(f"name {name} is not a network of timm{did_you_mean(name, timm.list_models())}")
+    configuration = timm.get_pretrained_cfg(name)
+    if configuration is not None and configuration.fixed_input_size:
+        options = {"img_size": image_size, **options}
+    try:
+        with _options_explained(name):
+            return timm.create_model(
+                name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels, **options
+            )
+    except OSError as error:
+        raise RequestError(f"model.pretrained: the weights of {name} cannot be had ({first_line(error)})") from None
+
+
+def torchvision_network(name: str, num_classes: int = 10, image_size: int = 32, **options: Any) -> nn.Module:
+    """Any classifier of torchvision, with its own initial weights, for images with three channels.
+
+    The auxiliary outputs of GoogLeNet and Inception v3 are left out: a network has one output here.
+
+    Args:
+        name: as `torchvision.models.list_models(module=torchvision.models)` has it.
+        num_classes: length of the logits.
+        image_size: height and width of the images in pixels, for networks whose weights depend on it.
+        options: further arguments of that network, such as `dropout`.
+
+    Raises:
+        ValueError: for an unknown name or option.
+    """
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise ValueError(f"name {name} is not a classifier of torchvision{did_you_mean(name, known)}")
+    if name in ("googlenet", "inception_v3"):
+        options = {"aux_logits": False, "init_weights": True, **options}
+    if name.startswith("vit_"):
+        options = {"image_size": image_size, **options}
+    if name == "maxvit_t":
+        options = {"input_size": (image_size, image_size), **options}
+    with _options_explained(name):
+        return models.get_model(name, weights=None, num_classes=num_classes, **options)
+
+
+@contextlib.contextmanager
+def _options_explained(name: str) -> Iterator[None]:
+    """Turns what a library raises for an option that it does not know or take into a ValueError."""
+    try:
+        yield
+    except (TypeError, AssertionError, RuntimeError) as error:
+        if match := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
+            raise ValueError(f"{match[1]} is not an option of {name}") from None
+        raise ValueError(f"{name} cannot be made like this ({first_line(error)})") from None

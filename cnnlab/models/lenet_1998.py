@@ -1,0 +1,155 @@
+"""LeNet-5 as printed (LeCun et al. 1998, "Gradient-based learning applied to document recognition", section II.B)."""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+# Table I: the maps of S2 that each of the 16 maps of C3 is connected to.
+C3_CONNECTIONS = (
+    *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
+    *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
+    *((0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5)),
+    (0, 1, 2, 3, 4, 5),
+)
+
+
+class ScaledTanh(nn.Module):
+    """A tanh(S a) with A = 1.7159 and S = 2/3, so that 1 goes to 1 and -1 to -1 (equation 6 and appendix A)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, value by value."""
+        return 1.7159 * torch.tanh(x * (2 / 3))
+
+
+class Subsampling(nn.Module):
+    """The sum of each 2x2 window, times a coefficient, plus a bias, both learned per channel (section II.B, S2).
+
+    Args:
+        channels: of input and output.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.coefficient = nn.Parameter(torch.empty(channels))
+        self.bias = nn.Parameter(torch.empty(channels))
+        nn.init.uniform_(self.coefficient, -2.4 / 4, 2.4 / 4)
+        nn.init.uniform_(self.bias, -2.4 / 4, 2.4 / 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) to (N, channels, H // 2, W // 2)."""
+        sums = nn.functional.avg_pool2d(x, 2, divisor_override=1)
+        return sums * self.coefficient[:, None, None] + self.bias[:, None, None]
+
+
+class PartialConvolution(nn.Module):
+    """A 5x5 convolution whose output maps see some of the input maps each (table I).
+
+    The weights of the connections that exist are one tensor (connections, 5, 5); they are put into a full set of
+    filters, zero elsewhere, and the full convolution is computed: it is faster than one for each map.
+
+    Args:
+        connections: for each output map, the input maps that it sees.
+        in_channels: input maps.
+    """
+
+    def __init__(self, connections: tuple[tuple[int, ...], ...], in_channels: int):
+        super().__init__()
+        self.shape = (len(connections), in_channels, 5, 5)
+        self.weight = nn.Parameter(torch.empty(sum(map(len, connections)), 5, 5))
+        self.bias = nn.Parameter(torch.empty(len(connections)))
+        positions = [out * in_channels + into for out, inputs in enumerate(connections) for into in inputs]
+        self.register_buffer("positions", torch.tensor(positions), persistent=False)
+        first = 0
+        for out, inputs in enumerate(connections):
+            bound = 2.4 / (25 * len(inputs))
+            nn.init.uniform_(self.weight.data[first : first + len(inputs)], -bound, bound)
+            nn.init.uniform_(self.bias.data[out], -bound, bound)
+            first += len(inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, len(connections), H - 4, W - 4)."""
+        out_channels, in_channels, height, width = self.shape
+        filters = self.weight.new_zeros(out_channels * in_channels, height, width)
+        filters = filters.index_copy(0, self.get_buffer("positions"), self.weight)
+        return nn.functional.conv2d(x, filters.view(self.shape), self.bias)
+
+
+class RadialBasis(nn.Module):
+    """The squared distance of the 84 states of F6 from a fixed code of each class, as a negative number.
+
+    The paper draws its codes as 7x12 bitmaps of the printed characters, and names random ones as the alternative
+    (section II.B). Pictures of characters mean nothing where classes are not characters, so these are random, -1 or
+    +1, from a fixed seed. The nearest code has the largest value, so the negative distances are logits: cross-entropy
+    over them is the paper's equation 9 without its constant class.
+
+    Args:
+        states: length of the input.
+        num_classes: length of the output.
+    """
+
+    def __init__(self, states: int, num_classes: int):
+        super().__init__()
+        generator = torch.Generator().manual_seed(1998)
+        signs = torch.randint(2, (num_classes, states), generator=generator, device="cpu")
+        self.register_buffer("codes", signs * 2.0 - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, states) to (N, num_classes), all 0 or less."""
+        return -(x[:, None, :] - self.get_buffer("codes")).square().sum(2)
+
+
+class LeNet5Of1998(nn.Module):
+    """The LeNet-5 of the paper: 60,000 trainable parameters with one channel, 60,300 with three.
+
+    Shapes for images of 32x32 pixels, channels x height x width, and parameters with one channel:
+
+    ===============================================  ============  ==========
+    C1: conv 6, k5                                   6 x 28 x 28          156
+    S2: trained subsampling                          6 x 14 x 14           12
+    C3: conv 16, k5, 60 of 96 connections (table I)  16 x 10 x 10       1,516
+    S4: trained subsampling                          16 x 5 x 5            32
+    C5: conv 120, k5                                 120 x 1 x 1       48,120
+    F6: linear                                       84                10,164
+    output: radial basis functions, fixed            num_classes            0
+    ===============================================  ============  ==========
+
+    A scaled tanh follows every layer up to F6. Weights and biases start uniform in plus or minus 2.4 over the unit's
+    number of inputs (appendix A). The output differs from the paper in its codes alone, see `RadialBasis`. The paper
+    trains with one image a step and a learning rate per weight from second derivatives, which is a recipe and not here.
+
+    Args:
+        in_channels: channels of the images; the paper's have one.
+        num_classes: length of the logits.
+    """
+
+    def __init__(self, in_channels: int = 1, num_classes: int = 10):
+        super().__init__()
+        self.layers = nn.Sequential(
+            OrderedDict(
+                C1=_initialized(nn.Conv2d(in_channels, 6, kernel_size=5), in_channels * 25),
+                C1_squash=ScaledTanh(),
+                S2=Subsampling(6),
+                S2_squash=ScaledTanh(),
+                C3=PartialConvolution(C3_CONNECTIONS, in_channels=6),
+                C3_squash=ScaledTanh(),
+                S4=Subsampling(16),
+                S4_squash=ScaledTanh(),
+                C5=_initialized(nn.Conv2d(16, 120, kernel_size=5), 16 * 25),
+                C5_squash=ScaledTanh(),
+                flatten=nn.Flatten(),
+                F6=_initialized(nn.Linear(120, 84), 120),
+                F6_squash=ScaledTanh(),
+                output=RadialBasis(84, num_classes),
+            )
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, num_classes) of images (N, in_channels, 32, 32)."""
+        return self.layers(images)
+
+
+def _initialized(layer: nn.Conv2d | nn.Linear, fan_in: int) -> nn.Module:
+    for parameter in layer.parameters():
+        nn.init.uniform_(parameter, -2.4 / fan_in, 2.4 / fan_in)
+    return layer
