@@ -16,7 +16,7 @@ from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import build, check_arguments, explained, import_target
 from cnnlab.training.classifier import Classifier
-from cnnlab.training.optimizers import parameter_groups
+from cnnlab.training.optimizers import build_optimizer
 from cnnlab.training.trainer import build_trainer
 
 Settings = Mapping[str, Any]
@@ -88,16 +88,19 @@ def check_network(network: nn.Module, data: ImageDataModule) -> Cost:
 def build_classifier(settings: Settings, network: nn.Module) -> Classifier:
     """The network with its loss, optimizer and schedule, each tried out, so that a wrong value is found now."""
     parts = {key: build(settings[key], key) for key in ("optimizer", "schedule", "loss")}
-    decay_all = settings["decay_norms_and_biases"]
+    others = {key: settings[key] for key in ("decay_norms_and_biases", "bias_lr_factor", "tta")}
+    check_arguments(Classifier, others)
     with explained("optimizer", settings["optimizer"]):
-        optimizer = parts["optimizer"](parameter_groups(network, decay_all))
+        optimizer = build_optimizer(
+            parts["optimizer"], network, others["decay_norms_and_biases"], others["bias_lr_factor"]
+        )
     with explained("schedule", settings["schedule"]):
         parts["schedule"](optimizer, 10)
     try:
         parts["loss"](torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
     except (RuntimeError, ValueError) as error:
         raise RequestError(f"loss: {error}") from None
-    return Classifier(network, **parts, decay_norms_and_biases=decay_all)
+    return Classifier(network, **parts, **others)
 
 
 def build_callbacks(settings: Settings) -> list[Callback]:
@@ -125,7 +128,7 @@ def build_loggers(settings: Settings, directory: Path) -> list[Logger]:
 def build_lightning_trainer(settings: Settings, callbacks: list[Callback], directory: Path) -> L.Trainer:
     """The Trainer, after checking names and types of its arguments."""
     options = {key: value for key, value in settings["trainer"].items() if key != "compile"}
-    ours = {"tf32", *(["precision"] if options["precision"] == "auto" else [])}
+    ours = {"tf32", "max_epochs", *(["precision"] if options["precision"] == "auto" else [])}
     check_arguments(L.Trainer, {key: value for key, value in options.items() if key not in ours}, "trainer")
     loggers = build_loggers(settings, directory)
     with explained("trainer", options):

@@ -117,7 +117,11 @@ def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule
     figures = trainer.test(classifier, datamodule=data, verbose=False)[0]
     logits, labels = (torch.cat(parts).numpy() for parts in zip(*classifier.test_outputs, strict=True))
     np.savez(run.predictions_file, logits=logits, labels=labels)
-    run.update_summary(test_accuracy=figures["test/accuracy"], test_loss=figures["test/loss"])
+    run.update_summary(
+        test_accuracy=figures["test/accuracy"],
+        test_loss=figures["test/loss"],
+        test_accuracy_tta=figures.get("test_tta/accuracy"),
+    )
 
 
 def _log_outcome(trainer: "L.Trainer", settings: dict[str, Any], run: RunDirectory) -> None:

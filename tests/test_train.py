@@ -61,7 +61,8 @@ def test_a_run_leaves_a_complete_and_true_record(train, tmp_path):
     assert outcome.code == 0
     record = summary(run)
     assert tuple(record) == SUMMARY_KEYS
-    assert [key for key, value in record.items() if value is None and key not in ("git_commit", "error")] == []
+    may_be_unknown = ("git_commit", "error", "test_accuracy_tta")
+    assert [key for key, value in record.items() if value is None and key not in may_be_unknown] == []
     assert (record["status"], record["model"], record["recipe"], record["data"]) == (
         "completed",
         "lenet5",
@@ -144,6 +145,69 @@ def test_early_stopping_ends_a_run_that_does_not_get_better(train, tmp_path):
     train(*TINY, "callbacks=early_stopping", patience, "optimizer.lr=0", "trainer.max_epochs=9", "hydra.run.dir=run")
     record = summary(tmp_path / "run")
     assert (record["status"], record["epochs"]) == ("completed", 2)
+
+
+@pytest.mark.parametrize("tta", ["flip", "flip_translate"])
+def test_test_time_augmentation_is_reported_beside_the_plain_accuracy(train, tmp_path, tta):
+    train(*TINY, "hydra.run.dir=plain")
+    outcome = train(*TINY, f"tta={tta}", "hydra.run.dir=tta")
+    plain, record = summary(tmp_path / "plain"), summary(tmp_path / "tta")
+    assert plain["test_accuracy_tta"] is None
+    assert (record["test_accuracy"], record["test_loss"]) == (plain["test_accuracy"], plain["test_loss"])
+    assert 0 < record["test_accuracy_tta"] < 1
+    assert f"{record['test_accuracy_tta']:.2%}" in outcome.out
+    scored = [np.load(tmp_path / name / "predictions.npz")["logits"] for name in ("plain", "tta")]
+    assert np.array_equal(*scored)
+
+
+# --- how long --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs", "steps"),
+    [
+        (["trainer.max_epochs=1.5", "trainer.limit_train_batches=4"], 1.5, 6),
+        (["trainer.max_epochs=0.3", "trainer.limit_train_batches=10"], 0.3, 3),
+        (["trainer.max_epochs=1.4", "trainer.limit_train_batches=3"], 1.7, 5),  # rounded up to a whole step
+        (["trainer.max_epochs=1.5", "trainer.limit_train_batches=4", "trainer.accumulate_grad_batches=2"], 1.5, 3),
+        (["trainer.max_epochs=2.0", "trainer.limit_train_batches=4"], 2, 8),
+        (["trainer.max_epochs=9", "trainer.limit_train_batches=4", "trainer.max_steps=5"], 1.2, 5),
+        (["trainer.max_epochs=9", "trainer.limit_train_batches=4", "trainer.max_steps=8"], 2, 8),
+    ],
+)
+def test_a_training_may_end_within_an_epoch(train, tmp_path, options, epochs, steps):
+    outcome = train(*TINY, *options, "schedule.warmup=0", "hydra.run.dir=run")
+    assert outcome.code == 0
+    record, rows = summary(tmp_path / "run"), metrics(tmp_path / "run")
+    assert (record["epochs"], record["steps"]) == (epochs, steps)
+    assert [row["epoch"] for row in rows] == [str(epoch + 1) for epoch in range(len(rows))]
+    assert all(row["val/accuracy"] for row in rows)  # the last epoch is validated like any other
+    assert float(rows[-1]["lr"]) == 0  # the schedule ends with the training
+    assert record["val_accuracy"] == max(float(row["val/accuracy"]) for row in rows)
+    assert f"{len(rows)}/{len(rows)}" in outcome.out
+
+
+@pytest.mark.parametrize("times", [4, 8])  # within the first epoch, within the one that is cut short
+def test_a_training_that_ends_within_an_epoch_resumes_exactly(train, tmp_path, monkeypatch, times):
+    # The first model and recipe have norms, two kinds of groups, and rates of their own for biases.
+    options = (*TINY, "model=resnet20", "recipe=speedrun", "trainer.precision=32-true", "data.batch_size=8")
+    options = (*options, "trainer.limit_train_batches=5", "trainer.max_epochs=1.8")
+    train(*options, "hydra.run.dir=whole")
+    with monkeypatch.context() as patch:
+        stop_when_asked(patch, times)
+        assert train(*options, "hydra.run.dir=parts").code == 130
+    assert train(*options, "hydra.run.dir=parts", "resume=auto").code == 0
+    assert summary(tmp_path / "parts")["steps"] == 9
+    assert same_weights(tmp_path / "whole", tmp_path / "parts")
+    assert metrics(tmp_path / "whole", without="seconds") == metrics(tmp_path / "parts", without="seconds")
+
+
+def test_a_stop_at_the_very_last_step_changes_nothing(train, tmp_path, monkeypatch):
+    options = (*TINY, "trainer.max_epochs=1.5", "trainer.limit_train_batches=4")
+    with monkeypatch.context() as patch:
+        stop_when_asked(patch, 7)  # 4 steps, an epoch, 2 steps
+        assert train(*options, "hydra.run.dir=run").code == 0
+    assert (summary(tmp_path / "run")["epochs"], summary(tmp_path / "run")["status"]) == (1.5, "completed")
 
 
 # --- stopping and going on -------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ def print_summary(summary: dict[str, Any], path: Path) -> None:
     title = f"{summary['name']}: {summary['status']}"
     table = Table(show_header=False, title=title, title_justify="left", min_width=60)
     table.add_row("test accuracy", figure("test_accuracy", ".2%"), style="bold")
+    if summary["test_accuracy_tta"] is not None:
+        table.add_row("... with test-time augmentation", figure("test_accuracy_tta", ".2%"))
     table.add_row("test loss", figure("test_loss", ".4f"))
     table.add_row("val accuracy", f"{figure('val_accuracy', '.2%')}, best epoch {summary['best_epoch']} ({selected})")
     table.add_row("model", f"{summary['model']}, {figure('parameters', ',')} parameters, {figure('macs', ',')} MACs")

@@ -41,6 +41,7 @@ class Recorder(Checkpoint):
         self.minutes = minutes
         self.rows: list[dict[str, Any]] = []
         self.best_row: dict[str, Any] | None = None
+        self.epochs: float = 0
         self.seconds_before = 0.0  # of the parts of this run that ended earlier
         self.stepping_seconds = 0.0  # without validation and saving
         self.images = 0
@@ -76,7 +77,8 @@ class Recorder(Checkpoint):
         if not stop and time.perf_counter() - self._saved < 60 * self.minutes:
             return
         # The last step of an epoch is saved with the epoch; gradients that wait to be added up are not saved.
-        if batch_idx + 1 >= trainer.num_training_batches or (batch_idx + 1) % trainer.accumulate_grad_batches:
+        epoch_ends = trainer.should_stop or batch_idx + 1 >= trainer.num_training_batches
+        if epoch_ends or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         self._stop_stepping(trainer)
         self._save(trainer)
@@ -105,6 +107,7 @@ class Recorder(Checkpoint):
             **metrics,
         }
         self.rows.append(row)
+        self.epochs = self._epochs_done(trainer)
         with self.run.metrics_file.open("a", newline="") as stream:
             csv.DictWriter(stream, COLUMNS).writerow(row)
         is_best = self._is_better(row)
@@ -128,6 +131,7 @@ class Recorder(Checkpoint):
         return {
             "rows": self.rows,
             "best_row": self.best_row,
+            "epochs": self.epochs,
             "seconds": self.seconds,
             "stepping_seconds": self.stepping_seconds,
             "images": self.images,
@@ -136,7 +140,7 @@ class Recorder(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from a checkpoint."""
         self.rows, self.best_row = state_dict["rows"], state_dict["best_row"]
-        self.seconds_before = state_dict["seconds"]
+        self.epochs, self.seconds_before = state_dict["epochs"], state_dict["seconds"]
         self.stepping_seconds, self.images = state_dict["stepping_seconds"], state_dict["images"]
 
     def _stop_stepping(self, trainer: L.Trainer) -> None:
@@ -183,12 +187,17 @@ class Recorder(Checkpoint):
 
     @staticmethod
     def _is_last_epoch(trainer: L.Trainer) -> bool:
-        return trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
+        return trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+
+    def _epochs_done(self, trainer: L.Trainer) -> float:
+        """Epochs up to now, when one ends; with a decimal where it was cut short."""
+        share = (trainer.fit_loop.batch_idx + 1) / trainer.num_training_batches
+        return len(self.rows) if share >= 1 else round(len(self.rows) - 1 + share, 1)
 
     def _update_summary(self, trainer: L.Trainer) -> None:
         best = self.best_row or {}
         self.run.update_summary(
-            epochs=len(self.rows),
+            epochs=self.epochs,
             steps=trainer.global_step,
             train_seconds=round(self.seconds, 3),
             images_per_second=round(self.images / self.stepping_seconds, 1) if self.stepping_seconds else None,

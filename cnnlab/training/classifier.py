@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from cnnlab.training.optimizers import parameter_groups
+from cnnlab.training.duration import total_steps
+from cnnlab.training.optimizers import OptimizerFactory, build_optimizer
+from cnnlab.training.tta import Tta, tta_logits
 
 Batch = tuple[Tensor, Tensor]
-OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 ScheduleFactory = Callable[[Optimizer, int], LRScheduler]
 
 
@@ -61,6 +62,8 @@ class Classifier(L.LightningModule):
         schedule: makes the learning-rate schedule from the optimizer and the number of steps.
         loss: of logits (N, classes) and labels (N,), a scalar.
         decay_norms_and_biases: see `cnnlab.training.optimizers.parameter_groups`.
+        bias_lr_factor: see `cnnlab.training.optimizers.build_optimizer`.
+        tta: test-time augmentation whose accuracy is reported beside the plain one, see `cnnlab.training.tta`.
     """
 
     def __init__(
@@ -70,6 +73,8 @@ class Classifier(L.LightningModule):
         schedule: ScheduleFactory,
         loss: nn.Module,
         decay_norms_and_biases: bool = True,
+        bias_lr_factor: float = 1.0,
+        tta: Tta = "none",
     ):
         super().__init__()
         self.network = network
@@ -77,7 +82,9 @@ class Classifier(L.LightningModule):
         self.schedule = schedule
         self.loss = loss
         self.decay_norms_and_biases = decay_norms_and_biases
-        self.train_totals, self.eval_totals = Totals(), Totals()
+        self.bias_lr_factor = bias_lr_factor
+        self.tta: Tta = tta
+        self.train_totals, self.eval_totals, self.tta_totals = Totals(), Totals(), Totals()
         self.test_outputs: list[Batch] = []
         self._resumed: dict[str, Any] | None = None
 
@@ -95,8 +102,8 @@ class Classifier(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, and the schedule over all steps of the training."""
-        optimizer = self.optimizer(parameter_groups(self.network, self.decay_norms_and_biases))
-        schedule = self.schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        optimizer = build_optimizer(self.optimizer, self.network, self.decay_norms_and_biases, self.bias_lr_factor)
+        schedule = self.schedule(optimizer, total_steps(self.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
@@ -142,16 +149,23 @@ class Classifier(L.LightningModule):
     def on_test_epoch_start(self) -> None:
         """New totals and outputs."""
         self.eval_totals.clear()
+        self.tta_totals.clear()
         self.test_outputs.clear()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds a batch to the totals and keeps its logits."""
+        """Adds a batch to the totals and keeps its logits; again with test-time augmentation, if there is any."""
         logits = self._evaluate(batch)
         self.test_outputs.append((logits.float().cpu(), batch[1].cpu()))
+        if self.tta != "none":
+            images, labels = batch
+            logits = tta_logits(self.network, images, self.tta).float()
+            self.tta_totals.add(nn.functional.cross_entropy(logits, labels), logits, labels)
 
     def on_test_epoch_end(self) -> None:
         """Logs the means over the test images."""
         self._log_totals("test", self.eval_totals)
+        if self.tta != "none":
+            self._log_totals("test_tta", self.tta_totals)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what an exact continuation needs beyond weights: the epoch's totals, the place in it, random states."""

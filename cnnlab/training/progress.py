@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
 from cnnlab.training.classifier import Classifier
+from cnnlab.training.duration import total_steps
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class Progress(Callback):
         """The table's head."""
         self._started = time.perf_counter()
         self._steps_before = trainer.global_step
+        self._total_steps = total_steps(trainer)
         log.info(HEADER)
         self._start_epoch(trainer)
 
@@ -109,7 +111,7 @@ class Progress(Callback):
     def _left(self, trainer: L.Trainer, now: float) -> float:
         """Seconds to the end, at the pace so far."""
         done = trainer.global_step - self._steps_before
-        total = trainer.estimated_stepping_batches - self._steps_before
+        total = self._total_steps - self._steps_before
         return (now - self._started) * (total - done) / max(1, done)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 from torch import nn
 
+from cnnlab.training.duration import Duration
 from cnnlab.training.precision import auto_precision
 
 Compile = Literal["off", "default", "reduce-overhead", "max-autotune"]
@@ -36,7 +38,7 @@ def build_trainer(
     """A Trainer that logs once an epoch and saves through its callbacks alone.
 
     Args:
-        options: arguments of `lightning.Trainer` (`precision` may also be `auto`), and `tf32`.
+        options: arguments of `lightning.Trainer` (`precision` may also be `auto`, `max_epochs` a fraction), and `tf32`.
         callbacks: what is done beside training.
         loggers: where figures go beside the run directory.
         directory: default place for what other callbacks write.
@@ -47,9 +49,9 @@ def build_trainer(
     options = dict(options)
     tf32 = options.pop("tf32", True)
     options.pop("enable_progress_bar", None)
-    epochs, steps = options.get("max_epochs"), options.get("max_steps", -1)
-    if epochs is None or epochs < 1:
-        raise ValueError(f"max_epochs must be 1 or more, got {epochs}")
+    epochs, steps = options.pop("max_epochs", None), options.pop("max_steps", -1)
+    if not isinstance(epochs, int | float) or isinstance(epochs, bool) or not 0 < epochs < math.inf:
+        raise ValueError(f"max_epochs must be a number above 0, got {epochs!r}")
     if steps < 1 and steps != -1:
         raise ValueError(f"max_steps must be 1 or more, or -1 for no limit, got {steps}")
     if options.get("precision", "auto") == "auto":
@@ -61,7 +63,8 @@ def build_trainer(
     try:
         trainer = L.Trainer(
             **{"profiler": NoProfiler(), **options},
-            callbacks=list(callbacks),
+            max_epochs=math.ceil(epochs),
+            callbacks=[Duration(epochs, steps), *callbacks],
             logger=list(loggers),
             default_root_dir=directory,
             enable_model_summary=False,

@@ -1,7 +1,13 @@
+from functools import partial
+
+import pytest
 import torch
 from torch import nn
 
-from cnnlab.training.optimizers import parameter_groups
+from cnnlab.errors import RequestError
+from cnnlab.training.muon import Muon
+from cnnlab.training.optimizers import build_optimizer, parameter_groups
+from cnnlab.training.schedules import triangle
 
 
 def network() -> nn.Sequential:
@@ -38,3 +44,59 @@ def test_step_without_gradient_shrinks_filters_and_matrices_alone() -> None:
 
 def test_network_without_vectors_has_one_group() -> None:
     assert len(parameter_groups(nn.Linear(2, 2, bias=False), decay_norms_and_biases=False)) == 1
+
+
+def names(net: nn.Module, group: dict) -> list[str]:
+    return [name for name, p in net.named_parameters() if any(p is member for member in group["params"])]
+
+
+def deep() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+
+
+def test_hidden_layers_are_apart_from_the_first_the_last_and_vectors() -> None:
+    net = deep()
+    hidden, ends, vectors = parameter_groups(net, decay_norms_and_biases=True, hidden_apart=True)
+    assert [group["hidden"] for group in (hidden, ends, vectors)] == [True, False, False]
+    assert names(net, hidden) == ["1.weight"]
+    assert names(net, ends) == ["0.weight", "4.weight"]
+    assert names(net, vectors) == ["0.bias", "1.bias", "2.weight", "2.bias", "4.bias"]
+    assert "weight_decay" not in vectors
+
+
+def test_a_first_layer_that_is_not_trained_is_the_first_layer() -> None:
+    net = deep()
+    net[0].weight.requires_grad_(False)
+    hidden, ends, _ = parameter_groups(net, decay_norms_and_biases=True, hidden_apart=True)
+    assert names(net, hidden) == ["1.weight"]
+    assert names(net, ends) == ["4.weight"]
+
+
+def test_vectors_learn_faster_and_decay_as_before() -> None:
+    net = network()
+    optimizer = build_optimizer(partial(torch.optim.SGD, lr=0.1, weight_decay=0.02), net, bias_lr_factor=8.0)
+    matrices, vectors = optimizer.param_groups
+    assert (matrices["lr"], matrices["weight_decay"]) == (0.1, 0.02)
+    assert (vectors["lr"], vectors["weight_decay"]) == pytest.approx((0.8, 0.0025))
+    assert [p.ndim for p in vectors["params"]] == [1] * 4
+
+
+@pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad, Muon])
+@pytest.mark.parametrize("decay", [True, False])
+@pytest.mark.parametrize("factor", [1.0, 4.0])
+def test_every_optimizer_takes_the_groups_and_a_schedule_scales_them_all(make, decay: bool, factor: float) -> None:
+    net = network()
+    optimizer = build_optimizer(partial(make, lr=0.01), net, decay, factor)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    schedule = triangle(optimizer, 10, warmup=0.0)
+    for step in range(10):
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == pytest.approx([peak * (1 - step / 10) for peak in peaks])
+        net(torch.randn(2, 3, 3, 3)).sum().backward()
+        optimizer.step()
+        schedule.step()
+
+
+def test_a_factor_that_stops_the_biases_is_refused() -> None:
+    with pytest.raises(RequestError, match="bias_lr_factor must be above 0, got 0"):
+        build_optimizer(partial(torch.optim.SGD, lr=0.1), network(), bias_lr_factor=0)

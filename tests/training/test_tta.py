@@ -1,0 +1,38 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cnnlab.training.tta import Tta, tta_logits
+
+
+class FirstRow(nn.Module):
+    """Logits that are the first row of pixels, so that every view can be told from them."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[:, 0, 0]
+
+
+IMAGE = torch.tensor([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0], [64.0, 128.0, 256.0]])[None, None]
+
+
+@pytest.mark.parametrize(
+    ("tta", "expected"),
+    [
+        ("none", [1.0, 2.0, 4.0]),
+        ("flip", [2.5, 2.0, 2.5]),
+        # Moved down and right, the first row is the reflected 16, 8, 16; moved up and left it is 16, 32, 16.
+        ("flip_translate", [2.5 / 2 + 16 / 2, 2.0 / 2 + (8 + 32) / 4, 2.5 / 2 + 16 / 2]),
+    ],
+)
+def test_logits_are_the_mean_over_the_views(tta: Tta, expected: list[float]) -> None:
+    assert tta_logits(FirstRow(), IMAGE, tta).tolist() == [expected]
+
+
+def test_a_network_that_overwrites_its_result_is_read_in_time() -> None:
+    class Reusing(nn.Module):
+        result = torch.empty(1, 3)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.result.copy_(images[:, 0, 0])
+
+    assert tta_logits(Reusing(), IMAGE, "flip").tolist() == [[2.5, 2.0, 2.5]]
