@@ -14,7 +14,7 @@ from torch import nn
 from cnnlab.analysis.cost import Cost, measure_cost
 from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import build, check_arguments, explained, import_target
+from cnnlab.instantiate import build, check_arguments, explained, first_line, import_target
 from cnnlab.training.classifier import Classifier
 from cnnlab.training.optimizers import build_optimizer
 from cnnlab.training.trainer import build_trainer
@@ -96,11 +96,19 @@ def build_classifier(settings: Settings, network: nn.Module) -> Classifier:
         )
     with explained("schedule", settings["schedule"]):
         parts["schedule"](optimizer, 10)
-    try:
-        parts["loss"](torch.zeros(1, 2), torch.zeros(1, dtype=torch.long))
-    except (RuntimeError, ValueError) as error:
-        raise RequestError(f"loss: {error}") from None
+    _try_loss(parts["loss"], torch.zeros(1, dtype=torch.long), "loss")
+    if build(settings["augmentation"], "augmentation").mixes:
+        _try_loss(
+            parts["loss"], torch.full((1, 2), 0.5), "loss (augmentation.mixup and cutmix make labels probabilities)"
+        )
     return Classifier(network, **parts, **others)
+
+
+def _try_loss(loss: nn.Module, labels: torch.Tensor, key: str) -> None:
+    try:
+        loss(torch.zeros(1, 2), labels)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise RequestError(f"{key}: {first_line(error)}") from None
 
 
 def build_callbacks(settings: Settings) -> list[Callback]:

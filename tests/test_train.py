@@ -160,6 +160,27 @@ def test_test_time_augmentation_is_reported_beside_the_plain_accuracy(train, tmp
     assert np.array_equal(*scored)
 
 
+@pytest.mark.parametrize("option", ["augmentation.mixup=0.2", "augmentation.cutmix=1", "augmentation.erasing=0.5"])
+def test_mixed_and_erased_images_train_and_resume_exactly(train, tmp_path, monkeypatch, option):
+    options = (*TINY, "trainer.precision=32-true", option, "loss.label_smoothing=0.1")
+    train(*TINY, "trainer.precision=32-true", "loss.label_smoothing=0.1", "hydra.run.dir=without")
+    train(*options, "hydra.run.dir=whole")
+    with monkeypatch.context() as patch:
+        stop_when_asked(patch, 5)
+        assert train(*options, "hydra.run.dir=parts").code == 130
+    assert train("resume=parts").code == 0
+    assert same_weights(tmp_path / "whole", tmp_path / "parts")
+    assert metrics(tmp_path / "whole", without="seconds") == metrics(tmp_path / "parts", without="seconds")
+    assert not same_weights(tmp_path / "whole", tmp_path / "without")
+
+
+def test_a_loss_that_takes_no_probabilities_cannot_be_used_with_mixing(train):
+    loss = ("loss={_target_: torch.nn.MultiMarginLoss}", "~loss.label_smoothing")
+    assert train(*TINY, *loss).code == 0
+    outcome = train(*TINY, *loss, "augmentation.mixup=0.2")
+    assert (outcome.code, "augmentation.mixup and cutmix make labels probabilities" in outcome.err) == (2, True)
+
+
 # --- how long --------------------------------------------------------------------------------------------------------
 
 

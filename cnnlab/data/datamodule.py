@@ -134,6 +134,7 @@ class ImageDataModule(L.LightningDataModule):
             device=trainer.strategy.root_device if trainer else "cpu",
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
+            classes=len(self.classes),
         )
 
     def _split(self, holdout: float) -> tuple[Images, Images]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnlab.data.augment import Augmentation, crop, cutout_, flip, seeded_generator
+from cnnlab.data.augment import Augmentation, Draws, blank_, crop, cutout_, flip, mix, mix_labels, seeded_generator
 from cnnlab.data.images import Images
 
 
@@ -36,6 +36,8 @@ class EpochOrder:
 class Loader:
     """Yields normalized batches (images float32 (B, 3, H, W), labels int64 (B,)) that are already on the device.
 
+    Where the augmentation mixes images, labels are probabilities of the classes, float32 (B, classes).
+
     Any iterable with a length serves Lightning as a loader; it saves and restores `state_dict`, so that a run that was
     stopped within an epoch goes on with the batch that comes next.
 
@@ -50,6 +52,7 @@ class Loader:
         device: where the images are kept and the batches are made.
         rank: number of this process; each takes its share of every batch.
         world_size: number of processes.
+        classes: number of them, where the augmentation mixes images.
     """
 
     batch_sampler = None  # Lightning looks for it where there is a sampler
@@ -66,6 +69,7 @@ class Loader:
         device: torch.device | str = "cpu",
         rank: int = 0,
         world_size: int = 1,
+        classes: int = 0,
     ):
         if batch_size < world_size:
             raise ValueError(f"batch_size must be at least the number of devices, {world_size}, got {batch_size}")
@@ -74,6 +78,7 @@ class Loader:
         self.seed = seed
         self.device = torch.device(device)
         self.rank, self.world_size = rank, world_size
+        self.classes = classes
         self.sampler = EpochOrder(len(images), shuffle, seed)
         self.size = images.pixels.shape[1]
         self.pixels = self.augmentation.padded(images.pixels).to(self.device)
@@ -96,21 +101,21 @@ class Loader:
             self.batches_done = self._resume_from["batches_done"]
         self._resume_from = None
         positions = self.sampler.positions().to(self.device)
-        draws = self.augmentation.draw(self.sampler.images, self.size, self.seed, epoch)
-        crops, flips, cutouts = (
-            None if draw is None else draw.to(self.device) for draw in (draws.crop, draws.flip, draws.cutout)
-        )
+        draws = self.augmentation.draw(self.sampler.images, self.size, self.seed, epoch).to(self.device)
         while self.batches_done < len(self):
             start = self.batches_done * self.batch_size
             indices = self._share(positions[start : start + self.batch_size])
             self.batches_done += 1
-            batch = self.pixels[indices] if crops is None else crop(self.pixels, indices, crops[indices], self.size)
-            if flips is not None:
-                batch = flip(batch, flips[indices])
-            batch = self._normalized(batch)
-            if cutouts is not None:
-                batch = cutout_(batch, cutouts[indices], self.augmentation.cutout)
-            yield batch, self.labels[indices]
+            batch, labels = self._views(indices, draws), self.labels[indices]
+            if draws.mixing is not None:
+                mixing = draws.mixing[indices]
+                batch = mix(batch, self._views(mixing.partner, draws), mixing)
+                labels = mix_labels(labels, self.labels[mixing.partner], mixing, self.size, self.classes)
+            if draws.cutout is not None:
+                batch = cutout_(batch, draws.cutout[indices], self.augmentation.cutout)
+            if draws.erased is not None:
+                batch = blank_(batch, draws.erased[indices])
+            yield batch, labels
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the epoch."""
@@ -124,6 +129,16 @@ class Loader:
         if self.world_size == 1:
             return batch
         return batch.tensor_split(self.world_size)[self.rank]
+
+    def _views(self, indices: Tensor, draws: Draws) -> Tensor:
+        """Images as the epoch's crops and flips have them, normalized: float32 (B, 3, H, W)."""
+        if draws.crop is None:
+            batch = self.pixels[indices]
+        else:
+            batch = crop(self.pixels, indices, draws.crop[indices], self.size)
+        if draws.flip is not None:
+            batch = flip(batch, draws.flip[indices])
+        return self._normalized(batch)
 
     def _normalized(self, batch: Tensor) -> Tensor:
         """uint8 (B, H, W, 3) to float32 (B, 3, H, W), in channels_last layout."""

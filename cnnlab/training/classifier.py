@@ -31,7 +31,12 @@ class Totals:
         self.images = 0
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Adds a batch: its mean loss, logits (N, classes) and labels (N,)."""
+        """Adds a batch: its mean loss, logits (N, classes) and labels (N,), or probabilities of labels (N, classes).
+
+        Where images are mixed, the class that has the largest share is the correct answer.
+        """
+        if labels.ndim == 2:
+            labels = labels.argmax(1)
         self.loss = self.loss + loss.detach() * len(labels)
         self.correct = self.correct + (logits.detach().argmax(1) == labels).sum()
         self.images += len(labels)
@@ -60,7 +65,8 @@ class Classifier(L.LightningModule):
         network: images (N, C, H, W) to logits (N, classes).
         optimizer: makes the optimizer from parameter groups, such as `partial(torch.optim.SGD, lr=0.1)`.
         schedule: makes the learning-rate schedule from the optimizer and the number of steps.
-        loss: of logits (N, classes) and labels (N,), a scalar.
+        loss: of logits (N, classes) and labels (N,) a scalar; of probabilities (N, classes) too, where the training
+            images are mixed.
         decay_norms_and_biases: see `cnnlab.training.optimizers.parameter_groups`.
         bias_lr_factor: see `cnnlab.training.optimizers.build_optimizer`.
         tta: test-time augmentation whose accuracy is reported beside the plain one, see `cnnlab.training.tta`.

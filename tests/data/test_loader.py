@@ -10,12 +10,14 @@ from cnnlab.data.loader import Loader
 from cnnlab.data.sources import FolderSource
 
 MEAN, STD = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.25])
-EVERYTHING = Augmentation(pad=3, flip="random", cutout=8)
+PLAIN = Augmentation(pad=3, flip="random", cutout=8)
+EVERYTHING = Augmentation(pad=3, flip="random", cutout=8, erasing=0.5, mixup=0.5, cutmix=1.0)
 Batches = list[tuple[Tensor, Tensor]]
 
 
 def make_loader(images: Images, batch_size: int = 25, **options: Any) -> Loader:
-    return Loader(images, batch_size, MEAN, STD, **{"shuffle": True, **options})
+    classes = int(images.labels.max()) + 1
+    return Loader(images, batch_size, MEAN, STD, **{"shuffle": True, "classes": classes, **options})
 
 
 def epoch_of(loader: Loader, epoch: int = 0) -> Batches:
@@ -43,7 +45,7 @@ def order(loader: Loader, epoch: int = 0) -> list[int]:
 @pytest.mark.parametrize("batch_size", [1, 7, 25, 100, 1000])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_every_image_comes_exactly_once_an_epoch(batch_size: int, shuffle: bool) -> None:
-    loader = make_loader(numbered(100), batch_size, shuffle=shuffle, augmentation=EVERYTHING)
+    loader = make_loader(numbered(100), batch_size, shuffle=shuffle, augmentation=PLAIN)
     for epoch in range(2):
         positions = order(loader, epoch)
         assert sorted(positions) == list(range(100))
@@ -83,7 +85,7 @@ def test_batches_are_the_same_from_a_fresh_and_from_a_read_cache(class_folders: 
 
 @pytest.mark.parametrize("flip", ["random", "alternating"])
 def test_decisions_for_an_image_do_not_depend_on_the_batch_size(sample: ImageData, flip: Any) -> None:
-    augmentation = Augmentation(pad=3, flip=flip, cutout=8)
+    augmentation = Augmentation(pad=3, flip=flip, cutout=8, erasing=0.5, mixup=0.5, cutmix=1.0)
     wholes = []
     for batch_size in (1, 17, 120):
         batches = epoch_of(make_loader(sample.train, batch_size, augmentation=augmentation), 1)
@@ -157,7 +159,26 @@ def test_batches_have_the_channels_last_layout(sample: ImageData, augmentation: 
     images, labels = next(iter(make_loader(sample.train, augmentation=augmentation)))
     assert images.shape == (25, 3, 32, 32)
     assert images.is_contiguous(memory_format=torch.channels_last)
-    assert labels.dtype == torch.int64
+    assert labels.dtype == (torch.float32 if augmentation else torch.int64)
+
+
+def test_mixed_images_are_those_of_the_epoch_by_the_weight_of_their_labels(sample: ImageData) -> None:
+    """Also where the partner is in another batch: it has the crop and flip that it has there."""
+    crops = Augmentation(pad=2, flip="random")
+    plain = epoch_of(make_loader(sample.train, 120, shuffle=False, augmentation=crops), 1)[0]
+    mixup = Augmentation(pad=2, flip="random", mixup=1.0)
+    batches = epoch_of(make_loader(sample.train, 10, shuffle=False, augmentation=mixup), 1)
+    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    mixing = mixup.draw(120, 32, seed=0, epoch=1).mixing
+    assert mixing is not None
+    weight = mixing.weight[:, None, None, None]
+    expected = weight * plain[0] + (1 - weight) * plain[0][mixing.partner]
+    torch.testing.assert_close(images, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(labels.sum(1), torch.ones(120))
+    for probabilities, own, other, share in zip(
+        labels, sample.train.labels, sample.train.labels[mixing.partner], mixing.weight, strict=True
+    ):
+        assert float(probabilities[own]) == pytest.approx(1 if own == other else float(share), abs=1e-6)
 
 
 def test_augmented_images_are_windows_of_the_padded_ones(sample: ImageData) -> None:

@@ -85,3 +85,10 @@ def test_totals_go_on_from_a_checkpoint():
     for totals in (whole, second):
         totals.add(torch.tensor(1.5), logits, labels)
     assert whole.means() == second.means() == (1.0, 0.5)
+
+
+def test_the_largest_share_of_a_mixed_label_is_the_answer():
+    totals = Totals()
+    probabilities = torch.tensor([[0.6, 0.4], [0.3, 0.7], [0.9, 0.1]])
+    totals.add(torch.tensor(1.0), torch.tensor([[2.0, 0.0], [2.0, 0.0], [0.5, 0.0]]), probabilities)
+    assert totals.means() == (1.0, pytest.approx(2 / 3))
