@@ -35,6 +35,40 @@ def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.0, final: f
     return _warmup_then(optimizer, total_steps, warmup, final, lambda progress: (1 + math.cos(math.pi * progress)) / 2)
 
 
+def multistep(
+    optimizer: Optimizer,
+    total_steps: int,
+    milestones: list[float] | tuple[float, ...] = (0.5, 0.75),
+    gamma: float = 0.1,
+    warmup: float = 0.0,
+    warmup_factor: float = 0.1,
+) -> LRScheduler:
+    """Stays, and falls at once at each milestone (He et al. 2015, section 4.2).
+
+    Args:
+        optimizer: whose rates are set.
+        total_steps: of the whole training.
+        milestones: shares of the steps after which the rate falls, in (0, 1), rising.
+        gamma: what the rate is multiplied by at each, in (0, 1].
+        warmup: share of the steps, at the beginning, that have a rate of their own, in [0, 1).
+        warmup_factor: share of the peak that the rate is in them, in (0, 1].
+    """
+    if list(milestones) != sorted(set(milestones)) or not all(0 < share < 1 for share in milestones):
+        raise ValueError(f"milestones must be rising shares of the steps between 0 and 1, got {list(milestones)}")
+    if not 0 <= warmup < 1:
+        raise ValueError(f"warmup must be at least 0 and below 1, got {warmup}")
+    for name, value in {"gamma": gamma, "warmup_factor": warmup_factor}.items():
+        if not 0 < value <= 1:
+            raise ValueError(f"{name} must be above 0 and at most 1, got {value}")
+
+    def factor(step: int) -> float:
+        if step < round(warmup * total_steps):
+            return warmup_factor
+        return gamma ** sum(step >= round(share * total_steps) for share in milestones)
+
+    return LambdaLR(optimizer, factor)
+
+
 def _warmup_then(
     optimizer: Optimizer, total_steps: int, warmup: float, final: float, fall: Callable[[float], float]
 ) -> LRScheduler:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
-from cnnlab.training.schedules import constant, cosine, triangle
+from cnnlab.training.schedules import constant, cosine, multistep, triangle
 
 PEAK = 0.4
 
@@ -52,6 +52,42 @@ def test_cosine_rises_to_the_peak_and_falls_to_the_end() -> None:
     assert found[65] == pytest.approx(PEAK * (0.01 + 0.99 / 2))
     assert found[82] == pytest.approx(PEAK * (0.01 + 0.99 * (1 + math.cos(math.pi * 52 / 70)) / 2))
     assert found[100] == pytest.approx(PEAK * 0.01)
+
+
+def test_multistep_falls_at_its_shares_of_any_number_of_steps() -> None:
+    for steps in (64, 640):
+        found = rates(multistep, steps)
+        assert found[: steps // 2] == pytest.approx([PEAK] * (steps // 2))
+        assert found[steps // 2 : steps * 3 // 4] == pytest.approx([PEAK / 10] * (steps // 4))
+        assert found[steps * 3 // 4 :] == pytest.approx([PEAK / 100] * (steps // 4 + 1))
+
+
+def test_multistep_is_torchs() -> None:
+    def torchs(optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
+        return torch.optim.lr_scheduler.MultiStepLR(optimizer, [12, 20, 30], gamma=0.3)
+
+    ours = partial(multistep, milestones=[0.3, 0.5, 0.75], gamma=0.3)
+    assert rates(ours, 40) == pytest.approx(rates(torchs, 40))
+
+
+def test_multistep_can_start_low() -> None:
+    found = rates(partial(multistep, warmup=0.00625, warmup_factor=0.1), 6400)  # the paper's, for 110 layers
+    assert found[:41] == pytest.approx([PEAK / 10] * 40 + [PEAK])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("milestones", [0.5, 0.4], "milestones must be rising shares of the steps between 0 and 1"),
+        ("milestones", [0.5, 32000], "milestones must be rising shares of the steps between 0 and 1"),
+        ("gamma", 0.0, "gamma must be above 0 and at most 1, got 0.0"),
+        ("warmup", 1.0, "warmup must be at least 0 and below 1, got 1.0"),
+        ("warmup_factor", 2.0, "warmup_factor must be above 0 and at most 1, got 2.0"),
+    ],
+)
+def test_multistep_refuses_values_out_of_range(name: str, value: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        rates(partial(multistep, **{name: value}), 10)
 
 
 @pytest.mark.parametrize("schedule", [triangle, cosine])
