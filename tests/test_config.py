@@ -1,5 +1,6 @@
 """Composition, every shipped configuration, and what a wrong request is told."""
 
+import json
 import subprocess
 import sys
 import time
@@ -65,6 +66,13 @@ def test_every_model_trains_on_28_grey_pixels(model):
 @pytest.mark.parametrize("recipe", names("conf/recipe"))
 def test_every_recipe_trains(train, recipe):
     assert train(*DIGITS, f"recipe={recipe}").code == 0
+
+
+@pytest.mark.parametrize("recipe", names("conf/recipe"))
+def test_every_recipe_clips_and_accumulates_gradients(train, tmp_path, recipe):
+    options = ("trainer.gradient_clip_val=0.1", "trainer.accumulate_grad_batches=2", "trainer.limit_train_batches=4")
+    assert train(*DIGITS, f"recipe={recipe}", *options, "hydra.run.dir=run").code == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == 2
 
 
 @pytest.mark.parametrize("data", names("conf/data"))

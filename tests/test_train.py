@@ -181,6 +181,40 @@ def test_a_loss_that_takes_no_probabilities_cannot_be_used_with_mixing(train):
     assert (outcome.code, "augmentation.mixup and cutmix make labels probabilities" in outcome.err) == (2, True)
 
 
+@pytest.mark.parametrize("recipe", ["fast", "standard", "article", "resnet_paper", "speedrun"])
+def test_gradients_of_small_batches_add_up_to_those_of_a_large_one(train, tmp_path, monkeypatch, recipe):
+    monkeypatch.setattr("cnnlab.training.muon.auto_precision", lambda device: "32-true")
+    # LeNet-5 has no norms. Without them the speedrun's rate of biases is far too high.
+    slow = ["optimizer.lr=0.01", "optimizer.sgd_lr=0.1", "bias_lr_factor=2"] if recipe == "speedrun" else []
+    options = (*TINY, f"recipe={recipe}", "trainer.precision=32-true", "trainer.gradient_clip_val=0.5", *slow)
+    train(*options, "data.batch_size=32", "trainer.limit_train_batches=4", "hydra.run.dir=large")
+    small = ("data.batch_size=8", "trainer.limit_train_batches=16", "trainer.accumulate_grad_batches=4")
+    train(*options, *small, "hydra.run.dir=small")
+    assert summary(tmp_path / "small")["steps"] == summary(tmp_path / "large")["steps"] == 8
+    large, added = (checkpoint(tmp_path / name)["state_dict"] for name in ("large", "small"))
+    for name, value in large.items():
+        torch.testing.assert_close(added[name], value, rtol=1e-3, atol=1e-5, msg=name)
+    rows = [metrics(tmp_path / name, without="seconds") for name in ("large", "small")]
+    for one, other in zip(*rows, strict=True):
+        assert (one["step"], one["lr"]) == (other["step"], other["lr"])
+        assert float(one["train/loss"]) == pytest.approx(float(other["train/loss"]), rel=1e-3)
+
+
+def test_clipping_bounds_a_step(train, tmp_path):
+    plain = (
+        *TINY,
+        "recipe=standard",
+        "trainer.max_epochs=1",
+        "trainer.limit_train_batches=1",
+        "optimizer.weight_decay=0",
+    )
+    train(*plain, "optimizer.lr=1e-9", "hydra.run.dir=start")
+    train(*plain, "optimizer.lr=1", "trainer.gradient_clip_val=0.01", "hydra.run.dir=clipped")
+    before, after = (checkpoint(tmp_path / name)["state_dict"] for name in ("start", "clipped"))
+    moved = sum(float((after[name] - before[name]).square().sum()) for name in before) ** 0.5
+    assert moved == pytest.approx(0.01, rel=0.01)
+
+
 # --- how long --------------------------------------------------------------------------------------------------------
 
 
