@@ -45,21 +45,23 @@ class Recorder(Checkpoint):
         self.seconds_before = 0.0  # of the parts of this run that ended earlier
         self.stepping_seconds = 0.0  # without validation and saving
         self.images = 0
+        self._started: float | None = None
         self._stepping_since: float | None = None
         self._validated = False
 
     @property
     def seconds(self) -> float:
         """Training time so far, over all parts of a resumed run."""
-        return self.seconds_before + time.perf_counter() - self._started
+        return self.seconds_before + (time.perf_counter() - self._started if self._started is not None else 0.0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Starts the clock, and metrics.csv with the rows that a resumed run has already."""
+        """Starts the clock, and metrics.csv with the rows that a resumed run has already; records the rate."""
         self.run.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
         with self.run.metrics_file.open("w", newline="") as stream:
             writer = csv.DictWriter(stream, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
+        self.run.update_summary(lr=trainer.optimizers[0].param_groups[0].get("initial_lr"))
         self._started = self._saved = time.perf_counter()
         self._stepping_since = self._started
 
