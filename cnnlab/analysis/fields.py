@@ -1,9 +1,9 @@
 """The algebra of receptive fields: which pixels of the input a value of any tensor in a network can depend on.
 
-A `Field` says it for a whole tensor. For position zero it is a box of pixels; every dimension of the tensor is a product
-of factors, and a step along a factor moves the box by so many pixels. So (N, C, H, W) feature maps, flattened ones,
-sequences of patches and windows of them are all described, and the rules below say what an operation does to them. Boxes
-are theoretical: they are not cut at the image's border, which padding crosses.
+A `Field` says it for a whole tensor. For position zero it is a box of pixels; every dimension of the tensor is a
+product of factors, and a step along a factor moves the box by so many pixels. So feature maps (N, C, H, W), flattened
+ones, sequences of patches and windows of them are all described, and the functions below say what an operation does to
+them. Boxes are theoretical: they are not cut at the image's border, which padding crosses.
 
 The rule for one convolution or pooling is the well-known one (Araujo, Norris, Sim 2019, "Computing receptive fields of
 convolutional neural networks"): size grows by (kernel - 1) x dilation x step, the step is multiplied by the stride.
@@ -198,7 +198,7 @@ def permute(field: Field, order: Sequence[int]) -> Field:
 
 
 def cut(field: Field, dim: int, start: int, stride: int, size: int) -> Field:
-    """Every `stride`-th index of a dimension from `start` on, `size` of them; a negative start pads before the first."""
+    """`size` indices of a dimension, every `stride`-th from `start` on; a negative start pads before the first."""
     if (start, stride, size) == (0, 1, _size(field.dims[dim])):
         return field
     step = _only_step(field.dims[dim])

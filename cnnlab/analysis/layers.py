@@ -123,7 +123,7 @@ def tabulate(network: nn.Module, image_shape: tuple[int, int, int]) -> LayerTabl
     parameters = list(network.parameters())
     return LayerTable(
         image_shape,
-        tuple([*watch.layers, *watch.not_called()]),
+        (*watch.layers, *watch.not_called()),
         sum(p.numel() for p in parameters),
         sum(p.numel() for p in parameters if p.requires_grad),
     )

@@ -1,7 +1,8 @@
 """Follows one image through a network operation by operation, and says what each result can see of it.
 
-PyTorch breaks every layer and every function down to a few operations (`aten`), so whatever a network is made of, a rule
-per operation is enough. A rule that is missing gives no field, and nothing that is computed from its result has one.
+PyTorch breaks every layer and every function down to a few operations (`aten`), so whatever a network is made of, a
+rule per operation is enough. A rule that is missing gives no field, and nothing that is computed from its result has
+one.
 
 Left out are the statistics of norms: a group norm reads the whole map, but is counted like a batch norm, which uses
 running averages. A gate such as squeeze-and-excitation is counted: after it, every value sees what the gate sees.

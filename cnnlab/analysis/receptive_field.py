@@ -1,5 +1,6 @@
 """Receptive fields: which pixels of the image one value of a layer can depend on, computed and measured."""
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,9 +34,10 @@ class ReceptiveField:
         """A field as one size, start and step."""
         steps = []
         for axis in (0, 1):
-            moving = [f for dim in field.dims for f in dim if f.size > 1 and (f.step[axis] or f.span[axis])]
-            alone = len(moving) == 1 and moving[0].even
-            steps.append(0 if not moving else moving[0].step[axis] if alone else None)
+            moving = [dim for dim in field.dims if any(f.size > 1 and (f.step[axis] or f.span[axis]) for f in dim)]
+            alone = len(moving) == 1 and sum(f.size > 1 for f in moving[0]) == 1
+            only = next((f for dim in moving for f in dim if f.size > 1), None)
+            steps.append(0 if only is None else only.step[axis] if alone and only.even else None)
         size = (field.last[0] - field.first[0] + 1, field.last[1] - field.first[1] + 1)
         return cls(size, field.first, (steps[0], steps[1]))
 
@@ -86,12 +88,13 @@ def measure_receptive_field(
     def keep(_: nn.Module, __: Any, output: Any) -> None:
         tensor = output[0] if isinstance(output, tuple | list) else output
         outputs.append(tensor.clone())  # what follows may overwrite it
+        raise _Reached
 
     modes = {m: m.training for m in network.modules()}
     handle = module.register_forward_hook(keep)
     image = torch.ones(1, *image_shape, dtype=torch.float64, requires_grad=True)
     try:
-        with torch.enable_grad(), _EveryPixelCounts():
+        with torch.enable_grad(), _EveryPixelCounts(), contextlib.suppress(_Reached):
             functional_call(network.eval(), _positive_weights(network), (image,))
     finally:
         handle.remove()
@@ -124,6 +127,10 @@ def _positive_weights(network: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+class _Reached(Exception):
+    """The layer has been called: the rest of the network need not run."""
+
+
 class _EveryPixelCounts(TorchFunctionMode):
     """Leaves norms out, and lets a max-pooling sum its window."""
 
@@ -135,7 +142,7 @@ class _EveryPixelCounts(TorchFunctionMode):
             kwargs.pop("return_indices", None)
             return _sum_windows(*args, **kwargs)
         if func is functional.adaptive_max_pool2d:
-            return functional.adaptive_avg_pool2d(*args, **kwargs)
+            return functional.adaptive_avg_pool2d(*args[:2])
         return func(*args, **kwargs)
 
 
