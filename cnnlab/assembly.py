@@ -133,6 +133,7 @@ def tabulate_network(model: Settings, images: DescribedImages) -> LayerTable:
     Raises:
         RequestError: when it cannot be made, or the images do not fit it.
     """
+
     def make() -> nn.Module:
         return build_network(model, images.classes, images.image_size, images.channels)
 

@@ -21,7 +21,7 @@ def describe(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
 
-    def run(*arguments: str) -> Outcome:
+    def run(*arguments: str) -> SimpleNamespace:
         monkeypatch.setattr(sys, "argv", ["cnnlab.describe", *arguments])
         with pytest.raises(SystemExit) as end:
             main()
@@ -31,9 +31,13 @@ def describe(
     return run
 
 
+# Choices that stand for a whole library need the name of one of its networks.
+NAMED = {"timm": ["model.name=resnet18"], "torchvision": ["model.name=mobilenet_v3_small"]}
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_is_described(describe, tmp_path, model):
-    outcome = describe(f"model={model}", "format=json")
+    outcome = describe(f"model={model}", *NAMED.get(model, []), "format=json")
     assert (outcome.code, outcome.err) == (0, "")
     record = json.loads(outcome.out)
     assert record["model"] == model
@@ -123,6 +127,9 @@ WRONG = {
     "output=nowhere/table.json": "output: the folder of nowhere/table.json does not exist",
     "data=cifar10": "data has no choices here; known: data.image_size",
     "data.image_size=8": "model: images of 3x8x8",
+    "model=lenet5 data.image_size=28": "the smallest size that works is 32 pixels",
+    "model=timm": "model.name must be given",
+    "model=torchvision model.name=resnet81": "resnet81 is not a classifier of torchvision; did you mean resnet18?",
     "data.image_size=0": "data.image_size must be 1 or more, got 0",
     "data.image_size=many": "data.image_size must be a whole number",
     "data.path=x": "data.path is not a key",

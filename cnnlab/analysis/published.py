@@ -42,6 +42,7 @@ class Published:
         source: the paper and its table, or the library's own description of its weights.
         classes: that it names.
         image_size: pixels a side.
+        channels: of the images.
         parameters: that are trained.
         macs: multiply-accumulate operations for one image.
         accuracy: on CIFAR-10's test images, a fraction.
@@ -52,6 +53,7 @@ class Published:
     source: str
     classes: int = 10
     image_size: int = 32
+    channels: int = 3
     parameters: Figure | None = None
     macs: Figure | None = None
     accuracy: float | None = None
@@ -66,18 +68,22 @@ def published(
         model: its name in conf/model.
         options: of the model; those that no entry names change no count.
         classes: that it names.
-        image_shape: (C, H, W); every entry is about colour images.
+        image_shape: (C, H, W).
     """
     return [
         entry
         for entry in TABLE
-        if (entry.model, entry.classes, (3, entry.image_size, entry.image_size)) == (model, classes, image_shape)
+        if (entry.model, entry.classes) == (model, classes)
+        and (entry.channels, entry.image_size, entry.image_size) == image_shape
         and all(options.get(key) == value for key, value in entry.options.items())
     ]
 
 
-def _imagenet(model: str, options: Mapping[str, Any], source: str, parameters: Figure | None, macs: Figure | None):
-    return Published(model, {**options, "stem": "imagenet"}, source, 1000, 224, parameters, macs)
+def _imagenet(
+    model: str, options: Mapping[str, Any], source: str, parameters: Figure | None, macs: Figure | None
+) -> Published:
+    options = {**options, "stem": "imagenet", "width": 1.0}
+    return Published(model, options, source, 1000, 224, parameters=parameters, macs=macs)
 
 
 def _torchvision(model: str, options: Mapping[str, Any], weights: str, parameters: int, macs: str) -> Published:
@@ -92,6 +98,7 @@ MMPRETRAIN = "mmpretrain, configs/resnet/README.md, CIFAR-10"
 KUANGLIU = "kuangliu/pytorch-cifar, README.md"
 
 VGG = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
+BATCH_NORM = {"normalization": "batch", "width": 1.0}
 RESNET = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
 
 TABLE = (
@@ -99,7 +106,7 @@ TABLE = (
     *(
         Published(
             f"resnet{depth}",
-            {"depth": depth, "shortcuts": True},
+            {"depth": depth, "shortcuts": True, **BATCH_NORM},
             HE_CIFAR,
             parameters=Figure(millions, "M"),
             accuracy=accuracy,
@@ -112,11 +119,13 @@ TABLE = (
             (110, "1.7", 0.9357),
         )
     ),
+    # The paper counts 340,908 connections too, but with those of biases and subsampling.
+    Published("lenet5_1998", {}, "LeCun et al. 1998, section II.B", channels=1, parameters=Figure("60000")),
     # Made for ImageNet, with a stem or head for 32 pixels.
     *(
         Published(
             model,
-            {"depth": RESNET[model], "stem": "cifar"},
+            {"depth": RESNET[model], "stem": "cifar", **BATCH_NORM},
             MMPRETRAIN,
             parameters=Figure(millions, "M"),
             macs=Figure(billions, "G"),
@@ -130,14 +139,16 @@ TABLE = (
             ("resnet152", "58.16", "3.74", 0.9576),
         )
     ),
-    Published("resnet18", {"depth": 18, "stem": "cifar"}, KUANGLIU, accuracy=0.9302),
-    Published("resnet50", {"depth": 50, "stem": "cifar"}, KUANGLIU, accuracy=0.9362),
-    Published("resnet101", {"depth": 101, "stem": "cifar"}, KUANGLIU, accuracy=0.9375),
-    Published("vgg16", {"configuration": "D", "batch_norm": True, "stem": "cifar"}, KUANGLIU, accuracy=0.9264),
+    Published("resnet18", {"depth": 18, "stem": "cifar", **BATCH_NORM}, KUANGLIU, accuracy=0.9302),
+    Published("resnet50", {"depth": 50, "stem": "cifar", **BATCH_NORM}, KUANGLIU, accuracy=0.9362),
+    Published("resnet101", {"depth": 101, "stem": "cifar", **BATCH_NORM}, KUANGLIU, accuracy=0.9375),
+    Published(
+        "vgg16", {"configuration": "D", "batch_norm": True, "stem": "cifar", "width": 1.0}, KUANGLIU, accuracy=0.9264
+    ),
     # Made for ImageNet, as they were made. The paper's bottlenecks have the stride in the first convolution, ours and
     # torchvision's in the second, which costs more; its billions of the others are rounded down.
     *(
-        _imagenet(model, {"depth": RESNET[model]}, HE_IMAGENET, None, Figure(billions, "G"))
+        _imagenet(model, {"depth": RESNET[model], **BATCH_NORM}, HE_IMAGENET, None, Figure(billions, "G"))
         for model, billions in (
             ("resnet18", "1.8"),
             ("resnet34", "3.6"),
@@ -147,7 +158,7 @@ TABLE = (
         )
     ),
     *(
-        _torchvision(model, {"depth": RESNET[model]}, f"ResNet{RESNET[model]}", parameters, billions)
+        _torchvision(model, {"depth": RESNET[model], **BATCH_NORM}, f"ResNet{RESNET[model]}", parameters, billions)
         for model, parameters, billions in (
             ("resnet18", 11689512, "1.814"),
             ("resnet34", 21797672, "3.664"),
@@ -173,5 +184,41 @@ TABLE = (
             ("vgg19", True, "VGG19_BN", 143678248, "19.632"),
         )
     ),
-    _torchvision("alexnet", {}, "AlexNet", 61100840, "0.714"),
+    _torchvision("alexnet", {"normalization": "none"}, "AlexNet", 61100840, "0.714"),
+    # Those of torchvision by name, but for the ones that print a count with outputs that are used in training alone.
+    *(
+        Published(
+            "torchvision",
+            {"name": weights.lower()},
+            f"torchvision, {weights}_Weights.IMAGENET1K_V1",
+            1000,
+            image_size,
+            parameters=Figure(str(parameters)),
+            macs=Figure(billions, "G"),
+        )
+        for weights, image_size, parameters, billions in (
+            ("AlexNet", 224, 61100840, "0.714"),
+            ("VGG16_BN", 224, 138365992, "15.47"),
+            ("ResNet18", 224, 11689512, "1.814"),
+            ("ResNet50", 224, 25557032, "4.089"),
+            ("ResNeXt50_32X4D", 224, 25028904, "4.23"),
+            ("Wide_ResNet50_2", 224, 68883240, "11.398"),
+            ("DenseNet121", 224, 7978856, "2.834"),
+            ("GoogLeNet", 224, 6624904, "1.498"),
+            ("MobileNet_V2", 224, 3504872, "0.301"),
+            ("MobileNet_V3_Small", 224, 2542856, "0.057"),
+            ("MobileNet_V3_Large", 224, 5483032, "0.217"),
+            ("ShuffleNet_V2_X1_0", 224, 2278604, "0.145"),
+            ("SqueezeNet1_0", 224, 1248424, "0.819"),
+            ("SqueezeNet1_1", 224, 1235496, "0.349"),
+            ("MNASNet1_0", 224, 4383312, "0.314"),
+            ("EfficientNet_B0", 224, 5288548, "0.386"),
+            ("EfficientNet_V2_S", 384, 21458488, "8.366"),
+            ("RegNet_Y_400MF", 224, 4344144, "0.402"),
+            ("ConvNeXt_Tiny", 224, 28589128, "4.456"),
+            ("ViT_B_16", 224, 86567656, "17.564"),
+            ("Swin_T", 224, 28288354, "4.491"),
+            ("MaxVit_T", 224, 30919624, "5.558"),
+        )
+    ),
 )

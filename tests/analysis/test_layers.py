@@ -89,7 +89,7 @@ def test_shortcuts_have_rows_of_their_own() -> None:
 def test_the_end_of_the_features_is_before_the_global_pooling() -> None:
     table = tabulate(ResNet(18), (3, 32, 32))
     assert table.last_map is not None
-    assert table.last_map.name == "layer4.1.relu"
+    assert table.last_map.name == "layer4.1.activation"
     assert table.smallest_map == (4, 4)
 
 

@@ -4,10 +4,11 @@ import torchvision
 import yaml
 
 from cnnlab.analysis.published import TABLE, Figure, Published, published
+from cnnlab.assembly import DescribedImages, tabulate_network
 from cnnlab.config import ROOT
 from cnnlab.models.resnet_cifar import CifarResNet
 
-RESNET18 = {"depth": 18, "stem": "imagenet"}
+RESNET18 = {"depth": 18, "stem": "imagenet", "normalization": "batch", "width": 1.0}
 
 
 @pytest.mark.parametrize("entry", TABLE, ids=lambda entry: f"{entry.model}, {entry.source}")
@@ -16,7 +17,9 @@ def test_an_entry_is_about_a_shipped_model_and_its_options(entry: Published) -> 
     config = yaml.safe_load(file.read_text())
     for key, value in entry.options.items():
         assert key in config
-        assert config[key] == value or key in ("stem", "batch_norm")
+        assert config[key] == value or key in ("stem", "batch_norm", "name")
+    for key in ("width", "normalization", "batch_norm", "depth", "configuration", "stem", "shortcuts"):
+        assert (key in entry.options) == (key in config), f"{key} changes the counts"
     assert entry.parameters or entry.macs or entry.accuracy
     assert entry.accuracy is None or 0.5 < entry.accuracy < 1
 
@@ -31,12 +34,25 @@ def test_torchvisions_figures_are_those_of_the_installed_package(entry: Publishe
     assert entry.macs == Figure(str(meta["_ops"]), "G")
 
 
+@pytest.mark.parametrize("entry", [entry for entry in TABLE if entry.model == "torchvision"], ids=lambda e: e.source)
+def test_our_counts_of_torchvisions_networks_are_those_that_it_prints(entry: Published) -> None:
+    images = DescribedImages(entry.image_size, entry.channels, entry.classes)
+    target = "cnnlab.libraries.torchvision_network"
+    table = tabulate_network({"_target_": target, **entry.options}, images)
+    assert entry.parameters is not None
+    assert entry.macs is not None
+    assert entry.parameters.agrees(table.parameters)
+    assert entry.macs.agrees(table.macs)
+
+
 def test_figures_hold_in_one_form_alone() -> None:
     assert {entry.source[:5] for entry in published("resnet18", RESNET18, 1000, (3, 224, 224))} == {"He et", "torch"}
     for model, options, classes, shape in (
         ("resnet34", RESNET18, 1000, (3, 224, 224)),
         ("resnet18", RESNET18 | {"depth": 34}, 1000, (3, 224, 224)),
         ("resnet18", RESNET18 | {"stem": "cifar"}, 1000, (3, 224, 224)),
+        ("resnet18", RESNET18 | {"width": 0.5}, 1000, (3, 224, 224)),
+        ("resnet18", RESNET18 | {"normalization": "none"}, 1000, (3, 224, 224)),
         ("resnet18", RESNET18, 10, (3, 224, 224)),
         ("resnet18", RESNET18, 1000, (3, 64, 64)),
         ("resnet18", RESNET18, 1000, (1, 224, 224)),
@@ -67,7 +83,7 @@ def test_a_figure_is_shown_as_it_was_printed() -> None:
 
 def test_our_counts_are_those_of_the_papers_for_cifar10() -> None:
     for depth in (20, 32, 44, 56, 110):
-        options = {"depth": depth, "shortcuts": True}
+        options = {"depth": depth, "shortcuts": True, "normalization": "batch", "width": 1.0}
         (entry,) = published(f"resnet{depth}", options, 10, (3, 32, 32))
         with torch.device("meta"):
             network = CifarResNet(depth)

@@ -78,16 +78,28 @@ def stack(*layers: nn.Module) -> nn.Module:
     return Head(nn.Sequential(*layers))
 
 
-# Network, image size, and the layers that are looked at; None for all convolutions and poolings.
+# Network (narrow ones: the width has no part in it), image size, and the layers that are looked at; None for all convolutions and poolings.
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, list[str] | None]] = {
-    "article": (ArticleNet, 32, None),
+    "article": (lambda: ArticleNet(width=0.1), 32, None),
     "lenet5": (LeNet5, 32, None),
     "lenet5, averages": (lambda: LeNet5(activation="tanh", pooling="avg"), 32, None),
-    "alexnet": (lambda: AlexNet(local_response_norm=True), 32, [f"features.{i}" for i in (0, 2, 4, 8, 14)]),
-    "alexnet, 64": (AlexNet, 64, ["features.0", "features.12"]),
-    "vgg11": (lambda: VGG("A"), 32, ["features.0", "features.3", "features.11", "features.14", "features.28"]),
-    "resnet18": (lambda: ResNet(18), 32, ["conv1", "layer1.1", "layer2.0.downsample.0", "layer3.0.conv2", "layer4.1"]),
-    "resnet18, imagenet": (lambda: ResNet(18, stem="imagenet"), 64, ["conv1", "maxpool", "layer1.0", "layer2.1.bn2"]),
+    "alexnet": (
+        lambda: AlexNet(normalization="local_response", width=0.1),
+        32,
+        [f"features.{i}" for i in (0, 2, 4, 8, 14)],
+    ),
+    "alexnet, 64": (lambda: AlexNet(width=0.1), 64, ["features.0", "features.12"]),
+    "vgg11": (lambda: VGG("A", width=0.1), 32, ["features.0", "features.3", "features.11", "features.14"]),
+    "resnet18": (
+        lambda: ResNet(18, width=0.1),
+        32,
+        ["conv1", "layer1.1", "layer2.0.downsample.0", "layer3.0.conv2", "layer4.1"],
+    ),
+    "resnet18, imagenet": (
+        lambda: ResNet(18, stem="imagenet", width=0.1),
+        64,
+        ["conv1", "maxpool", "layer1.0", "layer2.1.bn2"],
+    ),
     "resnet20": (lambda: CifarResNet(20), 32, ["layer1.2", "layer2.0.conv1", "layer2.0.bn2", "layer2.0", "layer3.2"]),
     "bottleneck": (lambda: stack(Bottleneck(3, 4), Bottleneck(16, 4, 2), Bottleneck(16, 4)), 24, None),
     "bottlenecks": (lambda: stack(Bottleneck(3, 4), Bottleneck(16, 4, 2)), 24, ["features.0", "features.1"]),

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cnnlab.analysis.layers import tabulate
-from cnnlab.analysis.published import published
+from cnnlab.analysis.published import BATCH_NORM, published
 from cnnlab.models.lenet import LeNet5
 from cnnlab.models.resnet import ResNet
 from cnnlab.models.resnet_cifar import CifarResNet
@@ -15,13 +15,13 @@ from cnnlab.reports.layers import Description, render
 
 @pytest.fixture(scope="module")
 def resnet20() -> Description:
-    entries = published("resnet20", {"depth": 20, "shortcuts": True}, 10, (3, 32, 32))
+    entries = published("resnet20", {"depth": 20, "shortcuts": True, **BATCH_NORM}, 10, (3, 32, 32))
     return Description("resnet20", 10, tabulate(CifarResNet(20), (3, 32, 32)), entries)
 
 
 @pytest.fixture(scope="module")
 def resnet50() -> Description:
-    entries = published("resnet50", {"depth": 50, "stem": "imagenet"}, 1000, (3, 224, 224))
+    entries = published("resnet50", {"depth": 50, "stem": "imagenet", **BATCH_NORM}, 1000, (3, 224, 224))
     with torch.device("meta"):
         network = ResNet(50, num_classes=1000, stem="imagenet")
     return Description("resnet50", 1000, tabulate(network, (3, 224, 224)), entries)
