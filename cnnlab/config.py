@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +185,11 @@ def choices() -> dict[str, str | None]:
     """The name chosen in each group, such as {"model": "resnet18", "recipe": "fast", ...}."""
     chosen = HydraConfig.get().runtime.choices
     return {group: chosen.get(group) for group in (*GROUPS, "experiment")}
+
+
+def model_name(choice: str, model: Mapping[str, Any] | DictConfig) -> str:
+    """The choice; where it stands for a whole library, the network's own name with it: `timm/convnext_atto`."""
+    return f"{choice}/{model['name']}" if "name" in model else choice
 
 
 def each_model(config: DictConfig) -> dict[str, dict[str, Any]]:

@@ -29,9 +29,10 @@ def describe(config: DictConfig) -> None:
     check_arguments(render, {"format": settings["format"]})
     data = assembly.described_images(settings["data"])
     descriptions = []
-    for name, model in networks.items():
+    for choice, model in networks.items():
         table = assembly.tabulate_network(model, data)
-        descriptions.append(Description(name, data.classes, table, published(name, model, data.classes, data.shape)))
+        printed = published(choice, model, data.classes, data.shape)
+        descriptions.append(Description(configuration.model_name(choice, model), data.classes, table, printed))
     compare = settings["models"] is not None
     sys.stdout.write(render(descriptions, compare, settings["format"], terminal_width()))
     if output:

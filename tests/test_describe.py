@@ -40,12 +40,19 @@ def test_every_model_is_described(describe, tmp_path, model):
     outcome = describe(f"model={model}", *NAMED.get(model, []), "format=json")
     assert (outcome.code, outcome.err) == (0, "")
     record = json.loads(outcome.out)
-    assert record["model"] == model
+    assert record["model"].partition("/")[0] == model
     assert sum(layer["parameters"] for layer in record["layers"]) == record["parameters"]
     assert record["layers"][-1]["output"] == [10]
     assert record["receptive_field"]
     assert all(entry["parameters_agree"] is not False for entry in record["published"])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_of_a_library_is_named_and_held_against_what_the_library_prints(describe):
+    asked = ("model=torchvision", "model.name=squeezenet1_1", "data.image_size=224", "data.classes=1000")
+    record = json.loads(describe(*asked, "format=json").out)
+    assert record["model"] == "torchvision/squeezenet1_1"
+    assert [(entry["parameters_agree"], entry["macs_agree"]) for entry in record["published"]] == [(True, True)]
 
 
 def test_the_table_of_the_default_model(describe, tmp_path):

@@ -78,7 +78,8 @@ def stack(*layers: nn.Module) -> nn.Module:
     return Head(nn.Sequential(*layers))
 
 
-# Network (narrow ones: the width has no part in it), image size, and the layers that are looked at; None for all convolutions and poolings.
+# Network (a narrow one: the width has no part in it), image size, and the layers that are looked at; None for all
+# convolutions and poolings.
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, list[str] | None]] = {
     "article": (lambda: ArticleNet(width=0.1), 32, None),
     "lenet5": (LeNet5, 32, None),
@@ -93,12 +94,12 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, list[str] | None]] = {
     "resnet18": (
         lambda: ResNet(18, width=0.1),
         32,
-        ["conv1", "layer1.1", "layer2.0.downsample.0", "layer3.0.conv2", "layer4.1"],
+        ["layer1.1", "layer2.0.downsample.0", "layer3.0.conv2", "layer4.1"],
     ),
     "resnet18, imagenet": (
         lambda: ResNet(18, stem="imagenet", width=0.1),
         64,
-        ["conv1", "maxpool", "layer1.0", "layer2.1.bn2"],
+        ["maxpool", "layer1.0", "layer2.1.bn2"],
     ),
     "resnet20": (lambda: CifarResNet(20), 32, ["layer1.2", "layer2.0.conv1", "layer2.0.bn2", "layer2.0", "layer3.2"]),
     "bottleneck": (lambda: stack(Bottleneck(3, 4), Bottleneck(16, 4, 2), Bottleneck(16, 4)), 24, None),
