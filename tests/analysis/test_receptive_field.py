@@ -254,6 +254,29 @@ class Overwriting(nn.Module):
         return self.last(x)
 
 
+class EarlyGate(nn.Module):
+    """A gate that sees less than what it scales, in which padding is seen too."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.last = nn.Conv2d(3, 4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(self.conv(images) * images.mean((2, 3), keepdim=True))
+
+
+class Swapped(nn.Module):
+    """The upper and the lower half change places."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.conv(torch.cat([images[:, :, 4:], images[:, :, :4]], dim=2))
+
+
 class Rolled(nn.Module):
     def __init__(self):
         super().__init__()
@@ -280,7 +303,14 @@ def test_behind_a_gate_every_value_sees_the_whole_image() -> None:
     assert fields["features.last"] == (18, 18)  # with a pixel of padding on each side
 
 
-@pytest.mark.parametrize("network", [Overwriting(), Rolled(), nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular")])
+@pytest.mark.parametrize(
+    "network",
+    [
+        *(Overwriting(), EarlyGate(), Swapped(), Rolled()),
+        nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"),
+    ],
+    ids=lambda network: type(network).__name__,
+)
 def test_what_is_not_understood_is_not_guessed(network: nn.Module) -> None:
     table = tabulate(Head(network), (3, 8, 8))
     assert next(layer for layer in reversed(table.layers) if layer.kind == "Conv2d").field is None
