@@ -7,15 +7,20 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cnnlab.errors import Interrupted, RequestError
@@ -28,6 +33,7 @@ CHECKOUT = (PACKAGE.parent / "pyproject.toml").is_file() and (PACKAGE.parent / "
 ROOT = PACKAGE.parent if CHECKOUT else PACKAGE
 
 GROUPS = ("model", "data", "recipe", "trainer", "logger", "callbacks")
+SWEEPING = ("train",)  # commands that -m runs several times
 # What does not decide how a run comes out.
 ASIDE = ("name", "resume", "logger")
 
@@ -62,13 +68,14 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any]) -> int:
             _check_keys(config, name)
             return task(config)
         except Exception as error:  # the other jobs of a sweep go on
-            if isinstance(error, RequestError):
+            if isinstance(error, RequestError) and output_directory() != Path.cwd():
                 discard_unused(output_directory())
             failures.append(error)
             return None
 
     try:
         register_configs(Path.cwd())
+        sys.argv[1:] = _arguments(sys.argv[1:], name)
         hydra.main(config_path=str(ROOT / "conf"), config_name=name, version_base="1.3")(job)()
     except (Interrupted, KeyboardInterrupt) as error:
         return _say(str(error) or "Interrupted.", 130)
@@ -106,6 +113,7 @@ def register_configs(directory: Path) -> None:
     """
     OmegaConf.register_new_resolver("or", lambda *values: next((v for v in values if v), None), replace=True)
     OmegaConf.register_new_resolver("run_dir", _run_directory, replace=True)
+    OmegaConf.register_new_resolver("choices", lambda group: _names(group, directory), replace=True)
     for file in sorted((ROOT / "experiments").glob("*.yaml")):
         _store(file, "experiment")
     for file in _own_files(directory / "experiments", ROOT / "experiments"):
@@ -113,6 +121,12 @@ def register_configs(directory: Path) -> None:
     for group in GROUPS:
         for file in _own_files(directory / "conf" / group, ROOT / "conf" / group):
             _store(file, group)
+
+
+def _names(group: str, directory: Path) -> str:
+    """What can be chosen in a group, for the help of a command."""
+    folders = (ROOT / "conf" / group, directory / "conf" / group)
+    return ", ".join(sorted({file.stem for folder in folders for file in folder.glob("*.yaml")}))
 
 
 def _own_files(folder: Path, shipped: Path) -> list[Path]:
@@ -171,6 +185,51 @@ def choices() -> dict[str, str | None]:
     """The name chosen in each group, such as {"model": "resnet18", "recipe": "fast", ...}."""
     chosen = HydraConfig.get().runtime.choices
     return {group: chosen.get(group) for group in (*GROUPS, "experiment")}
+
+
+def model_name(choice: str, model: Mapping[str, Any] | DictConfig) -> str:
+    """The choice; where it stands for a whole library, the network's own name with it: `timm/convnext_atto`."""
+    return f"{choice}/{model['name']}" if "name" in model else choice
+
+
+def each_model(config: DictConfig) -> dict[str, dict[str, Any]]:
+    """The networks that are asked for, by name: that of `model=`, or each of `models=[...]` with the other arguments.
+
+    Raises:
+        RequestError: when `models` is no list of names, `model` is one, or a network has no option of that name.
+    """
+    names = config.get("models")
+    if names is None:
+        if (name := choices()["model"]) is None:  # Hydra would merge several into one
+            raise RequestError("model takes one name; models=[NAME,NAME] takes several")
+        return {name: settings(config)["model"]}
+    if not isinstance(names, ListConfig) or not names or not all(isinstance(name, str) for name in names):
+        raise RequestError("models must be a list of names, such as models=[lenet5,resnet18]")
+    others = [arg for arg in command_line() if arg.partition("=")[0] not in ("model", "models")]
+    networks = {}
+    for name in names:
+        try:
+            composed = hydra.compose(HydraConfig.get().job.config_name, [*others, f"model={name}"])
+        except ConfigCompositionException as error:
+            if match := re.search(r"Could not override '(model\.[^']+)'", str(error)):
+                raise RequestError(f"{match[1]} is not a key of {name}, one of models") from None
+            raise
+        networks[name] = settings(composed)["model"]
+    return networks
+
+
+def _arguments(arguments: list[str], name: str) -> list[str]:
+    """The command line as Hydra gets it: `models=[a,b]` chooses `model=a` too, for `model.KEY=VALUE` to be checked by.
+
+    Raises:
+        RequestError: when `models` and `model` are given, or a sweep is asked of a command that has none.
+    """
+    if name not in SWEEPING and {"-m", "--multirun"} & set(arguments):
+        raise RequestError(f"-m: cnnlab.{name} does not sweep; only {', '.join(SWEEPING)} does")
+    listed = [match[1] for arg in arguments if (match := re.match(r"models=\[\s*['\"]?([\w.-]+)", arg))]
+    if listed and any(arg.startswith("model=") for arg in arguments):
+        raise RequestError("models: give either models= or model=")
+    return [*arguments, f"model={listed[0]}"] if listed and name == "describe" else arguments
 
 
 def output_directory() -> Path:
@@ -237,6 +296,8 @@ def _explain(error: BaseException, name: str) -> str:
         r"Could not override '([^']+)'|full_key: (\S+)\n.*not in struct|Key '([^']+)' is not in", text
     ):
         key = next(group for group in match.groups() if group)
+        if children := [known for known in _all_keys(name) if known.startswith(f"{key}.")]:
+            return f"{key} has no choices here; known: {', '.join(children)}"
         return f"{key} is not a key{did_you_mean(key, _all_keys(name))}"
     if match := re.search(r"Missing mandatory value: \S+\s+full_key: (\S+)", text):
         return f"{match[1]} must be given: {match[1]}=..."

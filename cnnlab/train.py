@@ -36,7 +36,7 @@ def train(config: DictConfig) -> float | None:
         return earlier["val_accuracy"]
     known = {
         "name": config.name or names["model"],
-        "model": _model_name(names["model"], config.model),
+        "model": configuration.model_name(names["model"], config.model),
         **{group: names[group] for group in ("recipe", "data")},
         "protocol": config.protocol,
         "seed": config.seed,
@@ -50,11 +50,6 @@ def train(config: DictConfig) -> float | None:
 
     print_summary(run.summary, run.path)
     return run.summary["val_accuracy"]
-
-
-def _model_name(choice: str, model: DictConfig) -> str:
-    """The choice; where it stands for a whole library, the network's own name with it: `timm/convnext_atto`."""
-    return f"{choice}/{model.name}" if "name" in model else choice
 
 
 def _check_images(data: dict[str, Any]) -> None:

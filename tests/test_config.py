@@ -120,10 +120,11 @@ def test_a_choice_of_loggers_can_be_several(train, tmp_path):
 # --- help ------------------------------------------------------------------------------------------------------------
 
 
-def test_help_is_quick_lists_the_choices_and_does_not_import_torch(tmp_path):
+@pytest.mark.parametrize("command", ["train", "describe"])
+def test_help_is_quick_lists_the_choices_and_does_not_import_torch(tmp_path, command):
     program = (
-        "import sys, runpy; sys.argv = ['train', '--help']\n"
-        "try: runpy.run_module('cnnlab.train', run_name='__main__')\n"
+        f"import sys, runpy; sys.argv = ['{command}', '--help']\n"
+        f"try: runpy.run_module('cnnlab.{command}', run_name='__main__')\n"
         "finally: assert not {'torch', 'lightning', 'datasets'} & set(sys.modules), 'imported too much'"
     )
     seconds = []
@@ -133,7 +134,7 @@ def test_help_is_quick_lists_the_choices_and_does_not_import_torch(tmp_path):
         seconds.append(time.perf_counter() - start)
         assert (done.returncode, done.stderr) == (0, "")
         assert f"model: {', '.join(names('conf/model'))}" in done.stdout
-        assert "data.path=" in done.stdout
+        assert "data.image_size=" in done.stdout
     assert min(seconds) < 1
     assert not any(tmp_path.iterdir())
 

@@ -4,9 +4,10 @@ import contextlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab.instantiate import first_line
@@ -41,19 +42,39 @@ def measure_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
     Raises:
         ValueError: when such images do not fit the network; it names the square ones that do.
     """
-    with _evaluating(network):
-        try:
-            counter = FlopCounterMode(display=False)
-            with counter:
-                logits = network(torch.zeros(1, *image_shape))
-        except MISFITS as error:
-            shape = "x".join(str(side) for side in image_shape)
-            message = f"images of {shape} (channels, height, width) do not fit the network ({first_line(error)})"
-            raise ValueError(message + _fitting_sizes(network, image_shape)) from None
+    counter = FlopCounterMode(display=False)
+    try:
+        with counter:
+            logits = run_image(network, empty_image(network, image_shape))
+    except MISFITS as error:
+        with _evaluating(network):
+            raise ValueError(misfit(image_shape, error) + _fitting_sizes(network, image_shape)) from None
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         raise ValueError("the network must return one tensor of logits, (images, classes)")
     parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
     return Cost(parameters, counter.get_total_flops() // 2, logits.shape[1])
+
+
+def run_image(network: nn.Module, image: Tensor) -> Any:
+    """What the network gives for images (N, C, H, W) in evaluation, with every multiplication visible to a counter.
+
+    Raises:
+        MISFITS: when they do not fit the network.
+    """
+    with _evaluating(network):
+        return network(image)
+
+
+def empty_image(network: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:
+    """(1, C, H, W) on the device of the network's weights."""
+    device = next((parameter.device for parameter in network.parameters()), None)
+    return torch.zeros(1, *image_shape, device=device)
+
+
+def misfit(image_shape: tuple[int, int, int], error: Exception) -> str:
+    """A message for images that do not fit the network."""
+    shape = "x".join(str(side) for side in image_shape)
+    return f"images of {shape} (channels, height, width) do not fit the network ({first_line(error)})"
 
 
 def _fitting_sizes(network: nn.Module, image_shape: tuple[int, int, int]) -> str:
@@ -61,7 +82,7 @@ def _fitting_sizes(network: nn.Module, image_shape: tuple[int, int, int]) -> str
 
     def fits(size: int) -> bool:
         try:
-            network(torch.zeros(1, image_shape[0], size, size))
+            network(empty_image(network, (image_shape[0], size, size)))
         except MISFITS:
             return False
         return True
@@ -82,10 +103,13 @@ def _fitting_sizes(network: nn.Module, image_shape: tuple[int, int, int]) -> str
 def _evaluating(network: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; every module's own mode comes back at the end."""
     modes = {module: module.training for module in network.modules()}
+    fused_attention = torch.backends.mha.get_fastpath_enabled()
     network.eval()
     try:
+        torch.backends.mha.set_fastpath_enabled(False)  # one operation for a whole layer, of which nothing is counted
         with torch.no_grad():
             yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fused_attention)
         for module, training in modes.items():
             module.training = training

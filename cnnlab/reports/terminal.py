@@ -1,10 +1,16 @@
 """Tables on the terminal."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that is printed on; None where the output goes elsewhere."""
+    return Console().width if sys.stdout.isatty() else None
 
 
 def print_summary(summary: dict[str, Any], path: Path) -> None:

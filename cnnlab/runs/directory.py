@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -168,6 +168,28 @@ def discard_unused(path: Path) -> None:
     path.rmdir()
     if path.parent.name and not any(path.parent.iterdir()):
         path.parent.rmdir()
+
+
+def check_output(output: str | None, suffixes: Iterable[str]) -> Path | None:
+    """The file that `output=FILE` names.
+
+    Args:
+        output: None for no file.
+        suffixes: that are known, such as `.json`.
+
+    Raises:
+        RequestError: for another suffix, or a folder that does not exist.
+    """
+    if output is None:
+        return None
+    file = Path(output).expanduser()
+    if file.suffix not in suffixes:
+        raise RequestError(f"output: {file} must end in {', '.join(suffixes)}")
+    if not file.absolute().parent.is_dir():
+        raise RequestError(f"output: the folder of {file} does not exist")
+    if file.is_dir():
+        raise RequestError(f"output: {file} is a folder")
+    return file
 
 
 def write_atomically(file: Path, text: str) -> None:

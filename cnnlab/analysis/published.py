@@ -1,0 +1,224 @@
+"""What papers and libraries print about networks of the zoo: parameters, multiplications, accuracy on CIFAR-10."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SCALE = {"": 1, "M": 10**6, "G": 10**9}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A count as it was printed.
+
+    Attributes:
+        digits: such as `0.27`; how many there are says how far it was rounded.
+        unit: nothing, M (millions) or G (billions).
+    """
+
+    digits: str
+    unit: Literal["", "M", "G"] = ""
+
+    def __str__(self) -> str:
+        return f"{self.digits} {self.unit}" if self.unit else f"{int(self.digits):,}"
+
+    def agrees(self, count: int) -> bool:
+        """Whether the count, rounded as this one, is this one."""
+        decimals = len(self.digits.partition(".")[2])
+        return f"{count / SCALE[self.unit]:.{decimals}f}" == self.digits
+
+    def difference(self, count: int) -> float:
+        """By how much the count is above this one, as a fraction of it."""
+        return count / (float(self.digits) * SCALE[self.unit]) - 1
+
+
+@dataclass(frozen=True)
+class Published:
+    """Figures of one source about one network. They hold for it in one form, at one size.
+
+    Attributes:
+        model: its name in conf/model.
+        options: the model's options that make it the network of the source.
+        source: the paper and its table, or the library's own description of its weights.
+        classes: that it names.
+        image_size: pixels a side.
+        channels: of the images.
+        parameters: that are trained.
+        macs: multiply-accumulate operations for one image.
+        accuracy: on CIFAR-10's test images, a fraction.
+    """
+
+    model: str
+    options: Mapping[str, Any] = field(hash=False)
+    source: str
+    classes: int = 10
+    image_size: int = 32
+    channels: int = 3
+    parameters: Figure | None = None
+    macs: Figure | None = None
+    accuracy: float | None = None
+
+
+def published(
+    model: str, options: Mapping[str, Any], classes: int, image_shape: tuple[int, int, int]
+) -> list[Published]:
+    """What is printed about this very network.
+
+    Args:
+        model: its name in conf/model.
+        options: of the model; those that no entry names change no count.
+        classes: that it names.
+        image_shape: (C, H, W).
+    """
+    return [
+        entry
+        for entry in TABLE
+        if (entry.model, entry.classes) == (model, classes)
+        and (entry.channels, entry.image_size, entry.image_size) == image_shape
+        and all(options.get(key) == value for key, value in entry.options.items())
+    ]
+
+
+def _imagenet(
+    model: str, options: Mapping[str, Any], source: str, parameters: Figure | None, macs: Figure | None
+) -> Published:
+    options = {**options, "stem": "imagenet", "width": 1.0}
+    return Published(model, options, source, 1000, 224, parameters=parameters, macs=macs)
+
+
+def _torchvision(model: str, options: Mapping[str, Any], weights: str, parameters: int, macs: str) -> Published:
+    source = f"torchvision, {weights}_Weights.IMAGENET1K_V1"
+    return _imagenet(model, options, source, Figure(str(parameters)), Figure(macs, "G"))
+
+
+HE_CIFAR = "He et al. 2015, Deep residual learning, table 6"
+HE_IMAGENET = "He et al. 2015, Deep residual learning, table 1"
+SIMONYAN = "Simonyan and Zisserman 2014, table 2"
+MMPRETRAIN = "mmpretrain, configs/resnet/README.md, CIFAR-10"
+KUANGLIU = "kuangliu/pytorch-cifar, README.md"
+
+VGG = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
+BATCH_NORM = {"normalization": "batch", "width": 1.0}
+RESNET = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
+
+TABLE = (
+    # Made for CIFAR-10.
+    *(
+        Published(
+            f"resnet{depth}",
+            {"depth": depth, "shortcuts": True, **BATCH_NORM},
+            HE_CIFAR,
+            parameters=Figure(millions, "M"),
+            accuracy=accuracy,
+        )
+        for depth, millions, accuracy in (
+            (20, "0.27", 0.9125),
+            (32, "0.46", 0.9249),
+            (44, "0.66", 0.9283),
+            (56, "0.85", 0.9303),
+            (110, "1.7", 0.9357),
+        )
+    ),
+    # The paper counts 340,908 connections too, but with those of biases and subsampling.
+    Published("lenet5_1998", {}, "LeCun et al. 1998, section II.B", channels=1, parameters=Figure("60000")),
+    # Made for ImageNet, with a stem or head for 32 pixels.
+    *(
+        Published(
+            model,
+            {"depth": RESNET[model], "stem": "cifar", **BATCH_NORM},
+            MMPRETRAIN,
+            parameters=Figure(millions, "M"),
+            macs=Figure(billions, "G"),
+            accuracy=accuracy,
+        )
+        for model, millions, billions, accuracy in (
+            ("resnet18", "11.17", "0.56", 0.9482),
+            ("resnet34", "21.28", "1.16", 0.9534),
+            ("resnet50", "23.52", "1.31", 0.9555),
+            ("resnet101", "42.51", "2.52", 0.9558),
+            ("resnet152", "58.16", "3.74", 0.9576),
+        )
+    ),
+    Published("resnet18", {"depth": 18, "stem": "cifar", **BATCH_NORM}, KUANGLIU, accuracy=0.9302),
+    Published("resnet50", {"depth": 50, "stem": "cifar", **BATCH_NORM}, KUANGLIU, accuracy=0.9362),
+    Published("resnet101", {"depth": 101, "stem": "cifar", **BATCH_NORM}, KUANGLIU, accuracy=0.9375),
+    Published(
+        "vgg16", {"configuration": "D", "batch_norm": True, "stem": "cifar", "width": 1.0}, KUANGLIU, accuracy=0.9264
+    ),
+    # Made for ImageNet, as they were made. The paper's bottlenecks have the stride in the first convolution, ours and
+    # torchvision's in the second, which costs more; its billions of the others are rounded down.
+    *(
+        _imagenet(model, {"depth": RESNET[model], **BATCH_NORM}, HE_IMAGENET, None, Figure(billions, "G"))
+        for model, billions in (
+            ("resnet18", "1.8"),
+            ("resnet34", "3.6"),
+            ("resnet50", "3.8"),
+            ("resnet101", "7.6"),
+            ("resnet152", "11.3"),
+        )
+    ),
+    *(
+        _torchvision(model, {"depth": RESNET[model], **BATCH_NORM}, f"ResNet{RESNET[model]}", parameters, billions)
+        for model, parameters, billions in (
+            ("resnet18", 11689512, "1.814"),
+            ("resnet34", 21797672, "3.664"),
+            ("resnet50", 25557032, "4.089"),
+            ("resnet101", 44549160, "7.801"),
+            ("resnet152", 60192808, "11.514"),
+        )
+    ),
+    *(
+        _imagenet(model, {"configuration": VGG[model], "batch_norm": False}, SIMONYAN, Figure(millions, "M"), None)
+        for model, millions in (("vgg11", "133"), ("vgg13", "133"), ("vgg16", "138"), ("vgg19", "144"))
+    ),
+    *(
+        _torchvision(model, {"configuration": VGG[model], "batch_norm": norm}, weights, parameters, billions)
+        for model, norm, weights, parameters, billions in (
+            ("vgg11", False, "VGG11", 132863336, "7.609"),
+            ("vgg11", True, "VGG11_BN", 132868840, "7.609"),
+            ("vgg13", False, "VGG13", 133047848, "11.308"),
+            ("vgg13", True, "VGG13_BN", 133053736, "11.308"),
+            ("vgg16", False, "VGG16", 138357544, "15.47"),
+            ("vgg16", True, "VGG16_BN", 138365992, "15.47"),
+            ("vgg19", False, "VGG19", 143667240, "19.632"),
+            ("vgg19", True, "VGG19_BN", 143678248, "19.632"),
+        )
+    ),
+    _torchvision("alexnet", {"normalization": "none"}, "AlexNet", 61100840, "0.714"),
+    # Those of torchvision by name, but for the ones that print a count with outputs that are used in training alone.
+    *(
+        Published(
+            "torchvision",
+            {"name": weights.lower()},
+            f"torchvision, {weights}_Weights.IMAGENET1K_V1",
+            1000,
+            image_size,
+            parameters=Figure(str(parameters)),
+            macs=Figure(billions, "G"),
+        )
+        for weights, image_size, parameters, billions in (
+            ("AlexNet", 224, 61100840, "0.714"),
+            ("VGG16_BN", 224, 138365992, "15.47"),
+            ("ResNet18", 224, 11689512, "1.814"),
+            ("ResNet50", 224, 25557032, "4.089"),
+            ("ResNeXt50_32X4D", 224, 25028904, "4.23"),
+            ("Wide_ResNet50_2", 224, 68883240, "11.398"),
+            ("DenseNet121", 224, 7978856, "2.834"),
+            ("GoogLeNet", 224, 6624904, "1.498"),
+            ("MobileNet_V2", 224, 3504872, "0.301"),
+            ("MobileNet_V3_Small", 224, 2542856, "0.057"),
+            ("MobileNet_V3_Large", 224, 5483032, "0.217"),
+            ("ShuffleNet_V2_X1_0", 224, 2278604, "0.145"),
+            ("SqueezeNet1_0", 224, 1248424, "0.819"),
+            ("SqueezeNet1_1", 224, 1235496, "0.349"),
+            ("MNASNet1_0", 224, 4383312, "0.314"),
+            ("EfficientNet_B0", 224, 5288548, "0.386"),
+            ("EfficientNet_V2_S", 384, 21458488, "8.366"),
+            ("RegNet_Y_400MF", 224, 4344144, "0.402"),
+            ("ConvNeXt_Tiny", 224, 28589128, "4.456"),
+            ("ViT_B_16", 224, 86567656, "17.564"),
+            ("Swin_T", 224, 28288354, "4.491"),
+            ("MaxVit_T", 224, 30919624, "5.558"),
+        )
+    ),
+)
