@@ -68,7 +68,7 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any]) -> int:
             _check_keys(config, name)
             return task(config)
         except Exception as error:  # the other jobs of a sweep go on
-            if isinstance(error, RequestError) and output_directory() != Path.cwd():
+            if isinstance(error, RequestError | OmegaConfBaseException) and output_directory() != Path.cwd():
                 discard_unused(output_directory())
             failures.append(error)
             return None

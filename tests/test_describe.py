@@ -96,9 +96,9 @@ def test_an_option_goes_to_every_network_of_a_comparison(describe):
 
 
 def test_a_network_of_the_users_own(describe, tmp_path):
-    (tmp_path / "ownnet.py").write_text(
+    (tmp_path / "describednet.py").write_text(
         "import torch\nfrom torch import nn\n\n\n"
-        "class OwnNet(nn.Module):\n"
+        "class DescribedNet(nn.Module):\n"
         "    def __init__(self, width=4):\n"
         "        super().__init__()\n"
         "        self.offset = float(torch.linspace(0, 1, 3)[1])  # needs values: cannot be made on the meta device\n"
@@ -108,13 +108,13 @@ def test_a_network_of_the_users_own(describe, tmp_path):
         "        return self.head(self.conv(images + self.offset).amax((2, 3)))\n"
     )
     (tmp_path / "conf" / "model").mkdir(parents=True)
-    (tmp_path / "conf" / "model" / "ownnet.yaml").write_text("_target_: ownnet.OwnNet\nwidth: 4\n")
-    record = json.loads(describe("model=ownnet", "model.width=6", "format=json").out)
+    (tmp_path / "conf" / "model" / "describednet.yaml").write_text("_target_: describednet.DescribedNet\nwidth: 4\n")
+    record = json.loads(describe("model=describednet", "model.width=6", "format=json").out)
     assert [layer["kind"] for layer in record["layers"]] == ["add", "Conv2d", "amax", "Linear"]
     assert record["parameters"] == 6 * 28 + 70
-    compared = json.loads(describe("models=[ownnet,lenet5]", "format=json").out)
+    compared = json.loads(describe("models=[describednet,lenet5]", "format=json").out)
     assert [model["parameters"] for model in compared["models"]] == [4 * 28 + 50, 62006]
-    assert "ownnet" in describe("--help").out
+    assert "describednet" in describe("--help").out
 
 
 WRONG = {

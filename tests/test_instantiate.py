@@ -59,7 +59,10 @@ def test_inner_configurations_are_built_first() -> None:
     ("config", "message"),
     [
         ({"padd": 3}, "augmentation.padd is not a key; did you mean augmentation.pad?"),
-        ({"zzzz": 3}, "augmentation.zzzz is not a key; known: cutout, flip, pad, padding_mode"),
+        (
+            {"zzzz": 3},
+            "augmentation.zzzz is not a key; known: cutmix, cutout, erasing, flip, mix_",
+        ),
         ({"pad": "three"}, "augmentation.pad must be a whole number, got 'three'"),
         ({"pad": 2.5}, "augmentation.pad must be a whole number, got 2.5"),
         ({"pad": True}, "augmentation.pad must be a whole number, got True"),
