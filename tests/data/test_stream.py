@@ -17,7 +17,7 @@ from cnnlab.data.sources import find_source
 from cnnlab.data.stream import AHEAD, read_by_threads
 from cnnlab.errors import RequestError
 
-EVERYTHING = Augmentation(pad=3, flip="random", cutout=8)
+EVERYTHING = Augmentation(pad=3, flip="random", cutout=8, erasing=0.5, mixup=0.2, cutmix=1.0)
 SOURCES = ("parquet_folder", "batches_folder", "class_folders", "photo_folders", "digits")
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -83,7 +83,7 @@ def test_ranks_share_the_batches_of_one_process(class_folders: Path, workers: in
     half = torch.full((3,), 0.5)
 
     def batches(rank: int, world_size: int) -> Batches:
-        options: dict[str, Any] = {"augmentation": EVERYTHING, "shuffle": True, "workers": workers}
+        options: dict[str, Any] = {"augmentation": EVERYTHING, "shuffle": True, "workers": workers, "classes": 10}
         # 120 images in batches of 17: the last has one, of which the second rank has none.
         return list(Loader(images, 17, half, half, rank=rank, world_size=world_size, **options))
 

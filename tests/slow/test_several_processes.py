@@ -154,6 +154,16 @@ def test_a_last_batch_with_fewer_images_than_processes(tmp_path):
     assert_same_run(tmp_path / "three", tmp_path / "one")
 
 
+def test_mixed_images_and_test_time_augmentation_are_shared(tmp_path):
+    options = (*LENET, "data.batch_size=449", "trainer.max_epochs=1", "augmentation.mixup=0.2", "tta=flip_translate")
+    assert run(tmp_path, *options, "trainer=cpu", "hydra.run.dir=one")[0] == 0
+    code, _, err = run(tmp_path, *options, *TWO, "trainer.devices=3", "hydra.run.dir=three")
+    assert code == 0, err
+    assert_same_run(tmp_path / "three", tmp_path / "one")
+    accuracies = [record(tmp_path / name)["test_accuracy_tta"] for name in ("one", "three")]
+    assert accuracies[0] == pytest.approx(accuracies[1])
+
+
 @pytest.mark.parametrize("devices", [2, 3])  # of three, one has no share of the last batch
 def test_synchronized_norms_make_a_resnet_agree(tmp_path, devices):
     options = (*EXACT, "model=resnet20", "data.batch_size=449", "trainer.max_epochs=1", "data.image_size=16")
@@ -275,6 +285,11 @@ def test_a_wrong_request_under_torchrun_is_explained_once(tmp_path):
     code, _, err = run(tmp_path, *LENET, *TWO, "modle=lenet5", program=TORCHRUN)
     assert err.count("modle is not a key; did you mean model?") == 1
     assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_a_rate_is_not_searched_on_several_devices(tmp_path):
+    code, _, err = run(tmp_path, *LENET, *TWO, "callbacks=lr_finder")
+    assert (code, err.count("callbacks.lr_finder searches on one device")) == (2, 1), err
 
 
 def test_a_sweep_under_torchrun_is_refused(tmp_path):
