@@ -19,7 +19,7 @@ from cnnlab.errors import RequestError
 from cnnlab.instantiate import build, check_arguments, explained, first_line, import_target
 from cnnlab.training.classifier import Classifier
 from cnnlab.training.optimizers import build_optimizer
-from cnnlab.training.trainer import build_trainer
+from cnnlab.training.trainer import build_trainer, training_devices
 
 Settings = Mapping[str, Any]
 
@@ -38,9 +38,12 @@ def seed_everything(seed: Any) -> None:
 
 
 def build_data(settings: Settings) -> ImageDataModule:
-    """The images, split by the protocol."""
+    """The images, split by the protocol, for the device of the training."""
     augmentation = build(settings["augmentation"], "augmentation")
+    with explained("trainer", settings["trainer"]):
+        devices = training_devices(settings["trainer"])
     about_run = {"protocol": settings["protocol"], "seed": settings["seed"]}
+    about_run |= {"device": str(devices[0]), "processes": len(devices)}
     return build(settings["data"], "data", augmentation=augmentation, **about_run)
 
 
@@ -197,14 +200,20 @@ def build_loggers(settings: Settings, directory: Path) -> list[Logger]:
     return loggers
 
 
-def build_lightning_trainer(settings: Settings, callbacks: list[Callback], directory: Path) -> L.Trainer:
-    """The Trainer, after checking names and types of its arguments."""
+def build_lightning_trainer(
+    settings: Settings, callbacks: list[Callback], directory: Path, started_from_outside: bool = False
+) -> L.Trainer:
+    """The Trainer, after checking names and types of its arguments; see `cnnlab.training.trainer.build_trainer`."""
     options = {key: value for key, value in settings["trainer"].items() if key != "compile"}
     ours = {"tf32", "max_epochs", *(["precision"] if options["precision"] == "auto" else [])}
     check_arguments(L.Trainer, {key: value for key, value in options.items() if key not in ours}, "trainer")
     loggers = build_loggers(settings, directory)
     with explained("trainer", options):
-        return build_trainer(options, callbacks, loggers, directory)
+        trainer = build_trainer(options, callbacks, loggers, directory, started_from_outside)
+    for key in ("batch_size", "eval_batch_size"):
+        if (images := settings["data"][key]) < trainer.world_size:
+            raise RequestError(f"data.{key} must be at least the number of devices, {trainer.world_size}, got {images}")
+    return trainer
 
 
 def checkpoint_metadata(settings: Settings, data: ImageDataModule) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Importing this must stay cheap, because `--help` does it: torch and Lightning are imported inside the commands.
 """
 
+import functools
 import os
 import re
 import sys
@@ -20,12 +21,14 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cnnlab.errors import Interrupted, RequestError
 from cnnlab.instantiate import did_you_mean
 from cnnlab.runs.directory import default_directory, discard_unused
+from cnnlab.runs.processes import Processes, own_place
 
 PACKAGE = Path(__file__).parent
 # In a checkout conf/ and experiments/ lie beside the package, in a wheel inside it.
@@ -38,12 +41,14 @@ SWEEPING = ("train",)  # commands that -m runs several times
 ASIDE = ("name", "resume", "logger")
 
 
-def command(name: str, task: Callable[[DictConfig], Any]) -> Callable[[], None]:
+def command(name: str, task: Callable[..., Any], follow: Callable[..., None] | None = None) -> Callable[[], None]:
     """The program for a command: composes `conf/<name>.yaml` with the command line, runs the task, sets the exit code.
 
     Args:
         name: of the command and of its primary configuration.
         task: gets the composed configuration; what it returns is what a sweeper optimizes.
+        follow: for a command that may run in several processes: what all but the first do, with the job that they are
+            told (see `cnnlab.runs.processes`). The task then gets `processes` too.
     """
 
     def main() -> None:
@@ -54,18 +59,29 @@ def command(name: str, task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
         if str(Path.cwd()) not in sys.path:
             sys.path.append(str(Path.cwd()))  # a network of the user's own is found in the working directory
-        sys.exit(_exit_code(name, task))
+        if follow is None:
+            sys.exit(_exit_code(name, task))
+        processes = Processes(own_place())
+        if not processes.leads:
+            sys.exit(processes.follow(follow))
+        try:
+            code = _exit_code(name, functools.partial(task, processes=processes), processes)
+        finally:
+            processes.dismiss()
+        sys.exit(code)
 
     return main
 
 
-def _exit_code(name: str, task: Callable[[DictConfig], Any]) -> int:
+def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processes | None = None) -> int:
     """0 done, 1 failed, 2 the request was wrong, 130 interrupted; says on stderr what went wrong."""
     failures: list[Exception] = []
 
     def job(config: DictConfig) -> Any:
         try:
             _check_keys(config, name)
+            if processes and processes.place.world_size and HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise RequestError("-m: a sweep starts the processes of its runs itself; leave torchrun or srun out")
             return task(config)
         except Exception as error:  # the other jobs of a sweep go on
             if isinstance(error, RequestError | OmegaConfBaseException) and output_directory() != Path.cwd():

@@ -11,6 +11,7 @@ from cnnlab.data.cache import check_available
 from cnnlab.data.sources import find_source
 from cnnlab.instantiate import explained
 from cnnlab.runs.directory import RunDirectory
+from cnnlab.runs.processes import Processes, own_place
 from cnnlab.runs.resume import find_checkpoint, recorded_run
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("cnnlab.train")
 
 
-def train(config: DictConfig) -> float | None:
+def train(config: DictConfig, processes: Processes | None = None) -> float | None:
     """Trains one network as the configuration says; returns the validation accuracy, which a search maximizes."""
     run = RunDirectory(configuration.output_directory())
     names: dict[str, Any] = configuration.choices()
@@ -45,7 +46,7 @@ def train(config: DictConfig) -> float | None:
     settings = configuration.settings(config)
     with run.recording(settings, **known):
         _check_images(settings["data"])  # before anything slow is imported
-        _train(settings, run, checkpoint)
+        _train(settings, run, checkpoint, processes or Processes(own_place()))
     from cnnlab.reports.terminal import print_summary
 
     print_summary(run.summary, run.path)
@@ -56,7 +57,12 @@ def _check_images(data: dict[str, Any]) -> None:
     check_available(find_source(data.get("source"), data.get("path")), data.get("image_size", 32), data.get("cache"))
 
 
-def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | None) -> None:
+def follow(processes: Processes, settings: dict[str, Any], directory: str, checkpoint: str | None) -> None:
+    """Trains as one of the processes that do not lead: with its share of every batch, and without a word."""
+    _train(settings, RunDirectory(directory, writes=False), Path(checkpoint) if checkpoint else None, processes)
+
+
+def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | None, processes: Processes) -> None:
     """Builds the parts, trains, tests the best epoch, and completes the record."""
     from cnnlab import assembly
     from cnnlab.runs.checkpoint import check_fits, read_checkpoint
@@ -66,7 +72,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
     from cnnlab.training.progress import Progress
     from cnnlab.training.trainer import compile_network
 
-    stop = StopRequest()
+    stop = StopRequest(silent=not processes.leads)
     with stop.listening():
         assembly.seed_everything(settings["seed"])
         data = assembly.build_data(settings)
@@ -78,27 +84,40 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
             assembly.initialize_from_data(network, data)
         classifier = assembly.build_classifier(settings, network)
         callbacks = [
-            Progress(bar=settings["trainer"]["enable_progress_bar"]),
+            Progress(bar=settings["trainer"]["enable_progress_bar"] and processes.leads),
             *assembly.build_callbacks(settings),
             Recorder(run, assembly.checkpoint_metadata(settings, data), stop),
         ]
-        trainer = assembly.build_lightning_trainer(settings, callbacks, run.path)
+        from_outside = processes.place.world_size is not None
+        trainer = assembly.build_lightning_trainer(settings, callbacks, run.path, from_outside)
         with explained("trainer", settings["trainer"]):
             compile_network(network, settings["trainer"]["compile"])
+        device = device_name(trainer.strategy.root_device)
         run.update_summary(
             parameters=cost.parameters,
             macs=cost.macs,
-            device=device_name(trainer.strategy.root_device),
+            device=device if trainer.world_size == 1 else f"{trainer.world_size} x {device}",
             precision=str(trainer.precision),
             data_fingerprint=data.fingerprint,
             versions=versions(),
             git_commit=git_commit(configuration.PACKAGE) or git_commit(Path.cwd()),
         )
         log.info("%s", run.path)
-        with stop.waiting():
-            trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint_file, weights_only=True)
-        _test(classifier, trainer, data, run)
-        _log_outcome(trainer, settings, run)
+        decided = {
+            "data": data.decided(settings["data"]),
+            "trainer": settings["trainer"] | {"precision": str(trainer.precision)},
+        }
+        job = {
+            "settings": settings | decided,
+            "directory": str(run.path.absolute()),
+            "checkpoint": str(checkpoint_file.absolute()) if checkpoint_file else None,
+        }
+        with processes.together(trainer.num_devices, trainer.num_nodes, job, run.record_end):
+            with stop.waiting():
+                trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint_file, weights_only=True)
+            _test(classifier, trainer, data, run)
+            if processes.leads:
+                _log_outcome(trainer, settings, run)
 
 
 def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule", run: RunDirectory) -> None:
@@ -108,8 +127,11 @@ def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule
 
     from cnnlab.runs.checkpoint import read_checkpoint
 
-    classifier.load_state_dict(read_checkpoint(run.best_checkpoint)["state_dict"])
+    if run.writes:  # the other processes are given the same weights before the test
+        classifier.load_state_dict(read_checkpoint(run.best_checkpoint)["state_dict"])
     figures = trainer.test(classifier, datamodule=data, verbose=False)[0]
+    if not run.writes:
+        return
     logits, labels = (torch.cat(parts).numpy() for parts in zip(*classifier.test_outputs, strict=True))
     np.savez(run.predictions_file, logits=logits, labels=labels)
     run.update_summary(
@@ -136,7 +158,7 @@ def _log_outcome(trainer: "L.Trainer", settings: dict[str, Any], run: RunDirecto
             logger.experiment.finish()  # or the next run of this process would go on in it
 
 
-main = configuration.command("train", train)
+main = configuration.command("train", train, follow)
 
 if __name__ == "__main__":
     main()

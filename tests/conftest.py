@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnlab.data.images import ImageData, Images
+from cnnlab.data.images import ImageData, Images, StoredImages
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN_PER_CLASS, TEST_PER_CLASS = 12, 3
@@ -142,7 +142,7 @@ def _png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _write_batch(file: Path, images: Images) -> None:
+def _write_batch(file: Path, images: Images | StoredImages) -> None:
     planes = images.pixels.permute(0, 3, 1, 2).reshape(len(images), -1).contiguous().numpy()
     _pickle_as_python2({b"batch_label": b"part", b"labels": images.labels.tolist(), b"data": planes}, file)
 

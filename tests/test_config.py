@@ -86,7 +86,7 @@ def test_every_data_trains(train, parquet_folder, data):
 
 @pytest.mark.parametrize("trainer", names("conf/trainer"))
 def test_every_trainer_trains_or_says_that_its_device_is_missing(train, trainer):
-    outcome = train(*DIGITS, f"trainer={trainer}")
+    outcome = train(*DIGITS, f"trainer={trainer}")  # several processes: tests/slow/test_several_processes.py
     if trainer == "gpu" and not torch.cuda.is_available():
         assert (outcome.code, outcome.err.startswith("trainer")) == (2, True)
     else:
@@ -200,7 +200,15 @@ WRONG = {
     "decay_norms_and_biases=some": "decay_norms_and_biases must be true or false, got 'some'",
     "trainer.precision=bf17": "did you mean bf16?",
     "trainer.limit_train_batches=-1": "trainer.limit_train_batches",
-    "trainer.devices=2": "trainer.devices must be 1: a run uses one device so far",
+    "trainer.devices=-3": "trainer.devices must be a number, a list such as [0, 2], or auto, got -3",
+    "trainer.devices=many": "trainer.devices must be a number",
+    "trainer.devices=[7]": "trainer.devices",
+    "trainer.devices=5": "data.batch_size must be at least the number of devices, 5, got 4",
+    "trainer.num_nodes=2": "trainer.num_nodes: torchrun or srun must start a run on several machines",
+    "trainer.strategy=ddq": "trainer.strategy must be one of auto, ddp, ddp_find_unused_parameters_true, got 'ddq'",
+    "trainer.strategy=fsdp": "trainer.strategy must be one of",
+    "data.residence=hosts": "data.residence must be one of auto, device, host, stream, got 'hosts'; did you mean host?",
+    "data.workers=-1": "data.workers must be 0 or more, got -1",
     "trainer.compile=fast": "trainer.compile must be one of off",
     "recipe=speedrun optimizer.ns_steps=0": "optimizer.ns_steps must be 1 or more, got 0",
     "recipe=speedrun optimizer.momentum=1": "optimizer.momentum must be at least 0 and below 1, got 1",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from cnnlab.data.sources import Source
 from cnnlab.errors import RequestError
@@ -70,10 +71,19 @@ def read_cache(folder: Path) -> CachedArrays | None:
         return None
 
 
-def write_cache(folder: Path, fill: Callable[[Path], tuple[str, ...]]) -> None:
-    """Writes a cache beside its place and puts it there in one step.
+def cached_images(folder: Path) -> int | None:
+    """How many images a cache holds, or None where there is none; looks at the files' heads alone."""
+    try:
+        return sum(len(np.load(folder / f"{split}_labels.npy", mmap_mode="r")) for split in ("train", "test"))
+    except (OSError, EOFError, ValueError):
+        return None
 
-    Neither an interruption nor a second process that does the same leaves half a cache.
+
+def write_cache(folder: Path, fill: Callable[[Path], tuple[str, ...]]) -> None:
+    """Writes a cache beside its place and puts it there in one step, unless another process has just done so.
+
+    Neither an interruption nor a second process that does the same leaves half a cache. Of several processes one works
+    and the others wait.
 
     Args:
         folder: the cache's place.
@@ -87,12 +97,17 @@ def write_cache(folder: Path, fill: Callable[[Path], tuple[str, ...]]) -> None:
         temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
     except OSError as error:
         raise RequestError(f"data.cache: {folder.parent} cannot be written ({error.strerror})") from None
+    lock = folder.with_name(f".{folder.name}.lock")
     try:
-        classes = fill(temporary)
-        sums = {name: _checksum(np.load(temporary / f"{name}.npy", mmap_mode="r")) for name in ARRAYS}
-        (temporary / "meta.json").write_text(json.dumps({"classes": classes, "sums": sums}))
-        _put_in_place(temporary, folder)
+        with FileLock(lock):
+            if read_cache(folder) is not None:
+                return
+            classes = fill(temporary)
+            sums = {name: _checksum(np.load(temporary / f"{name}.npy", mmap_mode="r")) for name in ARRAYS}
+            (temporary / "meta.json").write_text(json.dumps({"classes": classes, "sums": sums}))
+            _put_in_place(temporary, folder)
     finally:
+        lock.unlink(missing_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
 
 

@@ -1,5 +1,7 @@
 """Ties the data path together for Lightning: which images train, which select, which test."""
 
+import logging
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import lightning as L
@@ -7,12 +9,26 @@ import torch
 from torch import Tensor
 
 from cnnlab.data.augment import Augmentation
-from cnnlab.data.images import ImageData, Images, load_images, stratified_split
+from cnnlab.data.images import (
+    ImageData,
+    Images,
+    StoredImages,
+    load_images,
+    mapped_images,
+    stratified_split,
+    streamed_images,
+)
 from cnnlab.data.loader import Loader
+from cnnlab.data.residence import Residence, available_cores, choose_residence
 from cnnlab.data.sources import find_source
+from cnnlab.data.stream import read_by_threads
 from cnnlab.errors import RequestError
 
+log = logging.getLogger(__name__)
+
 Protocol = Literal["holdout", "article"]
+
+STATISTICS = 5000  # training images that the normalization of streamed data is taken from
 
 
 class ImageDataModule(L.LightningDataModule):
@@ -29,10 +45,18 @@ class ImageDataModule(L.LightningDataModule):
         mean: per channel, of pixels in [0, 1]; None takes the training images' own.
         std: per channel, of pixels in [0, 1]; None takes the training images' own.
         cache: folder for decoded images.
+        residence: where the images are during training. `device`: decoded, on the training device. `host`: decoded, in
+            the host's memory, mapped from the cache's files. `stream`: in their own files, decoded by worker processes
+            each time; no cache is written. `auto`: the first of them for which there is room (see
+            `cnnlab.data.residence.choose_residence`). The batches are the same; only where `std` or `mean` is None and
+            there are more than 5,000 training images, `stream` normalizes by 5,000 of them, spread evenly.
+        workers: processes that decode for `stream`; None takes all cores but one, at least 1 and at most 8.
         protocol: `holdout` selects on images held out from training by a fixed split, the same for every seed;
             `article` trains on all training images and selects on the test images.
         augmentation: of the training images, or None.
         seed: of the order of the images and of the augmentation.
+        device: of the training; `auto` asks how much memory is free there.
+        processes: how many train on this machine; they share its cores, and the host's memory where they train there.
 
     Raises:
         ValueError: where a value is out of its range.
@@ -51,9 +75,13 @@ class ImageDataModule(L.LightningDataModule):
         mean: list[float] | None = None,
         std: list[float] | None = None,
         cache: str | None = None,
+        residence: Residence = "auto",
+        workers: int | None = None,
         protocol: Protocol = "holdout",
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        device: str = "cpu",
+        processes: int = 1,
     ):
         super().__init__()
         for name, value in (
@@ -77,13 +105,27 @@ class ImageDataModule(L.LightningDataModule):
         self.image_size = image_size
         self.augmentation = augmentation
         self.seed = seed
-        self.data: ImageData = load_images(find_source(source, path), image_size, cache)
+        if workers is not None and workers < 0:
+            raise ValueError(f"workers must be 0 or more, got {workers}")
+        found = find_source(source, path)
+        if residence == "auto":
+            pad = augmentation.pad if augmentation else 0
+            on_cpu = torch.device(device).type == "cpu"
+            residence = choose_residence(
+                found, image_size, pad, cache, torch.device(device), processes if on_cpu else 1
+            )
+        self.residence: Residence = residence
+        self.workers = min(8, max(1, available_cores() // processes - 1)) if workers is None else workers
+        if residence == "stream":
+            self.data: ImageData = streamed_images(found, image_size)
+        else:
+            self.data = (load_images if residence == "device" else mapped_images)(found, image_size, cache)
         if classes is not None and tuple(classes) != self.data.classes:
             self.data = self._named(tuple(classes), path or source)
         self.train, self.val = self._split(holdout)
         self.test = self.data.test
         if mean is None or std is None:
-            own_mean, own_std = channel_statistics(self.train.pixels)
+            own_mean, own_std = channel_statistics(self._parts_for_statistics())
             mean, std = mean or own_mean.tolist(), std or own_std.tolist()
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
 
@@ -94,14 +136,17 @@ class ImageDataModule(L.LightningDataModule):
 
     @property
     def fingerprint(self) -> str:
-        """Of all pixels and labels of the data set."""
+        """Of all pixels and labels of the data set; of streamed data, of the files' names and sizes (`files-...`)."""
         return self.data.fingerprint
+
+    def decided(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings, with what was found out about the data filled in, so that every process takes the same."""
+        return settings | {"mean": self.mean.tolist(), "std": self.std.tolist(), "residence": self.residence}
 
     def sample(self, images: int = 5000) -> Tensor:
         """Training images spread evenly over all of them, normalized and not augmented: float32 (N, 3, H, W)."""
-        spread = torch.linspace(0, len(self.train) - 1, min(images, len(self.train))).long()
-        loader = Loader(self.train.take(spread), len(spread), self.mean, self.std)
-        return next(iter(loader))[0]
+        few = self.train.take(self._spread(images))
+        return next(iter(Loader(Images(few.pixels, few.labels), len(few), self.mean, self.std)))[0]
 
     def train_dataloader(self) -> Loader:
         """Shuffled, augmented batches of the training images."""
@@ -119,8 +164,26 @@ class ImageDataModule(L.LightningDataModule):
         """Nothing to do: the loader makes batches where they are used."""
         return batch
 
+    def _spread(self, images: int) -> Tensor:
+        """Positions of training images, at most so many, spread evenly over all of them."""
+        return torch.linspace(0, len(self.train) - 1, min(images, len(self.train)), dtype=torch.float64).long()
+
+    def _parts_for_statistics(self) -> Iterator[Tensor]:
+        """Pixels of the training images, or of a fixed sample where reading means to decode."""
+        if self.residence != "stream":
+            yield from (self.train.read(positions) for positions in torch.arange(len(self.train)).split(100))
+            return
+        positions = self._spread(STATISTICS)
+        if len(positions) < len(self.train):
+            log.info("Mean and deviation of the channels are those of %s training images.", f"{len(positions):,}")
+        yield from read_by_threads(self.train, positions.split(100), threads=available_cores())
+
     def _loader(
-        self, images: Images, batch_size: int, augmentation: Augmentation | None = None, shuffle: bool = False
+        self,
+        images: Images | StoredImages,
+        batch_size: int,
+        augmentation: Augmentation | None = None,
+        shuffle: bool = False,
     ) -> Loader:
         trainer = self.trainer
         return Loader(
@@ -135,9 +198,10 @@ class ImageDataModule(L.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             classes=len(self.classes),
+            workers=self.workers if self.residence == "stream" else None,
         )
 
-    def _split(self, holdout: float) -> tuple[Images, Images]:
+    def _split(self, holdout: float) -> tuple[Images | StoredImages, Images | StoredImages]:
         if self.protocol == "article":
             return self.data.train, self.data.test
         train, val = stratified_split(self.data.train.labels, holdout)
@@ -158,15 +222,21 @@ class ImageDataModule(L.LightningDataModule):
         )
 
 
-def channel_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel of uint8 images (N, H, W, 3), on the scale [0, 1].
+def channel_statistics(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel of uint8 images, on the scale [0, 1].
 
     Exact: they come from the counts of the 256 values. A channel that never varies gets the deviation 1.
+
+    Args:
+        parts: the images, (N, H, W, 3) each; together at least one.
     """
+    counts = torch.zeros(3, 256, dtype=torch.int64)
+    for part in parts:
+        for channel in range(3):
+            counts[channel] += torch.bincount(part[..., channel].flatten(), minlength=256)
     values = torch.arange(256, dtype=torch.float64) / 255
     means, stds = [], []
-    for channel in range(pixels.shape[-1]):
-        share = torch.bincount(pixels[..., channel].flatten(), minlength=256).double()
+    for share in counts.double():
         share /= share.sum()
         mean = (share * values).sum()
         std = (share * (values - mean) ** 2).sum().sqrt()

@@ -1,8 +1,11 @@
-"""From a source to tensors: every image decoded once, brought to one size, and kept in a cache that is checked."""
+"""From a source to tensors: images are decoded and brought to one size, once for a cache that is checked, or each time
+they are asked for."""
 
+import hashlib
 import logging
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +45,60 @@ class Images:
         """The images at these positions, in this order."""
         return Images(self.pixels[indices], self.labels[indices])
 
+    def read(self, indices: Tensor) -> Tensor:
+        """Pixels of the images at these positions, uint8 (B, H, W, 3)."""
+        return self.pixels[indices]
+
+
+@dataclass(frozen=True)
+class StoredImages:
+    """Images that are brought into memory when they are asked for.
+
+    Attributes:
+        items: of the whole split: encoded images (bytes, or paths of files), or uint8 (M, H, W, C), which may be mapped
+            from a file.
+        labels: class numbers, int64 (N,).
+        rows: which of the items these images are, int64 (N,).
+        size: height and width that they are brought to, in pixels.
+        split: its name, for messages.
+    """
+
+    items: Sequence[bytes | Path] | Tensor
+    labels: Tensor
+    rows: Tensor
+    size: int
+    split: str = "train"
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def pixels(self) -> Tensor:
+        """All of them at once, uint8 (N, size, size, 3); for few images."""
+        return self.read(torch.arange(len(self)))
+
+    def take(self, indices: Tensor) -> "StoredImages":
+        """The images at these positions, in this order; nothing is read."""
+        return replace(self, labels=self.labels[indices], rows=self.rows[indices])
+
+    def read(self, indices: Tensor) -> Tensor:
+        """Pixels of the images at these positions, uint8 (B, size, size, 3).
+
+        Raises:
+            RequestError: when one cannot be decoded.
+        """
+        rows = self.rows[indices]
+        if isinstance(self.items, Tensor):
+            pixels = self.items[rows]
+            if pixels.shape[1:] == (self.size, self.size, 3):
+                return pixels
+            return to_rgb_square(pixels.permute(0, 3, 1, 2), self.size).permute(0, 2, 3, 1).contiguous()
+        pixels = torch.empty(len(rows), self.size, self.size, 3, dtype=torch.uint8)
+        for place, row in enumerate(rows.tolist()):
+            image = _decode(self.items[row], row, self.split)
+            pixels[place] = to_rgb_square(image, self.size).permute(1, 2, 0)
+        return pixels
+
 
 @dataclass(frozen=True)
 class ImageData:
@@ -51,11 +108,12 @@ class ImageData:
         train: the training images, in the source's order.
         test: the test images, in the source's order.
         classes: names by class number.
-        fingerprint: of all pixels and labels, as 16 hexadecimal digits; equal exactly when they are.
+        fingerprint: of all pixels and labels, as 16 hexadecimal digits; equal exactly when they are. Of images that
+            were not decoded: `files-` and as many digits, of the files' names and sizes and the labels.
     """
 
-    train: Images
-    test: Images
+    train: Images | StoredImages
+    test: Images | StoredImages
     classes: tuple[str, ...]
     fingerprint: str
 
@@ -79,9 +137,7 @@ def load_images(source: Source, image_size: int, cache: str | Path | None = None
     if cached is None:
         if folder.exists():
             log.warning("The cache %s is damaged; the images are decoded again.", folder)
-        raw = source.read()
-        log.info("Decoding the images (once; they are kept in %s).", folder.parent)
-        write_cache(folder, lambda temporary: _decode_all(raw, image_size, temporary))
+        write_cache(folder, lambda temporary: _decode_all(source, image_size, temporary))
         cached = read_cache(folder)
     if cached is None:
         raise RuntimeError(f"the cache that was just written to {folder} does not read back as it was written")
@@ -92,6 +148,43 @@ def load_images(source: Source, image_size: int, cache: str | Path | None = None
         classes=cached.classes,
         fingerprint=cached.fingerprint,
     )
+
+
+def mapped_images(source: Source, image_size: int, cache: str | Path | None = None) -> ImageData:
+    """The same images as those of `load_images`, left in the cache's files until they are asked for."""
+    data = load_images(source, image_size, cache)
+    return replace(
+        data,
+        train=_stored(data.train.pixels, data.train.labels, image_size, "train"),
+        test=_stored(data.test.pixels, data.test.labels, image_size, "test"),
+    )
+
+
+def streamed_images(source: Source, image_size: int) -> ImageData:
+    """The same images, left as they are in the source until they are asked for: nothing is decoded, nothing cached.
+
+    Raises:
+        RequestError: when the source holds too little to train on.
+    """
+    raw = source.read(lean=True)
+    _check_classes(raw)
+    splits = {
+        name: _stored(_items(split), torch.from_numpy(split.labels), image_size, name)
+        for name, split in (("train", raw.train), ("test", raw.test))
+        if split is not None
+    }
+    train, test = splits["train"], splits.get("test")
+    if test is None:
+        stay, away = stratified_split(train.labels, TEST_SHARE)
+        train, test = train.take(stay), train.take(away)
+    _check_split("train", len(train))
+    _check_split("test", len(test))
+    digest = hashlib.sha256(repr(raw.classes).encode())
+    for name, size in source.files():
+        digest.update(f"{name}|{size}\n".encode("utf-8", "surrogateescape"))
+    for images in (train, test):
+        digest.update(images.labels.numpy().tobytes())
+    return ImageData(train, test, raw.classes, f"files-{digest.hexdigest()[:16]}")
 
 
 def stratified_split(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
@@ -130,34 +223,52 @@ def to_rgb_square(image: Tensor, size: int) -> Tensor:
     return functional.center_crop(functional.resize(image, [size], antialias=True), [size])
 
 
-def _decode_all(raw: RawImages, image_size: int, folder: Path) -> tuple[str, ...]:
-    """Writes pixels and labels of both splits; returns the names of the classes."""
+def _stored(items: Sequence[bytes | Path] | Tensor, labels: Tensor, size: int, split: str) -> StoredImages:
+    return StoredImages(items, labels, torch.arange(len(labels)), size, split)
+
+
+def _items(split: RawSplit) -> Sequence[bytes | Path] | Tensor:
+    return torch.from_numpy(split.images) if isinstance(split.images, np.ndarray) else split.images
+
+
+def _check_classes(raw: RawImages) -> None:
     if len(raw.classes) < 2:
         raise RequestError(f"data: at least two classes are needed, found {len(raw.classes)}: {', '.join(raw.classes)}")
-    _decode_split(raw.train, image_size, folder, "train", len(raw.classes))
+    for name, split in (("train", raw.train), ("test", raw.test)):
+        numbers = np.unique(split.labels) if split else []
+        if len(numbers) and not 0 <= numbers[0] <= numbers[-1] < len(raw.classes):
+            raise RequestError(
+                f"data: the {name} labels are not all in 0 to {len(raw.classes) - 1}, the numbers of the classes"
+            )
+
+
+def _check_split(name: str, images: int) -> None:
+    if not images:
+        raise RequestError(f"data: too few images: none is left for the {name} split")
+
+
+def _decode_all(source: Source, image_size: int, folder: Path) -> tuple[str, ...]:
+    """Writes pixels and labels of both splits; returns the names of the classes."""
+    raw = source.read()
+    log.info("Decoding the images (once; they are kept in %s).", folder.parent)
+    _check_classes(raw)
+    _decode_split(raw.train, image_size, folder, "train")
     if raw.test is not None:
-        _decode_split(raw.test, image_size, folder, "test", len(raw.classes))
+        _decode_split(raw.test, image_size, folder, "test")
     else:
         _cut_test_images(folder)
     for split in ("train", "test"):
-        if not len(np.load(folder / f"{split}_labels.npy", mmap_mode="r")):
-            raise RequestError(f"data: too few images: none is left for the {split} split")
+        _check_split(split, len(np.load(folder / f"{split}_labels.npy", mmap_mode="r")))
     return raw.classes
 
 
-def _decode_split(split: RawSplit, image_size: int, folder: Path, name: str, classes: int) -> None:
-    if len(split.labels) and not 0 <= int(split.labels.min()) <= int(split.labels.max()) < classes:
-        raise RequestError(f"data: the {name} labels are not all in 0 to {classes - 1}, the numbers of the classes")
+def _decode_split(split: RawSplit, image_size: int, folder: Path, name: str) -> None:
     np.save(folder / f"{name}_labels.npy", split.labels)
-    shape = (len(split.labels), image_size, image_size, 3)
+    images = _stored(_items(split), torch.from_numpy(split.labels), image_size, name)
+    shape = (len(images), image_size, image_size, 3)
     pixels = open_memmap(folder / f"{name}_pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
-    if isinstance(split.images, np.ndarray):
-        for start in range(0, len(pixels), 1000):
-            images = torch.from_numpy(np.ascontiguousarray(split.images[start : start + 1000])).permute(0, 3, 1, 2)
-            pixels[start : start + 1000] = to_rgb_square(images, image_size).permute(0, 2, 3, 1).numpy()
-    else:
-        for i, encoded in enumerate(split.images):
-            pixels[i] = to_rgb_square(_decode(encoded, i, name), image_size).permute(1, 2, 0).numpy()
+    for positions in torch.arange(len(images)).split(1000):
+        pixels[positions[0] : positions[-1] + 1] = images.read(positions).numpy()
     pixels.flush()
 
 
@@ -178,8 +289,13 @@ def _decode(encoded: bytes | Path, number: int, split: str) -> Tensor:
 
 
 def _cut_test_images(folder: Path) -> None:
-    pixels, labels = np.load(folder / "train_pixels.npy"), np.load(folder / "train_labels.npy")
-    train, test = stratified_split(torch.from_numpy(labels), TEST_SHARE)
-    for name, positions in (("train", train.numpy()), ("test", test.numpy())):
-        np.save(folder / f"{name}_pixels.npy", pixels[positions])
-        np.save(folder / f"{name}_labels.npy", labels[positions])
+    pixels, labels = (np.load(folder / f"train_{what}.npy", mmap_mode="r") for what in ("pixels", "labels"))
+    for name, positions in zip(("left", "test"), stratified_split(torch.tensor(labels), TEST_SHARE), strict=True):
+        np.save(folder / f"{name}_labels.npy", labels[positions.numpy()])
+        shape = (len(positions), *pixels.shape[1:])
+        part = open_memmap(folder / f"{name}_pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
+        for start in range(0, len(positions), 1000):  # all of them may not fit into memory
+            part[start : start + 1000] = pixels[positions[start : start + 1000].numpy()]
+        part.flush()
+    for what in ("pixels", "labels"):
+        (folder / f"left_{what}.npy").replace(folder / f"train_{what}.npy")

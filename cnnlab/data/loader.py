@@ -1,13 +1,15 @@
-"""Batches: the images live on the training device, and a batch is an index into them."""
+"""Batches, made on the training device. Where the images live there, a batch is an index into them; where they do not,
+their pixels are brought there as bytes. The batches are the same."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cnnlab.data.augment import Augmentation, Draws, blank_, crop, cutout_, flip, mix, mix_labels, seeded_generator
-from cnnlab.data.images import Images
+from cnnlab.data.images import Images, StoredImages
+from cnnlab.data.stream import Workers, read_by_threads
 
 
 class EpochOrder:
@@ -33,6 +35,68 @@ class EpochOrder:
         return torch.randperm(self.images, generator=seeded_generator(self.seed, self.epoch, stream=0))
 
 
+class Resident:
+    """Images that live on the device.
+
+    Args:
+        images: all of them.
+        augmentation: whose padding they are given.
+        device: where they are kept.
+    """
+
+    def __init__(self, images: Images, augmentation: Augmentation, device: torch.device):
+        self.size = images.pixels.shape[1]
+        self.pixels = augmentation.padded(images.pixels).to(device)
+
+    def batches(
+        self, positions: Sequence[Tensor], indices: Sequence[Tensor], corners: Tensor | None
+    ) -> Iterator[Tensor]:
+        """Crops of one batch after the other, uint8 (B, size, size, 3).
+
+        Args:
+            positions: which images, int64 (B,) for each batch, on the CPU.
+            indices: the same on the device.
+            corners: of the crops in the padded images, int64 (N, 2), on the device, or None.
+        """
+        for chosen in indices:
+            yield self.pixels[chosen] if corners is None else crop(self.pixels, chosen, corners[chosen], self.size)
+
+
+class Fetched:
+    """Images that are brought to the device batch by batch: from memory by a thread, from files by worker processes.
+
+    Args:
+        images: all of them.
+        augmentation: whose padding they are given.
+        device: where they are brought.
+        workers: how many processes, or None for a thread.
+        stay: whether the processes are kept from one epoch to the next.
+    """
+
+    def __init__(
+        self, images: StoredImages, augmentation: Augmentation, device: torch.device, workers: int | None, stay: bool
+    ):
+        self.images, self.augmentation, self.device = images, augmentation, device
+        self.size = images.size
+        self.pinned = device.type == "cuda"
+        self.workers = None if workers is None else Workers(images, workers, self.pinned, stay)
+
+    def batches(
+        self, positions: Sequence[Tensor], indices: Sequence[Tensor], corners: Tensor | None
+    ) -> Iterator[Tensor]:
+        """See Resident."""
+        if self.workers is not None:
+            read = self.workers.read(positions)
+        else:
+            read = read_by_threads(self.images, positions, self.pinned)
+        for chosen, pixels in zip(indices, read, strict=True):
+            batch = pixels.to(self.device, non_blocking=True)
+            if corners is not None:
+                every = torch.arange(len(batch), device=self.device)
+                batch = crop(self.augmentation.padded(batch), every, corners[chosen], self.size)
+            yield batch
+
+
 class Loader:
     """Yields normalized batches (images float32 (B, 3, H, W), labels int64 (B,)) that are already on the device.
 
@@ -42,24 +106,25 @@ class Loader:
     stopped within an epoch goes on with the batch that comes next.
 
     Args:
-        images: all of them; they are moved to the device.
+        images: all of them; `Images` are moved to the device, `StoredImages` are brought there batch by batch.
         batch_size: images a batch over all processes; the last batch of an epoch holds what is left.
         mean: per channel, of pixels in [0, 1].
         std: per channel, of pixels in [0, 1].
         augmentation: what is done to the images, or None.
         shuffle: whether every epoch has another order.
         seed: of the order and of the augmentation.
-        device: where the images are kept and the batches are made.
+        device: where the batches are made.
         rank: number of this process; each takes its share of every batch.
         world_size: number of processes.
         classes: number of them, where the augmentation mixes images.
+        workers: processes that read `StoredImages`, or None for a thread, which is enough for decoded ones.
     """
 
     batch_sampler = None  # Lightning looks for it where there is a sampler
 
     def __init__(
         self,
-        images: Images,
+        images: Images | StoredImages,
         batch_size: int,
         mean: Tensor,
         std: Tensor,
@@ -70,6 +135,7 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
         classes: int = 0,
+        workers: int | None = None,
     ):
         if batch_size < world_size:
             raise ValueError(f"batch_size must be at least the number of devices, {world_size}, got {batch_size}")
@@ -80,8 +146,11 @@ class Loader:
         self.rank, self.world_size = rank, world_size
         self.classes = classes
         self.sampler = EpochOrder(len(images), shuffle, seed)
-        self.size = images.pixels.shape[1]
-        self.pixels = self.augmentation.padded(images.pixels).to(self.device)
+        if isinstance(images, Images):
+            self.pixels = Resident(images, self.augmentation, self.device)
+        else:
+            self.pixels = Fetched(images, self.augmentation, self.device, workers, stay=shuffle)
+        self.size = self.pixels.size
         self.labels = images.labels.to(self.device)
         # One factor and one offset for each value of a row of pixels: a row is contiguous, so this is one fast pass.
         scale = 1 / (255 * std)
@@ -100,19 +169,26 @@ class Loader:
         if self._resume_from is not None and self._resume_from["epoch"] == epoch:
             self.batches_done = self._resume_from["batches_done"]
         self._resume_from = None
-        positions = self.sampler.positions().to(self.device)
-        draws = self.augmentation.draw(self.sampler.images, self.size, self.seed, epoch).to(self.device)
-        while self.batches_done < len(self):
-            start = self.batches_done * self.batch_size
-            indices = self._share(positions[start : start + self.batch_size])
+        augmentation = self.augmentation
+        draws = augmentation.draw(self.sampler.images, self.size, self.seed, epoch)
+        positions = self.sampler.positions()
+        wanted_on_cpu = self._wanted(positions, draws)
+        draws = draws.to(self.device)
+        wanted = self._wanted(positions.to(self.device), draws)
+        for indices, pixels in zip(wanted, self.pixels.batches(wanted_on_cpu, wanted, draws.crop), strict=True):
             self.batches_done += 1
-            batch, labels = self._views(indices, draws), self.labels[indices]
+            if draws.flip is not None:
+                pixels = flip(pixels, draws.flip[indices])
+            batch = self._normalized(pixels)
             if draws.mixing is not None:
+                indices, partners = indices.tensor_split(2)
                 mixing = draws.mixing[indices]
-                batch = mix(batch, self._views(mixing.partner, draws), mixing)
-                labels = mix_labels(labels, self.labels[mixing.partner], mixing, self.size, self.classes)
+                batch = mix(*batch.tensor_split(2), mixing)
+                labels = mix_labels(self.labels[indices], self.labels[partners], mixing, self.size, self.classes)
+            else:
+                labels = self.labels[indices]
             if draws.cutout is not None:
-                batch = cutout_(batch, draws.cutout[indices], self.augmentation.cutout)
+                batch = cutout_(batch, draws.cutout[indices], augmentation.cutout)
             if draws.erased is not None:
                 batch = blank_(batch, draws.erased[indices])
             yield batch, labels
@@ -125,20 +201,25 @@ class Loader:
         """Makes the next pass over that epoch start after the batches that were done."""
         self._resume_from = {"epoch": state["epoch"], "batches_done": state["batches_done"]}
 
-    def _share(self, batch: Tensor) -> Tensor:
-        if self.world_size == 1:
-            return batch
-        return batch.tensor_split(self.world_size)[self.rank]
+    @property
+    def batch_images(self) -> int:
+        """Images of the batch that was last given out, over all processes."""
+        done = self.batches_done * self.batch_size
+        return min(self.batch_size, self.sampler.images - done + self.batch_size)
 
-    def _views(self, indices: Tensor, draws: Draws) -> Tensor:
-        """Images as the epoch's crops and flips have them, normalized: float32 (B, 3, H, W)."""
-        if draws.crop is None:
-            batch = self.pixels[indices]
-        else:
-            batch = crop(self.pixels, indices, draws.crop[indices], self.size)
-        if draws.flip is not None:
-            batch = flip(batch, draws.flip[indices])
-        return self._normalized(batch)
+    def _wanted(self, positions: Tensor, draws: Draws) -> Sequence[Tensor]:
+        """What this process needs of every batch that is still to come: its share, and what that is mixed with.
+
+        Args:
+            positions: of the epoch's images in their order.
+            draws: of the epoch, on the same device.
+        """
+        shares = positions.split(self.batch_size)[self.batches_done :]
+        if self.world_size > 1:
+            shares = [batch.tensor_split(self.world_size)[self.rank] for batch in shares]
+        if draws.mixing is not None:
+            shares = [torch.cat([share, draws.mixing.partner[share]]) for share in shares]
+        return shares
 
     def _normalized(self, batch: Tensor) -> Tensor:
         """uint8 (B, H, W, 3) to float32 (B, 3, H, W), in channels_last layout."""

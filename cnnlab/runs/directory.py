@@ -32,10 +32,12 @@ class RunDirectory:
 
     Args:
         path: of the directory; it need not exist yet.
+        writes: False for a process that leaves the record to another one.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, writes: bool = True):
         self.path = Path(path)
+        self.writes = writes
         self.summary_file = self.path / "summary.json"
         self.config_file = self.path / "config.yaml"
         self.metrics_file = self.path / "metrics.csv"
@@ -43,6 +45,7 @@ class RunDirectory:
         self.last_checkpoint = self.path / "checkpoints" / "last.ckpt"
         self.best_checkpoint = self.path / "checkpoints" / "best.ckpt"
         self.summary: dict[str, Any] = dict.fromkeys(SUMMARY_KEYS)
+        self._seconds_before, self._started = 0.0, time.perf_counter()
 
     def read_summary(self) -> dict[str, Any] | None:
         """The record on disk, or None where there is none that can be read."""
@@ -63,7 +66,8 @@ class RunDirectory:
         unknown = set(values) - set(SUMMARY_KEYS)
         assert not unknown, f"not a key of the record: {unknown}"
         self.summary |= values
-        write_atomically(self.summary_file, json.dumps(self.summary, indent=2) + "\n")
+        if self.writes:
+            write_atomically(self.summary_file, json.dumps(self.summary, indent=2) + "\n")
 
     @contextmanager
     def recording(self, config: dict[str, Any], **known: Any) -> Iterator[None]:
@@ -82,13 +86,8 @@ class RunDirectory:
         with self.locked():
             before = {f: f.read_text() if f.exists() else None for f in (self.summary_file, self.config_file)}
             self.summary |= self.read_summary() or {}
-            seconds_before = self.summary["total_seconds"] or 0.0
-            started = time.perf_counter()
-
-            def end(status: str, error: str | None) -> None:
-                seconds = round(seconds_before + time.perf_counter() - started, 3)
-                self.update_summary(status=status, error=error, total_seconds=seconds)
-
+            self._seconds_before = self.summary["total_seconds"] or 0.0
+            self._started = time.perf_counter()
             write_atomically(self.config_file, yaml.safe_dump(config, sort_keys=False))
             self.update_summary(status="running", error=None, **known)
             try:
@@ -97,13 +96,21 @@ class RunDirectory:
                 for file, text in before.items():
                     file.unlink() if text is None else write_atomically(file, text)
                 raise
-            except (Interrupted, KeyboardInterrupt) as error:
-                end("interrupted", str(error) or "Interrupted.")
-                raise
             except BaseException as error:
-                end("failed", f"{type(error).__name__}: {error}")
+                self.record_end(error)
                 raise
-            end("completed", None)
+            self._end("completed", None)
+
+    def record_end(self, error: BaseException) -> None:
+        """Completes the record of a run that has failed or was interrupted."""
+        if isinstance(error, Interrupted | KeyboardInterrupt):
+            self._end("interrupted", str(error) or "Interrupted.")
+        else:
+            self._end("failed", f"{type(error).__name__}: {error}")
+
+    def _end(self, status: str, error: str | None) -> None:
+        seconds = round(self._seconds_before + time.perf_counter() - self._started, 3)
+        self.update_summary(status=status, error=error, total_seconds=seconds)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -46,7 +46,7 @@ def device_name(device: torch.device) -> str:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory in use so far: of the GPU for `cuda`, of the whole process otherwise."""
+    """The most memory that this process has used so far: of the GPU for `cuda`, of the host otherwise."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -48,6 +48,10 @@ class Recorder(Checkpoint):
         self._started: float | None = None
         self._stepping_since: float | None = None
         self._validated = False
+        # What several processes have agreed on; see _to_do.
+        self._steps = self._asked_step = self._ask_at = 0
+        self._asked = 0.0
+        self._stop_agreed = self._save_agreed = False
 
     @property
     def seconds(self) -> float:
@@ -56,11 +60,12 @@ class Recorder(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clock, and metrics.csv with the rows that a resumed run has already; records the rate."""
-        self.run.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        with self.run.metrics_file.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        if self.run.writes:
+            self.run.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            with self.run.metrics_file.open("w", newline="") as stream:
+                writer = csv.DictWriter(stream, COLUMNS)
+                writer.writeheader()
+                writer.writerows(self.rows)
         self.run.update_summary(lr=trainer.optimizers[0].param_groups[0].get("initial_lr"))
         self._started = self._saved = time.perf_counter()
         self._stepping_since = self._started
@@ -74,9 +79,10 @@ class Recorder(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Counts images; saves within the epoch when the run is stopped, or a long while has passed."""
-        self.images += len(batch[1]) * trainer.world_size
-        stop = self.stop_requested()
-        if not stop and time.perf_counter() - self._saved < 60 * self.minutes:
+        self.images += trainer.train_dataloader.batch_images  # pyright: ignore
+        self._steps += 1
+        stop, save = self._to_do(trainer)
+        if not stop and not save:
             return
         # The last step of an epoch is saved with the epoch; gradients that wait to be added up are not saved.
         epoch_ends = trainer.should_stop or batch_idx + 1 >= trainer.num_training_batches
@@ -110,14 +116,16 @@ class Recorder(Checkpoint):
         }
         self.rows.append(row)
         self.epochs = self._epochs_done(trainer)
-        with self.run.metrics_file.open("a", newline="") as stream:
-            csv.DictWriter(stream, COLUMNS).writerow(row)
+        if self.run.writes:
+            with self.run.metrics_file.open("a", newline="") as stream:
+                csv.DictWriter(stream, COLUMNS).writerow(row)
         is_best = self._is_better(row)
         if is_best:
             self.best_row = row
         self._save(trainer, is_best)
         self._update_summary(trainer)
-        if self.stop_requested() and not self._is_last_epoch(trainer):
+        self._ask_at = self._steps
+        if self._to_do(trainer)[0] and not self._is_last_epoch(trainer):
             self._end_early(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -145,6 +153,27 @@ class Recorder(Checkpoint):
         self.epochs, self.seconds_before = state_dict["epochs"], state_dict["seconds"]
         self.stepping_seconds, self.images = state_dict["stepping_seconds"], state_dict["images"]
 
+    def _to_do(self, trainer: L.Trainer) -> tuple[bool, bool]:
+        """Whether the run should save and end, and whether it is time to save.
+
+        Several processes must come to the same answer after the same step, whichever of them a signal has reached.
+        They ask each other about once a second: oftener would slow small networks down.
+        """
+        stop, save = self.stop_requested(), time.perf_counter() - self._saved >= 60 * self.minutes
+        if trainer.world_size == 1:
+            return stop, save
+        if self._steps >= self._ask_at and not self._stop_agreed:
+            now = time.perf_counter()
+            pace = (self._steps - self._asked_step) / max(now - self._asked, 1e-9)  # steps a second
+            answers = torch.tensor([stop, save, pace], dtype=torch.float64)
+            if not trainer.is_global_zero:
+                answers[1:] = 0  # the clock of the first process counts
+            answers = trainer.strategy.reduce(answers.to(trainer.strategy.root_device, torch.float32), reduce_op="sum")
+            self._stop_agreed, self._save_agreed = bool(answers[0] > 0), bool(answers[1] > 0)
+            self._ask_at = self._steps + max(1, round(float(answers[2])))
+            self._asked, self._asked_step = now, self._steps
+        return self._stop_agreed, self._save_agreed
+
     def _stop_stepping(self, trainer: L.Trainer) -> None:
         if self._stepping_since is None:
             return
@@ -171,7 +200,10 @@ class Recorder(Checkpoint):
         """
         last, best = self.run.last_checkpoint, self.run.best_checkpoint
         new = last.with_name(".new.ckpt")
-        trainer.save_checkpoint(new)
+        trainer.save_checkpoint(new)  # all processes take part; one writes
+        self._saved, self._save_agreed = time.perf_counter(), False
+        if not self.run.writes:
+            return
         if is_best:
             link = best.with_name(".best.ckpt")
             link.unlink(missing_ok=True)
@@ -181,7 +213,6 @@ class Recorder(Checkpoint):
                 shutil.copyfile(new, link)
             link.replace(best)
         new.replace(last)
-        self._saved = time.perf_counter()
 
     def _end_early(self, trainer: L.Trainer) -> None:
         self._update_summary(trainer)

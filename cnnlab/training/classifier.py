@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from cnnlab.training.duration import total_steps
 from cnnlab.training.optimizers import OptimizerFactory, build_optimizer
+from cnnlab.training.synced_norms import norms_are_synced
 from cnnlab.training.tta import Tta, tta_logits
 
 Batch = tuple[Tensor, Tensor]
@@ -31,7 +32,8 @@ class Totals:
         self.images = 0
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Adds a batch: its mean loss, logits (N, classes) and labels (N,), or probabilities of labels (N, classes).
+        """Adds a batch of at least one image: its mean loss, logits (N, classes) and labels (N,), or probabilities of
+        labels (N, classes).
 
         Where images are mixed, the class that has the largest share is the correct answer.
         """
@@ -116,11 +118,16 @@ class Classifier(L.LightningModule):
         """Puts the loader and the random number generators where a resumed run left them.
 
         Lightning restores a loader only if it is made after the checkpoint was read; the schedule, which must know the
-        number of steps, has it made before.
+        number of steps, has it made before. Of several processes each has random numbers of its own.
         """
+        rank = self.trainer.global_rank
+        if rank:
+            torch.manual_seed(torch.initial_seed() + rank)
         if self._resumed is not None:
             self.trainer.train_dataloader.load_state_dict(self._resumed["loader"])  # pyright: ignore
-            _set_random_state(self._resumed["random_state"])
+            states = self._resumed["random_states"]
+            if rank < len(states):
+                _set_random_state(states[rank])
             self._resumed = None
 
     def on_train_epoch_start(self) -> None:
@@ -128,17 +135,29 @@ class Classifier(L.LightningModule):
         self.train_totals.clear()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch."""
+        """The loss of a batch; of several processes, of this one's share of it."""
         images, labels = batch
+        if not len(labels):
+            return self._loss_of_nothing(images)
         logits = self.network(images)
         loss = self.loss(logits, labels)
         self.train_totals.add(loss, logits, labels)
-        return loss
+        return loss if self.trainer.world_size == 1 else loss * self._weight(len(labels))
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's means."""
         self._log_totals("train", self.train_totals)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def everywhere(self, totals: Totals) -> Totals:
+        """The totals of all processes together; every process must ask."""
+        if self.trainer.world_size == 1:
+            return totals
+        sums = torch.tensor([float(value) for value in totals.state_dict().values()], dtype=torch.float64)
+        loss, correct, images = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").tolist()
+        together = Totals()
+        together.load_state_dict({"loss": loss, "correct": correct, "images": round(images)})
+        return together
 
     def on_validation_epoch_start(self) -> None:
         """New totals."""
@@ -162,42 +181,63 @@ class Classifier(L.LightningModule):
         """Adds a batch to the totals and keeps its logits; again with test-time augmentation, if there is any."""
         logits = self._evaluate(batch)
         self.test_outputs.append((logits.float().cpu(), batch[1].cpu()))
-        if self.tta != "none":
-            images, labels = batch
+        images, labels = batch
+        if self.tta != "none" and len(labels):
             logits = tta_logits(self.network, images, self.tta).float()
             self.tta_totals.add(nn.functional.cross_entropy(logits, labels), logits, labels)
 
     def on_test_epoch_end(self) -> None:
-        """Logs the means over the test images."""
+        """Logs the means over the test images, and brings all processes' outputs to the first, in the data's order."""
         self._log_totals("test", self.eval_totals)
         if self.tta != "none":
             self._log_totals("test_tta", self.tta_totals)
+        if self.trainer.world_size > 1:
+            shares = _gathered(self.test_outputs)
+            self.test_outputs = [part for batch in zip(*shares, strict=True) for part in batch if len(part[1])]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what an exact continuation needs beyond weights: the epoch's totals, the place in it, random states."""
-        checkpoint["train_totals"] = self.train_totals.state_dict()
+        checkpoint["train_totals"] = self.everywhere(self.train_totals).state_dict()
         checkpoint["loader"] = self.trainer.train_dataloader.state_dict()  # pyright: ignore
-        checkpoint["random_state"] = _random_state()
+        states = [_random_state()]
+        checkpoint["random_states"] = states if self.trainer.world_size == 1 else sum(_gathered(states), [])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes back what `on_save_checkpoint` added."""
-        self.train_totals.load_state_dict(checkpoint["train_totals"])
-        self._resumed = {key: checkpoint[key] for key in ("loader", "random_state")}
+        if self.trainer.is_global_zero:
+            self.train_totals.load_state_dict(checkpoint["train_totals"])
+        self._resumed = {key: checkpoint[key] for key in ("loader", "random_states")}
 
     def _evaluate(self, batch: Batch) -> Tensor:
         images, labels = batch
+        if not len(labels):
+            return images.new_empty(0, 0)
         logits = self.network(images)
         self.eval_totals.add(nn.functional.cross_entropy(logits.float(), labels), logits, labels)
         return logits
 
+    def _weight(self, images: int) -> float:
+        """Of a share's mean loss: the mean over the processes, which is what they step with, must be the batch's."""
+        return images * self.trainer.world_size / self.trainer.train_dataloader.batch_images  # pyright: ignore
+
+    def _loss_of_nothing(self, images: Tensor) -> Tensor:
+        """Zero, for a share without an image (of the last batch): the others wait for this process's gradients."""
+        if norms_are_synced(self.network):  # and for its sums
+            return self.network(images).sum()
+        return torch.stack([parameter.sum() for parameter in self.network.parameters()]).sum() * 0
+
     def _log_totals(self, split: str, totals: Totals) -> None:
         """Means over the images of all processes."""
-        sums = [float(totals.loss), float(totals.correct), float(totals.images)]
-        if self.trainer.world_size > 1:
-            everywhere = torch.tensor(sums, dtype=torch.float64, device=self.device)
-            sums = self.trainer.strategy.reduce(everywhere, reduce_op="sum").tolist()
-        loss, correct, images = sums
-        self.log_dict({f"{split}/loss": loss / images, f"{split}/accuracy": correct / images})
+        loss, accuracy = self.everywhere(totals).means()
+        self.log_dict({f"{split}/loss": loss, f"{split}/accuracy": accuracy})
+
+
+def _gathered(values: list[Any]) -> list[list[Any]]:
+    """The values of every process, in the order of their ranks, in the first process; no values in the others."""
+    leads = torch.distributed.get_rank() == 0
+    shares: list[Any] | None = [None] * torch.distributed.get_world_size() if leads else None
+    torch.distributed.gather_object(values, shares)
+    return shares or []
 
 
 def _random_state() -> dict[str, Tensor]:

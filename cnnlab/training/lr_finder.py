@@ -62,6 +62,10 @@ class LearningRateFinder(callbacks.LearningRateFinder):
         if trainer.ckpt_path is not None:
             return
         assert isinstance(pl_module, Classifier)
+        if trainer.world_size > 1:
+            raise RequestError(
+                "callbacks.lr_finder searches on one device: give its rate as optimizer.lr to a run on several"
+            )
         if len({group["lr"] for group in trainer.optimizers[0].param_groups}) > 1:
             raise RequestError(
                 "callbacks.lr_finder searches one rate for all parameters: bias_lr_factor must be 1, and Muon has two"

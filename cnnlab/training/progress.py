@@ -50,7 +50,8 @@ class Progress(Callback):
             return
         self._refreshed = now
         loss, accuracy = pl_module.train_totals.means()
-        speed = (pl_module.train_totals.images - self._images_before) / (now - self._epoch_started)
+        images = (pl_module.train_totals.images - self._images_before) * trainer.world_size  # about, of equal shares
+        speed = images / (now - self._epoch_started)
         self._bar.n = batch_idx + 1
         left = _clock(self._left(trainer, now))
         figures = f"loss {loss:.3f}, acc {accuracy:.1%}, {speed:,.0f} images/s, {left} left"
@@ -68,13 +69,14 @@ class Progress(Callback):
         self._close_bar()
         now = time.perf_counter()
         seconds = self._epoch_seconds or now - self._epoch_started
-        loss, accuracy = pl_module.train_totals.means()
+        totals = pl_module.everywhere(pl_module.train_totals)
+        loss, accuracy = totals.means()
         figures = trainer.callback_metrics
         validated = "val/loss" in figures
         val_loss = f"{float(figures['val/loss']):.4f}" if validated else "-"
         val_accuracy = f"{float(figures['val/accuracy']):.2%}" if validated else "-"
         epochs = f"{trainer.current_epoch + 1}/{trainer.max_epochs if (trainer.max_epochs or 0) > 0 else '-'}"
-        speed = (pl_module.train_totals.images - self._images_before) / seconds
+        speed = (totals.images - self._images_before) / seconds
         log.info(
             f"{epochs:>8} {loss:>12.4f} {accuracy:>10.2%} {val_loss:>10} {val_accuracy:>9} {speed:>11,.0f}"
             f" {_clock(now - self._started):>9} {_clock(self._left(trainer, now)):>9}"

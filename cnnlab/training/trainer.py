@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,16 +11,21 @@ from typing import Any, Literal, get_args
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from cnnlab.training.duration import Duration
 from cnnlab.training.precision import auto_precision
+from cnnlab.training.synced_norms import SyncedNorms
 
 Compile = Literal["off", "default", "reduce-overhead", "max-autotune"]
+# Others would share the weights, or start the processes, in ways that nothing here is prepared for.
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
 
 
 class NoProfiler(PassThroughProfiler):
@@ -33,7 +39,11 @@ class NoProfiler(PassThroughProfiler):
 
 
 def build_trainer(
-    options: Mapping[str, Any], callbacks: Sequence[Callback], loggers: Sequence[Logger], directory: Path
+    options: Mapping[str, Any],
+    callbacks: Sequence[Callback],
+    loggers: Sequence[Logger],
+    directory: Path,
+    started_from_outside: bool = False,
 ) -> L.Trainer:
     """A Trainer that logs once an epoch and saves through its callbacks alone.
 
@@ -42,11 +52,13 @@ def build_trainer(
         callbacks: what is done beside training.
         loggers: where figures go beside the run directory.
         directory: default place for what other callbacks write.
+        started_from_outside: whether torchrun or Slurm have started the processes of a run on several devices, so that
+            they, and not this program, know which process this is.
 
     Raises:
         ValueError: where a value is out of its range, or a device is asked for that is not there.
     """
-    options = dict(options)
+    given, options = options, dict(options)
     tf32 = options.pop("tf32", True)
     options.pop("enable_progress_bar", None)
     epochs, steps = options.pop("max_epochs", None), options.pop("max_steps", -1)
@@ -54,26 +66,36 @@ def build_trainer(
         raise ValueError(f"max_epochs must be a number above 0, got {epochs!r}")
     if steps < 1 and steps != -1:
         raise ValueError(f"max_steps must be 1 or more, or -1 for no limit, got {steps}")
+    if (strategy := options.get("strategy", "auto")) not in STRATEGIES:
+        raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
+    accelerator = training_devices(options)[0].type
     if options.get("precision", "auto") == "auto":
-        options["precision"] = auto_precision(_accelerator(options.get("accelerator", "auto")))
+        options["precision"] = auto_precision(accelerator)
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = tf32
+    plugins: list[Any] = [] if started_from_outside else [LightningEnvironment()]
+    if options.get("sync_batchnorm") and accelerator == "cpu":
+        options["sync_batchnorm"] = False
+        plugins.append(SyncedNorms())
     _quieten_lightning()
     try:
         trainer = L.Trainer(
             **{"profiler": NoProfiler(), **options},
             max_epochs=math.ceil(epochs),
+            plugins=plugins,
             callbacks=[Duration(epochs, steps), *callbacks],
             logger=list(loggers),
             default_root_dir=directory,
             enable_model_summary=False,
             enable_progress_bar=False,  # Progress is ours
         )
-    except (MisconfigurationException, RuntimeError) as error:
-        raise ValueError(str(error)) from error
-    if trainer.world_size > 1:
-        raise ValueError(f"devices must be 1: a run uses one device so far, got {trainer.world_size}")
+    except (MisconfigurationException, RuntimeError, TypeError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    if isinstance(trainer.strategy, DDPStrategy) and trainer.num_devices * trainer.num_nodes == 1:
+        return build_trainer({**given, "strategy": "auto"}, callbacks, loggers, directory)  # one process has no others
+    # What Lightning does at SIGTERM is an operation of all processes, amid of others: interruption.py handles signals.
+    trainer._signal_connector.register_signal_handlers = lambda: None
     return trainer
 
 
@@ -93,13 +115,42 @@ def compile_network(network: nn.Module, mode: Compile) -> None:
         network.compile(mode=None if mode == "default" else mode)
 
 
-def _accelerator(asked: str) -> str:
-    """`cuda`, `mps` or `cpu`, the way that Lightning chooses."""
+def device_type(asked: str) -> str:
+    """`cuda`, `mps` or `cpu` for an accelerator's name, the way that Lightning chooses."""
     if asked in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "cuda"
     if asked in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
         return "mps"
     return "cpu"
+
+
+def training_devices(options: Mapping[str, Any]) -> list[torch.device]:
+    """The devices that the Trainer will use on this machine, known before there is one.
+
+    Args:
+        options: as for `build_trainer`.
+
+    Raises:
+        ValueError: where `devices` is of no known form, or names a GPU that is not there.
+    """
+    devices = options.get("devices", "auto")
+    # Lightning has an error of another kind for each wrong form.
+    forms = r"\[\d+(, \d+)*\]" if isinstance(devices, list) else r"auto|-1|[1-9]\d*|\d+(,\d+)+"
+    if not re.fullmatch(forms, str(devices)):
+        raise ValueError(f"devices must be a number, a list such as [0, 2], or auto, got {devices!r}")
+    kind = device_type(options.get("accelerator", "auto"))
+    there = torch.cuda.device_count() if kind == "cuda" else 1
+    if devices in ("auto", "-1", -1):
+        numbers = list(range(there))
+    elif isinstance(devices, list) or "," in str(devices):
+        numbers = [int(number) for number in re.findall(r"\d+", str(devices))]
+    else:
+        numbers = list(range(int(devices)))
+    if kind != "cuda":
+        return [torch.device(kind)] * len(numbers)
+    if max(numbers) >= there:
+        raise ValueError(f"devices must be among the {there} GPU(s) of this machine, got {devices!r}")
+    return [torch.device(kind, number) for number in numbers]
 
 
 def _quieten_lightning() -> None:
@@ -115,5 +166,6 @@ def _quieten_lightning() -> None:
         "Checkpoint directory",
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # between Lightning and torch
         "You're resuming from a checkpoint that ended before the epoch ended",  # the loader resumes exactly
+        "It is recommended to use `self.log",  # the figures are of all processes already
     ):
         warnings.filterwarnings("ignore", message=message)

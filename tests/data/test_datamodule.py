@@ -8,11 +8,11 @@ from torch import Tensor
 
 from cnnlab.data.augment import Augmentation
 from cnnlab.data.datamodule import ImageDataModule, channel_statistics
-from cnnlab.data.images import ImageData, Images
+from cnnlab.data.images import ImageData, Images, StoredImages
 from cnnlab.errors import RequestError
 
 
-def rows(images: Images) -> set[bytes]:
+def rows(images: Images | StoredImages) -> set[bytes]:
     """The images as a set; those of the sample are all different."""
     return {image.numpy().tobytes() for image in images.pixels}
 
@@ -70,7 +70,7 @@ def test_loaders_augment_and_shuffle_the_training_images_alone(class_folders: Pa
 
 def test_normalization_comes_from_the_training_images_alone(class_folders: Path) -> None:
     module = ImageDataModule(path=str(class_folders))
-    mean, std = channel_statistics(module.train.pixels)
+    mean, std = channel_statistics([module.train.pixels])
     assert torch.equal(module.mean, mean)
     assert torch.equal(module.std, std)
 
@@ -98,7 +98,7 @@ def test_mean_of_zero_is_used(class_folders: Path) -> None:
 
 def test_channel_statistics_equal_the_plain_computation(sample: ImageData) -> None:
     values = sample.train.pixels.double().flatten(0, 2) / 255
-    mean, std = channel_statistics(sample.train.pixels)
+    mean, std = channel_statistics(sample.train.pixels.split(50))
     torch.testing.assert_close(mean, values.mean(dim=0).float(), rtol=1e-6, atol=0)
     torch.testing.assert_close(std, values.std(dim=0, unbiased=False).float(), rtol=1e-6, atol=0)
 
@@ -106,7 +106,7 @@ def test_channel_statistics_equal_the_plain_computation(sample: ImageData) -> No
 def test_channel_that_never_varies_has_the_deviation_one() -> None:
     pixels = torch.zeros(4, 8, 8, 3, dtype=torch.uint8)
     pixels[:2, ..., 1] = 255
-    mean, std = channel_statistics(pixels)
+    mean, std = channel_statistics([pixels])
     assert mean.tolist() == pytest.approx([0, 0.5, 0])
     assert std.tolist() == pytest.approx([1, 0.5, 1])
 

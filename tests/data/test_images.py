@@ -22,7 +22,13 @@ class ListSource:
     def check(self) -> None:
         pass
 
-    def read(self) -> RawImages:
+    def count(self) -> int:
+        return 2 * len(self.images)
+
+    def files(self) -> list[tuple[str, int]]:
+        return [(self.identity, 0)]
+
+    def read(self, lean: bool = False) -> RawImages:
         split = RawSplit(self.images, np.arange(len(self.images), dtype=np.int64) % 2)
         return RawImages(("a", "b"), split, split)
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.data.augment import Augmentation
-from cnnlab.data.images import ImageData, Images, load_images
+from cnnlab.data.images import ImageData, Images, StoredImages, load_images
 from cnnlab.data.loader import Loader
 from cnnlab.data.sources import FolderSource
 
@@ -15,7 +15,7 @@ EVERYTHING = Augmentation(pad=3, flip="random", cutout=8, erasing=0.5, mixup=0.5
 Batches = list[tuple[Tensor, Tensor]]
 
 
-def make_loader(images: Images, batch_size: int = 25, **options: Any) -> Loader:
+def make_loader(images: Images | StoredImages, batch_size: int = 25, **options: Any) -> Loader:
     classes = int(images.labels.max()) + 1
     return Loader(images, batch_size, MEAN, STD, **{"shuffle": True, "classes": classes, **options})
 

@@ -1,7 +1,8 @@
 """What every source is: something with an identity that can be read."""
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -43,15 +44,26 @@ class Source(Protocol):
         """Raises RequestError when the images cannot be had. Quick: a few seconds where a network has to be asked."""
         ...
 
-    def read(self) -> RawImages:
-        """All images, not yet decoded. Raises RequestError where a file is damaged."""
+    def count(self) -> int:
+        """About how many images there are; looks at as little as possible."""
+        ...
+
+    def files(self) -> Iterable[tuple[str, int]]:
+        """Name and size in bytes of every file, wherever the whole lies."""
+        ...
+
+    def read(self, lean: bool = False) -> RawImages:
+        """All images, not yet decoded. Raises RequestError where a file is damaged.
+
+        Args:
+            lean: whether the images must be left on disk until each is asked for; otherwise they may be in memory.
+        """
         ...
 
 
-def stat_digest(files: Sequence[Path]) -> str:
+def stat_digest(files: Iterable[tuple[str | Path, os.stat_result]]) -> str:
     """A digest of the files' places, sizes and times: reading them all would take longer than decoding a cache."""
     digest = hashlib.sha256()
-    for file in files:
-        stat = file.stat()
-        digest.update(f"{file}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+    for file, stat in files:
+        digest.update(f"{file}|{stat.st_size}|{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -21,9 +21,10 @@ class BatchesSource:
     @property
     def identity(self) -> str:
         """See Source."""
-        return "batches " + stat_digest(
-            [file for name in ("data_batch_*", "test_batch", "batches.meta") for file in self._files(name)]
-        )
+        return "batches " + stat_digest((file, file.stat()) for file in self._all_files())
+
+    def _all_files(self) -> list[Path]:
+        return [file for name in ("data_batch_*", "test_batch", "batches.meta") for file in self._files(name)]
 
     def _files(self, pattern: str) -> list[Path]:
         return sorted(self.folder.glob(pattern))
@@ -31,7 +32,15 @@ class BatchesSource:
     def check(self) -> None:
         """See Source. Nothing can be missing: it was found."""
 
-    def read(self) -> RawImages:
+    def count(self) -> int:
+        """See Source."""
+        return sum(size for _, size in self.files()) // (3 * 32 * 32)
+
+    def files(self) -> list[tuple[str, int]]:
+        """See Source."""
+        return [(file.name, file.stat().st_size) for file in self._all_files()]
+
+    def read(self, lean: bool = False) -> RawImages:
         """See Source."""
         meta = _load_batch(self.folder / "batches.meta")
         return RawImages(

@@ -20,7 +20,15 @@ class DigitsSource:
     def check(self) -> None:
         """See Source. Nothing can be missing: it was found."""
 
-    def read(self) -> RawImages:
+    def count(self) -> int:
+        """See Source."""
+        return 1797
+
+    def files(self) -> list[tuple[str, int]]:
+        """See Source."""
+        return [("digits", self.count())]
+
+    def read(self, lean: bool = False) -> RawImages:
         """See Source."""
         from sklearn.datasets import load_digits
 

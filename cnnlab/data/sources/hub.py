@@ -5,11 +5,15 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnnlab.data.sources.base import RawImages
 from cnnlab.data.sources.parquet import read_tables
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
+
+if TYPE_CHECKING:
+    import pyarrow
 
 HUB_TIMEOUT = 3.0  # seconds that the Hub has to answer
 
@@ -40,8 +44,20 @@ class HubSource:
                 "Built in: data=digits"
             )
 
-    def read(self) -> RawImages:
+    def count(self) -> int:
+        """See Source. Downloads the data set where that has not happened."""
+        return sum(table.num_rows for table in self._tables().values())
+
+    def files(self) -> list[tuple[str, int]]:
         """See Source."""
+        return [(self.name, self.count())]
+
+    def read(self, lean: bool = False) -> RawImages:
+        """See Source."""
+        return read_tables(self._tables(), f"data.source: {self.name}")
+
+    def _tables(self) -> dict[str, "pyarrow.Table"]:
+        """The splits, mapped into memory."""
         self.check()
         import datasets
 
@@ -50,7 +66,7 @@ class HubSource:
             splits = datasets.load_dataset(self.name)
         except Exception as error:  # the library has one for each way of failing
             raise RequestError(f"data: {self.name} cannot be loaded ({first_line(error)})") from None
-        return read_tables({str(split): splits[split].data.table for split in splits}, f"data.source: {self.name}")
+        return {str(split): splits[split].data.table for split in splits}
 
 
 def _datasets_cache() -> Path:

@@ -1,9 +1,11 @@
 """Images in parquet files and Arrow tables."""
 
+import contextlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -25,31 +27,103 @@ class ParquetSource:
     @property
     def identity(self) -> str:
         """See Source."""
-        return "parquet " + stat_digest([*self.train, *self.test])
+        return "parquet " + stat_digest((file, file.stat()) for file in (*self.train, *self.test))
 
     def check(self) -> None:
         """See Source. Nothing can be missing: it was found."""
 
-    def read(self) -> RawImages:
+    def count(self) -> int:
         """See Source."""
         import pyarrow.parquet
 
-        def table(files: tuple[Path, ...]) -> "pyarrow.Table":
-            tables = []
-            for file in files:
-                try:
-                    tables.append(pyarrow.parquet.read_table(file))
-                except (pyarrow.ArrowException, OSError) as error:
-                    raise RequestError(
-                        f"data.path: {file} is not a readable parquet file ({first_line(error)})"
-                    ) from None
-            try:
-                return pyarrow.concat_tables(tables)
-            except pyarrow.ArrowException:
-                raise RequestError(f"data.path: {files[0]} has other columns than the files beside it") from None
+        def rows(file: Path) -> int:
+            with _naming(file):
+                return pyarrow.parquet.read_metadata(file).num_rows
 
+        return sum(rows(file) for file in (*self.train, *self.test))
+
+    def files(self) -> list[tuple[str, int]]:
+        """See Source."""
+        return [(file.name, file.stat().st_size) for file in (*self.train, *self.test)]
+
+    def read(self, lean: bool = False) -> RawImages:
+        """See Source. When lean, the `datasets` library writes the rows once to its own cache and maps that."""
+        table = _mapped_table if lean else _table
         tables = {split: table(files) for split, files in (("train", self.train), ("test", self.test)) if files}
         return read_tables(tables, f"data.path: {self.train[0]}")
+
+
+class Rows(Sequence[bytes]):
+    """The entries of an Arrow column, each copied out when it is asked for."""
+
+    def __init__(self, column: "pyarrow.ChunkedArray"):
+        self.chunks = column.chunks
+        self.ends = np.cumsum([len(chunk) for chunk in self.chunks])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        number = int(np.searchsorted(self.ends, index, side="right"))
+        chunk = self.chunks[number]
+        return chunk[index - int(self.ends[number]) + len(chunk)].as_py()
+
+
+@contextlib.contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Names the file in what pyarrow says about it."""
+    import pyarrow
+
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError) as error:
+        raise RequestError(f"data.path: {file} is not a readable parquet file ({first_line(error)})") from None
+
+
+def _table(files: tuple[Path, ...]) -> "pyarrow.Table":
+    import pyarrow.parquet
+
+    tables = []
+    for file in files:
+        with _naming(file):
+            tables.append(pyarrow.parquet.read_table(file))
+    try:
+        return pyarrow.concat_tables(tables)
+    except pyarrow.ArrowException:
+        raise RequestError(f"data.path: {files[0]} has other columns than the files beside it") from None
+
+
+def _mapped_table(files: tuple[Path, ...]) -> "pyarrow.Table":
+    import datasets
+    import pyarrow.parquet
+
+    for file in files:
+        with _naming(file):
+            pyarrow.parquet.read_metadata(file)
+    datasets.disable_progress_bars()
+    try:
+        rows = datasets.Dataset.from_parquet([str(file) for file in files])
+    except Exception as error:  # the library has one for each way of failing
+        reason = first_line(error.__cause__ or error)
+        raise RequestError(f"data.path: {files[0]} and the files beside it cannot be read ({reason})") from None
+    assert isinstance(rows, datasets.Dataset)
+    return rows.data.table
+
+
+def _may_hold_images(kind: "pyarrow.DataType") -> bool:
+    import pyarrow
+
+    if pyarrow.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0
+    return pyarrow.types.is_binary(kind)
 
 
 def read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
@@ -59,7 +133,7 @@ def read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
     if "train" not in tables:
         raise RequestError(f"{where} has no split named train (it has {', '.join(tables)})")
     schema = tables["train"].schema
-    image = next((f.name for f in schema if pyarrow.types.is_struct(f.type) or pyarrow.types.is_binary(f.type)), None)
+    image = next((field.name for field in schema if _may_hold_images(field.type)), None)
     label = next((f.name for f in schema if pyarrow.types.is_integer(f.type)), None)
     if image is None or label is None:
         raise RequestError(f"{where} has no column of images beside one of class numbers (it has {schema.names})")
@@ -67,11 +141,12 @@ def read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
     def split(table: "pyarrow.Table") -> RawSplit:
         if missing := {image, label} - set(table.schema.names):
             raise RequestError(f"{where} has a column {min(missing)} that the test split has not")
-        column = table.column(image).combine_chunks()
-        encoded = column.field("bytes") if pyarrow.types.is_struct(column.type) else column
-        if encoded.null_count:
-            raise RequestError(f"{where}: {encoded.null_count} rows of {image} hold no image")
-        return RawSplit(encoded.to_pylist(), table.column(label).to_numpy().astype(np.int64))
+        column = table.column(image)
+        if pyarrow.types.is_struct(column.type):
+            column = column.flatten()[column.type.get_field_index("bytes")]
+        if column.null_count:
+            raise RequestError(f"{where}: {column.null_count} rows of {image} hold no image")
+        return RawSplit(Rows(column), table.column(label).to_numpy().astype(np.int64))
 
     features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
     names = features.get(label, {}).get("names")

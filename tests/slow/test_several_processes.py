@@ -1,0 +1,297 @@
+"""A run in several processes: the same figures as in one, one record, and one end for all, however they are started."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytestmark = pytest.mark.slow
+
+# 1,348 images in batches of 150: shares are uneven, and so is the last batch, of 148.
+EXACT = (
+    *("data=digits", "logger=none", "trainer.precision=32-true", "trainer.max_epochs=2", "data.batch_size=150"),
+    *("data.eval_batch_size=99", "augmentation.flip=none", "averaging.every_n_steps=2", "optimizer.lr=0.02"),
+)
+LENET = ("model=lenet5", *EXACT)
+# Two epochs of 40 steps; the dropout draws from each process's own generator.
+LONG = (
+    *("data=digits", "model=article", "logger=none", "trainer.precision=32-true", "data.batch_size=32"),
+    *("trainer.max_epochs=2", "trainer.limit_train_batches=40", "averaging.every_n_steps=2"),
+)
+TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "cnnlab.train")
+PLAIN = (sys.executable, "-m", "cnnlab.train")
+CLEAN = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+
+
+def start(directory: Path, *arguments: str, program: tuple[str, ...] = PLAIN, environment: Any = ()) -> Any:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*program, *arguments],
+        cwd=directory,
+        env=CLEAN | {"PYTHONUNBUFFERED": "1"} | dict(environment),
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+    )
+
+
+def end(process: Any, seconds: float = 240) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=seconds)
+    return process.returncode, out, err
+
+
+def run(directory: Path, *arguments: str, **options: Any) -> tuple[int, str, str]:
+    return end(start(directory, *arguments, **options))
+
+
+def run_as_slurm(directory: Path, *arguments: str) -> list[tuple[int, str, str]]:
+    """What srun gives two tasks on one machine."""
+    job = 20000 + os.getpid() % 10000
+    shared = {"SLURM_JOB_ID": str(job), "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1"}
+    shared |= {"SLURM_NODELIST": "127.0.0.1", "SLURM_NODEID": "0", "SLURM_JOB_NAME": "train"}
+    tasks = [
+        start(directory, *arguments, environment=shared | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)})
+        for rank in range(2)
+    ]
+    return [end(task) for task in tasks]
+
+
+def record(directory: Path) -> dict[str, Any]:
+    return json.loads((directory / "summary.json").read_text())
+
+
+def checkpoint(directory: Path) -> dict[str, Any]:
+    return torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def rows(directory: Path) -> list[dict[str, float]]:
+    with (directory / "metrics.csv").open() as stream:
+        return [{k: float(v) for k, v in row.items() if k != "seconds"} for row in csv.DictReader(stream)]
+
+
+def wait_until(condition: Any, process: Any) -> None:
+    for _ in range(1200):
+        if condition():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    raise AssertionError("it took more than a minute")
+
+
+def followers(process: Any) -> list[int]:
+    """The processes that a process has started and that train."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(child) for child in children if b"cnnlab" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def assert_same_run(one: Path, other: Path, tolerance: float = 1e-4) -> None:
+    assert rows(one) == [pytest.approx(row, rel=tolerance, abs=tolerance) for row in rows(other)]
+    weights, expected = (checkpoint(directory)["state_dict"] for directory in (one, other))
+    for name, value in expected.items():
+        torch.testing.assert_close(weights[name], value, rtol=tolerance, atol=tolerance, msg=name)
+    scored, wanted = (np.load(directory / "predictions.npz") for directory in (one, other))
+    assert np.array_equal(scored["labels"], wanted["labels"])
+    np.testing.assert_allclose(scored["logits"], wanted["logits"], rtol=tolerance, atol=10 * tolerance)
+    assert record(one)["test_loss"] == pytest.approx(record(other)["test_loss"], rel=tolerance)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run in one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    assert run(folder, *LENET, "trainer=cpu", "hydra.run.dir=run")[0] == 0
+    return folder / "run"
+
+
+# --- the same figures ------------------------------------------------------------------------------------------------
+
+
+def test_two_processes_do_what_one_does(tmp_path, alone):
+    code, out, err = run(tmp_path, *LENET, *TWO)
+    assert (code, err) == (0, "")
+    (directory,) = tmp_path.glob("runs/lenet5/*")
+    assert_same_run(directory, alone)
+    summary = record(directory)
+    assert (summary["status"], summary["steps"]) == ("completed", 18)
+    assert summary["device"].startswith("2 x cpu")
+    assert out.count("2/2") == (directory / "train.log").read_text().count("2/2") == 1
+    images = 2 * 1348 / summary["train_seconds"]
+    assert summary["images_per_second"] > images  # of both, and without validation
+
+
+def test_under_torchrun(tmp_path, alone):
+    code, out, err = run(tmp_path, *LENET, *TWO, program=TORCHRUN)
+    assert code == 0, err
+    (directory,) = tmp_path.glob("runs/lenet5/*")
+    assert_same_run(directory, alone)
+    assert out.count("2/2") == 1
+
+
+def test_under_slurm(tmp_path, alone):
+    first, second = run_as_slurm(tmp_path, *LENET, *TWO)
+    assert (first[0], second) == (0, (0, "", "")), first
+    (directory,) = tmp_path.glob("runs/lenet5/*")
+    assert_same_run(directory, alone)
+
+
+def test_a_last_batch_with_fewer_images_than_processes(tmp_path):
+    """Three processes share 1,348 images in batches of 449: the last batch has one image."""
+    options = (*LENET, "data.batch_size=449", "trainer.max_epochs=1")
+    assert run(tmp_path, *options, "trainer=cpu", "hydra.run.dir=one")[0] == 0
+    code, _, err = run(tmp_path, *options, *TWO, "trainer.devices=3", "hydra.run.dir=three")
+    assert code == 0, err
+    assert record(tmp_path / "three")["steps"] == 4
+    assert_same_run(tmp_path / "three", tmp_path / "one")
+
+
+def test_mixed_images_and_test_time_augmentation_are_shared(tmp_path):
+    options = (*LENET, "data.batch_size=449", "trainer.max_epochs=1", "augmentation.mixup=0.2", "tta=flip_translate")
+    assert run(tmp_path, *options, "trainer=cpu", "hydra.run.dir=one")[0] == 0
+    code, _, err = run(tmp_path, *options, *TWO, "trainer.devices=3", "hydra.run.dir=three")
+    assert code == 0, err
+    assert_same_run(tmp_path / "three", tmp_path / "one")
+    accuracies = [record(tmp_path / name)["test_accuracy_tta"] for name in ("one", "three")]
+    assert accuracies[0] == pytest.approx(accuracies[1])
+
+
+@pytest.mark.parametrize("devices", [2, 3])  # of three, one has no share of the last batch
+def test_synchronized_norms_make_a_resnet_agree(tmp_path, devices):
+    options = (*EXACT, "model=resnet20", "data.batch_size=449", "trainer.max_epochs=1", "data.image_size=16")
+    assert run(tmp_path, *options, "trainer=cpu", "hydra.run.dir=one")[0] == 0
+    synced = (*TWO, "trainer.sync_batchnorm=true", f"trainer.devices={devices}", "hydra.run.dir=several")
+    code, _, err = run(tmp_path, *options, *synced)
+    assert code == 0, err
+    assert_same_run(tmp_path / "several", tmp_path / "one", tolerance=2e-3)
+    if devices == 2:
+        apart = (*TWO, "hydra.run.dir=apart")
+        assert run(tmp_path, *options, *apart)[0] == 0
+        with pytest.raises(AssertionError):
+            assert_same_run(tmp_path / "apart", tmp_path / "one", tolerance=2e-3)
+
+
+@pytest.mark.parametrize("residence", ["host", "stream"])
+def test_images_that_are_not_on_the_device_are_shared_too(tmp_path, class_folders, residence):
+    data = ("data=folder", f"data.path={class_folders}", "data.batch_size=17", "data.workers=1")
+    options = (*LENET, *data, "trainer.max_epochs=1")
+    assert run(tmp_path, *options, "trainer=cpu", "data.residence=device", "hydra.run.dir=one")[0] == 0
+    code, _, err = run(tmp_path, *options, *TWO, f"data.residence={residence}", "hydra.run.dir=two")
+    assert code == 0, err
+    assert_same_run(tmp_path / "two", tmp_path / "one")
+
+
+def test_a_sweep_of_runs_in_two_processes(tmp_path):
+    code, _, err = run(tmp_path, "-m", *LENET, *TWO, "trainer.max_epochs=1", "seed=0,1")
+    assert code == 0, err
+    records = [record(file.parent) for file in sorted(tmp_path.glob("runs/sweep/*/*/summary.json"))]
+    assert [(one["status"], one["seed"], one["steps"]) for one in records] == [("completed", 0, 9), ("completed", 1, 9)]
+
+
+# --- stopping, going on, failing -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert run(folder, *LONG, *TWO, "hydra.run.dir=run")[0] == 0
+    return folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("program", "to"), [(PLAIN, 0), (PLAIN, 1), (TORCHRUN, 1)], ids=["leader", "other", "torchrun"]
+)
+def test_a_signal_to_any_process_stops_all_and_the_run_goes_on_exactly(tmp_path, program, to, uninterrupted):
+    process = start(tmp_path, *LONG, *TWO, "hydra.run.dir=run", program=program)
+    directory = tmp_path / "run"
+    wait_until((directory / "checkpoints" / "last.ckpt").exists, process)
+    trainers = followers(process) if program is TORCHRUN else [process.pid, *followers(process)]
+    os.kill(trainers[to], signal.SIGTERM)
+    code, _, err = end(process, 60)
+    assert code == (130 if program is PLAIN else 1), err  # torchrun has a code of its own
+    assert "Interrupted and saved" in err
+    assert (record(directory)["status"], 40 < record(directory)["steps"] < 80) == ("interrupted", True)
+    code, _, err = run(tmp_path, *LONG, *TWO, "hydra.run.dir=run", "resume=auto", program=program)
+    assert code == 0, err
+    weights, expected = (checkpoint(folder)["state_dict"] for folder in (directory, uninterrupted))
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert rows(directory) == [pytest.approx(row, rel=1e-6) for row in rows(uninterrupted)]
+
+
+BROKEN = """
+import os, signal
+from torch import nn
+
+class Broken(nn.Module):
+    def __init__(self, num_classes, how="raise"):
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, num_classes))
+        self.how, self.passes = how, 0
+
+    def forward(self, x):
+        self.passes += self.training
+        if self.passes > 5 and os.environ["LOCAL_RANK"] == "1":
+            if self.how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise RuntimeError("the network broke")
+        return self.body(x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "how"), [(PLAIN, "raise"), (PLAIN, "kill"), (TORCHRUN, "raise")], ids=["raise", "kill", "torchrun"]
+)
+def test_a_process_that_fails_ends_all(tmp_path, program, how):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "broken.yaml").write_text("_target_: broken.Broken\nhow: raise\n")
+    code, _, err = run(tmp_path, *EXACT, *TWO, "model=broken", f"model.how={how}", "hydra.run.dir=run", program=program)
+    assert code == 1
+    summary = record(tmp_path / "run")
+    assert summary["status"] == "failed"
+    if how == "raise":
+        assert summary["error"] == "RuntimeError: process 1: RuntimeError: the network broke"
+        assert "the network broke" in err
+
+
+def test_a_leader_that_is_killed_takes_the_others_with_it(tmp_path):
+    process = start(tmp_path, *LONG, *TWO, "hydra.run.dir=run")
+    wait_until((tmp_path / "run" / "checkpoints" / "last.ckpt").exists, process)
+    (follower,) = followers(process)
+    process.kill()
+    process.communicate(timeout=60)
+    for _ in range(300):
+        if not Path(f"/proc/{follower}").exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it is still there")
+
+
+# --- wrong requests --------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_request_under_torchrun_is_explained_once(tmp_path):
+    code, _, err = run(tmp_path, *LENET, *TWO, "trainer.devices=3", program=TORCHRUN)
+    assert code == 1  # torchrun's own
+    assert err.count("trainer.devices: 3 on each of 1 machine(s)") == 1
+    code, _, err = run(tmp_path, *LENET, *TWO, "modle=lenet5", program=TORCHRUN)
+    assert err.count("modle is not a key; did you mean model?") == 1
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+def test_a_rate_is_not_searched_on_several_devices(tmp_path):
+    code, _, err = run(tmp_path, *LENET, *TWO, "callbacks=lr_finder")
+    assert (code, err.count("callbacks.lr_finder searches on one device")) == (2, 1), err
+
+
+def test_a_sweep_under_torchrun_is_refused(tmp_path):
+    _, _, err = run(tmp_path, "-m", *LENET, *TWO, "seed=0,1", program=TORCHRUN)
+    assert "-m: a sweep starts the processes of its runs itself" in err

@@ -1,0 +1,45 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cnnlab.training.trainer import build_trainer, training_devices
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+
+@pytest.mark.parametrize(
+    ("devices", "numbers"), [(1, [0]), (2, [0, 1]), ("auto", [0, 1]), (-1, [0, 1]), ([1], [1]), ("0,1", [0, 1])]
+)
+def test_gpus_are_counted_as_lightning_counts_them(two_gpus: None, devices: Any, numbers: list[int]) -> None:
+    assert training_devices({"devices": devices}) == [torch.device("cuda", number) for number in numbers]
+
+
+@pytest.mark.parametrize("devices", [3, [0, 2], "0,7"])
+def test_a_gpu_that_is_not_there_is_explained(two_gpus: None, devices: Any) -> None:
+    message = re.escape(f"devices must be among the 2 GPU(s) of this machine, got {devices!r}")
+    with pytest.raises(ValueError, match=message):
+        training_devices({"devices": devices, "accelerator": "gpu"})
+
+
+def test_processes_on_the_processor_are_as_many_as_are_asked_for() -> None:
+    cpu = {"accelerator": "cpu"}
+    assert [len(training_devices({**cpu, "devices": devices})) for devices in (1, 3, "auto")] == [1, 3, 1]
+
+
+@pytest.mark.parametrize("devices", [0, -2, "many", [], 1.5, None])
+def test_devices_of_no_known_form_are_refused(devices: Any) -> None:
+    with pytest.raises(ValueError, match="devices must be a number, a list such as"):
+        training_devices({"devices": devices})
+
+
+def test_a_run_in_one_process_needs_no_strategy_for_several(tmp_path: Path) -> None:
+    options = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "precision": "32-true"}
+    strategies = [build_trainer({**options, "strategy": name}, [], [], tmp_path).strategy for name in ("ddp", "auto")]
+    assert type(strategies[0]) is type(strategies[1])
