@@ -213,12 +213,13 @@ def test_a_signal_to_any_process_stops_all_and_the_run_goes_on_exactly(tmp_path,
     process = start(tmp_path, *LONG, *TWO, "hydra.run.dir=run", program=program)
     directory = tmp_path / "run"
     wait_until((directory / "checkpoints" / "last.ckpt").exists, process)
+    time.sleep(0.3)
     trainers = followers(process) if program is TORCHRUN else [process.pid, *followers(process)]
     os.kill(trainers[to], signal.SIGTERM)
     code, _, err = end(process, 60)
     assert code == (130 if program is PLAIN else 1), err  # torchrun has a code of its own
     assert "Interrupted and saved" in err
-    assert (record(directory)["status"], 40 < record(directory)["steps"] < 80) == ("interrupted", True)
+    assert (record(directory)["status"], 40 <= record(directory)["steps"] < 80) == ("interrupted", True)
     code, _, err = run(tmp_path, *LONG, *TWO, "hydra.run.dir=run", "resume=auto", program=program)
     assert code == 0, err
     weights, expected = (checkpoint(folder)["state_dict"] for folder in (directory, uninterrupted))
