@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "runs": set(),
     "analysis": set(),
     "reports": {"analysis", "runs"},
+    "speed": {"assembly", "data", "training", "runs"},
     "assembly": {"models", "data", "training", "runs", "analysis"},
     "config": {"runs"},
     "errors": set(),
