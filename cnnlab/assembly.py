@@ -199,8 +199,8 @@ def build_loggers(settings: Settings, directory: Path) -> list[Logger]:
 
 def build_lightning_trainer(settings: Settings, callbacks: list[Callback], directory: Path) -> L.Trainer:
     """The Trainer, after checking names and types of its arguments."""
-    options = {key: value for key, value in settings["trainer"].items() if key != "compile"}
-    ours = {"tf32", "max_epochs", *(["precision"] if options["precision"] == "auto" else [])}
+    options = settings["trainer"]
+    ours = {"tf32", "compile", "profile", "max_epochs", *(["precision"] if options["precision"] == "auto" else [])}
     check_arguments(L.Trainer, {key: value for key, value in options.items() if key not in ours}, "trainer")
     loggers = build_loggers(settings, directory)
     with explained("trainer", options):

@@ -18,6 +18,7 @@ from torch import nn
 
 from cnnlab.training.duration import Duration
 from cnnlab.training.precision import auto_precision
+from cnnlab.training.profile import StepProfiler
 
 Compile = Literal["off", "default", "reduce-overhead", "max-autotune"]
 
@@ -38,7 +39,8 @@ def build_trainer(
     """A Trainer that logs once an epoch and saves through its callbacks alone.
 
     Args:
-        options: arguments of `lightning.Trainer` (`precision` may also be `auto`, `max_epochs` a fraction), and `tf32`.
+        options: arguments of `lightning.Trainer` (`precision` may also be `auto`, `max_epochs` a fraction), and `tf32`,
+            `compile` and `profile`.
         callbacks: what is done beside training.
         loggers: where figures go beside the run directory.
         directory: default place for what other callbacks write.
@@ -48,6 +50,8 @@ def build_trainer(
     """
     options = dict(options)
     tf32 = options.pop("tf32", True)
+    compiled = options.pop("compile", "off") != "off"
+    profiler = StepProfiler(directory / "profile") if options.pop("profile", False) else NoProfiler()
     options.pop("enable_progress_bar", None)
     epochs, steps = options.pop("max_epochs", None), options.pop("max_steps", -1)
     if not isinstance(epochs, int | float) or isinstance(epochs, bool) or not 0 < epochs < math.inf:
@@ -62,9 +66,8 @@ def build_trainer(
     _quieten_lightning()
     try:
         trainer = L.Trainer(
-            **{"profiler": NoProfiler(), **options},
-            max_epochs=math.ceil(epochs),
-            callbacks=[Duration(epochs, steps), *callbacks],
+        options: arguments of `lightning.Trainer` (`precision` may also be `auto`, `max_epochs` a fraction), and `tf32`,
+            `compile` and `profile`.
             logger=list(loggers),
             default_root_dir=directory,
             enable_model_summary=False,
@@ -90,6 +93,7 @@ def compile_network(network: nn.Module, mode: Compile) -> None:
     if mode not in get_args(Compile):
         raise ValueError(f"compile must be one of {', '.join(get_args(Compile))}, got {mode!r}")
     if mode != "off":
+        torch._dynamo.reset()  # what an earlier job of this process compiled counts against a limit
         network.compile(mode=None if mode == "default" else mode)
 
 
