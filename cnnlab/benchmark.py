@@ -29,19 +29,27 @@ def benchmark(config: DictConfig) -> None:
     from cnnlab.reports.speed import draw_speed, print_speed
     from cnnlab.speed.benchmark import combinations, measure
 
-    listed = {key: settings[key] for key in ("models", "batch_sizes", "precisions", "compile")}
+    chosen = configuration.choices()
+    alone = {
+        "models": chosen["model"],
+        "batch_sizes": data["batch_size"],
+        "precisions": settings["trainer"]["precision"],
+        "compile": settings["trainer"]["compile"],
+    }
+    listed = {key: [value] if settings[key] is None else settings[key] for key, value in alone.items()}
     asked = {key: settings[key] for key in ("rounds", "steps", "floor")}
     check_arguments(combinations, listed)
     check_arguments(measure, asked)
     rows = combinations(**listed)
-    models = {name: configuration.choice("model", name) for name in settings["models"]}
+    models = {name: configuration.choice("model", name) for name in settings["models"] or []}
+    models = models or {listed["models"][0]: settings["model"]}
     with tempfile.TemporaryDirectory() as folder:
         if (data["path"] or data["source"]) == "synthetic":
             data["cache"] = data["cache"] or folder  # noise need not be kept
         record = {
             "command": " ".join(["python -m cnnlab.benchmark", *configuration.command_line()]),
             "images": data["path"] or data["source"],
-            "recipe": configuration.choices()["recipe"],
+            "recipe": chosen["recipe"],
             "rounds": settings["rounds"],
             **measure(rows, settings, models, **asked, say=log.info),
         }

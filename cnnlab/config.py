@@ -271,13 +271,23 @@ def with_recorded(config: DictConfig, recorded: Path) -> DictConfig:
 
 def _check_keys(config: DictConfig, name: str) -> None:
     """Top-level keys beside those of the primary file: recipes and experiments are merged without Hydra's own check."""
-    primary = OmegaConf.load(ROOT / "conf" / f"{name}.yaml")
-    assert isinstance(primary, DictConfig)
-    groups = [str(next(iter(entry))) for entry in primary["defaults"] if isinstance(entry, DictConfig)]
-    known = [*(str(key) for key in primary if key != "defaults"), *groups]
+    known = _top_keys(name)
     for key in config:
         if key not in known:
             raise RequestError(f"{key} is not a key{did_you_mean(str(key), known)}")
+
+
+def _top_keys(name: str) -> list[str]:
+    """Keys and groups of a primary file, with those of the files that it starts from."""
+    primary = OmegaConf.load(ROOT / "conf" / f"{name}.yaml")
+    assert isinstance(primary, DictConfig)
+    keys = [str(key) for key in primary if key != "defaults"]
+    for entry in primary.get("defaults", []):
+        if isinstance(entry, DictConfig):
+            keys.append(str(next(iter(entry))).removeprefix("override "))
+        elif entry != "_self_":
+            keys += _top_keys(entry)
+    return keys
 
 
 def _explain(error: BaseException, name: str) -> str:

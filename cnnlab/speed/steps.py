@@ -171,8 +171,9 @@ def time_training(task: dict[str, Any], answer: Answer) -> None:
     settings = task["settings"]
     assembly.seed_everything(settings["seed"])
     data = assembly.build_data(settings)
-    network = assembly.build_network(settings["model"], len(data.classes))
+    network = assembly.build_network(settings["model"], len(data.classes), data.image_size)
     cost = assembly.check_network(network, data)
+    assembly.initialize_from_data(network, data)
     about = {"parameters": cost.parameters, "macs": cost.macs, "data_fingerprint": data.fingerprint}
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(folder)

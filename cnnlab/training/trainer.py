@@ -51,7 +51,9 @@ def build_trainer(
     options = dict(options)
     tf32 = options.pop("tf32", True)
     compiled = options.pop("compile", "off") != "off"
-    profiler = StepProfiler(directory / "profile") if options.pop("profile", False) else NoProfiler()
+    profile = options.pop("profile", False)
+    if not isinstance(profile, bool):
+        raise ValueError(f"profile must be true or false, got {profile!r}")
     options.pop("enable_progress_bar", None)
     epochs, steps = options.pop("max_epochs", None), options.pop("max_steps", -1)
     if not isinstance(epochs, int | float) or isinstance(epochs, bool) or not 0 < epochs < math.inf:
@@ -64,6 +66,7 @@ def build_trainer(
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = tf32
     _quieten_lightning()
+    profiler = StepProfiler(directory / "profile") if profile else NoProfiler()
     try:
         trainer = L.Trainer(
         options: arguments of `lightning.Trainer` (`precision` may also be `auto`, `max_epochs` a fraction), and `tf32`,

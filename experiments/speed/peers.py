@@ -40,6 +40,7 @@ from torchvision import transforms
 
 from cnnlab import assembly
 from cnnlab import config as configuration
+from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.environment import machine, peak_memory_bytes
 from cnnlab.runs.recorder import Recorder
@@ -129,6 +130,13 @@ def work(task: dict[str, Any], answer: Answer) -> None:
         by_tutorial(task["settings"], task["steps"], torch.device(task["device"]), int(workers), answer)
 
 
+def new_network(settings: dict[str, Any], data: ImageDataModule) -> nn.Module:
+    """The network as cnnlab makes it."""
+    network = assembly.build_network(settings["model"], len(data.classes), data.image_size)
+    assembly.initialize_from_data(network, data)
+    return network
+
+
 class Turn:
     """The clock of one turn."""
 
@@ -182,7 +190,7 @@ def by_tutorial(
     )
     pictures = Pictures(np.array(data.train.pixels.numpy()), data.train.labels.tolist(), transform)
     loader = DataLoader(pictures, data.batch_size, shuffle=True, num_workers=workers, pin_memory=device.type == "cuda")
-    network = assembly.build_network(settings["model"], len(data.classes))
+    network = new_network(settings, data)
     network = network.to(device, memory_format=torch.contiguous_format).train()  # pyright: ignore
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     criterion = nn.CrossEntropyLoss()
@@ -219,7 +227,7 @@ def by_hand(settings: dict[str, Any], steps: int | None, device: torch.device, a
     offset = (-data.mean / data.std).repeat(SIZE).to(device)
     line = torch.arange(SIZE, device=device)
 
-    network = assembly.build_network(settings["model"], len(data.classes)).to(device).train()
+    network = new_network(settings, data).to(device).train()
     compile_network(network, settings["trainer"]["compile"])
     weights = [{"params": [p for p in network.parameters() if p.ndim >= 2], "weight_decay": 0.0005}]
     vectors = [{"params": [p for p in network.parameters() if p.ndim < 2], "weight_decay": 0.0}]
@@ -294,7 +302,7 @@ def by_cnnlab(settings: dict[str, Any], answer: Answer) -> None:
     """The parts are put together as in `cnnlab.train`."""
     assembly.seed_everything(settings["seed"])
     data = assembly.build_data(settings)
-    network = assembly.build_network(settings["model"], len(data.classes))
+    network = new_network(settings, data)
     classifier = assembly.build_classifier(settings, network)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(folder)
