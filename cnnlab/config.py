@@ -23,6 +23,7 @@ from hydra.errors import (
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cnnlab import process
 from cnnlab.errors import Interrupted, RequestError
 from cnnlab.instantiate import did_you_mean
 from cnnlab.runs.directory import default_directory, discard_unused
@@ -48,10 +49,7 @@ def command(name: str, task: Callable[[DictConfig], Any]) -> Callable[[], None]:
 
     def main() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are explained here, not by Hydra
-        # OpenMP threads that spin while others compute slow everything down. A short spin before they sleep makes the
-        # steps of small networks a fifth faster and costs nothing on a busy machine. Read when torch is imported.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+        process.prepare()
         if str(Path.cwd()) not in sys.path:
             sys.path.append(str(Path.cwd()))  # a network of the user's own is found in the working directory
         sys.exit(_exit_code(name, task))

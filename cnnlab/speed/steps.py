@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cnnlab import assembly
 from cnnlab.data.loader import Loader
+from cnnlab.process import keep_freed_memory
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.environment import machine, peak_memory_bytes
 from cnnlab.runs.recorder import Recorder
@@ -168,6 +169,7 @@ def time_training(task: dict[str, Any], answer: Answer) -> None:
         task: `settings`, those of a run, and `steps` of a turn or None.
         answer: gets the timings.
     """
+    keep_freed_memory()  # as every command does
     settings = task["settings"]
     assembly.seed_everything(settings["seed"])
     data = assembly.build_data(settings)

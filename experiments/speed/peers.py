@@ -12,12 +12,13 @@ tutorial-N  what a tutorial has: PIL images with a transform each (crop with pad
 by-hand     the best that we could write: images on the device, a batch cut out, flipped, blanked and normalized by a
             few operations on all of it, bf16 where it pays, channels_last, optimizer, schedule and averaging as the
             recipe `fast` has them; no figures are kept and nothing is logged. With --compile through torch.compile.
+            On Linux it keeps freed memory, as cnnlab does (cnnlab.process); a tutorial's loop does not.
 cnnlab      `cnnlab.train` with the recipe `fast`: Lightning, the record, running loss and accuracy.
 """
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as cnnlab.config does
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as cnnlab.process does
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import argparse
@@ -41,6 +42,7 @@ from torchvision import transforms
 from cnnlab import assembly
 from cnnlab import config as configuration
 from cnnlab.data.datamodule import ImageDataModule
+from cnnlab.process import keep_freed_memory
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.environment import machine, peak_memory_bytes
 from cnnlab.runs.recorder import Recorder
@@ -122,6 +124,8 @@ def work(task: dict[str, Any], answer: Answer) -> None:
     torch.set_float32_matmul_precision("high")  # TF32 on a GPU, for all ways; cnnlab sets it too
     torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     way, _, workers = task["way"].partition("-")
+    if way != "tutorial":
+        keep_freed_memory()
     if way == "cnnlab":
         by_cnnlab(task["settings"], answer)
     elif way == "by":
