@@ -23,6 +23,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -193,7 +194,15 @@ def by_tutorial(
         ]
     )
     pictures = Pictures(np.array(data.train.pixels.numpy()), data.train.labels.tolist(), transform)
-    loader = DataLoader(pictures, data.batch_size, shuffle=True, num_workers=workers, pin_memory=device.type == "cuda")
+    loader = DataLoader(
+        pictures,
+        data.batch_size,
+        shuffle=True,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        # As in a script; the workers of a process that was itself spawned would be spawned too, which takes seconds.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+    )
     network = new_network(settings, data)
     network = network.to(device, memory_format=torch.contiguous_format).train()  # pyright: ignore
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
