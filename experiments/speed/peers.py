@@ -65,6 +65,8 @@ Batch = tuple[Tensor, Tensor]
 def main() -> None:
     """Measures and prints."""
     arguments = parse_arguments()
+    if arguments.rounds + 1 > SCHEDULED:
+        raise SystemExit(f"--rounds must be less than {SCHEDULED}, the epochs of the schedule")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     about = machine(torch.device(device))
     print(f"{about['device']}; torch {torch.__version__}; lightning {L.__version__}; rounds: {arguments.rounds}\n")
@@ -110,7 +112,7 @@ def run_settings(model: str, arguments: argparse.Namespace, device: str) -> dict
         f"data.path={Path(arguments.path).absolute()}",
         f"data.batch_size={arguments.batch_size}",
         f"trainer.accelerator={device}",
-        "trainer.max_epochs=100000",
+        f"trainer.max_epochs={SCHEDULED}",
         f"trainer.limit_train_batches={arguments.steps or 1.0}",
         "trainer.limit_val_batches=0",
         f"trainer.compile={'default' if arguments.compile else 'off'}",
@@ -122,6 +124,7 @@ def run_settings(model: str, arguments: argparse.Namespace, device: str) -> dict
 
 def work(task: dict[str, Any], answer: Answer) -> None:
     """What a process does: trains in one way, a turn at a time."""
+    assembly.seed_everything(task["settings"]["seed"])
     torch.set_float32_matmul_precision("high")  # TF32 on a GPU, for all ways; cnnlab sets it too
     torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     way, _, workers = task["way"].partition("-")
@@ -313,7 +316,6 @@ class EpochTurns(Callback):
 
 def by_cnnlab(settings: dict[str, Any], answer: Answer) -> None:
     """The parts are put together as in `cnnlab.train`."""
-    assembly.seed_everything(settings["seed"])
     data = assembly.build_data(settings)
     network = new_network(settings, data)
     classifier = assembly.build_classifier(settings, network)
