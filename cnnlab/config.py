@@ -227,7 +227,7 @@ def _arguments(arguments: list[str], name: str) -> list[str]:
     listed = [match[1] for arg in arguments if (match := re.match(r"models=\[\s*['\"]?([\w.-]+)", arg))]
     if listed and any(arg.startswith("model=") for arg in arguments):
         raise RequestError("models: give either models= or model=")
-    return [*arguments, f"model={listed[0]}"] if listed and name == "describe" else arguments
+    return [*arguments, f"model={listed[0]}"] if listed and name not in SWEEPING else arguments
 
 
 def output_directory() -> Path:

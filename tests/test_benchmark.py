@@ -8,12 +8,13 @@ import pytest
 
 WRONG = {
     "models=[resnet81]": "model=resnet81 is not known; did you mean model=resnet18?",
-    "models=lenet5": "models must be a list, got 'lenet5'",
+    "models=lenet5": "models must be a list of names",
     "batch_sizes=[0]": "batch_sizes must be 1 or more, got 0",
     "precisions=[bf17]": "precisions must be one of auto, 32-true, bf16-mixed, 16-mixed, got ['bf17']",
     "compile=[]": "compile must have at least one entry",
     "rounds=0": "rounds must be 1 or more",
     "steps=many": "steps must be a whole number or null, got 'many'",
+    "output=x.txt": "output: x.txt must end in .json",
     "figure=nowhere/x.png": "figure: the folder of nowhere/x.png does not exist",
     "modles=[lenet5]": "modles is not a key; did you mean models?",
     "data.path=nowhere": "data.path",

@@ -69,8 +69,10 @@ def build_trainer(
     profiler = StepProfiler(directory / "profile") if profile else NoProfiler()
     try:
         trainer = L.Trainer(
-        options: arguments of `lightning.Trainer` (`precision` may also be `auto`, `max_epochs` a fraction), and `tf32`,
-            `compile` and `profile`.
+            # Compiled code, and CUDA graphs above all, cannot share tensors between training and inference mode.
+            **{"profiler": profiler, "inference_mode": not compiled, **options},
+            max_epochs=math.ceil(epochs),
+            callbacks=[Duration(epochs, steps), *callbacks],
             logger=list(loggers),
             default_root_dir=directory,
             enable_model_summary=False,

@@ -8,7 +8,8 @@ of each warms up and does not count. A ratio is of two turns of the same round.
 
 tutorial-N  what a tutorial has: PIL images with a transform each (crop with padding 4, flip, normalize), torch's
             DataLoader with N workers, float32 in torch's default layout, SGD with momentum at a constant rate, and the
-            loss read in every step. It has no Nesterov step, schedule, label smoothing, cutout or averaging.
+            loss read in every step. It has no Nesterov step, schedule, label smoothing, cutout,
+            clipping or averaging.
 by-hand     the best that we could write: images on the device, a batch cut out, flipped, blanked and normalized by a
             few operations on all of it, bf16 where it pays, channels_last, optimizer, schedule and averaging as the
             recipe `fast` has them; no figures are kept and nothing is logged. With --compile through torch.compile.
@@ -57,6 +58,7 @@ WAYS = ("tutorial-2", "tutorial-0", "by-hand", "cnnlab")
 RATIOS = (("cnnlab", "tutorial-2"), ("cnnlab", "tutorial-0"), ("cnnlab", "by-hand"))
 SIZE, PAD, CUTOUT = 32, 3, 8  # pixels, as the recipe `fast` has them
 EVERY, DECAY = 5, 0.998  # of the averaging
+CLIP = 2.0  # largest norm of the gradients
 PEAK, WARM_UP, SCHEDULED = 0.1, 0.2, 30  # learning rate; its rise; epochs until it is back at 0
 
 Batch = tuple[Tensor, Tensor]
@@ -278,6 +280,7 @@ def by_hand(settings: dict[str, Any], steps: int | None, device: torch.device, a
                 loss = criterion(network(batch), labels[chosen])
             optimizer.zero_grad()
             loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), CLIP)
             progress = min(1.0, step / (SCHEDULED * steps))
             for group in optimizer.param_groups:
                 group["lr"] = PEAK * min(max(progress, 0.001) / WARM_UP, (1 - progress) / (1 - WARM_UP))
