@@ -204,8 +204,8 @@ def build_lightning_trainer(
     settings: Settings, callbacks: list[Callback], directory: Path, started_from_outside: bool = False
 ) -> L.Trainer:
     """The Trainer, after checking names and types of its arguments; see `cnnlab.training.trainer.build_trainer`."""
-    options = {key: value for key, value in settings["trainer"].items() if key != "compile"}
-    ours = {"tf32", "max_epochs", *(["precision"] if options["precision"] == "auto" else [])}
+    options = settings["trainer"]
+    ours = {"tf32", "compile", "profile", "max_epochs", *(["precision"] if options["precision"] == "auto" else [])}
     check_arguments(L.Trainer, {key: value for key, value in options.items() if key not in ours}, "trainer")
     loggers = build_loggers(settings, directory)
     with explained("trainer", options):

@@ -25,6 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cnnlab import process
 from cnnlab.errors import Interrupted, RequestError
 from cnnlab.instantiate import did_you_mean
 from cnnlab.runs.directory import default_directory, discard_unused
@@ -53,10 +54,7 @@ def command(name: str, task: Callable[..., Any], follow: Callable[..., None] | N
 
     def main() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are explained here, not by Hydra
-        # OpenMP threads that spin while others compute slow everything down. A short spin before they sleep makes the
-        # steps of small networks a fifth faster and costs nothing on a busy machine. Read when torch is imported.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+        process.prepare()
         if str(Path.cwd()) not in sys.path:
             sys.path.append(str(Path.cwd()))  # a network of the user's own is found in the working directory
         if follow is None:
@@ -245,7 +243,7 @@ def _arguments(arguments: list[str], name: str) -> list[str]:
     listed = [match[1] for arg in arguments if (match := re.match(r"models=\[\s*['\"]?([\w.-]+)", arg))]
     if listed and any(arg.startswith("model=") for arg in arguments):
         raise RequestError("models: give either models= or model=")
-    return [*arguments, f"model={listed[0]}"] if listed and name == "describe" else arguments
+    return [*arguments, f"model={listed[0]}"] if listed and name not in SWEEPING else arguments
 
 
 def output_directory() -> Path:
@@ -287,13 +285,23 @@ def with_recorded(config: DictConfig, recorded: Path) -> DictConfig:
 
 def _check_keys(config: DictConfig, name: str) -> None:
     """Top-level keys beside those of the primary file: recipes and experiments are merged without Hydra's own check."""
-    primary = OmegaConf.load(ROOT / "conf" / f"{name}.yaml")
-    assert isinstance(primary, DictConfig)
-    groups = [str(next(iter(entry))) for entry in primary["defaults"] if isinstance(entry, DictConfig)]
-    known = [*(str(key) for key in primary if key != "defaults"), *groups]
+    known = _top_keys(name)
     for key in config:
         if key not in known:
             raise RequestError(f"{key} is not a key{did_you_mean(str(key), known)}")
+
+
+def _top_keys(name: str) -> list[str]:
+    """Keys and groups of a primary file, with those of the files that it starts from."""
+    primary = OmegaConf.load(ROOT / "conf" / f"{name}.yaml")
+    assert isinstance(primary, DictConfig)
+    keys = [str(key) for key in primary if key != "defaults"]
+    for entry in primary.get("defaults", []):
+        if isinstance(entry, DictConfig):
+            keys.append(str(next(iter(entry))).removeprefix("override "))
+        elif entry != "_self_":
+            keys += _top_keys(entry)
+    return keys
 
 
 def _explain(error: BaseException, name: str) -> str:

@@ -1,5 +1,7 @@
 """Small data of every form that the sources read, and an environment in which nothing leaves the test's own folders."""
 
+import functools
+import importlib
 import io
 import json
 import pickle
@@ -46,27 +48,31 @@ class Outcome:
 
 
 @pytest.fixture
-def train(
+def command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Outcome]:
-    """Runs `cnnlab train` with the given arguments in an empty folder, in this process: it saves the imports."""
-    from cnnlab.train import main
-
+    """Runs `cnnlab NAME` with the given arguments in an empty folder, in this process: it saves the imports."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
 
-    def run(*arguments: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["cnnlab.train", *arguments])
+    def run(name: str, *arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", [f"cnnlab.{name}", *arguments])
         capsys.readouterr()
         code = 0
         try:
-            main()
+            importlib.import_module(f"cnnlab.{name}").main()
         except SystemExit as end:
             code = int(end.code or 0)
         printed = capsys.readouterr()
         return Outcome(code, printed.out, printed.err)
 
     return run
+
+
+@pytest.fixture
+def train(command: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """Runs `cnnlab train` with the given arguments."""
+    return functools.partial(command, "train")
 
 
 @pytest.fixture(scope="session")

@@ -217,6 +217,7 @@ WRONG = {
     "recipe=resnet_paper schedule.milestones=[32000,48000]": "schedule.milestones must be rising shares of the steps",
     "recipe=resnet_paper schedule.milestones=0.5": "schedule.milestones must be a list",
     "recipe=resnet_paper schedule.gama=0.5": "schedule.gama is not a key; did you mean schedule.gamma?",
+    "trainer.profile=maybe": "trainer.profile must be true or false, got 'maybe'",
     "resume=nowhere": "resume: nowhere does not exist",
     "data.path=nowhere": "data.path",
     "model=[lenet5": "is not of the form key=value",

@@ -200,6 +200,15 @@ def test_gradients_of_small_batches_add_up_to_those_of_a_large_one(train, tmp_pa
         assert float(one["train/loss"]) == pytest.approx(float(other["train/loss"]), rel=1e-3)
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_fused_optimizer_is_clipped_like_another(train, tmp_path, precision):
+    options = (*TINY, f"trainer.precision={precision}", "optimizer.lr=1", "trainer.gradient_clip_val=0.01")
+    assert train(*options, "hydra.run.dir=plain").code == 0
+    assert train(*options, "+optimizer.fused=true", "hydra.run.dir=fused").code == 0
+    plain, fused = (checkpoint(tmp_path / name)["state_dict"] for name in ("plain", "fused"))
+    assert all(torch.allclose(plain[name], fused[name], atol=1e-3) for name in plain)
+
+
 def test_clipping_bounds_a_step(train, tmp_path):
     plain = (
         *TINY,

@@ -35,7 +35,7 @@ class ImageDataModule(L.LightningDataModule):
     """The images of a run: `train` (augmented), `val` (selects the best epoch) and `test`.
 
     Args:
-        source: `digits`, a data set of the Hugging Face Hub, or None with a path.
+        source: `digits`, `synthetic`, a data set of the Hugging Face Hub, or None with a path.
         path: a folder or file with images; wins over `source`.
         classes: names that the data must have, in order, or None for whatever they are.
         image_size: height and width in pixels.

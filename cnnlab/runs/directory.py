@@ -177,12 +177,13 @@ def discard_unused(path: Path) -> None:
         path.parent.rmdir()
 
 
-def check_output(output: str | None, suffixes: Iterable[str]) -> Path | None:
+def check_output(output: str | None, suffixes: Iterable[str], key: str = "output") -> Path | None:
     """The file that `output=FILE` names.
 
     Args:
         output: None for no file.
         suffixes: that are known, such as `.json`.
+        key: what the user calls it.
 
     Raises:
         RequestError: for another suffix, or a folder that does not exist.
@@ -191,11 +192,11 @@ def check_output(output: str | None, suffixes: Iterable[str]) -> Path | None:
         return None
     file = Path(output).expanduser()
     if file.suffix not in suffixes:
-        raise RequestError(f"output: {file} must end in {', '.join(suffixes)}")
+        raise RequestError(f"{key}: {file} must end in {', '.join(suffixes)}")
     if not file.absolute().parent.is_dir():
-        raise RequestError(f"output: the folder of {file} does not exist")
+        raise RequestError(f"{key}: the folder of {file} does not exist")
     if file.is_dir():
-        raise RequestError(f"output: {file} is a folder")
+        raise RequestError(f"{key}: {file} is a folder")
     return file
 
 

@@ -1,11 +1,13 @@
 """What a record says of the machine and the software."""
 
+import os
 import platform
 import resource
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -43,6 +45,22 @@ def device_name(device: torch.device) -> str:
     if device.type == "cpu":
         return f"cpu: {_processor()}, {torch.get_num_threads()} threads"
     return str(device)
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What a measurement depends on beside the code: the device, processor, cores, threads, memory, software."""
+    return {
+        "device": device_name(device),
+        "device_type": device.type,
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "device_memory_bytes": torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None,
+        "system": platform.platform(),
+        "cuda": torch.version.cuda,
+        "versions": versions(),
+    }
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -5,6 +5,8 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -113,6 +115,25 @@ class Classifier(L.LightningModule):
         optimizer = build_optimizer(self.optimizer, self.network, self.decay_norms_and_biases, self.bias_lr_factor)
         schedule = self.schedule(optimizer, total_steps(self.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips as Lightning does, and fused optimizers too, unless the precision scales gradients (16-mixed).
+
+        Lightning refuses them under every mixed precision, because with scaled gradients they would undo the scaling
+        only after the clipping. With bf16-mixed nothing is scaled.
+        """
+        plugin = self.trainer.precision_plugin
+        if gradient_clip_val and getattr(plugin, "scaler", None) is None:
+            Precision.clip_gradients(
+                plugin, optimizer, gradient_clip_val, GradClipAlgorithmType(gradient_clip_algorithm)
+            )
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_start(self) -> None:
         """Puts the loader and the random number generators where a resumed run left them.

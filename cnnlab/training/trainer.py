@@ -21,6 +21,7 @@ from torch import nn
 
 from cnnlab.training.duration import Duration
 from cnnlab.training.precision import auto_precision
+from cnnlab.training.profile import StepProfiler
 from cnnlab.training.synced_norms import SyncedNorms
 
 Compile = Literal["off", "default", "reduce-overhead", "max-autotune"]
@@ -48,7 +49,8 @@ def build_trainer(
     """A Trainer that logs once an epoch and saves through its callbacks alone.
 
     Args:
-        options: arguments of `lightning.Trainer` (`precision` may also be `auto`, `max_epochs` a fraction), and `tf32`.
+        options: arguments of `lightning.Trainer` (`precision` may also be `auto`, `max_epochs` a fraction), and `tf32`,
+            `compile` and `profile`.
         callbacks: what is done beside training.
         loggers: where figures go beside the run directory.
         directory: default place for what other callbacks write.
@@ -60,6 +62,10 @@ def build_trainer(
     """
     given, options = options, dict(options)
     tf32 = options.pop("tf32", True)
+    compiled = options.pop("compile", "off") != "off"
+    profile = options.pop("profile", False)
+    if not isinstance(profile, bool):
+        raise ValueError(f"profile must be true or false, got {profile!r}")
     options.pop("enable_progress_bar", None)
     epochs, steps = options.pop("max_epochs", None), options.pop("max_steps", -1)
     if not isinstance(epochs, int | float) or isinstance(epochs, bool) or not 0 < epochs < math.inf:
@@ -79,9 +85,11 @@ def build_trainer(
         options["sync_batchnorm"] = False
         plugins.append(SyncedNorms())
     _quieten_lightning()
+    profiler = StepProfiler(directory / "profile") if profile else NoProfiler()
     try:
         trainer = L.Trainer(
-            **{"profiler": NoProfiler(), **options},
+            # Compiled code, and CUDA graphs above all, cannot share tensors between training and inference mode.
+            **{"profiler": profiler, "inference_mode": not compiled, **options},
             max_epochs=math.ceil(epochs),
             plugins=plugins,
             callbacks=[Duration(epochs, steps), *callbacks],
@@ -112,6 +120,7 @@ def compile_network(network: nn.Module, mode: Compile) -> None:
     if mode not in get_args(Compile):
         raise ValueError(f"compile must be one of {', '.join(get_args(Compile))}, got {mode!r}")
     if mode != "off":
+        torch._dynamo.reset()  # what an earlier job of this process compiled counts against a limit
         network.compile(mode=None if mode == "default" else mode)
 
 

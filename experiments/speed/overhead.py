@@ -10,7 +10,7 @@ without validation, of which the second is timed. The sides take turns, and a ra
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as cnnlab.config does
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as cnnlab.process does
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import argparse
@@ -31,6 +31,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.instantiate import build
+from cnnlab.process import keep_freed_memory
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.environment import device_name
 from cnnlab.runs.recorder import Recorder
@@ -95,6 +96,7 @@ class TimedRecorder(Recorder):
 def main() -> None:
     """Measures and prints."""
     arguments = parse_arguments()
+    keep_freed_memory()  # for both sides
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     software = f"torch {torch.__version__}; lightning {L.__version__}"

@@ -1,5 +1,6 @@
 """The measuring scripts run, on a few images."""
 
+import json
 import os
 import subprocess
 import sys
@@ -28,3 +29,15 @@ def test_the_data_path_is_compared(parquet_folder):
 def test_the_overhead_is_measured(parquet_folder):
     printed = run("overhead.py", "--path", parquet_folder, "--rounds", "1", "--batch-sizes", "16", "--limit", "3")
     assert "ratio" in printed
+
+
+def test_the_peers_take_turns(parquet_folder, tmp_path):
+    output = tmp_path / "peers.json"
+    small = ("--models", "lenet5", "--batch-size", "16", "--steps", "3", "--rounds", "2")
+    printed = run("peers.py", "--path", parquet_folder, *small, "--output", output)
+    (result,) = json.loads(output.read_text())["results"]
+    assert list(result["ways"]) == ["tutorial-2", "tutorial-0", "by-hand", "cnnlab"]
+    assert all(row["images"] == 3 * 16 for row in result["ways"].values())
+    assert all(len(ratios) == 2 for ratios in result["ratios"].values())
+    assert "| cnnlab / by-hand |" in printed
+    assert result["errors"] == {}

@@ -13,6 +13,7 @@ from cnnlab.data.sources.digits import DigitsSource
 from cnnlab.data.sources.folders import FolderSource, class_folders
 from cnnlab.data.sources.hub import HubSource
 from cnnlab.data.sources.parquet import ParquetSource
+from cnnlab.data.sources.synthetic import SyntheticSource
 from cnnlab.errors import RequestError
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "RawImages",
     "RawSplit",
     "Source",
+    "SyntheticSource",
     "find_source",
 ]
 
@@ -32,7 +34,7 @@ def find_source(name: str | None, path: str | Path | None) -> Source:
     """The source for `data.source` and `data.path`; a path wins over a name.
 
     Args:
-        name: `digits`, or a data set of the Hugging Face Hub, such as `uoft-cs/cifar10`.
+        name: `digits`, `synthetic`, or a data set of the Hugging Face Hub, such as `uoft-cs/cifar10`.
         path: a folder or file with parquet files, `cifar-10-batches-py`, or class folders of PNG and JPEG files.
 
     Raises:
@@ -44,6 +46,8 @@ def find_source(name: str | None, path: str | Path | None) -> Source:
         return _find_on_disk(Path(path).expanduser().absolute())
     if name == "digits":
         return DigitsSource()
+    if name == "synthetic":
+        return SyntheticSource()
     if name is None:
         raise RequestError("data.path: which images? Give a folder, for example data.path=images")
     return HubSource(name)

@@ -1,0 +1,60 @@
+"""Measures how fast networks train and answer: `python -m cnnlab.benchmark models=[lenet5,resnet20]`."""
+
+import json
+import logging
+import tempfile
+
+from omegaconf import DictConfig
+
+from cnnlab import config as configuration
+from cnnlab.data.cache import check_available
+from cnnlab.data.sources import find_source
+from cnnlab.instantiate import check_arguments
+from cnnlab.runs.directory import check_output, write_atomically
+
+log = logging.getLogger("cnnlab.benchmark")
+
+
+def benchmark(config: DictConfig) -> None:
+    """Measures every combination of what the configuration lists; prints tables, and writes what it is asked for."""
+    settings = configuration.settings(config)
+    models = configuration.each_model(config)
+    output = check_output(settings["output"], (".json",))
+    figure = check_output(settings["figure"], (".png", ".pdf", ".svg"), "figure")
+    data, trainer = settings["data"], settings["trainer"]
+    check_available(find_source(data["source"], data["path"]), data["image_size"], data["cache"])
+
+    from cnnlab.reports.speed import draw_speed, print_speed
+    from cnnlab.speed.benchmark import combinations, measure
+
+    single = {"batch_sizes": data["batch_size"], "precisions": trainer["precision"], "compile": trainer["compile"]}
+    listed = {key: [value] if settings[key] is None else settings[key] for key, value in single.items()}
+    asked = {key: settings[key] for key in ("rounds", "steps", "floor")}
+    check_arguments(combinations, listed)
+    check_arguments(measure, asked)
+    rows = combinations(list(models), **listed)
+    with tempfile.TemporaryDirectory() as folder:
+        if (data["path"] or data["source"]) == "synthetic":
+            data["cache"] = data["cache"] or folder  # noise need not be kept
+        record = {
+            "command": " ".join(["python -m cnnlab.benchmark", *configuration.command_line()]),
+            "images": data["path"] or data["source"],
+            "recipe": configuration.choices()["recipe"],
+            "rounds": settings["rounds"],
+            **measure(rows, settings, models, **asked, say=log.info),
+        }
+    print_speed(record)
+    if output:
+        write_atomically(output, json.dumps(record, indent=2) + "\n")
+        log.info("%s", output)
+    if figure:
+        draw_speed(record, figure)
+        log.info("%s", figure)
+    if failed := [row for row in record["results"] if row["error"]]:
+        raise RuntimeError(f"{len(failed)} of {len(rows)} combinations failed; the first: {failed[0]['error']}")
+
+
+main = configuration.command("benchmark", benchmark)
+
+if __name__ == "__main__":
+    main()

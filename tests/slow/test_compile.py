@@ -1,0 +1,80 @@
+"""Training through torch.compile: the same figures, plain names in checkpoints, and runs that go on."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cnnlab.training.interruption import StopRequest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="compiling needs a C++ compiler"),
+]
+
+# 2 epochs of 3 steps, the last batch of an epoch smaller than the others, with averaged weights.
+RUN = (
+    *("data=digits", "model=lenet5", "logger=none", "data.batch_size=500", "trainer.max_epochs=2", "optimizer.lr=0.02"),
+    *("trainer.precision=32-true", "averaging.every_n_steps=2"),
+)
+
+
+def summary(directory: Path) -> dict[str, Any]:
+    return json.loads((directory / "summary.json").read_text())
+
+
+def weights(directory: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(directory / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes of the images for which something is compiled from now on."""
+    shapes: list[tuple[int, ...]] = []
+
+    def backend(module: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        shapes.extend(tuple(map(int, x.shape)) for x in inputs if isinstance(x, torch.Tensor) and x.ndim == 4)
+        return compile_fx(module, inputs)
+
+    from torch._inductor.compile_fx import compile_fx
+
+    original = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, **options: original(model, backend=backend))
+    return shapes
+
+
+def test_a_compiled_run_learns_the_same_and_leaves_the_same_checkpoint(train, tmp_path, monkeypatch):
+    assert train(*RUN, "hydra.run.dir=plain").code == 0
+    shapes = compiled(monkeypatch)
+    outcome = train(*RUN, "trainer.compile=default", "hydra.run.dir=compiled")
+    assert outcome.code == 0, outcome.err
+    assert shapes  # it was compiled
+    plain, other = (summary(tmp_path / name) for name in ("plain", "compiled"))
+    for key in ("val_loss", "test_loss", "test_accuracy"):
+        assert other[key] == pytest.approx(plain[key], abs=0.02)
+    for name in ("last", "best"):
+        expected, found = (weights(tmp_path / directory, name) for directory in ("plain", "compiled"))
+        assert list(found) == list(expected)
+        assert all(torch.allclose(found[key], expected[key], atol=0.01) for key in expected)
+
+
+def test_a_compiled_run_goes_on_and_can_be_tested_uncompiled(train, tmp_path, monkeypatch):
+    options = (*RUN, "trainer.compile=default")
+    assert train(*options, "hydra.run.dir=whole").code == 0
+    asked = [0]
+
+    def requested(self: StopRequest) -> bool:
+        asked[0] += 1
+        return asked[0] >= 5
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StopRequest, "__call__", requested)
+        assert train(*options, "hydra.run.dir=parts").code == 130
+    assert summary(tmp_path / "parts")["steps"] == 4
+    assert train("resume=parts").code == 0
+    whole, parts = (weights(tmp_path / name) for name in ("whole", "parts"))
+    assert all(torch.allclose(parts[key], whole[key], atol=1e-5) for key in whole)
+    # The same checkpoint in a network that is not compiled: one more epoch of no training.
+    assert train("resume=parts", "trainer.compile=off", "trainer.max_epochs=3", "optimizer.lr=0").code == 0
