@@ -23,7 +23,15 @@ class SyntheticSource:
     def check(self) -> None:
         """See Source. Nothing can be missing: it is made."""
 
-    def read(self) -> RawImages:
+    def count(self) -> int:
+        """See Source."""
+        return TRAIN + TEST
+
+    def files(self) -> list[tuple[str, int]]:
+        """See Source."""
+        return [("synthetic", self.count())]
+
+    def read(self, lean: bool = False) -> RawImages:
         """See Source."""
         random = np.random.default_rng(0)
 
