@@ -169,7 +169,6 @@ WRONG = {
     "model=timm": "model.name must be given: model.name=...",
     "model=timm model.name=resnet18dd": "model.name resnet18dd is not a network of timm; did you mean resnet18d?",
     "model=timm model.name=resnet18 +model.drop=1": "model.drop is not an option of resnet18",
-    "model=timm model.name=resnet18 model.pretrained=true": "model.pretrained: the weights of resnet18 cannot be had",
     "model=torchvision model.name=resnet81": "resnet81 is not a classifier of torchvision; did you mean resnet18?",
     "model=torchvision model.name=alexnet": "the smallest size that works is 63 pixels",
     "model=resnet18 model.width=0": "model.width must be above 0, got 0",

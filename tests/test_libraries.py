@@ -26,6 +26,16 @@ def test_pretrained_weights_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> No
     assert asked["pretrained"] is True
 
 
+def test_pretrained_weights_that_cannot_be_had_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(name: str, **options: object) -> torch.nn.Module:
+        raise ConnectionError("no route to the Hub\nand more")
+
+    monkeypatch.setattr("timm.create_model", offline)
+    with pytest.raises(RequestError) as caught:
+        timm_network("test_resnet", pretrained=True)
+    assert str(caught.value) == "model.pretrained: the weights of test_resnet cannot be had (no route to the Hub)"
+
+
 def test_a_missing_timm_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(RequestError, match="pip install 'cnnlab\\[timm\\]'"):
