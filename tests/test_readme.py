@@ -40,9 +40,9 @@ def test_there_are_commands_to_try():
     assert len(commands()) >= 4
 
 
-@pytest.mark.parametrize("command", commands())
-def test_a_command_of_the_readme_runs(train, examples, tmp_path, command):
-    outcome = train(*command.split(), *SHORT, "hydra.run.dir=run")
+@pytest.mark.parametrize("arguments", commands())  # `command` is a fixture
+def test_a_command_of_the_readme_runs(train, examples, tmp_path, arguments):
+    outcome = train(*arguments.split(), *SHORT, "hydra.run.dir=run")
     assert outcome.code == 0, outcome.err
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "completed"
 
