@@ -4,16 +4,19 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test lint types unit format clean
+.PHONY: help demo test test-all lint types unit format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 16
 
 demo: .venv/ready  ## train LeNet-5 on the built-in handwritten digits: no download, under a minute
 	$(BIN)/cnnlab train experiment=demo
 
-test: lint types unit  ## all checks: lint, format, types, tests
+test: lint types unit  ## the checks: lint, format, types, tests
+
+test-all: lint types  ## the same, and further cases that take some minutes more
+	$(BIN)/pytest -m ""
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .

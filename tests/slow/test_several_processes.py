@@ -15,6 +15,7 @@ import pytest
 import torch
 
 pytestmark = pytest.mark.slow
+exhaustive = pytest.mark.exhaustive
 
 # 1,348 images in batches of 150: shares are uneven, and so is the last batch, of 148.
 EXACT = (
@@ -144,6 +145,7 @@ def test_under_slurm(tmp_path, alone):
     assert_same_run(directory, alone)
 
 
+@exhaustive
 def test_a_last_batch_with_fewer_images_than_processes(tmp_path):
     """Three processes share 1,348 images in batches of 449: the last batch has one image."""
     options = (*LENET, "data.batch_size=449", "trainer.max_epochs=1")
@@ -154,6 +156,7 @@ def test_a_last_batch_with_fewer_images_than_processes(tmp_path):
     assert_same_run(tmp_path / "three", tmp_path / "one")
 
 
+@exhaustive
 def test_mixed_images_and_test_time_augmentation_are_shared(tmp_path):
     options = (*LENET, "data.batch_size=449", "trainer.max_epochs=1", "augmentation.mixup=0.2", "tta=flip_translate")
     assert run(tmp_path, *options, "trainer=cpu", "hydra.run.dir=one")[0] == 0
@@ -164,7 +167,9 @@ def test_mixed_images_and_test_time_augmentation_are_shared(tmp_path):
     assert accuracies[0] == pytest.approx(accuracies[1])
 
 
-@pytest.mark.parametrize("devices", [2, 3])  # of three, one has no share of the last batch
+@pytest.mark.parametrize(
+    "devices", [2, pytest.param(3, marks=exhaustive)]
+)  # of three, one has no share of the last batch
 def test_synchronized_norms_make_a_resnet_agree(tmp_path, devices):
     options = (*EXACT, "model=resnet20", "data.batch_size=449", "trainer.max_epochs=1", "data.image_size=16")
     assert run(tmp_path, *options, "trainer=cpu", "hydra.run.dir=one")[0] == 0
@@ -179,7 +184,7 @@ def test_synchronized_norms_make_a_resnet_agree(tmp_path, devices):
             assert_same_run(tmp_path / "apart", tmp_path / "one", tolerance=2e-3)
 
 
-@pytest.mark.parametrize("residence", ["host", "stream"])
+@pytest.mark.parametrize("residence", [pytest.param("host", marks=exhaustive), "stream"])
 def test_images_that_are_not_on_the_device_are_shared_too(tmp_path, class_folders, residence):
     data = ("data=folder", f"data.path={class_folders}", "data.batch_size=17", "data.workers=1")
     options = (*LENET, *data, "trainer.max_epochs=1")
@@ -189,6 +194,7 @@ def test_images_that_are_not_on_the_device_are_shared_too(tmp_path, class_folder
     assert_same_run(tmp_path / "two", tmp_path / "one")
 
 
+@exhaustive
 def test_a_sweep_of_runs_in_two_processes(tmp_path):
     code, _, err = run(tmp_path, "-m", *LENET, *TWO, "trainer.max_epochs=1", "seed=0,1")
     assert code == 0, err
@@ -207,7 +213,12 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("program", "to"), [(PLAIN, 0), (PLAIN, 1), (TORCHRUN, 1)], ids=["leader", "other", "torchrun"]
+    ("program", "to"),
+    [
+        pytest.param(PLAIN, 0, marks=exhaustive, id="leader"),
+        pytest.param(PLAIN, 1, id="other"),
+        pytest.param(TORCHRUN, 1, marks=exhaustive, id="torchrun"),
+    ],
 )
 def test_a_signal_to_any_process_stops_all_and_the_run_goes_on_exactly(tmp_path, program, to, uninterrupted):
     process = start(tmp_path, *LONG, *TWO, "hydra.run.dir=run", program=program)
@@ -248,7 +259,12 @@ class Broken(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("program", "how"), [(PLAIN, "raise"), (PLAIN, "kill"), (TORCHRUN, "raise")], ids=["raise", "kill", "torchrun"]
+    ("program", "how"),
+    [
+        pytest.param(PLAIN, "raise", marks=exhaustive, id="raise"),
+        pytest.param(PLAIN, "kill", id="kill"),
+        pytest.param(TORCHRUN, "raise", marks=exhaustive, id="torchrun"),
+    ],
 )
 def test_a_process_that_fails_ends_all(tmp_path, program, how):
     (tmp_path / "broken.py").write_text(BROKEN)
@@ -263,6 +279,7 @@ def test_a_process_that_fails_ends_all(tmp_path, program, how):
         assert "the network broke" in err
 
 
+@exhaustive
 def test_a_leader_that_is_killed_takes_the_others_with_it(tmp_path):
     process = start(tmp_path, *LONG, *TWO, "hydra.run.dir=run")
     wait_until((tmp_path / "run" / "checkpoints" / "last.ckpt").exists, process)
@@ -288,11 +305,13 @@ def test_a_wrong_request_under_torchrun_is_explained_once(tmp_path):
     assert not list(tmp_path.glob("runs/*/*"))
 
 
+@exhaustive
 def test_a_rate_is_not_searched_on_several_devices(tmp_path):
     code, _, err = run(tmp_path, *LENET, *TWO, "callbacks=lr_finder")
     assert (code, err.count("callbacks.lr_finder searches on one device")) == (2, 1), err
 
 
+@exhaustive
 def test_a_sweep_under_torchrun_is_refused(tmp_path):
     _, _, err = run(tmp_path, "-m", *LENET, *TWO, "seed=0,1", program=TORCHRUN)
     assert "-m: a sweep starts the processes of its runs itself" in err
