@@ -31,7 +31,7 @@ class ArticleNet(nn.Module):
     ======================  ============
 
     2,997,642 parameters with 3 channels and 10 classes. The first linear layer fixes the image's size to what
-    pools down to 2x2: 26 to 33 pixels.
+    pools down to 2x2: 26 to 33 pixels. Weights start as torch's own defaults.
 
     Args:
         in_channels: channels of the images.

@@ -28,7 +28,8 @@ class LeNet5(nn.Module):
     ==================  ============
 
     Changed from the paper: full connections in C3, pooling without weights, an unscaled activation, and linear logits
-    in place of the radial basis functions. `cnnlab.models.lenet_1998` has the paper's own.
+    in place of the radial basis functions. `cnnlab.models.lenet_1998` has the paper's own. Weights start as torch's own
+    defaults.
 
     Args:
         in_channels: channels of the images; the paper's have one.

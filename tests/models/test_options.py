@@ -133,6 +133,17 @@ def test_width_scales_every_layer(name: str) -> None:
         made(name, width=-1)
 
 
+@pytest.mark.parametrize("name", ["article", "lenet5", "alexnet", "resnet9"])
+def test_weights_start_as_torchs_defaults(name: str) -> None:
+    torch.manual_seed(0)
+    network, own = NETWORKS[name]
+    for layer in network(**own).modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer.weight.numel() > 2000:
+            fan_in = layer.weight[0].numel()  # uniform in plus or minus 1 / sqrt(fan_in)
+            assert layer.weight.std().item() == pytest.approx((3 * fan_in) ** -0.5, rel=0.05)
+            assert layer.weight.abs().max().item() <= fan_in**-0.5
+
+
 CHANGED = [(name, "activation", "silu") for name in with_option("activation") if name != "speednet"]
 CHANGED += [(name, "normalization", kind) for name in with_option("normalization") for kind in ("group", "instance")]
 
