@@ -202,8 +202,13 @@ def choices() -> dict[str, str | None]:
 
 
 def model_name(choice: str, model: Mapping[str, Any] | DictConfig) -> str:
-    """The choice; where it stands for a whole library, the network's own name with it: `timm/convnext_atto`."""
-    return f"{choice}/{model['name']}" if "name" in model else choice
+    """The choice; where it stands for a whole library, the network's own name with it: `timm/convnext_atto`.
+
+    Args:
+        choice: of the group `model`, or what this gave for it earlier, in the record of a run that is resumed.
+        model: its configuration.
+    """
+    return f"{choice.partition('/')[0]}/{model['name']}" if "name" in model else choice
 
 
 def each_model(config: DictConfig) -> dict[str, dict[str, Any]]:

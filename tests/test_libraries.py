@@ -66,3 +66,5 @@ def test_the_record_has_the_networks_own_name(train, tmp_path) -> None:
     tiny = ("data=digits", "logger=none", "trainer.max_epochs=1", "trainer.limit_train_batches=1", "data.batch_size=4")
     assert train(*tiny, "model=timm", "model.name=test_resnet", "hydra.run.dir=run").code == 0
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["model"] == "timm/test_resnet"
+    assert train("resume=run", "trainer.max_epochs=2").code == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["model"] == "timm/test_resnet"
