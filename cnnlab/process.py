@@ -21,8 +21,8 @@ def prepare() -> None:
 def keep_freed_memory() -> None:
     """Makes glibc keep large blocks that are freed, for the next step, which needs the same ones.
 
-    It would hand them back to the system, which then has to clear every page again: 2 to 15 % of a training step's
-    time. Where there is another C library, nothing is done.
+    It would hand them back to the system, which then has to clear every page again. Where there is another C library,
+    nothing is done.
     """
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return

@@ -1,7 +1,6 @@
 """What a network costs: parameters, and multiplications for one image."""
 
 import contextlib
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -93,7 +92,7 @@ def _fitting_sizes(network: nn.Module, image_shape: tuple[int, int, int]) -> str
         return ""
     if smallest > asked:
         return f"; the smallest size that works is {smallest} pixels"
-    largest = next(size for size in itertools.count(smallest) if not fits(size + 1))
+    largest = next((size for size in range(smallest, asked) if not fits(size + 1)), asked)
     return (
         f"; sizes that work: {smallest} to {largest} pixels" if largest > smallest else f"; it takes {smallest} pixels"
     )
