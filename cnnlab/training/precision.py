@@ -1,31 +1,44 @@
 """Which number format a device computes fastest in."""
 
+import functools
 import platform
+import time
 
 import torch
 
 
+@functools.cache
 def auto_precision(accelerator: str) -> str:
-    """`bf16-mixed` where the device has instructions for it, `32-true` elsewhere.
+    """`bf16-mixed` where the device computes faster in it, `32-true` elsewhere.
 
-    Emulated bfloat16 is slower than float32, so support in software is not enough.
+    A CPU is asked whether it has instructions for bfloat16, for emulation is slower than float32, and whether they
+    are worth it: with matrix tiles (AMX) they are, the vector ones alone (AVX512-BF16) are twice as fast as float32 on
+    some processors and half as fast on others, so a product is timed (some milliseconds, once in a process).
 
     Args:
         accelerator: `cpu`, `cuda` or `mps`.
     """
     if accelerator == "cuda":
         return "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "32-true"
-    if accelerator == "cpu":
-        return "bf16-mixed" if _cpu_computes_in_bf16() else "32-true"
+    if accelerator == "cpu" and platform.machine() in ("x86_64", "AMD64"):
+        pays = _supports("_is_amx_tile_supported") or (_supports("_is_avx512_bf16_supported") and _product_is_faster())
+        return "bf16-mixed" if pays else "32-true"
     return "32-true"
 
 
-def _cpu_computes_in_bf16() -> bool:
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return False
-    # Torch has no public question for this; each name appeared in some release.
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        supported = getattr(torch.cpu, name, None)
-        if supported is not None and supported():
-            return True
-    return False
+def _supports(question: str) -> bool:
+    """Torch has no public name for these questions; each appeared in some release."""
+    ask = getattr(torch.cpu, question, None)
+    return ask is not None and ask()
+
+
+def _product_is_faster(size: int = 512, tries: int = 5) -> bool:
+    """Whether a matrix product takes less time in bfloat16 than in float32; the best of some tries of each in turn."""
+    matrices = {dtype: torch.ones(size, size, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)}
+    seconds = dict.fromkeys(matrices, float("inf"))
+    for _ in range(1 + tries):  # the first pays for the kernels
+        for dtype, matrix in matrices.items():
+            start = time.perf_counter()
+            matrix @ matrix
+            seconds[dtype] = min(seconds[dtype], time.perf_counter() - start)
+    return seconds[torch.bfloat16] < seconds[torch.float32]

@@ -1,37 +1,73 @@
 import platform
+from collections.abc import Iterator
 
 import pytest
 import torch
 
+from cnnlab.training import precision
 from cnnlab.training.precision import auto_precision
 
-CPU_QUESTIONS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+AVX512, AMX = "_is_avx512_bf16_supported", "_is_amx_tile_supported"
+
+
+@pytest.fixture(autouse=True)
+def _ask_anew() -> Iterator[None]:
+    auto_precision.cache_clear()
+    yield
+    auto_precision.cache_clear()  # what was pretended here is not true for other tests
 
 
 @pytest.mark.parametrize(
-    ("machine", "supported", "expected"),
+    ("machine", "supported", "product_is_faster", "expected"),
     [
-        ("x86_64", CPU_QUESTIONS, "bf16-mixed"),
-        ("AMD64", CPU_QUESTIONS[:1], "bf16-mixed"),
-        ("x86_64", CPU_QUESTIONS[1:], "bf16-mixed"),
-        ("x86_64", (), "32-true"),
-        ("arm64", CPU_QUESTIONS, "32-true"),
+        ("x86_64", (AVX512, AMX), False, "bf16-mixed"),
+        ("x86_64", (AMX,), False, "bf16-mixed"),
+        ("AMD64", (AVX512,), True, "bf16-mixed"),
+        ("x86_64", (AVX512,), False, "32-true"),
+        ("x86_64", (), True, "32-true"),
+        ("arm64", (AVX512, AMX), True, "32-true"),
     ],
 )
-def test_cpu_computes_in_bf16_where_it_has_instructions_for_it(
-    monkeypatch: pytest.MonkeyPatch, machine: str, supported: tuple[str, ...], expected: str
+def test_cpu_computes_in_bf16_where_its_instructions_for_it_pay(
+    monkeypatch: pytest.MonkeyPatch,
+    machine: str,
+    supported: tuple[str, ...],
+    product_is_faster: bool,
+    expected: str,
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    for name in CPU_QUESTIONS:
+    monkeypatch.setattr(precision, "_product_is_faster", lambda: product_is_faster)
+    for name in (AVX512, AMX):
         monkeypatch.setattr(torch.cpu, name, lambda answer=name in supported: answer, raising=False)
     assert auto_precision("cpu") == expected
 
 
+def test_a_processor_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = auto_precision("cpu")
+    monkeypatch.setattr(platform, "machine", lambda: "unknown")
+    assert auto_precision("cpu") == first
+
+
 def test_cpu_of_a_torch_that_cannot_be_asked_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    for name in CPU_QUESTIONS:
+    for name in (AVX512, AMX):
         monkeypatch.delattr(torch.cpu, name, raising=False)
     assert auto_precision("cpu") == "32-true"
+
+
+@pytest.mark.parametrize(
+    ("bfloat16_seconds", "expected"), [(0.1, True), (10.0, False)], ids=["half the time", "twice the time"]
+)
+def test_the_faster_product_wins(monkeypatch: pytest.MonkeyPatch, bfloat16_seconds: float, expected: bool) -> None:
+    clock, product = [0.0], torch.Tensor.__matmul__
+
+    def timed(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        clock[0] += bfloat16_seconds if a.dtype == torch.bfloat16 else 1.0
+        return product(a, b)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", timed)
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: clock[0])
+    assert precision._product_is_faster(size=8, tries=1) is expected
 
 
 @pytest.mark.parametrize(
