@@ -1,8 +1,5 @@
 """Makes the parts of a run from its settings (the composed configuration as plain values)."""
 
-import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +9,14 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
-from cnnlab.analysis.cost import Cost, measure_cost
-from cnnlab.analysis.layers import LayerTable, tabulate
+from cnnlab.analysis.cost import Cost
 from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import build, check_arguments, explained, first_line, import_target
+from cnnlab.instantiate import build, check_arguments, explained, first_line
+from cnnlab.networks import CHANNELS, Settings, check_fits
 from cnnlab.training.classifier import Classifier
 from cnnlab.training.optimizers import build_optimizer
 from cnnlab.training.trainer import build_trainer, training_devices
-
-Settings = Mapping[str, Any]
-
-CHANNELS = 3  # images are brought to RGB
 
 
 def seed_everything(seed: Any) -> None:
@@ -47,26 +40,6 @@ def build_data(settings: Settings) -> ImageDataModule:
     return build(settings["data"], "data", augmentation=augmentation, **about_run)
 
 
-def build_network(model: Settings, classes: int, image_size: int = 32, channels: int = CHANNELS) -> nn.Module:
-    """The network, told of the images and the classes what its arguments want to know.
-
-    Args:
-        model: `_target_` and options.
-        classes: given as `num_classes`.
-        image_size: height and width in pixels, given as `image_size`.
-        channels: of the images, given as `in_channels`.
-
-    Raises:
-        RequestError: when it cannot be made.
-    """
-    wanted = inspect.signature(import_target(model.get("_target_"), "model")).parameters
-    known = {"in_channels": channels, "num_classes": classes, "image_size": image_size}
-    network = build(model, "model", **{name: value for name, value in known.items() if name in wanted})
-    if not isinstance(network, nn.Module):
-        raise RequestError(f"model._target_: {model['_target_']} does not make a torch.nn.Module")
-    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-
-
 def initialize_from_data(network: nn.Module, data: ImageDataModule) -> None:
     """Shows training images to a network that wants to see some before its first step.
 
@@ -78,78 +51,8 @@ def initialize_from_data(network: nn.Module, data: ImageDataModule) -> None:
 
 
 def check_network(network: nn.Module, data: ImageDataModule) -> Cost:
-    """What the network costs on the data's images.
-
-    Raises:
-        RequestError: when images of that size do not fit it, or it names another number of classes.
-    """
+    """What the network costs on the data's images; raises as `check_fits`."""
     return check_fits(network, (CHANNELS, data.image_size, data.image_size), len(data.classes))
-
-
-def check_fits(network: nn.Module, image_shape: tuple[int, int, int], classes: int) -> Cost:
-    """What the network costs on images (C, H, W) of so many classes; raises as `check_network`."""
-    with explained("model"):
-        cost = measure_cost(network, image_shape)
-        if cost.outputs != classes:
-            raise ValueError(f"the network names {cost.outputs} classes, the data have {classes}")
-    return cost
-
-
-@dataclass(frozen=True)
-class DescribedImages:
-    """Images that need not exist, to describe a network for.
-
-    Attributes:
-        image_size: pixels a side.
-        channels: 3 for colour.
-        classes: that they belong to.
-    """
-
-    image_size: int
-    channels: int
-    classes: int
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        return self.channels, self.image_size, self.image_size
-
-
-def described_images(data: Any) -> DescribedImages:
-    """The images that `data.*` speaks of.
-
-    Raises:
-        RequestError: for a value that is no whole number above zero.
-    """
-    if not isinstance(data, Mapping):
-        raise RequestError("data must be data.image_size, data.channels and data.classes: nothing is loaded here")
-    check_arguments(DescribedImages, data, "data")
-    for key, value in data.items():
-        if value < 1:
-            raise RequestError(f"data.{key} must be 1 or more, got {value}")
-    return DescribedImages(**data)
-
-
-def tabulate_network(model: Settings, images: DescribedImages) -> LayerTable:
-    """The layers of a network, which is made without its weights where that works.
-
-    Raises:
-        RequestError: when it cannot be made, or the images do not fit it.
-    """
-
-    def make() -> nn.Module:
-        return build_network(model, images.classes, images.image_size, images.channels)
-
-    try:
-        with torch.device("meta"):
-            network = make()
-        table = tabulate(network, images.shape)
-    except Exception:  # it computes with values; where the request is wrong, that is found again, and explained
-        network = make()
-        check_fits(network, images.shape, images.classes)
-        return tabulate(network, images.shape)
-    check_fits(network, images.shape, images.classes)
-    return table
 
 
 def build_classifier(settings: Settings, network: nn.Module) -> Classifier:

@@ -18,19 +18,19 @@ SUFFIXES: dict[str, "Form"] = {".json": "json", ".md": "markdown", ".txt": "plai
 def describe(config: DictConfig) -> None:
     """Prints what the configuration's network is made of, or a line for each of its networks."""
     settings = configuration.settings(config)
-    networks = configuration.each_model(config)
+    models = configuration.each_model(config)
     output = check_output(settings["output"], SUFFIXES)
 
-    from cnnlab import assembly
+    from cnnlab import networks
     from cnnlab.analysis.published import published
     from cnnlab.reports.layers import Description, render
     from cnnlab.reports.terminal import terminal_width
 
     check_arguments(render, {"format": settings["format"]})
-    data = assembly.described_images(settings["data"])
+    data = networks.described_images(settings["data"])
     descriptions = []
-    for choice, model in networks.items():
-        table = assembly.tabulate_network(model, data)
+    for choice, model in models.items():
+        table = networks.tabulate_network(model, data)
         printed = published(choice, model, data.classes, data.shape)
         descriptions.append(Description(configuration.model_name(choice, model), data.classes, table, printed))
     compare = settings["models"] is not None

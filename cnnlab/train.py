@@ -64,7 +64,7 @@ def follow(processes: Processes, settings: dict[str, Any], directory: str, check
 
 def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | None, processes: Processes) -> None:
     """Builds the parts, trains, tests the best epoch, and completes the record."""
-    from cnnlab import assembly
+    from cnnlab import assembly, networks
     from cnnlab.runs.checkpoint import check_fits, read_checkpoint
     from cnnlab.runs.environment import device_name, git_commit, versions
     from cnnlab.runs.recorder import Recorder
@@ -76,7 +76,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
     with stop.listening():
         assembly.seed_everything(settings["seed"])
         data = assembly.build_data(settings)
-        network = assembly.build_network(settings["model"], len(data.classes), data.image_size)
+        network = networks.build_network(settings["model"], len(data.classes), data.image_size)
         cost = assembly.check_network(network, data)
         if checkpoint_file:
             check_fits(read_checkpoint(checkpoint_file), network, checkpoint_file)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cnnlab.data.augment import Augmentation, Draws, blank_, crop, cutout_, flip, mix, mix_labels, seeded_generator
 from cnnlab.data.images import Images, StoredImages
+from cnnlab.data.normalization import Normalization
 from cnnlab.data.stream import Workers, read_by_threads
 
 
@@ -152,10 +153,7 @@ class Loader:
             self.pixels = Fetched(images, self.augmentation, self.device, workers, stay=shuffle)
         self.size = self.pixels.size
         self.labels = images.labels.to(self.device)
-        # One factor and one offset for each value of a row of pixels: a row is contiguous, so this is one fast pass.
-        scale = 1 / (255 * std)
-        self.scale = scale.repeat(self.size).to(self.device, torch.float32)
-        self.offset = (-mean / std).repeat(self.size).to(self.device, torch.float32)
+        self.normalized = Normalization(mean, std, self.size, self.device)
         self.batches_done = 0
         self._resume_from: dict[str, int] | None = None
 
@@ -179,7 +177,7 @@ class Loader:
             self.batches_done += 1
             if draws.flip is not None:
                 pixels = flip(pixels, draws.flip[indices])
-            batch = self._normalized(pixels)
+            batch = self.normalized(pixels)
             if draws.mixing is not None:
                 indices, partners = indices.tensor_split(2)
                 mixing = draws.mixing[indices]
@@ -220,9 +218,3 @@ class Loader:
         if draws.mixing is not None:
             shares = [torch.cat([share, draws.mixing.partner[share]]) for share in shares]
         return shares
-
-    def _normalized(self, batch: Tensor) -> Tensor:
-        """uint8 (B, H, W, 3) to float32 (B, 3, H, W), in channels_last layout."""
-        b, h, w, c = batch.shape
-        rows = batch.reshape(b, h, w * c).float().mul_(self.scale).add_(self.offset)
-        return rows.view(b, h, w, c).permute(0, 3, 1, 2)

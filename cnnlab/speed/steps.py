@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from cnnlab import assembly
+from cnnlab import assembly, networks
 from cnnlab.data.loader import Loader
 from cnnlab.process import keep_freed_memory
 from cnnlab.runs.directory import RunDirectory
@@ -173,7 +173,7 @@ def time_training(task: dict[str, Any], answer: Answer) -> None:
     settings = task["settings"]
     assembly.seed_everything(settings["seed"])
     data = assembly.build_data(settings)
-    network = assembly.build_network(settings["model"], len(data.classes), data.image_size)
+    network = networks.build_network(settings["model"], len(data.classes), data.image_size)
     cost = assembly.check_network(network, data)
     assembly.initialize_from_data(network, data)
     about = {"parameters": cost.parameters, "macs": cost.macs, "data_fingerprint": data.fingerprint}

@@ -1,10 +1,19 @@
-"""Which number format a device computes fastest in."""
+"""Which device computes, and which number format it computes fastest in."""
 
 import functools
 import platform
 import time
 
 import torch
+
+
+def device_type(asked: str) -> str:
+    """`cuda`, `mps` or `cpu` for an accelerator's name, the way that Lightning chooses."""
+    if asked in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "cuda"
+    if asked in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"
 
 
 @functools.cache
@@ -39,6 +48,6 @@ def _product_is_faster(size: int = 512, tries: int = 5) -> bool:
     for _ in range(1 + tries):  # the first pays for the kernels
         for dtype, matrix in matrices.items():
             start = time.perf_counter()
-            matrix @ matrix
+            torch.mm(matrix, matrix)
             seconds[dtype] = min(seconds[dtype], time.perf_counter() - start)
     return seconds[torch.bfloat16] < seconds[torch.float32]

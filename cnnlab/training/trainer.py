@@ -20,7 +20,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from cnnlab.training.duration import Duration
-from cnnlab.training.precision import auto_precision
+from cnnlab.training.precision import auto_precision, device_type
 from cnnlab.training.profile import StepProfiler
 from cnnlab.training.synced_norms import SyncedNorms
 
@@ -122,15 +122,6 @@ def compile_network(network: nn.Module, mode: Compile) -> None:
     if mode != "off":
         torch._dynamo.reset()  # what an earlier job of this process compiled counts against a limit
         network.compile(mode=None if mode == "default" else mode)
-
-
-def device_type(asked: str) -> str:
-    """`cuda`, `mps` or `cpu` for an accelerator's name, the way that Lightning chooses."""
-    if asked in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "cuda"
-    if asked in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
-        return "mps"
-    return "cpu"
 
 
 def training_devices(options: Mapping[str, Any]) -> list[torch.device]:

@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from cnnlab import assembly
+from cnnlab import assembly, networks
 from cnnlab import config as configuration
 from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.process import keep_freed_memory
@@ -142,7 +142,7 @@ def work(task: dict[str, Any], answer: Answer) -> None:
 
 def new_network(settings: dict[str, Any], data: ImageDataModule) -> nn.Module:
     """The network as cnnlab makes it."""
-    network = assembly.build_network(settings["model"], len(data.classes), data.image_size)
+    network = networks.build_network(settings["model"], len(data.classes), data.image_size)
     assembly.initialize_from_data(network, data)
     return network
 

@@ -59,13 +59,13 @@ def test_cpu_of_a_torch_that_cannot_be_asked_computes_in_float32(monkeypatch: py
     ("bfloat16_seconds", "expected"), [(0.1, True), (10.0, False)], ids=["half the time", "twice the time"]
 )
 def test_the_faster_product_wins(monkeypatch: pytest.MonkeyPatch, bfloat16_seconds: float, expected: bool) -> None:
-    clock, product = [0.0], torch.Tensor.__matmul__
+    clock, product = [0.0], torch.mm
 
     def timed(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         clock[0] += bfloat16_seconds if a.dtype == torch.bfloat16 else 1.0
         return product(a, b)
 
-    monkeypatch.setattr(torch.Tensor, "__matmul__", timed)
+    monkeypatch.setattr(torch, "mm", timed)
     monkeypatch.setattr(precision.time, "perf_counter", lambda: clock[0])
     assert precision._product_is_faster(size=8, tries=1) is expected
 
