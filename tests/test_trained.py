@@ -72,8 +72,8 @@ def test_every_form_of_an_image_gives_the_same_answer(net: TrainedNetwork, photo
     expected = net.predict(photos[:1]).logits
     for form in forms:
         assert torch.equal(net.predict(form).logits, expected)
-    assert torch.equal(net.predict(forms).logits, expected.expand(len(forms), -1))
-    assert torch.equal(net.predict(iter(forms), batch_size=2).logits, expected.expand(len(forms), -1))
+    for listed in (net.predict(forms), net.predict(iter(forms), batch_size=2)):
+        torch.testing.assert_close(listed.logits, expected.expand(len(forms), -1))
 
 
 def test_batches_change_nothing(net: TrainedNetwork, photos: np.ndarray) -> None:
@@ -149,7 +149,7 @@ def test_a_file_that_cannot_be_read_is_said(net: TrainedNetwork, tmp_path: Path)
         net.predict(file)
 
 
-# --- checkpoints of strangers ------------------------------------------------------------------------------------------
+# --- checkpoints of strangers ----------------------------------------------------------------------------------------
 
 
 class _Attack:
@@ -204,11 +204,9 @@ def test_weights_are_never_downloaded(save: Saver, monkeypatch: pytest.MonkeyPat
     assert load(file).predict(np.zeros((32, 32, 3), np.uint8)).logits.shape == (1, 3)
 
 
-@pytest.mark.parametrize(
-    ("name", "message"), [("gone.ckpt", "there is no checkpoint"), (".", "there is no checkpoint")]
-)
-def test_a_missing_checkpoint_is_named(tmp_path: Path, name: str, message: str) -> None:
-    with pytest.raises(RequestError, match=f"checkpoint: {message}"):
+@pytest.mark.parametrize("name", ["gone.ckpt", "."])
+def test_a_missing_checkpoint_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RequestError, match="checkpoint: there is no checkpoint"):
         load(tmp_path / name)
 
 
