@@ -27,7 +27,7 @@ def read_picture(picture: Picture, size: int) -> Tensor:
 
     Args:
         picture: a path, the bytes of a file, a PIL image, an array (H, W) or (H, W, C), or a tensor (H, W) or
-            (C, H, W). Arrays and tensors are uint8, or floats in [0, 1]; C is 1 (grey), 3, or 4, of which the last is dropped.
+            (C, H, W). Arrays and tensors are uint8, or floats in [0, 1]; C is 1 (grey), 3, or 4 (the last is dropped).
         size: height and width in pixels that it is brought to.
 
     Returns:
