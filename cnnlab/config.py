@@ -258,7 +258,7 @@ def _arguments(arguments: list[str], name: str) -> list[str]:
 def _quoted(argument: str) -> str:
     """A path with letters that mean something to Hydra, such as `images=IMG (1).jpg`, as Hydra takes it."""
     key, _, value = argument.partition("=")
-    plain = re.fullmatch(r"[\w./*?+@%:~ -]*", value, re.ASCII) or re.match(r"\[.*\]$|['\"]", value) or "${" in value
+    plain = re.fullmatch(r"[\w./*?+@%: -]*", value, re.ASCII) or re.match(r"\[.*\]$|['\"]", value) or "${" in value
     if key not in PATHS or plain:
         return argument
     escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + match[2].replace("'", r"\'"), value)

@@ -88,6 +88,7 @@ def predict(config: DictConfig) -> None:
     from cnnlab.classify import KnownImages, classify
     from cnnlab.data.pictures import read_images, read_pictures
     from cnnlab.reports.predictions import print_predictions, writing
+    from cnnlab.reports.terminal import printable
     from cnnlab.trained import load
 
     warnings.filterwarnings("ignore", module="PIL")  # it warns of what it then reads
@@ -113,7 +114,7 @@ def predict(config: DictConfig) -> None:
             bar.update()
             if prediction is None:
                 outcome.unreadable += 1
-                tqdm.write(f"{reading.name}: {reading.error}; left out", file=sys.stderr)
+                tqdm.write(printable(f"{reading.name}: {reading.error}; left out"), file=sys.stderr)
                 continue
             if write:
                 write(prediction)

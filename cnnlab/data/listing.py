@@ -3,7 +3,7 @@
 import glob
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from cnnlab.data.formats import picture_suffixes
@@ -12,7 +12,7 @@ from cnnlab.errors import RequestError
 STANDARD_INPUT = "-"
 
 
-def list_pictures(asked: str | Sequence[str]) -> Iterator[Path]:
+def list_pictures(asked: str | list[str]) -> Iterator[Path]:
     """The files that are asked for, one after the other, in the order of their names within a folder or pattern.
 
     A folder stands for all files below it with the suffix of a format that is read, whose names do not start with a
@@ -27,7 +27,7 @@ def list_pictures(asked: str | Sequence[str]) -> Iterator[Path]:
     Raises:
         RequestError: before the first file is given, when there is none in one of the places.
     """
-    places = [asked] if isinstance(asked, str) else list(asked)
+    places = asked if isinstance(asked, list) else [asked]
     if not places or not all(isinstance(place, str) and place for place in places):
         raise RequestError("images must be a file, a folder, a pattern, or a list of these, such as [a.png,b.jpg]")
     if asked == STANDARD_INPUT:

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cnnlab.reports.terminal import printable
 from cnnlab.runs.directory import replacing
 
 # Sizes in pixels.
@@ -164,8 +165,8 @@ def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int, keep_end: bool = False) -> str:
-    """The text, without its end or its middle where it is wider than that; what cannot be printed is replaced."""
-    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    """The text, without its end or its middle where it is wider than that."""
+    text = printable(text)
     shown, kept = text, min(len(text), width)
     while font.getlength(shown) > width and kept > 1:
         kept -= 1

@@ -14,6 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from cnnlab.reports.terminal import printable
 from cnnlab.runs.directory import replacing
 
 
@@ -155,7 +156,7 @@ def print_predictions(predictions: Sequence[Prediction], of: int) -> None:
         label = [prediction.label or ""] if labelled else []
         wrong = labelled and prediction.label != prediction.top[0][0]
         shown = [f"{confidence:6.1%} {name}" for name, confidence in prediction.top]
-        table.add_row(prediction.image, *label, shown[0] + (" (wrong)" if wrong else ""), *shown[1:])
+        table.add_row(printable(prediction.image), *label, shown[0] + (" (wrong)" if wrong else ""), *shown[1:])
     console = Console(highlight=False, markup=False)
     console.print(table)
     if of > len(predictions):
