@@ -26,9 +26,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cnnlab import process
-from cnnlab.errors import Interrupted, RequestError
+from cnnlab.errors import Incomplete, Interrupted, RequestError
 from cnnlab.instantiate import did_you_mean
-from cnnlab.runs.directory import default_directory, discard_unused
+from cnnlab.runs.directory import RunDirectory, default_directory, discard_unused
 from cnnlab.runs.processes import Processes, own_place
 
 PACKAGE = Path(__file__).parent
@@ -38,6 +38,7 @@ ROOT = PACKAGE.parent if CHECKOUT else PACKAGE
 
 GROUPS = ("model", "data", "recipe", "trainer", "logger", "callbacks")
 SWEEPING = ("train",)  # commands that -m runs several times
+PATHS = ("checkpoint", "images", "output", "gallery", "data.path")  # keys whose values are files
 # What does not decide how a run comes out.
 ASIDE = ("name", "resume", "logger")
 
@@ -104,6 +105,8 @@ def _report(error: Exception, name: str) -> int:
         return _say(str(error), 2)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _say(_explain(error, name), 2)
+    if isinstance(error, Incomplete):
+        return _say(str(error), 1)
     traceback.print_exception(error)
     return _say(f"The work failed: {type(error).__name__}: {error}", 1)
 
@@ -248,7 +251,18 @@ def _arguments(arguments: list[str], name: str) -> list[str]:
     listed = [match[1] for arg in arguments if (match := re.match(r"models=\[\s*['\"]?([\w.-]+)", arg))]
     if listed and any(arg.startswith("model=") for arg in arguments):
         raise RequestError("models: give either models= or model=")
+    arguments = [_quoted(argument) for argument in arguments]
     return [*arguments, f"model={listed[0]}"] if listed and name not in SWEEPING else arguments
+
+
+def _quoted(argument: str) -> str:
+    """A path with letters that mean something to Hydra, such as `images=IMG (1).jpg`, as Hydra takes it."""
+    key, _, value = argument.partition("=")
+    plain = re.fullmatch(r"[\w./*?+@%: -]*", value, re.ASCII) or re.match(r"\[.*\]$|['\"]", value) or "${" in value
+    if key not in PATHS or plain:
+        return argument
+    escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + match[2].replace("'", r"\'"), value)
+    return f"{key}='{escaped}'"
 
 
 def output_directory() -> Path:
@@ -283,6 +297,25 @@ def with_recorded(config: DictConfig, recorded: Path) -> DictConfig:
         else:
             OmegaConf.update(merged, key, OmegaConf.select(config, key), merge=False, force_add=True)
     return merged
+
+
+def data_settings(config: DictConfig, run: RunDirectory | None) -> dict[str, Any]:
+    """The data that a trained network is shown: those of its run, changed by this command line's own values.
+
+    Where the command line chooses `data=NAME`, or the run is not known, they are those of the command line alone. From
+    a record nothing but plain values is taken, for it may be a stranger's: it cannot choose what is called with them.
+
+    Args:
+        config: as composed from this command line.
+        run: the run that trained the network, where there is one.
+    """
+    own = settings(config)["data"]
+    recorded = (run.read_config() or {}).get("data") if run else None
+    given = [arg.partition("=")[0] for arg in command_line()]
+    if not isinstance(recorded, dict) or "data" in given:
+        return own
+    kept = [key for key, value in recorded.items() if key in own and key != "_target_" and not isinstance(value, dict)]
+    return own | {key: recorded[key] for key in kept if f"data.{key}" not in given}
 
 
 # --- explaining what is wrong ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The two ways in which a command ends early by intent."""
+"""The ways in which a command ends by intent, other than well."""
 
 
 class RequestError(Exception):
@@ -6,6 +6,13 @@ class RequestError(Exception):
 
     The message is for the person who typed the command: one or two lines that name the key and what would be right.
     Commands print it and exit with 2.
+    """
+
+
+class Incomplete(Exception):
+    """A part of the work could not be done; each thing was named when it happened, and all the others are done.
+
+    The message says how many they are. Commands print it and exit with 1.
     """
 
 

@@ -8,7 +8,7 @@ import pytest
 import cnnlab
 
 PACKAGE = Path(cnnlab.__file__).parent
-SHARED = {"assembly", "config", "errors", "instantiate", "libraries", "networks", "process", "trained"}
+SHARED = {"assembly", "classify", "config", "errors", "instantiate", "libraries", "networks", "process", "trained"}
 COMMANDS = {file.stem for file in PACKAGE.glob("*.py")} - SHARED - {"__init__", "__main__"}
 # For each part, the other parts of the package that it may import; errors and instantiate are everybody's.
 MAY_IMPORT = {
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "reports": {"analysis", "runs"},
     "speed": {"assembly", "networks", "data", "training", "runs", "process"},
     "assembly": {"data", "training", "runs", "analysis", "networks"},
+    "classify": {"analysis", "data", "reports", "trained"},
     "networks": {"analysis"},
     "trained": {"data", "runs", "training", "networks"},
     "config": {"runs", "process"},

@@ -18,7 +18,7 @@ from filelock import FileLock
 from cnnlab.data.sources import Source
 from cnnlab.errors import RequestError
 
-FORMAT = 1  # raise it when the same source would be decoded to other pixels
+FORMAT = 2  # raise it when the same source would be decoded to other pixels
 ARRAYS = ("train_pixels", "train_labels", "test_pixels", "test_labels")
 
 

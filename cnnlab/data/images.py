@@ -284,7 +284,7 @@ def _decode(encoded: bytes | Path, number: int, split: str) -> Tensor:
     if image.ndim == 4:  # an animation: its first picture
         image = image[0]
     if image.dtype == torch.uint16:
-        image = (image.to(torch.int32) // 257).to(torch.uint8)
+        image = (image.to(torch.int32) >> 8).to(torch.uint8)  # the high byte, which Pillow takes too
     return image
 
 

@@ -1,18 +1,27 @@
-"""Single pictures, as people have them: a file of any format that Pillow reads, an opened one, an array or a tensor."""
+"""Pictures, as people have them: files of any format that Pillow reads, opened ones, arrays or tensors."""
 
 import io
-import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+from torchvision.transforms.v2 import functional
 
-from cnnlab.data.images import to_rgb_square
+from cnnlab.data.formats import picture_formats
+from cnnlab.data.images import Images, StoredImages, to_rgb_square
+from cnnlab.data.residence import available_cores
+from cnnlab.data.stream import map_by_threads, read_by_threads
 from cnnlab.instantiate import first_line
 
 Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
+
+MAX_PIXELS = 100_000_000  # of a picture; a small file can claim to hold any number
+CHUNK = 32  # files that a thread reads at a time
 
 
 class UnreadablePicture(ValueError):
@@ -22,12 +31,10 @@ class UnreadablePicture(ValueError):
 def read_picture(picture: Picture, size: int) -> Tensor:
     """A picture the way that training sees images: RGB, its shorter side resized, the middle cut out.
 
-    Transparency is dropped, 16 bits become 8, EXIF turns the picture, and of an animation the first frame is taken, as
-    `cnnlab.data.images` has it for PNG and JPEG files.
+    Of PNG and JPEG files it gives the very pixels that `cnnlab.data.images` does; see `open_picture`.
 
     Args:
-        picture: a path, the bytes of a file, a PIL image, an array (H, W) or (H, W, C), or a tensor (H, W) or
-            (C, H, W). Arrays and tensors are uint8, or floats in [0, 1]; C is 1 (grey), 3, or 4 (the last is dropped).
+        picture: as for `open_picture`.
         size: height and width in pixels that it is brought to.
 
     Returns:
@@ -37,41 +44,150 @@ def read_picture(picture: Picture, size: int) -> Tensor:
         UnreadablePicture: when it cannot be read.
         ValueError: for an array or tensor of another shape, type or range.
     """
+    return _to_square(open_picture(picture), size)
+
+
+def open_picture(picture: Picture) -> Tensor:
+    """A picture in its own size.
+
+    Transparency is dropped, of 16 bits the upper 8 are kept, EXIF turns the picture, and of an animation the first
+    frame is taken.
+
+    Args:
+        picture: a path, the bytes of a file, a PIL image, an array (H, W) or (H, W, C), or a tensor (H, W) or
+            (C, H, W). Arrays and tensors are uint8, or floats in [0, 1]; C is 1 (grey), 3, or 4 (the last is dropped).
+
+    Returns:
+        uint8 (C, H, W), where C is 1 or 3.
+
+    Raises:
+        UnreadablePicture: when it cannot be read.
+        ValueError: for an array or tensor of another shape, type or range.
+    """
     if isinstance(picture, Tensor):
-        image = _checked(picture.detach().cpu(), channels_at=0)
-    elif isinstance(picture, np.ndarray):
-        tensor = torch.from_numpy(np.ascontiguousarray(picture))
-        image = _checked(tensor, channels_at=-1)
-    else:
-        image = _opened(picture)
-    return to_rgb_square(image, size).permute(1, 2, 0).contiguous()
-
-
-def _opened(picture: str | Path | bytes | Image.Image) -> Tensor:
-    """uint8 (3, H, W)."""
+        return _checked(picture.detach().cpu(), channels_at=0)
+    if isinstance(picture, np.ndarray):
+        return _checked(torch.from_numpy(np.ascontiguousarray(picture)), channels_at=-1)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of what it then reads
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if isinstance(picture, Image.Image):
-                return _rgb(picture)
-            with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else Path(picture)) as opened:
-                return _rgb(opened)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UnreadablePicture(f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
+        if isinstance(picture, Image.Image):
+            return _rgb(picture)
+        with Image.open(_file(picture), formats=picture_formats()) as opened:
+            return _rgb(opened)
+    except UnreadablePicture:
+        raise
+    except Image.DecompressionBombError:
+        raise _too_large() from None
     except Image.UnidentifiedImageError:
         raise UnreadablePicture("it is not an image of a known format") from None
-    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError, MemoryError) as error:  # Pillow raises them all
+    except OSError as error:
+        raise UnreadablePicture(error.strerror or first_line(error)) from None
+    except Exception as error:  # on damaged files, the readers of the many formats raise nearly anything
         raise UnreadablePicture(first_line(error)) from None
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A picture that was asked for, or why it cannot be had.
+
+    Attributes:
+        name: its path, or its place in a data set, such as `test/7`.
+        pixels: uint8 (size, size, 3), or None where it cannot be read.
+        error: why not.
+        label: its class number, where that is known.
+        thumbnail: to be shown, uint8 (H, W, 3), where one was asked for.
+    """
+
+    name: str
+    pixels: Tensor | None = None
+    error: str = ""
+    label: int | None = None
+    thumbnail: np.ndarray | None = None
+
+
+def read_pictures(paths: Iterable[Path], size: int, shown: int = 0, thumbnail: int = 576) -> Iterator[Reading]:
+    """Reads any number of files a little ahead of whoever uses them, by as many threads as there are cores.
+
+    Args:
+        paths: of the files, taken as they are needed.
+        size: as in `read_picture`.
+        shown: of how many, from the first, a thumbnail is wanted.
+        thumbnail: pixels that one has at most, a side.
+
+    Returns:
+        One reading for each path, in their order, also where a file cannot be read.
+    """
+
+    def read(numbered: tuple[int, Path]) -> Reading:
+        number, path = numbered
+        try:
+            image = open_picture(path)
+            small = _thumbnail(image, thumbnail) if number < shown else None
+            return Reading(str(path), _to_square(image, size), thumbnail=small)
+        except UnreadablePicture as error:
+            return Reading(str(path), error=str(error))
+
+    numbered = enumerate(paths)
+    chunks = iter(lambda: list(islice(numbered, CHUNK)), [])
+    for readings in map_by_threads(lambda chunk: [read(one) for one in chunk], chunks, available_cores()):
+        yield from readings
+
+
+def read_images(
+    images: Images | StoredImages, split: str, limit: int | None = None, shown: int = 0, batch_size: int = 256
+) -> Iterator[Reading]:
+    """Reads the images of a data set, in their order, a little ahead of whoever uses them.
+
+    Args:
+        images: of the split.
+        split: its name, which the images' names start with.
+        limit: of how many, from the first; None for all.
+        shown: of how many, from the first, a thumbnail is wanted.
+        batch_size: images that are read at a time.
+    """
+    batches = torch.arange(len(images))[:limit].split(batch_size)
+    for positions, batch in zip(batches, read_by_threads(images, batches), strict=True):
+        for number, pixels in zip(positions.tolist(), batch, strict=True):
+            small = pixels.numpy() if number < shown else None
+            yield Reading(f"{split}/{number}", pixels, label=int(images.labels[number]), thumbnail=small)
+
+
+def _to_square(image: Tensor, size: int) -> Tensor:
+    shorter, longer = sorted(image.shape[-2:])
+    if longer * size * size > MAX_PIXELS * shorter:  # what is left when the shorter side was resized
+        raise UnreadablePicture(f"{image.shape[-1]} x {image.shape[-2]} pixels are too long and narrow")
+    return to_rgb_square(image, size).permute(1, 2, 0).contiguous()
+
+
+def _thumbnail(image: Tensor, side: int) -> np.ndarray:
+    if max(image.shape[-2:]) > side:
+        image = functional.resize(image, None, max_size=side, antialias=True)  # pyright: ignore[reportArgumentType]
+    return image.expand(3, -1, -1).permute(1, 2, 0).numpy()
+
+
+def _file(picture: str | Path | bytes) -> Path | io.BytesIO:
+    if isinstance(picture, bytes):
+        return io.BytesIO(picture)
+    path = Path(picture)
+    if path.is_dir():
+        raise UnreadablePicture("it is a folder, or one that cannot be looked into")
+    if path.exists() and not path.is_file():  # a pipe or a device: to read it may take for ever
+        raise UnreadablePicture("it is not a file")
+    return path
+
+
+def _too_large() -> UnreadablePicture:
+    return UnreadablePicture(f"it has more than {MAX_PIXELS:,} pixels")
+
+
 def _rgb(picture: Image.Image) -> Tensor:
+    if picture.width * picture.height > MAX_PIXELS:
+        raise _too_large()
     picture = ImageOps.exif_transpose(picture)
     if picture.mode in ("I", "I;16", "I;16B", "I;16L"):  # 16 bits of grey
         values = np.asarray(picture).astype(np.int64).clip(0, 65535)
-        return torch.from_numpy((values // 257).astype(np.uint8))[None]
+        return torch.from_numpy((values >> 8).astype(np.uint8))[None]
     if picture.mode == "F":
-        raise ValueError("its values are floats, of which nobody says what is white")
+        raise UnreadablePicture("its values are floats, of which nobody says what is white")
     if picture.mode == "P" or picture.mode == "PA":  # a palette may hold transparent colours, which convert mixes in
         picture = picture.convert("RGBA")
     return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)

@@ -3,8 +3,9 @@ decode them."""
 
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from cnnlab.data.images import Images, StoredImages
 from cnnlab.errors import RequestError
 
 AHEAD = 2  # batches that are read ahead, by each thread or worker
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def read_by_threads(
@@ -32,11 +36,22 @@ def read_by_threads(
         pixels = images.read(positions)
         return pixels.pin_memory() if pinned else pixels
 
-    under_way: deque = deque()
+    return map_by_threads(read, batches, threads)
+
+
+def map_by_threads(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """What a function gives for one item after the other, in their order, computed a little ahead by threads.
+
+    Args:
+        function: is called by several threads at the same time.
+        items: are taken when there is room; there may be any number of them.
+        threads: how many.
+    """
+    under_way: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads, "images") as pool:
         try:
-            for positions in batches:
-                under_way.append(pool.submit(read, positions))
+            for item in items:
+                under_way.append(pool.submit(function, item))
                 if len(under_way) > AHEAD * threads:
                     yield under_way.popleft().result()
             while under_way:

@@ -1,0 +1,93 @@
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from cnnlab.data.listing import list_pictures
+from cnnlab.errors import RequestError
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files that need not be images: nothing is opened here."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.jpg", "a.PNG", "c.webp", "notes.txt", ".hidden.png", "old/d.tiff", "old/x.png/e.gif", ".git/f.png"):
+        file = Path("photos") / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    Path("empty").mkdir()
+    return Path("photos")
+
+
+def listed(asked: str | list[str]) -> list[str]:
+    return [str(path).removeprefix("photos/") for path in list_pictures(asked)]
+
+
+def test_a_folder_stands_for_the_pictures_below_it(photos: Path) -> None:
+    assert listed("photos") == ["a.PNG", "b.jpg", "c.webp", "old/d.tiff", "old/x.png/e.gif"]
+
+
+def test_a_file_is_taken_as_it_is(photos: Path) -> None:
+    assert listed("photos/notes.txt") == ["notes.txt"]
+
+
+def test_patterns(photos: Path) -> None:
+    assert listed("photos/*.[jw]*") == ["b.jpg", "c.webp"]
+    assert listed("photos/**/*.png") == ["old/x.png/e.gif"]  # a folder whose name matches
+    assert listed("photos/**/*.gif") == ["old/x.png/e.gif"]
+
+
+def test_what_exists_is_no_pattern(photos: Path) -> None:
+    Path("photos/[1].png").touch()
+    assert listed("photos/[1].png") == ["[1].png"]
+
+
+def test_a_list_keeps_its_order(photos: Path) -> None:
+    assert listed(["photos/old", "photos/a.PNG", "photos/*.jpg"]) == ["old/d.tiff", "old/x.png/e.gif", "a.PNG", "b.jpg"]
+
+
+def test_standard_input_names_a_file_on_each_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a b.png\n\nc.png\r\n\xff.png")))
+    assert [os.fsencode(path) for path in list_pictures("-")] == [b"a b.png", b"c.png", b"\xff.png"]
+
+
+def test_links_are_followed_and_loops_end(photos: Path) -> None:
+    Path("photos/old/up").symlink_to(Path.cwd() / "photos")
+    Path("photos/again").symlink_to(Path.cwd() / "photos/old")
+    Path("photos/self.png").symlink_to("self.png")
+    Path("photos/nowhere.png").symlink_to("gone.png")
+    found = listed("photos")
+    assert found == ["a.PNG", "again/d.tiff", "again/x.png/e.gif", "b.jpg", "c.webp", "nowhere.png", "self.png"]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_given_itself(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def refusing(path: Path) -> object:
+        if Path(path).name == "old":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert listed("photos") == ["a.PNG", "b.jpg", "c.webp", "old"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("gone.png", "gone.png does not exist$"),
+        ("a.png,b.png", r"several are written \[a.png,b.jpg\]"),
+        ("empty", "no image found in empty"),
+        ("photos/*.bmp", "no file matches"),
+        (["photos", "gone"], "gone does not exist"),
+        ("x" * 300, "File name too long"),
+        ([], "must be a file"),
+        ([3], "must be a file"),
+        (None, "must be a file"),
+    ],
+)
+def test_where_there_is_nothing_is_said_at_once(photos: Path, asked: list[str], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        list_pictures(asked)
