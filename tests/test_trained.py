@@ -11,35 +11,10 @@ from torch import nn
 import cnnlab
 from cnnlab.data.pictures import UnreadablePicture
 from cnnlab.errors import RequestError
-from cnnlab.networks import build_network
 from cnnlab.trained import TrainedNetwork, load
 
 LENET = {"_target_": "cnnlab.models.lenet.LeNet5"}
-ABOUT = {
-    "classes": ["cat", "dog", "owl"],
-    "mean": [0.4, 0.5, 0.6],
-    "std": [0.2, 0.25, 0.3],
-    "image_size": 32,
-    "channels": 3,
-    "data_fingerprint": "0123456789abcdef",
-}
 Saver = Callable[..., Path]
-
-
-@pytest.fixture
-def save(tmp_path: Path) -> Saver:
-    """Writes a checkpoint of a network that was not trained."""
-
-    def write(model: dict[str, Any] = LENET, weights: dict[str, Any] | None = None, **about: Any) -> Path:
-        if weights is None:
-            torch.manual_seed(0)
-            network = build_network(model, 3)
-            weights = {f"network.{name}": value for name, value in network.state_dict().items()}
-        file = tmp_path / "best.ckpt"
-        torch.save({"state_dict": weights, "cnnlab": {**ABOUT, "model": model, **about}}, file)
-        return file
-
-    return write
 
 
 @pytest.fixture
