@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.errors import RequestError
+from cnnlab.instantiate import first_line
 from cnnlab.networks import CHANNELS, build_network
 from cnnlab.runs.directory import write_atomically
 from cnnlab.runs.environment import versions
@@ -68,7 +69,8 @@ def deploy(
     Raises:
         RequestError: for an option that the format does not have, a package that it needs and that is not installed, or
             a checkpoint that cannot be loaded.
-        RuntimeError: when the file's answers are not the checkpoint's; nothing is written then.
+        RuntimeError: when torch cannot export the network, or the file's answers are not the checkpoint's; nothing is
+            written then.
     """
     _check_options(format, opset, normalize, softmax)
     net = load(checkpoint, device="cpu", precision="32-true")
@@ -157,7 +159,7 @@ def _onnx(graph: _Graph, about: dict[str, Any]) -> tuple[bytes, Answer]:
     import onnxruntime
 
     output = about["output"].partition(":")[0]
-    with _quiet(), torch.no_grad():
+    with _exporting(), torch.no_grad():
         exported = torch.onnx.export(
             graph,
             **graph.example(),
@@ -181,7 +183,7 @@ def _onnx(graph: _Graph, about: dict[str, Any]) -> tuple[bytes, Answer]:
 
 def _program(graph: _Graph, about: dict[str, Any]) -> tuple[bytes, Answer]:
     buffer = io.BytesIO()
-    with _quiet(), torch.no_grad():
+    with _exporting(), torch.no_grad():
         program = torch.export.export(graph, **graph.example())
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # paths of this machine
@@ -236,13 +238,15 @@ def _check_answers(net: TrainedNetwork, answer: Answer, normalize: bool, softmax
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps torch's exporters from telling about their steps; what they cannot do, they raise."""
+def _exporting() -> Iterator[None]:
+    """Keeps torch's exporters from telling about their steps, and says in a line what they cannot do."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except Exception as error:  # torch has one for every obstacle
+        raise RuntimeError(f"torch cannot export this network ({first_line(error)}); nothing was written") from error
     finally:
         logging.disable(before)
