@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
 from cnnlab.networks import CHANNELS, build_network
-from cnnlab.runs.directory import write_atomically
+from cnnlab.runs.directory import replacing, write_atomically
 from cnnlab.runs.environment import versions
 from cnnlab.trained import TrainedNetwork, load
 
@@ -88,7 +88,8 @@ def deploy(
     if format == "safetensors":
         files = (file, file.with_suffix(".json"))
         write_atomically(files[1], json.dumps(about, indent=2) + "\n")
-    write_atomically(file, content)
+    with replacing(file) as temporary:
+        temporary.write_bytes(content)
     return Deployed(files, about, difference)
 
 

@@ -200,13 +200,20 @@ def check_output(output: str | None, suffixes: Iterable[str], key: str = "output
     return file
 
 
-def write_atomically(file: Path, content: str | bytes) -> None:
+def write_atomically(file: Path, text: str) -> None:
     """Writes a file so that it holds either its old or its new content, whatever happens meanwhile."""
+    with replacing(file) as temporary:
+        temporary.write_text(text)
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Gives a temporary file beside `file`, which takes its place when the block ends, and is removed if it fails."""
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    os.close(handle)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
+        yield temporary
         temporary.chmod(0o644)
         temporary.replace(file)
     except BaseException:
