@@ -166,9 +166,17 @@ class TrainedNetwork:
         """uint8 (B, image_size, image_size, 3)."""
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
-        pictures = iter(_each(images))
-        while batch := [self.read(picture) for picture in islice(pictures, batch_size)]:
+        pictures = enumerate(_each(images), start=1)
+        while batch := [self._read_named(picture, number) for number, picture in islice(pictures, batch_size)]:
             yield torch.stack(batch)
+
+    def _read_named(self, picture: Picture, number: int) -> Tensor:
+        """As `read`; an error says which of the images it is about."""
+        try:
+            return self.read(picture)
+        except ValueError as error:  # an UnreadablePicture is one
+            name = picture if isinstance(picture, str | Path) else f"image {number}"
+            raise type(error)(f"{name}: {error}") from None
 
 
 def load(checkpoint: str | Path, device: str = "auto", precision: Precision = "auto") -> TrainedNetwork:

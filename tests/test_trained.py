@@ -127,8 +127,10 @@ def test_other_arrays_are_refused(net: TrainedNetwork, image: Any, message: str)
 def test_a_file_that_cannot_be_read_is_said(net: TrainedNetwork, tmp_path: Path) -> None:
     file = tmp_path / "text.png"
     file.write_text("no image")
-    with pytest.raises(UnreadablePicture, match="not an image of a known format"):
-        net.predict(file)
+    with pytest.raises(UnreadablePicture, match=r"text\.png: it is not an image of a known format"):
+        net.predict([np.zeros((32, 32, 3), np.uint8), file])
+    with pytest.raises(UnreadablePicture, match="image 2: it is not an image of a known format"):
+        net.predict([np.zeros((32, 32, 3), np.uint8), b"no image"])
 
 
 # --- checkpoints of strangers ----------------------------------------------------------------------------------------
@@ -154,18 +156,13 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     [
         {"_target_": "os.mkdir", "path": "attacked"},
         {"_target_": "pathlib.Path.mkdir", "self": "attacked"},
-        {
-            "_target_": "cnnlab.libraries.contextlib.os.mkdir",
-            "path": "attacked",
-        },  # through what a module of ours imports
+        # What a module of ours imports can be reached through it.
+        {"_target_": "cnnlab.libraries.contextlib.os.mkdir", "path": "attacked"},
         {"_target_": "cnnlab.libraries:contextlib.os.mkdir", "path": "attacked"},
         {"_target_": "cnnlab.models.lenet_1998.torch.os.mkdir", "path": "attacked"},
         {"_target_": "cnnlab.models.lenet.LeNet5", "activation": {"_target_": "os.mkdir", "path": "attacked"}},
         {"_target_": "cnnlab.models.lenet.LeNet5", "activation": [{"_target_": "os.mkdir", "path": "attacked"}]},
-        {
-            "_target_": "cnnlab.models.lenet.LeNet5",
-            "activation": {"deep": {"_target_": "os.mkdir", "path": "attacked"}},
-        },
+        {"_target_": "cnnlab.models.lenet.LeNet5", "width": {"deep": {"_target_": "os.mkdir", "path": "attacked"}}},
         {"_target_": "cnnlab.models.lenet.LeNet5", "width": torch.ones(1)},
         {"_target_": "cnnlab.models.lenet.LeNet5", 1: 2},
         {"_target_": "torch.nn.Linear", "in_features": "many", "out_features": 3},
