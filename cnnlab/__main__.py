@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train a network and leave a record; -m sweeps",
     "predict": "classify files, folders, or test images, and draw a gallery",
     "describe": "list a network's layers with shapes, costs and receptive fields",
+    "export": "write a trained network as ONNX, a torch.export program or safetensors",
     "benchmark": "measure images/s, step time, memory and start-up time",
 }
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from cnnlab.data.normalization import Normalization
 from cnnlab.data.pictures import Picture, read_picture
 from cnnlab.errors import RequestError
+from cnnlab.instantiate import check_arguments, first_line
 from cnnlab.networks import build_network
-from cnnlab.runs.checkpoint import check_fits, network_weights, read_checkpoint, recorded_model
+from cnnlab.runs.checkpoint import check_fits, network_description, network_weights, read_checkpoint
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.training.precision import auto_precision, device_type
 
@@ -107,7 +108,7 @@ class TrainedNetwork:
 
         Raises:
             UnreadablePicture: when one cannot be read.
-            ValueError: for an array or tensor of another shape, type or range.
+            ValueError: for an array or tensor of another shape, type or range, or a batch of no image.
         """
         batches = [predictions.logits for predictions in self.stream(images, batch_size)]
         return Predictions(torch.cat(batches) if batches else torch.empty(0, len(self.classes)), self.classes)
@@ -163,9 +164,19 @@ class TrainedNetwork:
 
     def _batches(self, images: Pictures, batch_size: int) -> Iterator[Tensor]:
         """uint8 (B, image_size, image_size, 3)."""
-        pictures = iter(_each(images))
-        while batch := [self.read(picture) for picture in islice(pictures, batch_size)]:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        pictures = enumerate(_each(images), start=1)
+        while batch := [self._read_named(picture, number) for number, picture in islice(pictures, batch_size)]:
             yield torch.stack(batch)
+
+    def _read_named(self, picture: Picture, number: int) -> Tensor:
+        """As `read`; an error says which of the images it is about."""
+        try:
+            return self.read(picture)
+        except ValueError as error:  # an UnreadablePicture is one
+            name = picture if isinstance(picture, str | Path) else f"image {number}"
+            raise type(error)(f"{name}: {error}") from None
 
 
 def load(checkpoint: str | Path, device: str = "auto", precision: Precision = "auto") -> TrainedNetwork:
@@ -182,15 +193,20 @@ def load(checkpoint: str | Path, device: str = "auto", precision: Precision = "a
         RequestError: when there is no such checkpoint, it is damaged, no checkpoint of cnnlab or not safe to load, or
             the device is not there.
     """
+    check_arguments(load, {"precision": precision})
     path = Path(checkpoint).expanduser()
     if path.is_dir():
         path = RunDirectory(path).best_checkpoint
     content = read_checkpoint(path, "checkpoint")
-    about = content["cnnlab"]
-    model = recorded_model(content, path)
-    network = build_network(model, len(about["classes"]), about["image_size"], about["channels"])
-    check_fits(content, network, path, "checkpoint")
-    network.load_state_dict(network_weights(content))
+    about = network_description(content, path)
+    try:
+        network = build_network(about["model"], len(about["classes"]), about["image_size"])
+        check_fits(content, network, path, "checkpoint")
+        network.load_state_dict(network_weights(content))
+    except RequestError:
+        raise
+    except Exception as error:  # whatever a network raises for options that are not its own
+        raise RequestError(f"checkpoint: the network of {path} cannot be made ({first_line(error)})") from None
     where = _device(device)
     if precision == "auto":
         precision = "bf16-mixed" if auto_precision(where.type) == "bf16-mixed" else "32-true"

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from cnnlab.data.images import ImageData, Images, StoredImages
+from cnnlab.networks import build_network
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN_PER_CLASS, TEST_PER_CLASS = 12, 3
@@ -140,6 +141,37 @@ def photo_folders(tmp_path: Path) -> Path:
             image = Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
             image.save(root / name / f"{i:02}{suffix}")
     return root
+
+
+@pytest.fixture(scope="session")
+def save_untrained() -> Callable[..., Path]:
+    """Writes a checkpoint of a network that was not trained into a folder."""
+    lenet = {"_target_": "cnnlab.models.lenet.LeNet5"}
+    described = {
+        "classes": ["cat", "dog", "owl"],
+        "mean": [0.4, 0.5, 0.6],
+        "std": [0.2, 0.25, 0.3],
+        "image_size": 32,
+        "channels": 3,
+        "data_fingerprint": "0123456789abcdef",
+    }
+
+    def write(folder: Path, model: dict[str, Any] = lenet, weights: dict[str, Any] | None = None, **about: Any) -> Path:
+        if weights is None:
+            torch.manual_seed(0)
+            network = build_network(model, 3)
+            weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+        file = folder / "best.ckpt"
+        torch.save({"state_dict": weights, "cnnlab": {**described, "model": model, **about}}, file)
+        return file
+
+    return write
+
+
+@pytest.fixture
+def save(tmp_path: Path, save_untrained: Callable[..., Path]) -> Callable[..., Path]:
+    """The same into the test's own folder."""
+    return functools.partial(save_untrained, tmp_path)
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -8,7 +8,18 @@ import pytest
 import cnnlab
 
 PACKAGE = Path(cnnlab.__file__).parent
-SHARED = {"assembly", "classify", "config", "errors", "instantiate", "libraries", "networks", "process", "trained"}
+SHARED = {
+    "assembly",
+    "classify",
+    "config",
+    "deploy",
+    "errors",
+    "instantiate",
+    "libraries",
+    "networks",
+    "process",
+    "trained",
+}
 COMMANDS = {file.stem for file in PACKAGE.glob("*.py")} - SHARED - {"__init__", "__main__"}
 # For each part, the other parts of the package that it may import; errors and instantiate are everybody's.
 MAY_IMPORT = {
@@ -23,6 +34,7 @@ MAY_IMPORT = {
     "classify": {"analysis", "data", "reports", "trained"},
     "networks": {"analysis"},
     "trained": {"data", "runs", "training", "networks"},
+    "deploy": {"networks", "runs", "trained"},
     "config": {"runs", "process"},
     "process": set(),
     "errors": set(),

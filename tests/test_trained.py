@@ -1,3 +1,5 @@
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,35 +13,10 @@ from torch import nn
 import cnnlab
 from cnnlab.data.pictures import UnreadablePicture
 from cnnlab.errors import RequestError
-from cnnlab.networks import build_network
 from cnnlab.trained import TrainedNetwork, load
 
 LENET = {"_target_": "cnnlab.models.lenet.LeNet5"}
-ABOUT = {
-    "classes": ["cat", "dog", "owl"],
-    "mean": [0.4, 0.5, 0.6],
-    "std": [0.2, 0.25, 0.3],
-    "image_size": 32,
-    "channels": 3,
-    "data_fingerprint": "0123456789abcdef",
-}
 Saver = Callable[..., Path]
-
-
-@pytest.fixture
-def save(tmp_path: Path) -> Saver:
-    """Writes a checkpoint of a network that was not trained."""
-
-    def write(model: dict[str, Any] = LENET, weights: dict[str, Any] | None = None, **about: Any) -> Path:
-        if weights is None:
-            torch.manual_seed(0)
-            network = build_network(model, 3)
-            weights = {f"network.{name}": value for name, value in network.state_dict().items()}
-        file = tmp_path / "best.ckpt"
-        torch.save({"state_dict": weights, "cnnlab": {**ABOUT, "model": model, **about}}, file)
-        return file
-
-    return write
 
 
 @pytest.fixture
@@ -96,6 +73,11 @@ def test_nothing_gives_nothing(net: TrainedNetwork) -> None:
     assert len(net.predict([])) == 0
 
 
+def test_a_batch_holds_an_image(net: TrainedNetwork, photos: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="batch_size must be 1 or more, got 0"):
+        net.predict(photos, batch_size=0)
+
+
 @pytest.mark.parametrize(
     ("model", "features"),
     [
@@ -145,8 +127,10 @@ def test_other_arrays_are_refused(net: TrainedNetwork, image: Any, message: str)
 def test_a_file_that_cannot_be_read_is_said(net: TrainedNetwork, tmp_path: Path) -> None:
     file = tmp_path / "text.png"
     file.write_text("no image")
-    with pytest.raises(UnreadablePicture, match="not an image of a known format"):
-        net.predict(file)
+    with pytest.raises(UnreadablePicture, match=r"text\.png: it is not an image of a known format"):
+        net.predict([np.zeros((32, 32, 3), np.uint8), file])
+    with pytest.raises(UnreadablePicture, match="image 2: it is not an image of a known format"):
+        net.predict([np.zeros((32, 32, 3), np.uint8), b"no image"])
 
 
 # --- checkpoints of strangers ----------------------------------------------------------------------------------------
@@ -172,9 +156,20 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     [
         {"_target_": "os.mkdir", "path": "attacked"},
         {"_target_": "pathlib.Path.mkdir", "self": "attacked"},
+        # What a module of ours imports can be reached through it.
+        {"_target_": "cnnlab.libraries.contextlib.os.mkdir", "path": "attacked"},
+        {"_target_": "cnnlab.libraries:contextlib.os.mkdir", "path": "attacked"},
+        {"_target_": "cnnlab.models.lenet_1998.torch.os.mkdir", "path": "attacked"},
         {"_target_": "cnnlab.models.lenet.LeNet5", "activation": {"_target_": "os.mkdir", "path": "attacked"}},
         {"_target_": "cnnlab.models.lenet.LeNet5", "activation": [{"_target_": "os.mkdir", "path": "attacked"}]},
+        {"_target_": "cnnlab.models.lenet.LeNet5", "width": {"deep": {"_target_": "os.mkdir", "path": "attacked"}}},
+        {"_target_": "cnnlab.models.lenet.LeNet5", "width": torch.ones(1)},
+        {"_target_": "cnnlab.models.lenet.LeNet5", 1: 2},
+        {"_target_": "torch.nn.Linear", "in_features": "many", "out_features": 3},
+        {"_target_": "mynetwork.Missing"},
         {"_target_": None},
+        {"width": 1.0},
+        {},
         "text",
     ],
 )
@@ -187,17 +182,94 @@ def test_a_checkpoint_that_names_something_else_than_a_network_is_refused(
     assert not (tmp_path / "attacked").exists()
 
 
+def test_no_module_is_imported_that_holds_no_networks(save: Saver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    with pytest.raises(RequestError, match="names .*'this.Network'.* as its network, which is none"):
+        load(save({"_target_": "this.Network"}, weights={}))
+    assert "this" not in sys.modules
+
+
+def test_lists_that_hold_themselves_are_refused(save: Saver) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(RequestError, match="as its network"):
+        load(save({**LENET, "options": endless}, weights={}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("classes", None),
+        ("classes", "cat"),
+        ("classes", []),
+        ("classes", ["cat", 2, "owl"]),
+        ("mean", [0.5, 0.5]),
+        ("mean", [0.5, 0.5, float("nan")]),
+        ("mean", 0.5),
+        ("std", [0.5, 0.5, float("inf")]),
+        ("std", [0.5, 0.5, 0]),
+        ("std", ["0.5", "0.5", "0.5"]),
+        ("image_size", 0),
+        ("image_size", 10**9),
+        ("image_size", "32"),
+        ("image_size", True),
+        ("channels", 1),
+        ("data_fingerprint", 7),
+    ],
+)
+def test_what_cannot_be_right_is_named(save: Saver, key: str, value: Any) -> None:
+    with pytest.raises(RequestError, match=rf"best\.ckpt is damaged: its {key} cannot be "):
+        load(save(weights={}, model=LENET, **{key: value}))
+
+
+def test_a_checkpoint_must_hold_what_it_says(save: Saver) -> None:
+    file = save()
+    content = torch.load(file, weights_only=True)
+    weights = content["state_dict"]
+    for damage, message in [
+        ({"cnnlab": []}, "its classes cannot be None"),
+        ({"state_dict": None}, "it holds no weights"),
+        ({"state_dict": weights | {"network.classifier.5.bias": [0.0] * 3}}, "classifier.5.bias is no tensor there"),
+        ({"state_dict": {1: torch.ones(1)}}, "is missing there"),
+        ({"cnnlab": content["cnnlab"] | {"classes": ["cat", "dog"]}}, "holds another network"),
+        ({"cnnlab": content["cnnlab"] | {"model": {**LENET, "activation": "rellu"}}}, "did you mean relu?"),
+    ]:
+        torch.save(content | damage, file)
+        with pytest.raises(RequestError, match=message):
+            load(file)
+
+
+def test_a_damaged_pickle_is_refused_whatever_torch_raises(save: Saver) -> None:
+    file = save()
+    with zipfile.ZipFile(file) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    pickled = next(name for name in parts if name.endswith("data.pkl"))
+    refused = 0
+    for place in range(0, len(parts[pickled]), 13):
+        damaged = bytearray(parts[pickled])
+        damaged[place] ^= 0x55
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(name, damaged if name == pickled else content)
+        try:
+            load(file)
+        except RequestError:
+            refused += 1
+    assert refused
+
+
 def test_weights_are_never_downloaded(save: Saver, monkeypatch: pytest.MonkeyPatch) -> None:
     timm = pytest.importorskip("timm")
     model = {"_target_": "cnnlab.libraries.timm_network", "name": "test_resnet", "pretrained": False}
     file = save(model)
     content = torch.load(file, weights_only=True)
-    content["cnnlab"]["model"]["pretrained"] = True
+    content["cnnlab"]["model"] |= {"pretrained": True, "checkpoint_path": "elsewhere.pth"}
     torch.save(content, file)
     made = timm.create_model
 
     def create_model(name: str, **options: Any) -> nn.Module:
         assert not options["pretrained"]
+        assert not options["checkpoint_path"]
         return made(name, **options)
 
     monkeypatch.setattr(timm, "create_model", create_model)
@@ -213,3 +285,9 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path, name: str) -> None:
 def test_an_unknown_device_is_named(save: Saver) -> None:
     with pytest.raises(RequestError, match="device: 'gpu7'"):
         load(save(), device="gpu7")
+
+
+def test_an_unknown_precision_is_named(save: Saver) -> None:
+    precision: Any = "bf16"
+    with pytest.raises(RequestError, match="precision must be one of auto, 32-true, bf16-mixed, got 'bf16'"):
+        load(save(), precision=precision)

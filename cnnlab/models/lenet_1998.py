@@ -38,8 +38,9 @@ class Subsampling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, H, W) to (N, channels, H // 2, W // 2)."""
-        sums = nn.functional.avg_pool2d(x, 2, divisor_override=1)
-        return sums * self.coefficient[:, None, None] + self.bias[:, None, None]
+        # The sum is four times the mean, to the last bit. ONNX has no pooling that sums.
+        means = nn.functional.avg_pool2d(x, 2)
+        return means * (4 * self.coefficient[:, None, None]) + self.bias[:, None, None]
 
 
 class PartialConvolution(nn.Module):

@@ -2,16 +2,36 @@
 
 import inspect
 import pickle
+import re
+import reprlib
+import struct
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import first_line, import_target
+from cnnlab.instantiate import first_line, fits, import_target
 
 NETWORK_PREFIX = "network."  # of the network's weights among those of the LightningModule
+# What a checkpoint says of its network and of the images that it takes.
+DESCRIPTION = {
+    "classes": list[str],
+    "mean": list[float],
+    "std": list[float],
+    "image_size": int,
+    "channels": int,
+    "data_fingerprint": str,
+    "model": dict,
+}
+LARGEST_IMAGE = 10_000  # pixels a side
+# Functions that a checkpoint may name, beside classes of networks.
+MAKERS = ("cnnlab.libraries.timm_network", "cnnlab.libraries.torchvision_network")
+# What torch raises for pickles that are damaged.
+DAMAGES = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error)
 
 
 def read_checkpoint(path: Path, key: str = "resume") -> dict[str, Any]:
@@ -27,13 +47,17 @@ def read_checkpoint(path: Path, key: str = "resume") -> dict[str, Any]:
     if not path.is_file():
         raise RequestError(f"{key}: there is no checkpoint {path}")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd pickles: they are read, or refused below
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise RequestError(f"{key}: {path} is not a checkpoint of tensors and plain values; it is not loaded") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except DAMAGES as error:
         raise RequestError(f"{key}: {path} is damaged or not a checkpoint ({first_line(error)})") from None
     if not isinstance(checkpoint, dict) or "cnnlab" not in checkpoint:
         raise RequestError(f"{key}: {path} was not written by cnnlab")
+    if not isinstance(checkpoint.get("state_dict"), dict):
+        raise RequestError(f"{key}: {path} is damaged: it holds no weights")
     return checkpoint
 
 
@@ -42,37 +66,72 @@ def network_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return {
         name.removeprefix(NETWORK_PREFIX): value
         for name, value in checkpoint["state_dict"].items()
-        if name.startswith(NETWORK_PREFIX)
+        if isinstance(name, str) and name.startswith(NETWORK_PREFIX)
     }
 
 
-def recorded_model(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The configuration of a checkpoint's network, which is safe to make: nothing is called but a network.
-
-    A configuration names what makes the network. A stranger's could name anything that is installed, `os.system` too.
+def network_description(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
+    """What a checkpoint says of its network and of the images that it takes, checked, as anybody may have written it.
 
     Args:
         checkpoint: its content.
         path: its file, for messages.
 
+    Returns:
+        The keys of `DESCRIPTION`. To make `model` calls nothing but a network, and reads no weights from elsewhere.
+
     Raises:
-        RequestError: when it names anything but a network of cnnlab's or a class of networks.
+        RequestError: when one is missing or cannot be right, or `model` names anything but a network.
     """
-    model = checkpoint["cnnlab"]["model"]
-    target = model.get("_target_") if isinstance(model, dict) else None
-    ours = isinstance(target, str) and target.startswith(("cnnlab.models.", "cnnlab.libraries."))
-    made = import_target(target, "model")
-    is_network = inspect.isclass(made) and issubclass(made, nn.Module)
-    if not (ours or is_network) or any(_names_target(value) for key, value in model.items() if key != "_target_"):
-        raise RequestError(f"checkpoint: {path} names {target!r} as its network, which is none; it is not loaded")
-    # The weights are in the checkpoint: none are downloaded.
-    return model | {"pretrained": False} if "pretrained" in model else model
+    about = checkpoint["cnnlab"]
+    for key, kind in DESCRIPTION.items():
+        value = about.get(key) if isinstance(about, dict) else None
+        if not fits(value, kind) or not _possible(key, value):
+            raise RequestError(f"checkpoint: {path} is damaged: its {key} cannot be {reprlib.repr(value)}")
+    return {key: about[key] for key in DESCRIPTION} | {"model": _safe_model(about["model"], path)}
 
 
-def _names_target(value: Any) -> bool:
+def _possible(key: str, value: Any) -> bool:
+    """Whether a value of the right type is in its range."""
+    if key in ("mean", "std"):
+        numbers = len(value) == 3 and all(abs(number) < 1e6 for number in value)  # neither infinite nor NaN
+        return numbers and (key == "mean" or min(value) > 0)
+    if key == "image_size":
+        return 1 <= value <= LARGEST_IMAGE
+    return value == 3 if key == "channels" else len(value) > 0
+
+
+def _safe_model(model: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The configuration of a network. It names what makes the network: a stranger's could name `os.system`."""
+    target = model.get("_target_")
+    options = {key: value for key, value in model.items() if key != "_target_"}
+    if not (isinstance(target, str) and _is_plain(options) and _makes_networks(target)):
+        raise RequestError(f"checkpoint: {path} names {reprlib.repr(model)} as its network, which is none; not loaded")
+    # The weights are in the checkpoint: none are downloaded, nor read from the file that training started from.
+    return model | {key: value for key, value in {"pretrained": False, "checkpoint_path": None}.items() if key in model}
+
+
+def _makes_networks(target: str) -> bool:
+    """Whether a dotted name is that of a class of networks, or of a function of ours that makes some.
+
+    Only the whole name says that: a module of ours gives access to those that it imports, and they to `os`.
+    """
+    if target in MAKERS:
+        return True
+    if re.split(r"[.:]", target)[0] in sys.stdlib_module_names:  # no networks there, and some do things when imported
+        return False
+    made = import_target(target, "checkpoint: model")
+    return inspect.isclass(made) and issubclass(made, nn.Module)
+
+
+def _is_plain(value: Any, depth: int = 4) -> bool:
+    """Whether a value is made of numbers, texts, lists and dictionaries, and names nothing that would be called."""
+    if isinstance(value, list | tuple):
+        return depth > 0 and all(_is_plain(part, depth - 1) for part in value)
     if isinstance(value, dict):
-        return "_target_" in value or any(_names_target(part) for part in value.values())
-    return isinstance(value, list | tuple) and any(_names_target(part) for part in value)
+        names = all(isinstance(key, str) and key != "_target_" for key in value)
+        return depth > 0 and names and all(_is_plain(part, depth - 1) for part in value.values())
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def check_fits(checkpoint: dict[str, Any], network: nn.Module, path: Path, key: str = "resume") -> None:
@@ -82,7 +141,10 @@ def check_fits(checkpoint: dict[str, Any], network: nn.Module, path: Path, key: 
         RequestError: that names the first weight which differs.
     """
     ours = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    theirs = {name: tuple(value.shape) for name, value in network_weights(checkpoint).items()}
+    theirs = {
+        name: tuple(value.shape) if isinstance(value, Tensor) else "no tensor"
+        for name, value in network_weights(checkpoint).items()
+    }
     for name in [*ours, *theirs]:
         if ours.get(name) != theirs.get(name):
             raise RequestError(
