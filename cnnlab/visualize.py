@@ -156,9 +156,7 @@ def _data(settings: dict[str, Any], net: "TrainedNetwork") -> "ImageDataModule":
     return data
 
 
-def _image(
-    request: Request, net: "TrainedNetwork", data: "ImageDataModule | None"
-) -> tuple["Tensor", str, str | None]:
+def _image(request: Request, net: "TrainedNetwork", data: "ImageDataModule | None") -> tuple["Tensor", str, str | None]:
     """The image, uint8 (S, S, 3), what it is in words, and its class where that is known."""
     from cnnlab.data.pictures import UnreadablePicture
 
@@ -171,7 +169,7 @@ def _image(
     if request.number >= len(data.test):
         raise RequestError(f"image: there are {len(data.test):,} test images, test:0 to test:{len(data.test) - 1}")
     image = data.test.take(_positions([request.number]))
-    return image.pixels[0], f"test image {request.number}", data.classes[int(image.labels[0])]
+    return image.pixels[0], f"Test image {request.number}", data.classes[int(image.labels[0])]
 
 
 def _watched(
@@ -198,7 +196,8 @@ def _positions(numbers: list[int]) -> "Tensor":
 def _model_name(net: "TrainedNetwork", run: RunDirectory | None) -> str:
     """As the run recorded it, else that of what makes the network."""
     recorded = (run.read_summary() if run else None) or {}
-    return recorded.get("model") or configuration.model_name(net.model["_target_"].rpartition(".")[2], net.model)
+    made_by = net.model["_target_"].rpartition(".")[2].removesuffix("_network")  # of a library: timm, torchvision
+    return recorded.get("model") or configuration.model_name(made_by, net.model)
 
 
 main = configuration.command("visualize", visualize)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-BINS = 400
+BINS = 150
 SHOWN = 0.998  # share of the values that a histogram covers; a few far ones would squeeze the others into one bin
 SATURATED = 0.95  # |tanh| above it, or a sigmoid nearer than 1 - this to 0 or 1: hardly any gradient passes
 

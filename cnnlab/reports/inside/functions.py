@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from cnnlab.analysis.activations import ActivationUse
 from cnnlab.reports.inside.style import WIDTH, Sheet
 
 COLUMNS, DRAWN = 3, 9
-WORDS = {"dead": "dead", "saturated": "saturated", "left": "always ≤ 0"}
+WORDS = {"dead": "dead", "saturated": "always saturated", "left": "always ≤ 0"}
 
 
 def drawn_uses(uses: Sequence[ActivationUse]) -> list[ActivationUse]:
@@ -22,16 +23,16 @@ def drawn_uses(uses: Sequence[ActivationUse]) -> list[ActivationUse]:
 def draw_functions(uses: Sequence[ActivationUse]) -> Figure:
     """Draws each function over the histogram of what entered it, with the share of units that were always quiet."""
     rows = -(-len(uses) // COLUMNS)
-    across, down = WIDTH / COLUMNS, 2.05
+    across, down = WIDTH / COLUMNS, 1.9
     sheet = Sheet(rows * down)
     for place, use in enumerate(uses):
         row, column = divmod(place, COLUMNS)
         x, y = column * across, row * down
-        name = use.name if len(use.name) <= 28 else "…" + use.name[-27:]
-        sheet.text(x + 0.3, y + 0.08, f"{name}  {use.function}", ha="left", fontsize=8)
-        share = f"{use.quiet_units / use.units:.1%} of units {WORDS[use.quiet]}"
-        sheet.text(x + 0.3, y + 0.25, share, ha="left", fontsize=8, color="C1")
-        _draw_function(sheet.inset(x + 0.3, y + 0.5, across - 0.55, down - 0.85), use)
+        name = use.name if len(use.name) <= 22 else "…" + use.name[-21:]
+        sheet.text(x + 0.1, y + 0.08, f"{name}  {use.function}", ha="left", fontsize=8)
+        share = f"{use.quiet_units:,} of {use.units:,} units {WORDS[use.quiet]}"
+        sheet.text(x + 0.1, y + 0.25, share, ha="left", fontsize=8, color="C1")
+        _draw_function(sheet.inset(x + 0.4, y + 0.48, across - 0.5, down - 0.75), use)
     return sheet.figure
 
 
@@ -48,3 +49,5 @@ def _draw_function(axes: Axes, use: ActivationUse) -> None:
     curve.spines["right"].set_visible(False)
     curve.tick_params(labelsize=7, length=2)
     curve.yaxis.tick_left()
+    curve.yaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(4))

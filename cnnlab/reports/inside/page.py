@@ -74,7 +74,7 @@ def write_inside(inside: Inside, folder: Path) -> list[Path]:
 
 def draw(inside: Inside) -> dict[str, Picture]:
     """The pictures by their names; those of parts that the network does not have are left out."""
-    maps, found = inside.maps, drawn_steps(steps(inside.table))
+    maps, found = inside.maps, steps(inside.table)
     pictures = []
     if maps.filters is not None:
         filters = maps.filters
@@ -85,10 +85,10 @@ def draw(inside: Inside) -> dict[str, Picture]:
         pictures.append(picture(name, alt, lambda stage=stage: draw_maps(stage)))
     if maps.stages:
         alt = "the image, the maps of each stage to scale, and the part of the image that their middle values see"
-        pictures.append(picture("path", alt, lambda: draw_path(inside.pixels, maps.stages)))
-    if found:
+        pictures.append(picture("path", alt, lambda: draw_path(inside.pixels, maps.stages, found)))
+    if drawn := drawn_steps(found):
         alt = "rows of pixels with the places that a window takes on them"
-        pictures.append(picture("windows", alt, lambda: draw_windows(found)))
+        pictures.append(picture("windows", alt, lambda: draw_windows(drawn)))
     if inside.uses:
         uses = drawn_uses(inside.uses)
         alt = "activation functions as curves over histograms of what enters them"
@@ -97,7 +97,12 @@ def draw(inside: Inside) -> dict[str, Picture]:
         explaining = maps.explaining
         alt = "the image, and for each class a heat map laid over it"
         pictures.append(
-            picture("class_maps", alt, lambda: draw_class_maps(inside.pixels, inside.class_maps, explaining.field))
+            picture(
+                "class_maps",
+                alt,
+                lambda: draw_class_maps(inside.pixels, inside.class_maps, explaining.field),
+                smooth=True,
+            )
         )
     return {one.name: one for one in pictures}
 
@@ -119,14 +124,15 @@ def render(inside: Inside, pictures: dict[str, Picture]) -> str:
     image = io.BytesIO()
     Image.fromarray(inside.pixels.numpy()).save(image, "PNG")
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
-    filters = inside.maps.filters
+    filters, found = inside.maps.filters, steps(inside.table)
     return environment.get_template("page.html").render(
         inside=inside,
         image=image.getvalue(),
         pictures=pictures,
         stages=_named_stages(inside.maps),
         maps_shown=MAPS_SHOWN,
-        steps=steps(inside.table),
+        steps=found,
+        drawn_steps=drawn_steps(found),
         in_words=in_words,
         drawn=len(drawn_uses(inside.uses)) if inside.uses else 0,
         weak=[] if filters is None else weak_filters(filters),

@@ -12,7 +12,8 @@ from cnnlab.analysis.layers import Layer, LayerTable
 from cnnlab.analysis.operations import Window
 from cnnlab.reports.inside.style import WIDTH, Sheet
 
-COLUMNS = 5  # maps in a row of the path
+COLUMNS = 5  # maps in a row of the path, at most
+LISTED = 4  # kinds of windows under a map
 RULERS = 4  # windows that are drawn
 CELLS = 34  # of a longer row of pixels, the middle is left out
 
@@ -30,6 +31,17 @@ class Step:
     layer: Layer
     window: Window
     formula: str
+
+    @property
+    def unseen(self) -> list[int]:
+        """The rows of its input that no window covers, because the stride does not divide what there is."""
+        assert self.layer.output
+        size, stride, padding, dilation = (
+            pair[0] for pair in (self.window.input, self.window.stride, self.window.padding, self.window.dilation)
+        )
+        starts = range(-padding, self.layer.output[1] * stride - padding, stride)
+        seen = {start + dilation * place for start in starts for place in range(self.window.kernel[0])}
+        return [row for row in range(size) if row not in seen]
 
 
 def steps(table: LayerTable) -> list[Step]:
@@ -90,37 +102,54 @@ def _product(pair: Sequence[int]) -> str:
 # --- the path --------------------------------------------------------------------------------------------------------
 
 
-def draw_path(pixels: Tensor, stages: Sequence[Stage]) -> Figure:
+def draw_path(pixels: Tensor, stages: Sequence[Stage], found: Sequence[Step]) -> Figure:
     """Draws the image and the map of every stage to scale, and below what its middle value can see of the image.
 
     Args:
         pixels: uint8 (H, W, 3).
         stages: in the order of the network.
+        found: its layers with windows; those whose output is as large as a stage are listed under it.
     """
     image = pixels.numpy() / 255
     height, width = pixels.shape[:2]
-    rows = [stages[start : start + COLUMNS] for start in range(0, len(stages), COLUMNS)]
-    cell = WIDTH / (COLUMNS + 1)
-    side = 0.8 * cell
-    band = 2 * side + 1.35
-    sheet = Sheet(band * max(len(rows), 1))
-    for row, part in enumerate(rows or [()]):
-        top = band * row + 0.12
-        middle, words, below = top + 0.12 + side / 2, top + side + 0.32, top + side + 0.92
+    columns = min(COLUMNS, len(stages))
+    rows = [stages[start : start + columns] for start in range(0, len(stages), columns)]
+    windows = {stage.sides: _windows_of(stage, found) for stage in stages}
+    lines = max(len(listed) for listed in windows.values())
+    cell = WIDTH / (columns + 1)
+    side = min(0.72 * cell, 1.0)
+    band = 2 * side + 1.3 + 0.14 * lines
+    sheet = Sheet(band * len(rows))
+    for row, part in enumerate(rows):
+        top = band * row + 0.2
+        middle, words, below = top + side / 2, top + side + 0.1, top + side + 0.58 + 0.14 * lines
         if row == 0:
-            sheet.image((cell - side) / 2, middle - side / 2, side, side, image)
+            sheet.image((cell - side) / 2, top, side, side, image)
             sheet.text(cell / 2, words, f"{height} × {width} × 3\nthe image", fontsize=8)
+            sheet.text(cell / 2, words + 0.36, "windows: kernel/\nstride/padding", fontsize=7)
         for column, stage in enumerate(part, start=1):
             centre = cell * (column + 0.5)
-            sheet.text(centre - cell / 2, middle, "→", va="center", fontsize=11, color="C0")
-            scale = side * stage.sides[0] / height
-            _draw_stack(sheet, centre, middle, scale, stage)
-            channels = len(stage.maps)
-            about = f"{stage.sides[0]} × {stage.sides[1]} × {channels}\n{_shortened(stage.name)}"
+            sheet.text(centre - cell / 2, middle, "→", va="center", fontsize=10, color="C0")
+            _draw_stack(sheet, centre, middle, side * stage.sides[0] / height, stage)
+            about = f"{stage.sides[0]} × {stage.sides[1]} × {len(stage.maps)}\n{_shortened(stage.name)}"
             sheet.text(centre, words, about, fontsize=8)
+            sheet.text(centre, words + 0.36, "\n".join(windows[stage.sides]), fontsize=7)
             _draw_sight(sheet, centre - side / 2, below, side, image, stage)
-        sheet.text(cell / 2, below + side / 2, "what the\nmiddle value\nof each map\ncan see:", va="center", fontsize=8)
+        sheet.text(cell / 2, below + side / 2, "what the\nmiddle value\nof each map\ncan see", va="center", fontsize=8)
     return sheet.figure
+
+
+def _windows_of(stage: Stage, found: Sequence[Step]) -> list[str]:
+    """The windows whose outputs are as large as a stage, such as `3 Conv2d 3/1/1`, at most four of them."""
+    counts: dict[str, int] = {}
+    for step in found:
+        if step.layer.output and step.layer.output[1:] == stage.sides:
+            window = step.window
+            sizes = (str(a) if a == b else f"{a}×{b}" for a, b in (window.kernel, window.stride, window.padding))
+            text = f"{step.layer.kind} {'/'.join(sizes)}"
+            counts[text] = counts.get(text, 0) + 1
+    listed = [f"{count} {text}" if count > 1 else text for text, count in counts.items()]
+    return listed if len(listed) <= LISTED else [*listed[: LISTED - 1], f"and {len(listed) - LISTED + 1} more kinds"]
 
 
 def _draw_stack(sheet: Sheet, centre: float, middle: float, side: float, stage: Stage) -> None:
@@ -129,9 +158,9 @@ def _draw_stack(sheet: Sheet, centre: float, middle: float, side: float, stage: 
     values = stage.maps[number].numpy()
     behind = min(4, len(stage.maps) - 1)
     for depth in range(behind, -1, -1):
-        x, y = centre - side / 2 + 0.035 * depth, middle - side / 2 - 0.035 * depth
+        x, y = centre - side / 2 + 0.02 * depth, middle - side / 2 - 0.02 * depth
         sheet.box(x, y, side, side, fill=True, facecolor="C2", edgecolor="C0", linewidth=0.6)
-    sheet.image(centre - side / 2, middle - side / 2, side, side, values, cmap="gray")
+    sheet.image(centre - side / 2, middle - side / 2, side, side, values, cmap="gray", zorder=2)
 
 
 def _draw_sight(sheet: Sheet, x: float, y: float, side: float, image: np.ndarray, stage: Stage) -> None:
@@ -150,8 +179,9 @@ def _draw_sight(sheet: Sheet, x: float, y: float, side: float, image: np.ndarray
     pixel = side / height
     frame = (x + left * pixel, y + top * pixel, (right - left + 1) * pixel, (bottom - top + 1) * pixel)
     sheet.box(*frame, edgecolor="C1", linewidth=1.5)
-    more = "\nmore than there is" if stage.field.exceeds(height, width) else ""
-    sheet.text(x + side / 2, y + side + 0.06, f"{' × '.join(map(str, stage.field.size))} pixels{more}", fontsize=8)
+    sheet.text(x + side / 2, y + side + 0.06, f"{' × '.join(map(str, stage.field.size))} pixels", fontsize=8)
+    if stage.field.exceeds(height, width):
+        sheet.text(x + side / 2, y + side + 0.21, "all, and beyond", fontsize=7)
 
 
 def _shortened(name: str, length: int = 18) -> str:
@@ -162,12 +192,14 @@ def _shortened(name: str, length: int = 18) -> str:
 
 
 def drawn_steps(found: Sequence[Step]) -> list[Step]:
-    """The first layer of each kind and window, at most four of them."""
-    first: dict[tuple[str, str], Step] = {}
+    """The first layer of each kind and window, or the first whose windows leave a rest, at most four of them."""
+    drawn: dict[tuple[str, str], Step] = {}
     for step in found:
         if step.window.kernel != (1, 1):
-            first.setdefault((step.layer.kind, in_words(step.window)), step)
-    return list(first.values())[:RULERS]
+            sort = (step.layer.kind, in_words(step.window))
+            if sort not in drawn or (step.unseen and not drawn[sort].unseen):
+                drawn[sort] = step
+    return list(drawn.values())[:RULERS]
 
 
 def draw_windows(found: Sequence[Step]) -> Figure:
@@ -176,7 +208,7 @@ def draw_windows(found: Sequence[Step]) -> Figure:
     Args:
         found: layers; their height is drawn.
     """
-    band = 1.62
+    band = 1.45
     sheet = Sheet(band * len(found))
     for number, step in enumerate(found):
         _draw_ruler(sheet, band * number + 0.08, step)
@@ -184,42 +216,49 @@ def draw_windows(found: Sequence[Step]) -> Figure:
 
 
 def _draw_ruler(sheet: Sheet, top: float, step: Step) -> None:
-    window, (_, count, _) = step.window, step.layer.output or (0, 0, 0)
-    size, kernel, stride, padding = window.input[0], window.kernel[0], window.stride[0], window.padding[0]
-    reach = window.dilation[0] * (kernel - 1) + 1
-    end = max(size + padding, (count - 1) * stride - padding + reach)  # ceil_mode reaches further
-    cells = list(range(-padding, end))
-    if len(cells) > CELLS:
-        head, tail = CELLS // 2, CELLS // 2 - 1
-        gap = (cells[head], cells[-tail])
-        columns = {cell: place for place, cell in enumerate([*cells[:head], *cells[-tail:]])}
-        columns = {cell: place + (cell >= gap[1]) for cell, place in columns.items()}
-    else:
-        columns = {cell: place for place, cell in enumerate(cells)}
+    assert step.layer.output
+    count = step.layer.output[1]
+    size, kernel, stride, padding, dilation = (
+        pair[0]
+        for pair in (
+            step.window.input,
+            step.window.kernel,
+            step.window.stride,
+            step.window.padding,
+            step.window.dilation,
+        )
+    )
+    reach = dilation * (kernel - 1) + 1
+    end = max(size + padding, (count - 1) * stride - padding + reach)  # with ceil_mode the last window reaches further
+    columns = _columns(list(range(-padding, end)))
     unit = min((WIDTH - 0.2) / (max(columns.values()) + 1), 0.3)
-    covered = {start + offset for start in range(-padding, count * stride - padding, stride) for offset in range(reach)}
-    sheet.text(0.1, top, f"{step.layer.name}  {step.layer.kind}  {in_words(window)}", ha="left", fontsize=8.5)
-    sheet.text(WIDTH - 0.1, top, step.formula, ha="right", fontsize=8.5, color="C0")
-    y = top + 0.28
-    for cell, column in columns.items():
-        inside = 0 <= cell < size
-        look = {"facecolor": "C2", "edgecolor": "C0"} if inside else {"facecolor": "none", "edgecolor": "C0"}
-        look["hatch"] = "" if inside else "////"
-        if inside and cell not in covered:
-            look["edgecolor"], look["facecolor"] = "C1", "C1"
-        sheet.box(0.1 + column * unit, y, unit, 0.22, fill=True, linewidth=0.6, **look)
-    shown = sorted({place for place in (0, 1, 2, count - 1) if 0 <= place < count})
-    for line, place in enumerate(shown):
-        start = place * stride - padding
-        taken = [cell for cell in range(start, start + reach) if cell in columns]
-        if len(taken) < reach:
-            continue
-        x = 0.1 + columns[taken[0]] * unit
-        at = y + 0.3 + 0.19 * line
-        for cell in range(start, start + reach, window.dilation[0]):
-            sheet.box(0.1 + columns[cell] * unit, at, unit, 0.12, fill=True, facecolor="C0", edgecolor="none")
-        beside = x + reach * unit + 0.06 if place < count - 1 or count == 1 else x - 0.06
-        sheet.text(beside, at + 0.06, _ordinal(place, count), ha="left" if beside > x else "right", va="center", fontsize=7)
+    sheet.text(0.1, top, f"{step.layer.name}  {step.layer.kind}  {in_words(step.window)}", ha="left", fontsize=8)
+    sheet.text(WIDTH - 0.1, top, step.formula, ha="right", fontsize=8, color="C0")
+    top += 0.26
+    for row, column in columns.items():
+        look = {"facecolor": "C1" if row in step.unseen else "C2"}
+        if not 0 <= row < size:
+            look = {"facecolor": "none", "hatch": "////"}
+        sheet.box(0.1 + column * unit, top, unit, 0.2, fill=True, edgecolor="C0", linewidth=0.6, **look)
+    for line, place in enumerate(sorted({place for place in (0, 1, 2, count - 1) if place < count})):
+        rows = range(place * stride - padding, place * stride - padding + reach, dilation)
+        if any(row not in columns for row in rows):
+            continue  # it lies where rows are left out
+        y = top + 0.27 + 0.18 * line
+        for row in rows:
+            sheet.box(0.1 + columns[row] * unit, y, unit, 0.11, fill=True, facecolor="C0", edgecolor="none")
+        left, right = (0.1 + columns[rows[0]] * unit - 0.06, 0.1 + (columns[rows[-1]] + 1) * unit + 0.06)
+        last = place == count - 1 and place > 2
+        x, side = (left, "right") if last else (right, "left")
+        sheet.text(x, y + 0.055, _ordinal(place, count), ha=side, va="center", fontsize=7)
+
+
+def _columns(rows: list[int]) -> dict[int, int]:
+    """Where each row of the input is drawn; of many, those in the middle are left out."""
+    if len(rows) <= CELLS:
+        return {row: place for place, row in enumerate(rows)}
+    head, tail = rows[: CELLS // 2], rows[-(CELLS // 2 - 1) :]
+    return {row: place for place, row in enumerate(head)} | {row: CELLS // 2 + 1 + n for n, row in enumerate(tail)}
 
 
 def _ordinal(place: int, count: int) -> str:

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from PIL import Image
 
-WIDTH = 7.4  # inches of every picture
-DPI = 150
+WIDTH = 6.4  # inches of every picture
+DPI = 170
 
 Theme = dict[str, Any]
 
@@ -63,15 +64,16 @@ class Picture:
     dark: bytes
 
 
-def picture(name: str, alt: str, draw: Callable[[], Figure]) -> Picture:
+def picture(name: str, alt: str, draw: Callable[[], Figure], smooth: bool = False) -> Picture:
     """Draws a picture in both themes.
 
     Args:
         name: of its file, without the suffix.
         alt: what can be seen on it, in words.
         draw: makes the figure, in colours that it takes from matplotlib's settings.
+        smooth: whether it needs more than 256 colours; they take three times the space.
     """
-    return Picture(name, alt, _png(draw, LIGHT), _png(draw, DARK))
+    return Picture(name, alt, _png(draw, LIGHT, smooth), _png(draw, DARK, smooth))
 
 
 class Sheet:
@@ -106,8 +108,10 @@ class Sheet:
         return self.figure.add_axes((x / WIDTH, 1 - (y + height) / self.height, width / WIDTH, height / self.height))
 
 
-def _png(draw: Callable[[], Figure], theme: Theme) -> bytes:
-    buffer = io.BytesIO()
+def _png(draw: Callable[[], Figure], theme: Theme, smooth: bool) -> bytes:
+    drawn, packed = io.BytesIO(), io.BytesIO()
     with matplotlib.rc_context(theme):
-        draw().savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()
+        draw().savefig(drawn, format="png", dpi=DPI)
+    image = Image.open(drawn).convert("RGB")
+    (image if smooth else image.quantize(256)).save(packed, "PNG", optimize=True)
+    return packed.getvalue()

@@ -16,7 +16,7 @@ from cnnlab.analysis.receptive_field import ReceptiveField
 from cnnlab.reports.inside.style import WIDTH, Sheet
 
 GAP = 0.1  # of a tile's width, between tiles
-LARGEST_TILE = 1.1  # inches
+LARGEST_TILE = 1.0  # inches
 MAPS_A_ROW, MAPS_SHOWN = 8, 16
 LABELLED = 144  # more tiles than these are too small for numbers
 WEAK = 0.1  # of the strongest filter's norm: below it, a filter does nearly nothing
@@ -59,13 +59,14 @@ def draw_filters(filters: Tensor) -> Figure:
     else:
         tiles = [(number, channel) for number, weights in enumerate(scaled) for channel in weights]
     # A row for each filter that has several tiles.
-    columns = max(12, math.ceil(math.sqrt(2 * len(tiles)))) if seen in (1, 3) else seen
-    sheet, places, side = _tiled(len(tiles), columns)
+    columns = _columns(len(tiles)) if seen in (1, 3) else seen
+    labelled = len(tiles) <= LABELLED
+    sheet, places, side = _tiled(len(tiles), columns, above=0.2 if labelled else 0.04)
     for (x, y), (number, pixels) in zip(places, tiles, strict=True):
         sheet.image(x, y, side, side, pixels, cmap="gray", vmin=0, vmax=1)
         if number in weak:
             sheet.box(x, y, side, side, edgecolor="C1", linewidth=2)
-        if len(tiles) <= LABELLED:
+        if labelled:
             sheet.text(x + side / 2, y - 0.03, str(number), va="bottom", fontsize=7)
     return sheet.figure
 
@@ -113,7 +114,7 @@ def draw_class_maps(pixels: Tensor, class_maps: Sequence[ClassMap], field: Recep
     for left, class_map, spread in zip(lefts[1:], class_maps, placed, strict=True):
         largest = max(float(class_map.values.max()), 1e-12)
         heat = (spread / largest).clamp(0, 1).numpy()
-        opacity = (0.15 + 0.6 * heat)[..., None]
+        opacity = 0.75 * heat[..., None]
         overlaid = (1 - opacity) * grey + opacity * colormaps["inferno"](heat)[..., :3]
         sheet.image(left, upper, side, side, overlaid)
         sheet.text(left + side / 2, upper - 0.07, f"{class_map.name}, {class_map.confidence:.1%}", va="bottom")
@@ -122,9 +123,25 @@ def draw_class_maps(pixels: Tensor, class_maps: Sequence[ClassMap], field: Recep
     return sheet.figure
 
 
-def _tiled(count: int, columns: int, right: float = 0.0) -> tuple[Sheet, list[tuple[float, float]], float]:
-    """A sheet with room for square tiles and a number above each: the sheet, their upper left corners, their side."""
+def _columns(tiles: int) -> int:
+    """Tiles in a row, so that no row is left half empty where that can be."""
+    if tiles <= 12:
+        return tiles
+    return next((n for n in range(16, 7, -1) if tiles % n == 0 and tiles <= 12 * n), math.ceil(math.sqrt(2 * tiles)))
+
+
+def _tiled(
+    count: int, columns: int, above: float = 0.2, right: float = 0.0
+) -> tuple[Sheet, list[tuple[float, float]], float]:
+    """A sheet with room for square tiles: the sheet, the upper left corners of the tiles, and their side, in inches.
+
+    Args:
+        count: of tiles.
+        columns: tiles in a row.
+        above: room above each tile.
+        right: room at the right of all.
+    """
     side = min((WIDTH - right - 0.1) / (columns + GAP * (columns - 1)), LARGEST_TILE)
-    down, across = side + 0.2, side * (1 + GAP)
-    places = [(0.05 + across * (position % columns), 0.2 + down * (position // columns)) for position in range(count)]
+    down, across = side + above, side * (1 + GAP)
+    places = [(0.05 + across * (n % columns), above + down * (n // columns)) for n in range(count)]
     return Sheet(down * math.ceil(count / columns) + 0.1), places, side
