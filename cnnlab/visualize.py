@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cnnlab.data.datamodule import ImageDataModule
+    from cnnlab.reports.inside.page import Inside
     from cnnlab.trained import TrainedNetwork
 
 log = logging.getLogger("cnnlab.visualize")
@@ -65,18 +66,29 @@ def visualize(config: DictConfig) -> None:
     folder = _folder(request.output, run)
     data_settings = _data_settings(config, request, run)
 
-    import torch
+    from cnnlab.reports.inside.page import write_inside
+    from cnnlab.trained import load
 
+    net = load(request.checkpoint, request.device, precision="32-true")
+    inside = _look(request, net, _data(data_settings, net) if data_settings else None, _model_name(net, run))
+    folder.mkdir(exist_ok=True)
+    page, *pictures = write_inside(inside, folder)
+    name, probability = inside.answers[0]
+    truth = f" (it is {inside.truth})" if inside.truth else ""
+    log.info("%s: %s, %.1f %%%s", inside.image, name, 100 * probability, truth)
+    log.info("Activation functions were watched on %s.", inside.watched)
+    log.info("%s, and %d pictures beside it", page, len(pictures))
+
+
+def _look(request: Request, net: "TrainedNetwork", data: "ImageDataModule | None", model: str) -> "Inside":
+    """Shows the network the image, and looks at what it does."""
     from cnnlab.analysis.activations import watch_activations
     from cnnlab.analysis.attribution import class_activation
     from cnnlab.analysis.feature_maps import trace_maps
     from cnnlab.analysis.layers import tabulate
-    from cnnlab.reports.inside.page import Inside, write_inside
+    from cnnlab.reports.inside.page import Inside
     from cnnlab.reports.inside.tiles import ClassMap
-    from cnnlab.trained import load
 
-    net = load(request.checkpoint, request.device, precision="32-true")
-    data = _data(data_settings, net) if data_settings else None
     pixels, about, truth = _image(request, net, data)
     image = net.normalize(pixels[None].to(net.device))
     maps = trace_maps(net.network, image)
@@ -84,27 +96,22 @@ def visualize(config: DictConfig) -> None:
     answers = [(net.classes[n], p) for n, p in zip(numbers.tolist(), probabilities.tolist(), strict=True)]
     class_maps = []
     if maps.explaining:
-        explained = class_activation(net.network, maps.explaining.name, image, numbers[:EXPLAINED].tolist())
-        class_maps = [ClassMap(*answer, values) for answer, values in zip(answers, explained, strict=False)]
+        found = class_activation(net.network, maps.explaining.name, image, numbers[:EXPLAINED].tolist())
+        class_maps = [ClassMap(*answer, values) for answer, values in zip(answers, found, strict=False)]
     watched, batches = _watched(request, net, data, pixels)
-    inside = Inside(
-        model=_model_name(net, run),
+    return Inside(
+        model=model,
         checkpoint=str(net.checkpoint),
         image=about,
         pixels=pixels,
         truth=truth,
         answers=answers,
-        table=tabulate(net.network, tuple(image.shape[1:])),
+        table=tabulate(net.network, (image.shape[1], image.shape[2], image.shape[3])),
         maps=maps,
         uses=watch_activations(net.network, batches),
         watched=watched,
         class_maps=class_maps,
     )
-    folder.mkdir(exist_ok=True)
-    page, *pictures = write_inside(inside, folder)
-    log.info("%s: %s, %.1f %%%s", about, answers[0][0], 100 * answers[0][1], f" (it is {truth})" if truth else "")
-    log.info("Activation functions were watched on %s.", watched)
-    log.info("%s, and %d pictures beside it", page, len(pictures))
 
 
 def _request(settings: dict[str, Any]) -> Request:
@@ -131,16 +138,24 @@ def _folder(output: str | None, run: RunDirectory | None) -> Path:
 def _data_settings(config: DictConfig, request: Request, run: RunDirectory | None) -> dict[str, Any] | None:
     """The data that were asked for, else those of the checkpoint's run; None where none are needed or known."""
     settings = configuration.settings(config)["data"]
-    typed = [override.lstrip("+~").partition("=")[0] for override in configuration.command_line()]
+    typed = {override.lstrip("+~").partition("=")[0] for override in configuration.command_line()}
+    if taken := sorted(typed & {"data.image_size", "data.mean", "data.std"}):
+        raise RequestError(f"{taken[0]} is the checkpoint's own, and nothing to choose here")
+    asked = any(key.partition(".")[0] == "data" for key in typed)
     recorded = (run.read_config() or {}).get("data") if run else None
     if recorded and "data" not in typed:
         # Plain values only: a stranger's record cannot choose what is called with them.
         kept = (key for key, value in recorded.items() if key in settings and not isinstance(value, dict))
-        kept = (key for key in kept if key != "_target_" and f"data.{key}" not in typed)
-        settings |= {key: recorded[key] for key in kept}
-    elif request.number is None and not any(key.partition(".")[0] == "data" for key in typed):
+        settings |= {key: recorded[key] for key in kept if key != "_target_" and f"data.{key}" not in typed}
+    elif request.number is None and not asked:
         return None
-    check_available(find_source(settings["source"], settings["path"]), settings["image_size"], settings["cache"])
+    try:
+        check_available(find_source(settings["source"], settings["path"]), settings["image_size"], settings["cache"])
+    except RequestError as error:
+        if request.number is None and not asked:
+            log.info("The data of the run cannot be had (%s).", error)
+            return None
+        raise
     return settings
 
 
@@ -149,10 +164,8 @@ def _data(settings: dict[str, Any], net: "TrainedNetwork") -> "ImageDataModule":
     settings = settings | {"image_size": net.image_size, "mean": net.mean.tolist(), "std": net.std.tolist()}
     data = build(settings, "data", device=str(net.device))
     if data.classes != net.classes:
-        raise RequestError(
-            f"data: they have other classes ({', '.join(data.classes[:3])}, ...) than the network "
-            f"({', '.join(net.classes[:3])}, ...)"
-        )
+        theirs, ours = (", ".join(names[:4]) for names in (data.classes, net.classes))
+        raise RequestError(f"data: their classes ({theirs}, ...) are not those of the network ({ours}, ...)")
     return data
 
 

@@ -27,7 +27,6 @@ FUNCTIONS: dict[str, tuple[str, Quiet]] = {
     "leaky_relu": ("leaky ReLU", "left"),
     "elu": ("ELU", "left"),
     "celu": ("CELU", "left"),
-    "selu": ("SELU", "left"),
     "mish": ("Mish", "left"),
     "softplus": ("softplus", "left"),
     "hardswish": ("hard swish", "left"),
@@ -184,7 +183,7 @@ class _Watch(TorchDispatchMode):
         """Runs an operation, and counts its values where it is an activation function."""
         kwargs = kwargs or {}
         operation = func._schema.name.removeprefix("aten::").removesuffix("_")
-        if operation not in FUNCTIONS:
+        if operation not in FUNCTIONS or (operation == "hardtanh" and args[1] != 0):  # ReLU6 is one from 0
             return func(*args, **kwargs)
         inputs = args[0].clone()  # it may work in place
         outputs = func(*args, **kwargs)

@@ -30,7 +30,7 @@ def read_checkpoint(path: Path, key: str = "resume") -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise RequestError(f"{key}: {path} is not a checkpoint of tensors and plain values; it is not loaded") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
         raise RequestError(f"{key}: {path} is damaged or not a checkpoint ({first_line(error)})") from None
     if not isinstance(checkpoint, dict) or "cnnlab" not in checkpoint:
         raise RequestError(f"{key}: {path} was not written by cnnlab")

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.rcsetup import cycler
 from PIL import Image
 
 WIDTH = 6.4  # inches of every picture
 DPI = 170
 
-Theme = dict[str, Any]
+Theme = dict[Any, Any]  # matplotlib's settings
 
 
 def _theme(paper: str, ink: str, faint: str, *accents: str) -> Theme:
@@ -32,7 +35,7 @@ def _theme(paper: str, ink: str, faint: str, *accents: str) -> Theme:
         "xtick.labelcolor": ink,
         "ytick.labelcolor": ink,
         "grid.color": faint,
-        "axes.prop_cycle": matplotlib.cycler(color=accents),
+        "axes.prop_cycle": cycler(color=accents),
         "font.size": 9,
         "font.family": "DejaVu Sans",
         "axes.linewidth": 0.8,
@@ -101,7 +104,8 @@ class Sheet:
 
     def box(self, x: float, y: float, width: float, height: float, **options: Any) -> None:
         """A rectangle with its upper left corner at (x, y); options of `Rectangle`."""
-        self.axes.add_patch(Rectangle((x, y), width, height, **{"fill": False} | options))
+        options = {"fill": False} | options
+        self.axes.add_patch(Rectangle((x, y), width, height, **options))
 
     def inset(self, x: float, y: float, width: float, height: float) -> Axes:
         """Axes of their own at a place."""
@@ -109,9 +113,12 @@ class Sheet:
 
 
 def _png(draw: Callable[[], Figure], theme: Theme, smooth: bool) -> bytes:
-    drawn, packed = io.BytesIO(), io.BytesIO()
     with matplotlib.rc_context(theme):
-        draw().savefig(drawn, format="png", dpi=DPI)
-    image = Image.open(drawn).convert("RGB")
+        figure = draw()
+        figure.set_dpi(DPI)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    packed = io.BytesIO()
     (image if smooth else image.quantize(256)).save(packed, "PNG", optimize=True)
     return packed.getvalue()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -76,13 +78,14 @@ def draw_maps(stage: Stage) -> Figure:
     channels = stage.most_active(MAPS_SHOWN)
     shown = stage.maps[channels].numpy()
     limit = max(float(np.quantile(np.abs(shown), 0.998)), 1e-12)
-    colours = {"cmap": "RdBu_r", "vmin": -limit} if stage.signed else {"cmap": "magma", "vmin": 0}
+    norm = Normalize(-limit if stage.signed else 0, limit)
+    colours = "RdBu_r" if stage.signed else "magma"
     sheet, places, side = _tiled(len(channels), min(MAPS_A_ROW, max(len(channels), 6)), right=0.5)
     for (x, y), number, values in zip(places, channels, shown, strict=True):
-        image = sheet.image(x, y, side, side, values, vmax=limit, **colours)
+        sheet.image(x, y, side, side, values, norm=norm, cmap=colours)
         sheet.text(x + side / 2, y - 0.03, str(number), va="bottom", fontsize=7)
     bar = sheet.inset(places[min(len(places), MAPS_A_ROW) - 1][0] + side + 0.1, places[0][1], 0.09, sheet.height - 0.3)
-    sheet.figure.colorbar(image, cax=bar)
+    sheet.figure.colorbar(ScalarMappable(norm, colours), cax=bar)
     bar.tick_params(labelsize=7, length=2, pad=2)
     bar.spines["outline"].set_visible(False)
     return sheet.figure
