@@ -8,6 +8,7 @@ from cnnlab.instantiate import did_you_mean
 COMMANDS = {
     "train": "train a network and leave a record; -m sweeps",
     "predict": "classify files, folders, or test images, and draw a gallery",
+    "visualize": "look inside a trained network: filters, feature maps, activations, class activation maps",
     "describe": "list a network's layers with shapes, costs and receptive fields",
     "export": "write a trained network as ONNX, a torch.export program or safetensors",
     "benchmark": "measure images/s, step time, memory and start-up time",

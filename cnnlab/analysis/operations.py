@@ -26,13 +26,25 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Window:
-    """Of a convolution or pooling, height before width."""
+    """Of a convolution or pooling, height before width.
 
+    Attributes:
+        input: height and width of the map that it moves over, without padding.
+        kernel: how many values it covers.
+        stride: how far it moves from one output to the next.
+        padding: values that are added at each border.
+        dilation: how far the values that it covers lie apart.
+        groups: of channels that are convolved apart.
+        ceil_mode: whether a last step that does not fit wholly is taken all the same.
+    """
+
+    input: Pair
     kernel: Pair
     stride: Pair
     padding: Pair
-    dilation: Pair
-    groups: int
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    ceil_mode: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,7 +184,9 @@ def window(call: Call) -> Window | None:
     else:
         kernel = _pair(call["kernel_size"])
         stride, dilation, groups = call["stride"] or kernel, call.arguments.get("dilation", 1), 1
-    return Window(_pair(kernel), _pair(stride), _pair(call["padding"]), _pair(dilation), groups)
+    ceil_mode = call.arguments.get("ceil_mode", False)
+    sides = _pair(call.first.shape[2:])
+    return Window(sides, _pair(kernel), _pair(stride), _pair(call["padding"]), _pair(dilation), groups, ceil_mode)
 
 
 def _pair(value: Any) -> Pair:

@@ -1,0 +1,1 @@
+"""What is inside a trained network, as pictures and one page."""

@@ -1,0 +1,124 @@
+"""How the pictures look: once on white, once for pages that are shown dark."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+from matplotlib.rcsetup import cycler
+from PIL import Image
+
+WIDTH = 6.4  # inches of every picture
+DPI = 170
+
+Theme = dict[Any, Any]  # matplotlib's settings
+
+
+def _theme(paper: str, ink: str, faint: str, *accents: str) -> Theme:
+    return {
+        "figure.facecolor": paper,
+        "axes.facecolor": paper,
+        "savefig.facecolor": paper,
+        "text.color": ink,
+        "axes.labelcolor": ink,
+        "axes.titlecolor": ink,
+        "axes.edgecolor": faint,
+        "xtick.color": faint,
+        "ytick.color": faint,
+        "xtick.labelcolor": ink,
+        "ytick.labelcolor": ink,
+        "grid.color": faint,
+        "axes.prop_cycle": cycler(color=accents),
+        "font.size": 9,
+        "font.family": "DejaVu Sans",
+        "axes.linewidth": 0.8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "hatch.linewidth": 0.6,
+    }
+
+
+# The accents are C0 to C2: what is meant, what stands out, what is in the background. The papers are page.html's.
+LIGHT = _theme("#ffffff", "#22262b", "#9aa1a9", "#2b66c4", "#c8560c", "#dfe4ea")
+DARK = _theme("#14171b", "#e4e7eb", "#6c747d", "#79aaf7", "#f79a55", "#2f363e")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in both themes.
+
+    Attributes:
+        name: of its file, without the suffix.
+        alt: what can be seen on it, in words.
+        light: PNG, on white.
+        dark: PNG, on nearly black.
+    """
+
+    name: str
+    alt: str
+    light: bytes
+    dark: bytes
+
+
+def picture(name: str, alt: str, draw: Callable[[], Figure], smooth: bool = False) -> Picture:
+    """Draws a picture in both themes.
+
+    Args:
+        name: of its file, without the suffix.
+        alt: what can be seen on it, in words.
+        draw: makes the figure, in colours that it takes from matplotlib's settings.
+        smooth: whether it needs more than 256 colours; they take three times the space.
+    """
+    return Picture(name, alt, _png(draw, LIGHT, smooth), _png(draw, DARK, smooth))
+
+
+class Sheet:
+    """A figure on which things are put at places in inches, from the upper left corner, right and down.
+
+    Args:
+        height: in inches; it is as wide as every picture.
+    """
+
+    def __init__(self, height: float):
+        self.figure = Figure((WIDTH, height))
+        self.height = height
+        self.axes = self.figure.add_axes((0, 0, 1, 1))
+        self.axes.set_axis_off()
+        self.axes.set(xlim=(0, WIDTH), ylim=(height, 0), autoscale_on=False)
+
+    def image(self, x: float, y: float, width: float, height: float, pixels: Any, **options: Any) -> AxesImage:
+        """Pixels (H, W) or (H, W, 3) with their upper left corner at (x, y); options of `imshow`."""
+        extent = (x, x + width, y + height, y)
+        return self.axes.imshow(pixels, extent=extent, aspect="auto", interpolation="nearest", **options)
+
+    def text(self, x: float, y: float, text: str, **options: Any) -> None:
+        """Text whose upper edge, in the middle, is at (x, y), unless the options of `text` say otherwise."""
+        self.axes.text(x, y, text, **{"ha": "center", "va": "top", "linespacing": 1.25} | options)
+
+    def box(self, x: float, y: float, width: float, height: float, **options: Any) -> None:
+        """A rectangle with its upper left corner at (x, y); options of `Rectangle`."""
+        options = {"fill": False} | options
+        self.axes.add_patch(Rectangle((x, y), width, height, **options))
+
+    def inset(self, x: float, y: float, width: float, height: float) -> Axes:
+        """Axes of their own at a place."""
+        return self.figure.add_axes((x / WIDTH, 1 - (y + height) / self.height, width / WIDTH, height / self.height))
+
+
+def _png(draw: Callable[[], Figure], theme: Theme, smooth: bool) -> bytes:
+    with matplotlib.rc_context(theme):
+        figure = draw()
+        figure.set_dpi(DPI)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    packed = io.BytesIO()
+    (image if smooth else image.quantize(256)).save(packed, "PNG", optimize=True)
+    return packed.getvalue()

@@ -1,0 +1,219 @@
+"""Looks inside a trained network: `python -m cnnlab.visualize checkpoint=runs/lenet5/2026-01-31_12-00-00`."""
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from cnnlab import config as configuration
+from cnnlab.data.cache import check_available
+from cnnlab.data.sources import find_source
+from cnnlab.errors import RequestError
+from cnnlab.instantiate import build, check_arguments
+from cnnlab.runs.directory import RunDirectory, run_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cnnlab.data.datamodule import ImageDataModule
+    from cnnlab.reports.inside.page import Inside
+    from cnnlab.trained import TrainedNetwork
+
+log = logging.getLogger("cnnlab.visualize")
+
+NAMED, EXPLAINED = 5, 3  # classes whose probabilities are told, and that get a class activation map
+AT_A_TIME = 32  # images
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for beside the data.
+
+    Attributes:
+        checkpoint: a file or a run directory.
+        image: a file, or `test:N` for one of the data's test images, from 0.
+        images: of the data, that the activation functions are watched on.
+        output: a folder; None for `visualization` in the checkpoint's run, or in the working directory.
+        device: as `cnnlab.trained.load` has it.
+    """
+
+    checkpoint: str
+    image: str
+    images: int
+    output: str | None
+    device: str
+
+    @property
+    def number(self) -> int | None:
+        """Of the test image; None for a file."""
+        match = re.fullmatch(r"test(?::(\d+))?", self.image)
+        return int(match[1] or 0) if match else None
+
+    @property
+    def file(self) -> Path:
+        """Of the image, where it is no test image."""
+        return Path(self.image).expanduser()
+
+
+def visualize(config: DictConfig) -> None:
+    """Draws what is inside the configuration's network, and writes a page."""
+    request = _request(configuration.settings(config))
+    run = run_of(Path(request.checkpoint).expanduser())
+    folder = _folder(request.output, run)
+    data_settings = _data_settings(config, request, run)
+
+    from cnnlab.reports.inside.page import write_inside
+    from cnnlab.trained import load
+
+    net = load(request.checkpoint, request.device, precision="32-true")
+    inside = _look(request, net, _data(data_settings, net) if data_settings else None, _model_name(net, run))
+    folder.mkdir(exist_ok=True)
+    page, *pictures = write_inside(inside, folder)
+    name, probability = inside.answers[0]
+    truth = f" (it is {inside.truth})" if inside.truth else ""
+    log.info("%s: %s, %.1f %%%s", inside.image, name, 100 * probability, truth)
+    log.info("Activation functions were watched on %s.", inside.watched)
+    log.info("%s, and %d pictures beside it", page, len(pictures))
+
+
+def _look(request: Request, net: "TrainedNetwork", data: "ImageDataModule | None", model: str) -> "Inside":
+    """Shows the network the image, and looks at what it does."""
+    from cnnlab.analysis.activations import watch_activations
+    from cnnlab.analysis.attribution import class_activation
+    from cnnlab.analysis.feature_maps import trace_maps
+    from cnnlab.analysis.layers import tabulate
+    from cnnlab.reports.inside.page import Inside
+    from cnnlab.reports.inside.tiles import ClassMap
+
+    pixels, about, truth = _image(request, net, data)
+    image = net.normalize(pixels[None].to(net.device))
+    maps = trace_maps(net.network, image)
+    probabilities, numbers = maps.logits.softmax(dim=0).topk(min(NAMED, len(net.classes)))
+    answers = [(net.classes[n], p) for n, p in zip(numbers.tolist(), probabilities.tolist(), strict=True)]
+    class_maps = []
+    if maps.explaining:
+        found = class_activation(net.network, maps.explaining.name, image, numbers[:EXPLAINED].tolist())
+        class_maps = [ClassMap(*answer, values) for answer, values in zip(answers, found, strict=False)]
+    watched, batches = _watched(request, net, data, pixels)
+    return Inside(
+        model=model,
+        checkpoint=str(net.checkpoint),
+        image=about,
+        pixels=pixels,
+        truth=truth,
+        answers=answers,
+        table=tabulate(net.network, (image.shape[1], image.shape[2], image.shape[3])),
+        maps=maps,
+        uses=watch_activations(net.network, batches),
+        watched=watched,
+        class_maps=class_maps,
+    )
+
+
+def _request(settings: dict[str, Any]) -> Request:
+    values = {key: settings[key] for key in Request.__annotations__}
+    check_arguments(Request, values)
+    request = Request(**values)
+    if request.images < 1:
+        raise RequestError(f"images must be 1 or more, got {request.images}")
+    if request.number is None and not request.file.is_file():
+        raise RequestError(f"image: there is no file {request.image}; test:7 is the data's eighth test image")
+    return request
+
+
+def _folder(output: str | None, run: RunDirectory | None) -> Path:
+    """Where the page goes; it is made when there is something to write."""
+    folder = Path(output).expanduser() if output else (run.path if run else Path()) / "visualization"
+    if folder.exists() and not folder.is_dir():
+        raise RequestError(f"output: {folder} is not a folder")
+    if not folder.absolute().parent.is_dir():
+        raise RequestError(f"output: the folder of {folder} does not exist")
+    return folder
+
+
+def _data_settings(config: DictConfig, request: Request, run: RunDirectory | None) -> dict[str, Any] | None:
+    """The data that were asked for, else those of the checkpoint's run; None where none are needed or known."""
+    settings = configuration.settings(config)["data"]
+    typed = {override.lstrip("+~").partition("=")[0] for override in configuration.command_line()}
+    if taken := sorted(typed & {"data.image_size", "data.mean", "data.std"}):
+        raise RequestError(f"{taken[0]} is the checkpoint's own, and nothing to choose here")
+    asked = any(key.partition(".")[0] == "data" for key in typed)
+    recorded = (run.read_config() or {}).get("data") if run else None
+    if recorded and "data" not in typed:
+        # Plain values only: a stranger's record cannot choose what is called with them.
+        kept = (key for key, value in recorded.items() if key in settings and not isinstance(value, dict))
+        settings |= {key: recorded[key] for key in kept if key != "_target_" and f"data.{key}" not in typed}
+    elif request.number is None and not asked:
+        return None
+    try:
+        check_available(find_source(settings["source"], settings["path"]), settings["image_size"], settings["cache"])
+    except RequestError as error:
+        if request.number is None and not asked:
+            log.info("The data of the run cannot be had (%s).", error)
+            return None
+        raise
+    return settings
+
+
+def _data(settings: dict[str, Any], net: "TrainedNetwork") -> "ImageDataModule":
+    """Images with the network's classes, brought to its size."""
+    settings = settings | {"image_size": net.image_size, "mean": net.mean.tolist(), "std": net.std.tolist()}
+    data = build(settings, "data", device=str(net.device))
+    if data.classes != net.classes:
+        theirs, ours = (", ".join(names[:4]) for names in (data.classes, net.classes))
+        raise RequestError(f"data: their classes ({theirs}, ...) are not those of the network ({ours}, ...)")
+    return data
+
+
+def _image(request: Request, net: "TrainedNetwork", data: "ImageDataModule | None") -> tuple["Tensor", str, str | None]:
+    """The image, uint8 (S, S, 3), what it is in words, and its class where that is known."""
+    from cnnlab.data.pictures import UnreadablePicture
+
+    if request.number is None:
+        try:
+            return net.read(request.file), request.file.name, None
+        except UnreadablePicture as error:
+            raise RequestError(f"image: {request.image} cannot be read: {error}") from None
+    assert data is not None
+    if request.number >= len(data.test):
+        raise RequestError(f"image: there are {len(data.test):,} test images, test:0 to test:{len(data.test) - 1}")
+    image = data.test.take(_positions([request.number]))
+    return image.pixels[0], f"Test image {request.number}", data.classes[int(image.labels[0])]
+
+
+def _watched(
+    request: Request, net: "TrainedNetwork", data: "ImageDataModule | None", pixels: "Tensor"
+) -> tuple[str, Iterator["Tensor"]]:
+    """The images that the activation functions are watched on, in words and as normalized batches."""
+    if data is None:
+        return "this one image", iter([net.normalize(pixels[None].to(net.device))])
+    count = min(request.images, len(data.test))
+    spread = [number * len(data.test) // count for number in range(count)]  # they may be sorted by class
+    batches = (
+        net.normalize(data.test.read(_positions(spread[start : start + AT_A_TIME])).to(net.device))
+        for start in range(0, count, AT_A_TIME)
+    )
+    return f"{count:,} test images", batches
+
+
+def _positions(numbers: list[int]) -> "Tensor":
+    import torch
+
+    return torch.tensor(numbers)
+
+
+def _model_name(net: "TrainedNetwork", run: RunDirectory | None) -> str:
+    """As the run recorded it, else that of what makes the network."""
+    recorded = (run.read_summary() if run else None) or {}
+    made_by = net.model["_target_"].rpartition(".")[2].removesuffix("_network")  # of a library: timm, torchvision
+    return recorded.get("model") or configuration.model_name(made_by, net.model)
+
+
+main = configuration.command("visualize", visualize)
+
+if __name__ == "__main__":
+    main()

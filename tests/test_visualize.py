@@ -1,0 +1,142 @@
+"""`cnnlab visualize`, as it is typed."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from cnnlab.networks import build_network
+
+LENET = {"_target_": "cnnlab.models.lenet.LeNet5"}
+DIGITS = [str(number) for number in range(10)]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Callable[..., str]:
+    """Writes a checkpoint of a network that was not trained."""
+
+    def write(file: str = "best.ckpt", classes: list[str] = DIGITS, model: dict[str, Any] = LENET) -> str:
+        torch.manual_seed(0)
+        about = {"classes": classes, "mean": [0.5] * 3, "std": [0.3] * 3, "image_size": 32, "channels": 3}
+        network = build_network(model, len(classes))
+        weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        content = {"state_dict": weights, "cnnlab": about | {"model": model, "data_fingerprint": "0" * 16}}
+        torch.save(content, tmp_path / file)
+        return file
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing them is most of the work."""
+    monkeypatch.setattr("cnnlab.reports.inside.style.DPI", 30)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> str:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.webp")
+    return "photo.webp"
+
+
+def page(folder: Path) -> str:
+    return " ".join((folder / "index.html").read_text().split())
+
+
+def test_a_picture_of_ones_own_and_a_checkpoint_alone(command, checkpoint, photo, tmp_path):
+    outcome = command("visualize", f"checkpoint={checkpoint()}", f"image={photo}")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "visualization/index.html, and 10 pictures beside it" in outcome.out
+    assert "watched on this one image" in outcome.out
+    files = {file.name for file in (tmp_path / "visualization").iterdir()}
+    assert {"index.html", "filters.png", "path.png", "windows.png", "activations.png", "class_maps.png"} <= files
+    html = page(tmp_path / "visualization")
+    assert "Inside LeNet5" in html
+    assert "photo.webp, 32 × 32 pixels" in html
+    assert "Only this image was looked at" in html
+
+
+def test_a_run_is_looked_into_with_the_data_that_it_recorded(command, checkpoint, tmp_path):
+    checkpoint("run/checkpoints/best.ckpt")
+    data = {"source": "digits", "path": None, "classes": None, "_target_": "os.mkdir", "image_size": 32}
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"data": data}))
+    (tmp_path / "run" / "summary.json").write_text('{"model": "lenet5"}')
+    outcome = command("visualize", "checkpoint=run", "images=20")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "run/visualization/index.html" in outcome.out
+    html = page(tmp_path / "run" / "visualization")
+    assert "Inside lenet5" in html
+    assert "Test image 0, 32 × 32 pixels" in html
+    assert re.search(r"It shows <b>\d</b>: the network is wrong here|It shows \d: the network is right", html)
+    assert "over 20 test images" in html
+
+
+def test_a_test_image_of_chosen_data_and_a_folder(command, checkpoint, tmp_path):
+    asked = (f"checkpoint={checkpoint()}", "image=test:7", "data=digits", "output=seven", "images=3")
+    outcome = command("visualize", *asked)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("Test image 7: ")
+    assert (tmp_path / "seven" / "index.html").is_file()
+    assert not (tmp_path / "visualization").exists()
+
+
+def test_where_the_runs_data_are_gone_a_picture_will_do(command, checkpoint, photo, tmp_path):
+    checkpoint("run/checkpoints/best.ckpt", model={"_target_": "cnnlab.models.lenet.LeNet5", "width": 0.5})
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"data": {"path": "/gone"}}))
+    (tmp_path / "run" / "summary.json").write_text("{}")
+    outcome = command("visualize", "checkpoint=run", f"image={photo}")
+    assert outcome.code == 0
+    assert "The data of the run cannot be had (data.path: /gone does not exist)" in outcome.out
+    assert "watched on this one image" in outcome.out
+    assert command("visualize", "checkpoint=run").code == 2
+
+
+WRONG = {
+    "image={photo}": "checkpoint must be given",
+    "checkpoint=gone.ckpt image={photo}": "checkpoint: there is no checkpoint gone.ckpt",
+    "checkpoint={photo} image={photo}": "checkpoint: photo.webp is",
+    "checkpoint={checkpoint} image=gone.png": "there is no file gone.png; test:7 is the data's eighth test image",
+    "checkpoint={checkpoint} image=.": "image: there is no file .",
+    "checkpoint={checkpoint} image=test:x": "image: there is no file test:x",
+    "checkpoint={checkpoint} image=broken.png": "image: broken.png cannot be read: it is not an image",
+    "checkpoint={checkpoint} image=test:299 data=digits": "image: there are 299 test images, test:0 to test:298",
+    "checkpoint={checkpoint} data.path=gone": "data.path: ",
+    "checkpoint={checkpoint} image={photo} data.path=gone": "data.path: ",
+    "checkpoint={checkpoint} data=digits data.image_size=64": "data.image_size is the checkpoint's own",
+    "checkpoint={few} data=digits": "data: their classes (0, 1, 2, 3, ...) are not those of the network (cat",
+    "checkpoint={checkpoint} image={photo} images=0": "images must be 1 or more, got 0",
+    "checkpoint={checkpoint} image={photo} images=many": "images must be a whole number",
+    "checkpoint={checkpoint} image={photo} output=no/such": "output: the folder of no/such does not exist",
+    "checkpoint={checkpoint} image={photo} output={photo}": "output: photo.webp is not a folder",
+    "checkpoint={checkpoint} image={photo} device=gpu7": "device: 'gpu7'",
+    "checkpoint={checkpoint} imgae={photo}": "imgae is not a key; did you mean image?",
+    "checkpoint={checkpoint} data=digit": "data=digit is not known; did you mean data=digits?",
+    "-m checkpoint={checkpoint}": "cnnlab.visualize does not sweep",
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_a_wrong_request_is_explained_and_leaves_nothing(command, checkpoint, photo, tmp_path, arguments):
+    places = {"checkpoint": checkpoint(), "few": checkpoint("few.ckpt", ["cat", "dog"]), "photo": photo}
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG nothing more")
+    before = set(tmp_path.iterdir())
+    outcome = command("visualize", *arguments.format(**places).split())
+    assert (outcome.code, outcome.out) == (2, "")
+    assert WRONG[arguments] in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_help_explains_what_is_shown(command):
+    outcome = command("visualize", "--help")
+    assert outcome.code == 0
+    for text in ("checkpoint=PATH", "image=test:0", "class activation maps", "data: cifar10, digits"):
+        assert text in outcome.out
