@@ -1,4 +1,4 @@
-"""The two ways in which a command ends early by intent."""
+"""The ways in which a command ends early by intent."""
 
 
 class RequestError(Exception):
@@ -7,6 +7,19 @@ class RequestError(Exception):
     The message is for the person who typed the command: one or two lines that name the key and what would be right.
     Commands print it and exit with 2.
     """
+
+
+class SweepFailed(Exception):
+    """Jobs of a sweep were not completed; the message lists them with their reasons.
+
+    Args:
+        message: that list.
+        code: the exit code of the sweep.
+    """
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.code = code
 
 
 class Interrupted(BaseException):
