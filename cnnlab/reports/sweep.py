@@ -32,6 +32,7 @@ class SweepProgress:
         self._console = Console(soft_wrap=True, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True) if sys.stdout.isatty() else None
         self._refreshed = 0.0
+        self._width = max((len(job.name) for job in jobs), default=0)
 
     def __enter__(self) -> Self:
         for job in self.jobs:
@@ -62,7 +63,7 @@ class SweepProgress:
         ended = sum(job.state not in ("waiting", "running") for job in self.jobs)
         line = Text(f"[{ended}/{len(self.jobs)}] ")
         line.append(f"{what:<11} ", STYLES.get(job.state, ""))
-        line.append(job.name)
+        line.append(f"{job.name:<{self._width}}")
         if job.state == "completed":
             line.append(f"  {accuracies(job)}" + ("" if job.earlier else f", {clock(job.seconds)}"))
             left = time_left(self.jobs, self.at_once)
@@ -123,25 +124,31 @@ def clock(seconds: float) -> str:
 
 
 def print_outcome(jobs: Sequence[Job], directory: Path) -> None:
-    """Prints the closing table of a sweep: every job with its accuracies and its run directory.
+    """Prints the closing table of a sweep: every job with its accuracies.
 
     Args:
         jobs: all of the sweep.
-        directory: of the sweep.
+        directory: of the sweep; it does not exist where all was done before.
     """
-    table = Table(title=f"{directory}", title_justify="left", min_width=60)
-    for name in ("job", "status", "test", "val", "run directory"):
-        table.add_column(name, justify="right" if name in ("test", "val") else "left")
+    title = str(directory) if directory.is_dir() else "all was done before"
+    table = Table(title=title, title_justify="left", min_width=60)
+    for name in ("job", "status", "test", "val"):
+        table.add_column(name, justify="right" if name in ("test", "val") else "left", overflow="fold")
     for job in jobs:
         figures = [job.record.get(f"{name}_accuracy") if job.state == "completed" else None for name in ("test", "val")]
         cells = ["-" if figure is None else f"{figure:.2%}" for figure in figures]
         state = f"{job.state} before" if job.earlier else job.state
-        table.add_row(job.name, Text(state, STYLES.get(job.state, "")), *cells, str(job.directory))
+        table.add_row(job.name, Text(state, STYLES.get(job.state, "")), *cells)
     Console(soft_wrap=True, highlight=False).print(table)
 
 
 def failures(jobs: Sequence[Job]) -> str:
     """What was not completed, and why: a line for each job."""
     bad = [job for job in jobs if job.state != "completed"]
-    lines = [f"  {job.name}: {job.reason or job.state} ({job.directory})" for job in bad]
+    lines = [f"  {job.name}: {job.reason or job.state}{_place(job.directory)}" for job in bad]
     return "\n".join([f"{len(bad)} of {len(jobs)} jobs were not completed:", *lines])
+
+
+def _place(directory: Path) -> str:
+    """A wrong request leaves no directory."""
+    return f" ({directory})" if directory.is_dir() else ""

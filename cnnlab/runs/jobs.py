@@ -113,9 +113,13 @@ class LocalProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def wait(self) -> int:
-        """The exit code, when it has ended."""
-        return self._process.wait()
+    def wait(self, seconds: float | None = None) -> int:
+        """The exit code, when it has ended; after as many seconds it is killed."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._process.wait()
 
     def explain(self, code: int) -> str:
         """The exit code or signal, and the last line of stderr (both lines of a wrong request)."""
@@ -127,7 +131,9 @@ class LocalProcess:
 
 def explain_code(code: int) -> str:
     """What an exit code says, in words."""
-    if code >= 0:
+    if code == 0:
+        return "it ended before the run was complete"
+    if code > 0:
         return f"exit code {code}"
     try:
         name = signal.Signals(-code).name

@@ -67,7 +67,10 @@ def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
     Args:
         jobs: the key=value arguments of each.
     """
-    values = [dict(argument.lstrip("+~").partition("=")[::2] for argument in job) for job in jobs]
+    values: list[dict[str, str]] = []
+    for job in jobs:
+        parts = [argument.lstrip("+~").partition("=") for argument in job]
+        values.append({key: value for key, _, value in parts})
     keys = list(dict.fromkeys(key for job in values for key in job))
     differing = [key for key in keys if len({job.get(key) for job in values}) > 1]
     names: list[str] = []

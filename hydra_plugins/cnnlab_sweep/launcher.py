@@ -11,7 +11,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from cnnlab.errors import RequestError, SweepFailed
-from cnnlab.runs.jobs import Execution, Job, LocalProcess, run_jobs, slots
+from cnnlab.runs import jobs as processes
+from cnnlab.runs.jobs import Execution, Job
 from cnnlab.runs.sweeps import SWEEP_FILE
 from hydra_plugins.cnnlab_sweep.planning import compose_jobs, plan_jobs
 
@@ -44,9 +45,13 @@ class IsolatedLauncher(Launcher):
             devices = visible_gpus()
         composed = compose_jobs(self.config, self.loader, job_overrides, initial_job_idx)
         jobs = plan_jobs(self.config, composed, job_overrides)
-        environments = slots(self.n_jobs, devices)
-        run_and_show(self.config, jobs, lambda job, own: LocalProcess(job.command, job.directory, own), environments)
+        environments = processes.slots(self.n_jobs, devices)
+        run_and_show(self.config, jobs, _start, environments)
         return job_returns(jobs, composed)
+
+
+def _start(job: Job, environment: dict[str, str]) -> Execution:
+    return processes.LocalProcess(job.command, job.directory, environment)
 
 
 def check_n_jobs(n_jobs: int) -> None:
@@ -77,7 +82,7 @@ def run_and_show(
         directory.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, directory / SWEEP_FILE)
     with SweepProgress(jobs, len(environments)) as progress:
-        for changed in run_jobs(waiting, start, environments):
+        for changed in processes.run_jobs(waiting, start, environments):
             progress.show(changed)
     print_outcome(jobs, directory)
 
@@ -93,7 +98,7 @@ def job_returns(jobs: Sequence[Job], composed: Sequence[DictConfig]) -> list[Job
         done = job.state == "completed"
         result = JobReturn(
             overrides=job.overrides,
-            cfg=OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]),
+            cfg=OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]),
             hydra_cfg=OmegaConf.masked_copy(config, "hydra"),
             working_dir=str(Path.cwd()),
             task_name=config.hydra.job.name,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from cnnlab.config import identity, sweep_folder
 from cnnlab.runs.jobs import Job
@@ -79,7 +79,8 @@ def _command(config: DictConfig, overrides: Sequence[str], directory: Path, resu
     for source in config.hydra.runtime.config_sources:
         if source.provider == "command-line":
             command += ["--config-dir", source.path]
-    kept = [value for value in OmegaConf.to_container(config.hydra.overrides.hydra) if not value.startswith(OF_THE_SWEEP)]
+    said = [str(value) for value in config.hydra.overrides.hydra]
+    kept = [value for value in said if not value.startswith(OF_THE_SWEEP)]
     command += [*overrides, *kept, "hydra.mode=RUN", f"hydra.run.dir={written(str(directory))}"]
     return [*command, "resume=auto"] if resume else command
 

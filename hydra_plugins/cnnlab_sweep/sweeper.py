@@ -7,7 +7,6 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobStatus
-
 from omegaconf import DictConfig
 
 from cnnlab.errors import RequestError
