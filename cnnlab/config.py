@@ -270,7 +270,8 @@ def _arguments(arguments: list[str], name: str) -> list[str]:
     if listed and any(arg.startswith("model=") for arg in arguments):
         raise RequestError("models: give either models= or model=")
     if name in SWEEPING:
-        return expand_seeds(arguments)
+        # Hydra takes the flag before all keys only.
+        return sorted(expand_seeds(arguments), key=lambda argument: argument not in ("-m", "--multirun"))
     return [*arguments, f"model={listed[0]}"] if listed else arguments
 
 

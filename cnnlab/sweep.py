@@ -34,7 +34,7 @@ def expand_seeds(arguments: Sequence[str]) -> list[str]:
         value = yaml.safe_load(given[-1])
     except yaml.YAMLError:
         value = given[-1]
-    return [*others, f"seed={choices(list_seeds(value))}", "hydra.mode=MULTIRUN"]
+    return ["--multirun", *others, f"seed={choices(list_seeds(value))}"]
 
 
 def list_seeds(value: Any) -> list[int]:

@@ -74,12 +74,15 @@ class SweepProgress:
             line.append(f"  {job.directory}", "dim")
         self._console.print(line)
 
-    def _running(self) -> Table:
+    def _running(self) -> Table | str:
         """What runs now, how far it is, and when all will be done."""
         count = {state: sum(job.state == state for job in self.jobs) for state in ("waiting", "running", *STYLES)}
         left = time_left(self.jobs, self.at_once)
         title = ", ".join(f"{number} {state}" for state, number in count.items() if number)
-        table = Table(title=f"{title}; {'-' if left is None else clock(left)} left", title_justify="left")
+        title += f"; {'-' if left is None else clock(left)} left"
+        if not count["running"]:
+            return title
+        table = Table(title=title, title_justify="left")
         for name in ("running", "epochs", "val accuracy", "elapsed"):
             table.add_column(name, justify="left" if name == "running" else "right")
         for job in self.jobs:
@@ -87,7 +90,7 @@ class SweepProgress:
                 epochs, best = job.record.get("epochs"), job.record.get("val_accuracy")
                 table.add_row(
                     job.name,
-                    "-" if epochs is None else f"{epochs:g}",
+                    f"{epochs or 0:g}/{'-' if job.epochs is None else f'{job.epochs:g}'}",
                     "-" if best is None else f"{best:.2%}",
                     clock(time.monotonic() - job.started),
                 )
@@ -101,19 +104,21 @@ def accuracies(job: Job) -> str:
 
 
 def time_left(jobs: Sequence[Job], at_once: int) -> float | None:
-    """Seconds until all have ended, at the mean duration of those that this sweep has completed; None before the first.
+    """Seconds until all have ended, if those that wait take as long as the others; None while nothing is known of them.
 
     Args:
         jobs: of the sweep.
         at_once: how many run at the same time.
     """
-    durations = [job.seconds for job in jobs if job.state == "completed" and not job.earlier]
-    if not durations:
+    known = [seconds for job in jobs if (seconds := job.expected_seconds()) is not None]
+    if not known:
         return None
-    mean, now = sum(durations) / len(durations), time.monotonic()
-    rest = sum(mean for job in jobs if job.state == "waiting")
-    rest += sum(max(0.0, mean - (now - job.started)) for job in jobs if job.state == "running" and job.started)
-    return rest / at_once
+    mean, now = sum(known) / len(known), time.monotonic()
+    left = [mean for job in jobs if job.state == "waiting"]
+    for job in jobs:
+        if job.state == "running" and job.started is not None:
+            left.append(max(0.0, (job.expected_seconds() or mean) - (now - job.started)))
+    return max([sum(left) / at_once, *left])
 
 
 def clock(seconds: float) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,18 +26,23 @@ class Job:
         overrides: its key=value arguments.
         command: that trains it.
         directory: the run directory.
+        epochs: how long it trains, where that is said in epochs.
         state: waiting, running, completed, failed or interrupted.
         earlier: whether an earlier sweep has completed it already.
         resumes: whether it goes on from an earlier sweep's checkpoint.
         reason: why it failed.
         code: its exit code; negative when a signal ended it, None where it is not known.
+        started: when it did, by the monotonic clock.
         seconds: it took, in this sweep.
+        epochs_before: that earlier sweeps have trained it.
+        record: its summary.json, when last looked at.
     """
 
     name: str
     overrides: list[str]
     command: list[str]
     directory: Path
+    epochs: float | None
     state: str = "waiting"
     earlier: bool = False
     resumes: bool = False
@@ -44,11 +50,21 @@ class Job:
     code: int | None = None
     started: float | None = None
     seconds: float = 0.0
+    epochs_before: float = 0.0
     record: dict[str, Any] = field(default_factory=dict)
 
     def read_record(self) -> None:
         """Looks at what the run has written."""
         self.record = RunDirectory(self.directory).read_summary() or {}
+
+    def expected_seconds(self) -> float | None:
+        """How long it takes in this sweep, from what it has done so far; None where that is not known yet."""
+        if self.state == "completed":
+            return None if self.earlier else self.seconds
+        done = (self.record.get("epochs") or 0) - self.epochs_before
+        if self.state != "running" or self.started is None or self.epochs is None or done <= 0:
+            return None
+        return (time.monotonic() - self.started) * (self.epochs - self.epochs_before) / done
 
 
 class Execution(Protocol):
@@ -98,9 +114,7 @@ class LocalProcess:
         """The exit code once it has ended, else None."""
         code = self._process.poll()
         if code is not None:
-            for file in self._files:
-                if file.is_file() and file.stat().st_size == 0:
-                    file.unlink()
+            self._remove_empty_files()
         return code
 
     def interrupt(self) -> None:
@@ -116,10 +130,12 @@ class LocalProcess:
     def wait(self, seconds: float | None = None) -> int:
         """The exit code, when it has ended; after as many seconds it is killed."""
         try:
-            return self._process.wait(seconds)
+            code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-            return self._process.wait()
+            code = self._process.wait()
+        self._remove_empty_files()
+        return code
 
     def explain(self, code: int) -> str:
         """The exit code or signal, and the last line of stderr (both lines of a wrong request)."""
@@ -127,6 +143,11 @@ class LocalProcess:
         lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
         last = " ".join(lines[-2 if code == 2 else -1 :])
         return ": ".join(part for part in (explain_code(code), last) if part)
+
+    def _remove_empty_files(self) -> None:
+        for file in self._files:
+            if file.is_file() and file.stat().st_size == 0:
+                file.unlink()
 
 
 def explain_code(code: int) -> str:
@@ -191,6 +212,7 @@ def run_jobs(
                 while waiting and free and not signals:
                     job, environment = waiting.pop(0), free.pop(0)
                     job.read_record()
+                    job.epochs_before = (job.record.get("epochs") or 0) if job.resumes else 0
                     running[job] = (start(job, environment), environment, job.record)
                     job.state, job.started = "running", time.monotonic()
                     yield job
@@ -201,6 +223,8 @@ def run_jobs(
                         free.append(environment)
                         _settle(job, code, execution, before, bool(signals))
                         yield job
+                if signals and not passed_on:
+                    print("\nStopping: the jobs save and end. Once more to stop at once.", file=sys.stderr)
                 for count in range(passed_on, len(signals)):
                     for execution, _, _ in running.values():
                         execution.interrupt() if count < 2 else execution.kill()

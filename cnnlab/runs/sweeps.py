@@ -82,6 +82,5 @@ def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _label(key: str, value: str) -> str:
-    bare = "." not in key and re.fullmatch(r"[A-Za-z_][\w./-]*", value)
-    label = value if bare else f"{key.rpartition('.')[2]}-{value}"
-    return re.sub(r"[^\w.-]+", "-", label).strip("-.")
+    text = re.sub(r"[^\w.-]+", "-", value.strip("'\"/"))
+    return text if "." not in key and re.match(r"[A-Za-z_]", text) else f"{key.rpartition('.')[2]}-{text}"

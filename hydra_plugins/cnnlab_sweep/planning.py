@@ -8,6 +8,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, open_dict
 
 from cnnlab.config import identity, sweep_folder
+from cnnlab.errors import RequestError
 from cnnlab.runs.jobs import Job
 from cnnlab.runs.sweeps import RecordedRuns, job_names, unused_directory
 from cnnlab.sweep import written
@@ -26,10 +27,15 @@ def compose_jobs(
         loader: that has composed it.
         overrides: of each job.
         first: number of the first job, where a sweeper launches several batches.
+
+    Raises:
+        RequestError: when a job is itself a sweep.
     """
     composed = []
     for number, (name, of_job) in enumerate(zip(job_names(overrides), overrides, strict=True), start=first):
         job = loader.load_sweep_config(config, list(of_job))
+        if job.hydra.sweeper.get("alternatives") and not config.hydra.sweeper.get("alternatives"):
+            raise RequestError(f"experiment: {job.name} is a sweep, which needs a command of its own")
         with open_dict(job):
             job.hydra.job.id = name if len(overrides) > 1 else str(number)
             job.hydra.job.num = number
@@ -54,7 +60,14 @@ def plan_jobs(
     recorded = RecordedRuns(sorted(record.parent for record in records))
     jobs: list[Job] = []
     for job_config, of_job in zip(composed, overrides, strict=True):
-        job = Job(job_config.hydra.job.id, list(of_job), [], sweep / str(job_config.hydra.sweep.subdir))
+        epochs = job_config.trainer.max_epochs
+        job = Job(
+            job_config.hydra.job.id,
+            overrides=list(of_job),
+            command=[],
+            directory=sweep / str(job_config.hydra.sweep.subdir),
+            epochs=epochs if isinstance(epochs, int | float) and epochs > 0 else None,
+        )
         found = recorded.find(identity(job_config))
         if found is None:
             job.directory = unused_directory(job.directory)
