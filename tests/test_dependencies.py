@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cnnlab
 
-OPTIONAL = {"timm"}  # an extra; its absence is explained to whoever asks for it
+OPTIONAL = {"timm", "submitit"}  # extras; their absence is explained to whoever asks for them
 
 
 def plain(name: str) -> str:

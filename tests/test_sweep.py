@@ -8,10 +8,13 @@ from pathlib import Path
 import hydra
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobStatus
+from omegaconf import OmegaConf
 
 from cnnlab.config import settings
-from cnnlab.errors import RequestError
+from cnnlab.errors import RequestError, SweepFailed
 from cnnlab.runs.directory import RunDirectory
+from cnnlab.runs.jobs import Job
 from cnnlab.runs.processes import Place
 from cnnlab.sweep import alternatives, choices, expand_seeds, written
 
@@ -131,7 +134,10 @@ def experiment(tmp_path: Path) -> Callable[[str], None]:
 
 def jobs(commands: list[list[str]], *keys: str) -> list[tuple[str, ...]]:
     """The values of some keys in each command."""
-    given = [dict(argument.partition("=")[::2] for argument in command) for command in commands]
+    given: list[dict[str, str]] = []
+    for command in commands:
+        parts = [argument.partition("=") for argument in command]
+        given.append({key: value for key, _, value in parts})
     return [tuple(values.get(key, "-") for key in keys) for values in given]
 
 
@@ -273,3 +279,23 @@ def test_a_sweep_is_not_started_by_several_processes(train, started, monkeypatch
 def test_an_experiments_sweep_is_no_business_of_other_commands(command, experiment):
     experiment("sweep: {model: [lenet5, article]}\n")
     assert command("benchmark", "--cfg", "job", "experiment=question").code == 0
+
+
+def test_sweepers_are_told_the_accuracy_of_every_job(train, started):
+    train("--cfg", "job")  # Hydra has loaded the launcher
+    job_returns = sys.modules["hydra_plugins.cnnlab_sweep.launcher"].job_returns
+    done = Job("a", ["seed=0"], [], Path("a"), None, state="completed", record={"val_accuracy": 0.7})
+    failed = Job("b", ["seed=1"], [], Path("b"), None, state="failed", reason="killed by SIGKILL", code=-9)
+    configs = [OmegaConf.create({"seed": seed, "hydra": {"job": {"name": "train"}}}) for seed in (0, 1)]
+    one, other = job_returns([done, failed], configs)
+    assert (one.status, one.return_value, one.cfg) == (JobStatus.COMPLETED, 0.7, {"seed": 0})
+    assert other.status == JobStatus.FAILED
+    with pytest.raises(SweepFailed, match="b: killed by SIGKILL"):
+        _ = other.return_value
+
+
+def test_another_sweeper_can_start_the_jobs(train, started):
+    assert train("-m", *DIGITS, "seed=1,2", "hydra/sweeper=basic").code == 0
+    outcome = train("-m", *DIGITS, "seed=1,13", "hydra/sweeper=basic")
+    assert (outcome.code, "seed-13: exit code 1: RuntimeError: unlucky" in outcome.err) == (1, True)
+    assert "Traceback" not in outcome.err

@@ -107,6 +107,15 @@ def make_executor(cluster: str, folder: Path, parameters: dict[str, Any]) -> "su
 
 
 def submit(executor: "submitit.AutoExecutor", job: Job) -> Submission:
-    """Hands over a job."""
+    """Hands over a job.
+
+    Raises:
+        RequestError: when the cluster does not take it.
+    """
+    from submitit.core.utils import FailedJobError
+
     executor.update_parameters(name=job.name)
-    return Submission(executor.submit(Allocation(job.command, job.directory.absolute())))
+    try:
+        return Submission(executor.submit(Allocation(job.command, job.directory.absolute())))
+    except FailedJobError as error:
+        raise RequestError(f"hydra/launcher=slurm: {' '.join(str(error).split())}") from None

@@ -94,6 +94,13 @@ def test_slurm_is_asked_for_what_the_job_needs(tmp_path, slurm):
         assert f"#SBATCH --{line}\n" in asked
 
 
+def test_a_job_that_slurm_does_not_take_is_a_wrong_request(tmp_path, slurm):
+    (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho sbatch: error: invalid partition >&2; exit 1\n")
+    executor = make_executor("slurm", tmp_path / "submitit", {"slurm_partition": "nowhere"})
+    with pytest.raises(RequestError, match="invalid partition"):
+        submit(executor, job(tmp_path / "a", "true"))
+
+
 @pytest.mark.parametrize(
     ("cluster", "parameters", "message"),
     [
