@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -188,7 +188,7 @@ def available_cores() -> int:
 
 def run_jobs(
     jobs: Sequence[Job], start: Callable[[Job, dict[str, str]], Execution], environments: Sequence[dict[str, str]]
-) -> Iterator[Job | None]:
+) -> Generator[Job | None, None, None]:
     """Runs jobs until all have ended, as many at once as there are environments.
 
     Yields a job when it starts and when it ends, and None several times a second. Ctrl-C and SIGTERM are passed on to
