@@ -21,15 +21,16 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cnnlab import process
-from cnnlab.errors import Incomplete, Interrupted, RequestError
+from cnnlab.errors import Incomplete, Interrupted, RequestError, SweepFailed
 from cnnlab.instantiate import did_you_mean
 from cnnlab.runs.directory import RunDirectory, default_directory, discard_unused
 from cnnlab.runs.processes import Processes, own_place
+from cnnlab.runs.sweeps import sweep_directory
+from cnnlab.sweep import alternatives, expand_seeds
 
 PACKAGE = Path(__file__).parent
 # In a checkout conf/ and experiments/ lie beside the package, in a wheel inside it.
@@ -79,8 +80,6 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processe
     def job(config: DictConfig) -> Any:
         try:
             _check_keys(config, name)
-            if processes and processes.place.world_size and HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise RequestError("-m: a sweep starts the processes of its runs itself; leave torchrun or srun out")
             return task(config)
         except Exception as error:  # the other jobs of a sweep go on
             if isinstance(error, RequestError | OmegaConfBaseException) and output_directory() != Path.cwd():
@@ -89,7 +88,7 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processe
             return None
 
     try:
-        register_configs(Path.cwd())
+        register_configs(Path.cwd(), sweeps=name in SWEEPING)
         sys.argv[1:] = _arguments(sys.argv[1:], name)
         hydra.main(config_path=str(ROOT / "conf"), config_name=name, version_base="1.3")(job)()
     except (Interrupted, KeyboardInterrupt) as error:
@@ -103,6 +102,8 @@ def _report(error: Exception, name: str) -> int:
     """Says what went wrong, with a traceback where it was not the request; returns the exit code."""
     if isinstance(error, RequestError):
         return _say(str(error), 2)
+    if isinstance(error, SweepFailed):
+        return _say(str(error), error.code)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _say(_explain(error, name), 2)
     if isinstance(error, Incomplete):
@@ -119,22 +120,23 @@ def _say(message: str, code: int) -> int:
 # --- what Hydra composes from ----------------------------------------------------------------------------------------
 
 
-def register_configs(directory: Path) -> None:
+def register_configs(directory: Path, sweeps: bool = False) -> None:
     """Makes `experiment=NAME` and the working directory's own `conf/<group>/*.yaml` known to Hydra.
 
     Args:
         directory: the working directory; its `experiments/` and `conf/` are read beside the project's own.
+        sweeps: whether the command runs an experiment's sweep, or one run of it.
 
     Raises:
         RequestError: where a file there has the name of one that the project ships, or is not YAML.
     """
-    OmegaConf.register_new_resolver("or", lambda *values: next((v for v in values if v), None), replace=True)
     OmegaConf.register_new_resolver("run_dir", _run_directory, replace=True)
+    OmegaConf.register_new_resolver("sweep_dir", _sweep_directory, replace=True)
     OmegaConf.register_new_resolver("choices", lambda group: _names(group, directory), replace=True)
     for file in sorted((ROOT / "experiments").glob("*.yaml")):
-        _store(file, "experiment")
+        _store(file, "experiment", sweeps)
     for file in _own_files(directory / "experiments", ROOT / "experiments"):
-        _store(file, "experiment")
+        _store(file, "experiment", sweeps)
     for group in GROUPS:
         for file in _own_files(directory / "conf" / group, ROOT / "conf" / group):
             _store(file, group)
@@ -158,7 +160,7 @@ def _own_files(folder: Path, shipped: Path) -> list[Path]:
     return own
 
 
-def _store(file: Path, group: str) -> None:
+def _store(file: Path, group: str, sweeps: bool = False) -> None:
     try:
         node = OmegaConf.load(file)
     except Exception as error:  # the YAML parser has many
@@ -167,6 +169,13 @@ def _store(file: Path, group: str) -> None:
         raise RequestError(f"{file} must hold keys and values")
     if group == "experiment":
         node.setdefault("name", file.stem)
+        sweep, seeds = node.pop("sweep", None), node.pop("seeds", None)
+        if sweeps and (sweep is not None or seeds is not None):
+            try:
+                listed = alternatives(_plain(sweep), _plain(seeds))
+            except RequestError as error:
+                raise RequestError(f"{file}: {error}") from None
+            OmegaConf.update(node, "hydra", {"mode": "MULTIRUN", "sweeper": {"alternatives": listed}})
     everywhere = group == "experiment" or re.match(r"(#.*\n)*# @package _global_", file.read_text())
     ConfigStore.instance().store(file.stem, node, group=group, package="_global_" if everywhere else group)
 
@@ -174,6 +183,16 @@ def _store(file: Path, group: str) -> None:
 def _run_directory(name: str | None, model: str, resume: str | None, *, _root_: DictConfig) -> str:
     """Where a run's files go, unless `hydra.run.dir` says it."""
     return str(default_directory(Path("runs") / (name or model), resume, lambda: identity(_root_)))
+
+
+def _sweep_directory(name: str | None, *, _root_: DictConfig) -> str:
+    """Where the run directories of a sweep go, unless `hydra.sweep.dir` says it."""
+    return str(sweep_directory(sweep_folder(name), list(_root_.hydra.overrides.task)))
+
+
+def sweep_folder(name: str | None) -> Path:
+    """Where the sweeps of a name are."""
+    return Path("runs") / (name or "sweep")
 
 
 # --- what a task asks about its configuration ------------------------------------------------------------------------
@@ -241,7 +260,9 @@ def each_model(config: DictConfig) -> dict[str, dict[str, Any]]:
 
 
 def _arguments(arguments: list[str], name: str) -> list[str]:
-    """The command line as Hydra gets it: `models=[a,b]` chooses `model=a` too, for `model.KEY=VALUE` to be checked by.
+    """The command line as Hydra gets it.
+
+    `seeds=5` sweeps. `models=[a,b]` chooses `model=a` too, for `model.KEY=VALUE` to be checked by.
 
     Raises:
         RequestError: when `models` and `model` are given, or a sweep is asked of a command that has none.
@@ -252,7 +273,10 @@ def _arguments(arguments: list[str], name: str) -> list[str]:
     if listed and any(arg.startswith("model=") for arg in arguments):
         raise RequestError("models: give either models= or model=")
     arguments = [_quoted(argument) for argument in arguments]
-    return [*arguments, f"model={listed[0]}"] if listed and name not in SWEEPING else arguments
+    if name in SWEEPING:
+        # Hydra takes the flag before all keys only.
+        return sorted(expand_seeds(arguments), key=lambda argument: argument not in ("-m", "--multirun"))
+    return [*arguments, f"model={listed[0]}"] if listed else arguments
 
 
 def _quoted(argument: str) -> str:

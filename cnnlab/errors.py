@@ -16,5 +16,18 @@ class Incomplete(Exception):
     """
 
 
+class SweepFailed(Exception):
+    """Jobs of a sweep were not completed; the message lists them with their reasons.
+
+    Args:
+        message: that list.
+        code: the exit code of the sweep.
+    """
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.code = code
+
+
 class Interrupted(BaseException):
     """Ctrl-C or a termination signal, after what can be saved was saved. Commands exit with 130."""

@@ -111,7 +111,8 @@ def test_every_logger_logs(train, logger, tmp_path, monkeypatch):
 @pytest.mark.parametrize("experiment", names("experiments"))
 def test_every_experiment_trains(train, parquet_folder, experiment):
     path = [] if experiment == "demo" else [f"data.path={parquet_folder}"]
-    assert train(f"experiment={experiment}", "logger=none", *STEP, *path).code == 0
+    one = "hydra.mode=RUN"  # of a sweep
+    assert train(f"experiment={experiment}", "logger=none", one, *STEP, *path).code == 0
 
 
 def test_a_choice_of_loggers_can_be_several(train, tmp_path):

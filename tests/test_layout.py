@@ -18,6 +18,7 @@ SHARED = {
     "libraries",
     "networks",
     "process",
+    "sweep",
     "trained",
 }
 COMMANDS = {file.stem for file in PACKAGE.glob("*.py")} - SHARED - {"__init__", "__main__"}
@@ -35,8 +36,9 @@ MAY_IMPORT = {
     "networks": {"analysis"},
     "trained": {"data", "runs", "training", "networks"},
     "deploy": {"networks", "runs", "trained"},
-    "config": {"runs", "process"},
+    "config": {"runs", "process", "sweep"},
     "process": set(),
+    "sweep": set(),
     "errors": set(),
     "instantiate": set(),
     "libraries": set(),
@@ -73,6 +75,14 @@ def test_hydra_appears_in_commands_and_config_alone(module):
     if part_of(module) in COMMANDS | {"config"}:
         return
     assert not {name for name in imported(module) if name.split(".")[0] in ("hydra", "omegaconf")}
+
+
+def test_the_plugin_knows_the_door_and_the_parts_of_a_sweep():
+    modules = sorted((PACKAGE.parent / "hydra_plugins" / "cnnlab_sweep").glob("*.py"))
+    assert modules
+    names = {name for module in modules for name in imported(module)}
+    ours = {name.split(".")[1] for name in names if name.startswith("cnnlab.")}
+    assert ours <= {"config", "errors", "reports", "runs", "sweep"}
 
 
 @pytest.mark.parametrize("module", sorted((PACKAGE / "models").glob("*.py")), ids=lambda m: m.name)

@@ -128,14 +128,14 @@ def test_the_article_protocol_selects_on_the_test_images(train, tmp_path):
 
 
 def test_a_sweep_leaves_a_directory_for_each_job(train, tmp_path):
-    outcome = train("-m", *TINY, "seed=0,1")
+    outcome = train("-m", *TINY, "seed=0,1", "hydra/launcher=basic")  # in this process; see test_sweep.py
     assert outcome.code == 0
     records = [summary(path.parent) for path in sorted(tmp_path.glob("runs/sweep/*/*/summary.json"))]
     assert [(record["status"], record["seed"]) for record in records] == [("completed", 0), ("completed", 1)]
 
 
 def test_a_wrong_job_of_a_sweep_costs_only_itself(train, tmp_path):
-    outcome = train("-m", *TINY, "data.batch_size=0,16")
+    outcome = train("-m", *TINY, "data.batch_size=0,16", "hydra/launcher=basic")
     assert (outcome.code, "data.batch_size must be 1 or more" in outcome.err) == (2, True)
     assert [summary(path.parent)["status"] for path in tmp_path.glob("runs/sweep/*/*/summary.json")] == ["completed"]
 

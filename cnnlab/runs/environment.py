@@ -47,6 +47,12 @@ def device_name(device: torch.device) -> str:
     return str(device)
 
 
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return [name.strip() for name in named.split(",")] if named else [str(i) for i in range(torch.cuda.device_count())]
+
+
 def machine(device: torch.device) -> dict[str, Any]:
     """What a measurement depends on beside the code: the device, processor, cores, threads, memory, software."""
     return {

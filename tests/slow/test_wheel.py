@@ -41,3 +41,5 @@ def test_a_wheel_trains_from_any_directory(tmp_path):
     run(environment / "bin" / "cnnlab", "train", *options, cwd=elsewhere, **packages)
     assert json.loads((elsewhere / "run" / "summary.json").read_text())["status"] == "completed"
     assert "resnet18" in run(python, "-m", "cnnlab.train", "--help", cwd=elsewhere, **packages)
+    # Hydra finds the launcher of sweeps, which lies beside the package.
+    assert "IsolatedLauncher" in run(python, "-m", "cnnlab.train", "--info", "plugins", cwd=elsewhere, **packages)

@@ -1,0 +1,67 @@
+"""The sweeper `alternatives`: every combination of the command line, within each entry of an experiment's `sweep:`."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobStatus
+from omegaconf import DictConfig
+
+from cnnlab.errors import RequestError
+from cnnlab.runs.processes import own_place
+from cnnlab.sweep import written
+
+
+class AlternativesSweeper(BasicSweeper):
+    """Hydra's own sweeper, where an experiment can hold several sweeps.
+
+    Args:
+        alternatives: of `cnnlab.sweep.alternatives`; what the command line gives wins over them.
+    """
+
+    def __init__(self, alternatives: list[dict[str, str]]):
+        super().__init__(max_batch_size=None)
+        self.alternatives = alternatives
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launches all jobs in one batch.
+
+        Raises:
+            RequestError: when torchrun or srun have started several processes.
+            SweepFailed: when a job was not completed.
+        """
+        assert self.config is not None and self.launcher is not None and self.hydra_context is not None
+        if own_place().world_size:
+            raise RequestError("-m: a sweep starts the processes of its runs itself; leave torchrun or srun out")
+        self._fix_directory(self.config)
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        jobs: list[list[str]] = []
+        for alternative in self.alternatives or [{}]:
+            given = [f"{key}={values}" for key, values in alternative.items()]
+            combinations = self.split_arguments(parser.parse_overrides([*given, *arguments]), None)[0]
+            jobs += [job for job in combinations if job not in jobs]
+        returns = self.launcher.launch(jobs, initial_job_idx=0)
+        for job in returns:
+            if job.status == JobStatus.FAILED:
+                raise job._return_value  # its property would print the error, and the caller does
+        return [returns]
+
+    @staticmethod
+    def _fix_directory(config: DictConfig) -> None:
+        """Decides on the sweep's directory, which depends on what is on disk: for the launcher and for all jobs."""
+        directory = str(config.hydra.sweep.dir)
+        config.hydra.sweep.dir = directory
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir={written(directory)}")
+
+
+@dataclass
+class AlternativesSweeperConf:
+    """What `hydra.sweeper` holds."""
+
+    _target_: str = "hydra_plugins.cnnlab_sweep.sweeper.AlternativesSweeper"
+    alternatives: list[dict[str, str]] = field(default_factory=list)
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="alternatives", node=AlternativesSweeperConf)

@@ -1,0 +1,115 @@
+"""Sweeps of real runs, each in its own process: what kills one, and what Ctrl-C does."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+TINY = ("data=digits", "logger=none", "data.batch_size=16", "trainer.max_epochs=2", "trainer.limit_train_batches=2")
+
+FAULTY = """
+import os, resource, signal, sys
+import torch
+from torch import nn
+
+class Faulty(nn.Module):
+    def __init__(self, num_classes, fault="none"):
+        super().__init__()
+        self.fault, self.steps = fault, 0  # steps of this process
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))
+
+    def forward(self, x):
+        self.steps += self.training
+        if self.steps == 3:  # in the second epoch
+            self.steps += 1
+            if self.fault == "exit":
+                sys.exit(7)
+            if self.fault == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.fault == "memory":
+                resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+                torch.ones(2 << 30)
+        return self.body(x)
+"""
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Path:
+    """A folder with a network that ends its process as it is told."""
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "faulty.yaml").write_text("_target_: faulty.Faulty\nfault: none\n")
+    return tmp_path
+
+
+def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "cnnlab.train", *TINY, *arguments]
+    return subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(directory: Path, *arguments: str) -> tuple[int, str, str]:
+    process = start(directory, *arguments)
+    out, err = process.communicate(timeout=600)
+    return process.returncode, out, err
+
+
+def records(directory: Path) -> dict[str, dict[str, Any]]:
+    return {file.parent.name: json.loads(file.read_text()) for file in directory.glob("runs/*/*/*/summary.json")}
+
+
+def test_jobs_that_exit_are_killed_or_need_too_much_memory_cost_only_themselves(faulty):
+    code, out, err = run(faulty, "-m", "model=faulty", "model.fault=exit,kill,memory,none", "hydra.launcher.n_jobs=2")
+    assert code == 1, err
+    found = records(faulty)
+    assert {name: record["status"] for name, record in found.items()} == {
+        "fault-exit": "failed",
+        "fault-kill": "failed",
+        "fault-memory": "failed",
+        "fault-none": "completed",
+    }
+    assert "3 of 4 jobs were not completed:" in err
+    for line in (
+        "fault-exit: exit code 7: SystemExit: 7",
+        "fault-kill: killed by SIGKILL (by hand, or by the system when memory ran out)",
+        "fault-memory: exit code 1: RuntimeError: ",
+    ):
+        assert line in err
+    assert "allocate memory" in found["fault-memory"]["error"]
+    assert f"test {found['fault-none']['test_accuracy']:.2%}" in out
+    assert "Traceback" not in err
+
+    # What was killed goes on from its last checkpoint, beyond the step that killed it. The complete one is left alone.
+    complete = next(faulty.glob("runs/*/*/fault-none/summary.json"))
+    before = complete.read_text()
+    code, out, err = run(faulty, "-m", "model=faulty", "model.fault=kill,none")
+    assert (code, err) == (0, "")
+    assert ("goes on     fault-kill" in out, "completed before fault-none" in out) == (True, True)
+    record = records(faulty)["fault-kill"]
+    assert (record["status"], record["steps"], record["error"]) == ("completed", 4, None)
+    assert complete.read_text() == before
+
+
+def test_ctrl_c_stops_a_sweep_and_the_same_command_goes_on(tmp_path):
+    sweep = ("model=lenet5", "seeds=[4]", "trainer.limit_train_batches=60", "trainer.max_epochs=8", "name=stopped")
+    process = start(tmp_path, *sweep)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/stopped/*/0/checkpoints/last.ckpt")):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert err.strip().endswith("The sweep was interrupted; the same command goes on with it.")
+    assert {name: record["status"] for name, record in records(tmp_path).items()} == {"0": "interrupted"}
+    code, out, err = run(tmp_path, *sweep)
+    assert (code, err) == (0, "")
+    assert "goes on     0" in out
+    assert {record["status"] for record in records(tmp_path).values()} == {"completed"}
+    assert len(records(tmp_path)) == 1
