@@ -51,7 +51,12 @@ def initialize_from_data(network: nn.Module, data: ImageDataModule) -> None:
 
 
 def check_network(network: nn.Module, data: ImageDataModule) -> Cost:
-    """What the network costs on the data's images; raises as `check_fits`."""
+    """What the network costs on the data's images; raises as `check_fits`, also for a size of the augmentation."""
+    for _, size in data.augmentation.sizes if data.augmentation else ():
+        try:
+            check_fits(network, (CHANNELS, size, size), len(data.classes))
+        except RequestError as error:
+            raise RequestError(f"augmentation.sizes: {error}") from None
     return check_fits(network, (CHANNELS, data.image_size, data.image_size), len(data.classes))
 
 

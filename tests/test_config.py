@@ -165,6 +165,7 @@ WRONG = {
     "data.holdout=1.5": "data.holdout must be between 0 and 1, got 1.5",
     "data.mean=[1,2]": "data.mean must have one value for each of red, green and blue",
     "data.image_size=8": "model: images of 3x8x8",
+    "augmentation.sizes=[[0,31]]": "augmentation.sizes: model: images of 3x31x31",
     "data.image_size=31": "the smallest size that works is 32 pixels",
     "data.image_size=36": "sizes that work: 32 to 35 pixels",
     "model=timm": "model.name must be given: model.name=...",

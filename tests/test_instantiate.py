@@ -62,7 +62,7 @@ def test_inner_configurations_are_built_first() -> None:
         (
             {"zzzz": 3},
             "augmentation.zzzz is not a key; known: cutmix, cutout, erasing, flip, "
-            "mix_probability, mixup, pad, padding_mode",
+            "mix_probability, mixup, pad, padding_mode, sizes",
         ),
         ({"pad": "three"}, "augmentation.pad must be a whole number, got 'three'"),
         ({"pad": 2.5}, "augmentation.pad must be a whole number, got 2.5"),

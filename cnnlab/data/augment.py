@@ -6,12 +6,13 @@ mixed with one of the whole set, which a second permutation chooses, and not wit
 torchvision's MixUp and CutMix: the neighbour may be another process's, and theirs draw one decision for a whole batch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Flip = Literal["none", "random", "alternating"]
 PaddingMode = Literal["reflect", "zeros"]
@@ -86,6 +87,10 @@ class Augmentation:
         cutmix: alpha of the Beta(alpha, alpha) distribution of the area that an image keeps beside a rectangle of
             another one (Yun et al. 2019); 0 leaves it out. With both, each image has one of the two, by a coin.
         mix_probability: that an image is mixed at all.
+        sizes: (epoch, pixels a side) pairs, epochs counted from 0 and rising: from that epoch on the finished images
+            are scaled to so many pixels. A network learns much of what it learns from small images, in a fraction of
+            the time (Howard 2018, "Training Imagenet in 3 hours for 25 minutes": progressive resizing). Validation and
+            test see whole images all along. Empty: always the images' own size.
     """
 
     pad: int = 0
@@ -96,6 +101,7 @@ class Augmentation:
     mixup: float = 0.0
     cutmix: float = 0.0
     mix_probability: float = 1.0
+    sizes: Sequence[Sequence[int]] = ()
 
     def __post_init__(self) -> None:
         if self.pad < 0:
@@ -105,6 +111,13 @@ class Augmentation:
         for name in ("mixup", "cutmix"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        epochs = [pair[0] for pair in self.sizes if len(pair) == 2]
+        if (
+            len(epochs) != len(self.sizes)
+            or epochs != sorted(set(epochs))
+            or any(pair[0] < 0 or pair[1] < 1 for pair in self.sizes)
+        ):
+            raise ValueError(f"sizes must be [epoch, pixels] pairs with rising epochs, got {list(self.sizes)}")
         for name in ("erasing", "mix_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
@@ -128,6 +141,10 @@ class Augmentation:
             out[:, :, :p] = out[:, :, p + 1 : 2 * p + 1].flip(2)
             out[:, :, -p:] = out[:, :, -2 * p - 1 : -p - 1].flip(2)
         return out
+
+    def size_at(self, epoch: int, size: int) -> int:
+        """Pixels a side that images of `size` pixels are given to the network with in an epoch."""
+        return next((pixels for first, pixels in reversed(self.sizes) if epoch >= first), size)
 
     def draw(self, images: int, size: int, seed: int, epoch: int) -> Draws:
         """The decisions of an epoch.
@@ -214,6 +231,12 @@ def cutout_(images: Tensor, centres: Tensor, side: int) -> Tensor:
 def blank_(images: Tensor, boxes: Tensor) -> Tensor:
     """Sets a box, int64 (B, 4), of normalized images (B, C, H, W) to 0, the mean colour, in place."""
     return images.masked_fill_(_inside(boxes, images), 0)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Images (B, C, H, W) scaled to `size` pixels a side, each of which is the mean of what it covers, softly."""
+    resized = nn.functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+    return resized.contiguous(memory_format=torch.channels_last)
 
 
 def mix(images: Tensor, others: Tensor, mixing: Mixing) -> Tensor:

@@ -7,7 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnlab.data.augment import Augmentation, Draws, blank_, crop, cutout_, flip, mix, mix_labels, seeded_generator
+from cnnlab.data.augment import (
+    Augmentation,
+    Draws,
+    blank_,
+    crop,
+    cutout_,
+    flip,
+    mix,
+    mix_labels,
+    resize,
+    seeded_generator,
+)
 from cnnlab.data.images import Images, StoredImages
 from cnnlab.data.normalization import Normalization
 from cnnlab.data.stream import Workers, read_by_threads
@@ -168,6 +179,7 @@ class Loader:
             self.batches_done = self._resume_from["batches_done"]
         self._resume_from = None
         augmentation = self.augmentation
+        side = augmentation.size_at(epoch, self.size)
         draws = augmentation.draw(self.sampler.images, self.size, self.seed, epoch)
         positions = self.sampler.positions()
         wanted_on_cpu = self._wanted(positions, draws)
@@ -189,6 +201,8 @@ class Loader:
                 batch = cutout_(batch, draws.cutout[indices], augmentation.cutout)
             if draws.erased is not None:
                 batch = blank_(batch, draws.erased[indices])
+            if side != self.size:
+                batch = resize(batch, side)
             yield batch, labels
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from cnnlab.data.augment import (
     flip,
     mix,
     mix_labels,
+    resize,
     seeded_generator,
 )
 
@@ -275,6 +276,11 @@ def test_further_augmentations_leave_the_draws_of_the_others_alone() -> None:
         ({"cutmix": -1.0}, "cutmix must be 0 or more, got -1.0"),
         ({"erasing": 1.5}, "erasing must be from 0 to 1, got 1.5"),
         ({"mix_probability": -0.5}, "mix_probability must be from 0 to 1, got -0.5"),
+        ({"sizes": [[0, 20], [0, 24]]}, "sizes must be .* pairs with rising epochs"),
+        ({"sizes": [[4, 20], [2, 24]]}, "sizes must be .* pairs with rising epochs"),
+        ({"sizes": [[0]]}, "sizes must be .* pairs with rising epochs"),
+        ({"sizes": [[0, -20]]}, "sizes must be .* pairs with rising epochs"),
+        ({"sizes": [[0, 0]]}, "sizes must be .* pairs with rising epochs"),
     ],
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
@@ -286,3 +292,17 @@ def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) 
 def test_negative_pixels_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(options))} must be 0 or more pixels, got -1"):
         Augmentation(**options)
+
+
+def test_sizes_hold_from_their_epoch_on() -> None:
+    augmentation = Augmentation(sizes=[[1, 20], [3, 24], [4, 32]])
+    assert [augmentation.size_at(epoch, 32) for epoch in range(6)] == [32, 20, 20, 24, 32, 32]
+
+
+def test_resizing_keeps_what_there_is_to_see() -> None:
+    left_to_right = torch.linspace(-1, 1, 32).expand(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    small = resize(left_to_right, 16)
+    assert small.shape == (2, 3, 16, 16)
+    assert small.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(small.mean(), left_to_right.mean())
+    assert (small.diff(dim=-1) > 0).all()

@@ -215,3 +215,14 @@ def test_batches_do_not_depend_on_the_device(sample: ImageData) -> None:
         assert images.is_cuda
         torch.testing.assert_close(images.cpu(), wanted_images, rtol=1e-5, atol=1e-5)
         assert torch.equal(labels.cpu(), wanted_labels)
+
+
+def test_images_have_the_size_of_the_epoch() -> None:
+    loader = make_loader(numbered(50), augmentation=Augmentation(pad=1, sizes=[[0, 6], [2, 8]]))
+    plain = make_loader(numbered(50), augmentation=Augmentation(pad=1))
+    assert [{images.shape[-2:] for images, _ in epoch_of(loader, epoch)} for epoch in range(3)] == [
+        {(6, 6)},
+        {(6, 6)},
+        {(8, 8)},
+    ]
+    assert_equal(epoch_of(loader, 2), epoch_of(plain, 2))
