@@ -17,7 +17,8 @@ def examples(tmp_path: Path) -> None:
     """Writes every code block that starts with the name of its file."""
     files = re.findall(r"```\w+\n(# (\S+\.(?:py|yaml))\n.*?)```", README, re.DOTALL)
     assert {name for _, name in files} == {
-        *("mynet.py", "conf/model/mynet.yaml", "conf/recipe/adam.yaml", "experiments/mine.yaml")
+        *("mynet.py", "conf/model/mynet.yaml", "conf/recipe/adam.yaml"),
+        *("experiments/mine.yaml", "experiments/depth.yaml"),
     }
     for text, name in files:
         assert len(text.splitlines()) <= 15
@@ -51,6 +52,37 @@ def test_the_readmes_experiment_runs(train, examples, tmp_path):
     assert train("experiment=mine", "data=digits", *SHORT, "hydra.run.dir=run").code == 0
     record = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (record["name"], record["model"], record["recipe"]) == ("mine", "resnet18", "standard")
+
+
+def test_the_readmes_sweep_composes(train, examples, tmp_path):
+    outcome = train("experiment=depth", "hydra.mode=RUN", "model=lenet5", "data=digits", *SHORT, "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.err
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["name"] == "depth"
+
+
+@pytest.fixture
+def trained(train, tmp_path) -> Path:
+    """A run where the README has one, and the pictures that it speaks of."""
+    run = tmp_path / "runs" / "lenet5" / "DATE"
+    assert train("model=lenet5", "data=digits", *SHORT, f"hydra.run.dir={run}").code == 0
+    (tmp_path / "photos").mkdir()
+    for name in ("cat.jpg", "dog.png", "photos/owl.jpg"):
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(tmp_path / name)
+    return run
+
+
+def test_the_commands_on_a_trained_network_run(command, trained):
+    lines = re.findall(r"^cnnlab (\w+) (checkpoint=.*?)(?:\s+#.*)?$", README, re.MULTILINE)
+    assert {"evaluate", "predict", "visualize", "export"} == {name for name, _ in lines}
+    for name, arguments in lines:
+        outcome = command(name, *arguments.split())
+        assert outcome.code == 0, outcome.err
+
+
+def test_the_python_example_runs(trained, capsys):
+    (example,) = re.findall(r"```python\n(from cnnlab import load\n.*?)```", README, re.DOTALL)
+    exec(example, {"many_paths": ["cat.jpg", "dog.png"] * 3})
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 def test_the_readme_names_every_shipped_choice(train):
