@@ -70,17 +70,17 @@ def visualize(config: DictConfig) -> None:
     from cnnlab.trained import load
 
     net = load(request.checkpoint, request.device, precision="32-true")
-    inside = _look(request, net, _data(data_settings, net) if data_settings else None, _model_name(net, run))
+    inside = _look(request, net, data_settings, _model_name(net, run))
     folder.mkdir(exist_ok=True)
     page, *pictures = write_inside(inside, folder)
     name, probability = inside.answers[0]
     truth = f" (it is {inside.truth})" if inside.truth else ""
     log.info("%s: %s, %.1f %%%s", inside.image, name, 100 * probability, truth)
-    log.info("Activation functions were watched on %s.", inside.watched)
+    log.info("Activation functions were watched on %s.", inside.watched or "this image alone")
     log.info("%s, and %d pictures beside it", page, len(pictures))
 
 
-def _look(request: Request, net: "TrainedNetwork", data: "ImageDataModule | None", model: str) -> "Inside":
+def _look(request: Request, net: "TrainedNetwork", settings: dict[str, Any] | None, model: str) -> "Inside":
     """Shows the network the image, and looks at what it does."""
     from cnnlab.analysis.activations import watch_activations
     from cnnlab.analysis.attribution import class_activation
@@ -89,6 +89,7 @@ def _look(request: Request, net: "TrainedNetwork", data: "ImageDataModule | None
     from cnnlab.reports.inside.page import Inside
     from cnnlab.reports.inside.tiles import ClassMap
 
+    data = _data(settings, net) if settings else None
     pixels, about, truth = _image(request, net, data)
     image = net.normalize(pixels[None].to(net.device))
     maps = trace_maps(net.network, image)
@@ -98,7 +99,11 @@ def _look(request: Request, net: "TrainedNetwork", data: "ImageDataModule | None
     if maps.explaining:
         found = class_activation(net.network, maps.explaining.name, image, numbers[:EXPLAINED].tolist())
         class_maps = [ClassMap(*answer, values) for answer, values in zip(answers, found, strict=False)]
-    watched, batches = _watched(request, net, data, pixels)
+    watched, batches = None, [image]
+    if data and settings:
+        count = min(request.images, len(data.test))
+        name = Path(settings["path"]).name if settings["path"] else settings["source"]
+        watched, batches = f"{count:,} test images of {name}", _spread(count, net, data)
     return Inside(
         model=model,
         checkpoint=str(net.checkpoint),
@@ -185,19 +190,12 @@ def _image(request: Request, net: "TrainedNetwork", data: "ImageDataModule | Non
     return image.pixels[0], f"Test image {request.number}", data.classes[int(image.labels[0])]
 
 
-def _watched(
-    request: Request, net: "TrainedNetwork", data: "ImageDataModule | None", pixels: "Tensor"
-) -> tuple[str, Iterator["Tensor"]]:
-    """The images that the activation functions are watched on, in words and as normalized batches."""
-    if data is None:
-        return "this one image", iter([net.normalize(pixels[None].to(net.device))])
-    count = min(request.images, len(data.test))
-    spread = [number * len(data.test) // count for number in range(count)]  # they may be sorted by class
-    batches = (
-        net.normalize(data.test.read(_positions(spread[start : start + AT_A_TIME])).to(net.device))
-        for start in range(0, count, AT_A_TIME)
-    )
-    return f"{count:,} test images", batches
+def _spread(count: int, net: "TrainedNetwork", data: "ImageDataModule") -> Iterator["Tensor"]:
+    """Test images, spread evenly over all of them, for they may be sorted by class: normalized batches."""
+    numbers = [number * len(data.test) // count for number in range(count)]
+    for start in range(0, count, AT_A_TIME):
+        pixels = data.test.read(_positions(numbers[start : start + AT_A_TIME]))
+        yield net.normalize(pixels.to(net.device))
 
 
 def _positions(numbers: list[int]) -> "Tensor":

@@ -55,7 +55,7 @@ def test_a_picture_of_ones_own_and_a_checkpoint_alone(command, checkpoint, photo
     outcome = command("visualize", f"checkpoint={checkpoint()}", f"image={photo}")
     assert (outcome.code, outcome.err) == (0, "")
     assert "visualization/index.html, and 10 pictures beside it" in outcome.out
-    assert "watched on this one image" in outcome.out
+    assert "watched on this image alone" in outcome.out
     files = {file.name for file in (tmp_path / "visualization").iterdir()}
     assert {"index.html", "filters.png", "path.png", "windows.png", "activations.png", "class_maps.png"} <= files
     html = page(tmp_path / "visualization")
@@ -76,7 +76,7 @@ def test_a_run_is_looked_into_with_the_data_that_it_recorded(command, checkpoint
     assert "Inside lenet5" in html
     assert "Test image 0, 32 × 32 pixels" in html
     assert re.search(r"It shows <b>\d</b>: the network is wrong here|It shows \d: the network is right", html)
-    assert "over 20 test images" in html
+    assert "over 20 test images of digits" in html
 
 
 def test_a_test_image_of_chosen_data_and_a_folder(command, checkpoint, tmp_path):
@@ -95,7 +95,7 @@ def test_where_the_runs_data_are_gone_a_picture_will_do(command, checkpoint, pho
     outcome = command("visualize", "checkpoint=run", f"image={photo}")
     assert outcome.code == 0
     assert "The data of the run cannot be had (data.path: /gone does not exist)" in outcome.out
-    assert "watched on this one image" in outcome.out
+    assert "watched on this image alone" in outcome.out
     assert command("visualize", "checkpoint=run").code == 2
 
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cnnlab.analysis.cost import run_image
+
 BINS = 150
 SHOWN = 0.998  # share of the values that a histogram covers; a few far ones would squeeze the others into one bin
 SATURATED = 0.95  # |tanh| above it, or a sigmoid nearer than 1 - this to 0 or 1: hardly any gradient passes
@@ -71,17 +73,17 @@ def watch_activations(network: nn.Module, batches: Iterable[Tensor]) -> tuple[Ac
     """Watches every activation function of a network, be it a module or a function, while images run through it.
 
     Args:
-        network: in evaluation mode.
+        network: images (N, C, H, W) to logits.
         batches: normalized images, (N, C, H, W) each, on the network's device; at least one.
 
     Returns:
         In the order in which the network computes them.
     """
     watch = _Watch(network)
-    with torch.no_grad(), watch.watching():
+    with watch.watching():
         for images in batches:
             watch.place = 0
-            network(images)
+            run_image(network, images)
     return tuple(seen.result() for seen in watch.seen)
 
 

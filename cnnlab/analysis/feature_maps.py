@@ -5,9 +5,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from cnnlab.analysis.cost import run_image
 from cnnlab.analysis.operations import FieldMode, Operation, Pair
 from cnnlab.analysis.receptive_field import ReceptiveField
 
@@ -77,13 +77,13 @@ def trace_maps(network: nn.Module, image: Tensor) -> FeatureMaps:
     larger size only where there is no other.
 
     Args:
-        network: images (N, C, H, W) to logits (N, classes), in evaluation mode.
+        network: images (N, C, H, W) to logits (N, classes).
         image: normalized, (1, C, H, W), on the network's device.
     """
     calls = _count_calls(network, image)
     watch = _Watch(network, image, calls)
-    with torch.no_grad(), watch.watching():
-        logits = network(image)
+    with watch.watching():
+        logits = run_image(network, image)
     stages = tuple(found.stage for found in watch.latest.values())
     explaining = next((stage for stage in stages if stage.sides == watch.last_convolved), None)
     if watch.first is not None and explaining is not None and explaining.name == watch.first.name:
@@ -117,8 +117,7 @@ def _count_calls(network: nn.Module, image: Tensor) -> dict[str, _Calls]:
                     call.leaves = before
 
             stack.callback(module.register_forward_hook(see).remove)
-        with torch.no_grad():
-            network(image)
+        run_image(network, image)
     return calls
 
 

@@ -34,7 +34,7 @@ class Inside:
         table: the network's layers.
         maps: what becomes of the image.
         uses: the activation functions.
-        watched: what images ran through them, in words.
+        watched: what images ran through them, in words; None where it was this image alone.
         class_maps: of the most probable classes; empty where there can be none.
     """
 
@@ -47,7 +47,7 @@ class Inside:
     table: LayerTable
     maps: FeatureMaps
     uses: Sequence[ActivationUse]
-    watched: str
+    watched: str | None
     class_maps: Sequence[ClassMap]
 
 
@@ -143,4 +143,4 @@ def _named_stages(maps: FeatureMaps) -> dict[str, Stage]:
     """The first convolution and the stages, by the names of their pictures, such as `maps_1_features.1`."""
     stages = [stage for stage in (maps.first, *maps.stages) if stage]
     distinct = {stage.name: stage for stage in stages}  # they may be one
-    return {f"maps_{number}_{name}": stage for number, (name, stage) in enumerate(distinct.items())}
+    return {f"maps_{number}_{name.replace('/', '_')}": stage for number, (name, stage) in enumerate(distinct.items())}
