@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab.instantiate import first_line
@@ -106,7 +107,8 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
     network.eval()
     try:
         torch.backends.mha.set_fastpath_enabled(False)  # one operation for a whole layer, of which nothing is counted
-        with torch.no_grad():
+        # Fused attention is one operation too, and on a CPU not every torch counts it.
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused_attention)
