@@ -7,6 +7,7 @@ from cnnlab.instantiate import did_you_mean
 
 COMMANDS = {
     "train": "train a network and leave a record; -m sweeps",
+    "evaluate": "say how good a trained network is: accuracy, confusions, calibration",
     "describe": "list a network's layers with shapes, costs and receptive fields",
     "benchmark": "measure images/s, step time, memory and start-up time",
 }

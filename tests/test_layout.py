@@ -8,7 +8,7 @@ import pytest
 import cnnlab
 
 PACKAGE = Path(cnnlab.__file__).parent
-SHARED = {"assembly", "config", "errors", "instantiate", "libraries", "networks", "process", "trained"}
+SHARED = {"answers", "assembly", "config", "errors", "instantiate", "libraries", "networks", "process", "trained"}
 COMMANDS = {file.stem for file in PACKAGE.glob("*.py")} - SHARED - {"__init__", "__main__"}
 # For each part, the other parts of the package that it may import; errors and instantiate are everybody's.
 MAY_IMPORT = {
@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "assembly": {"data", "training", "runs", "analysis", "networks"},
     "networks": {"analysis"},
     "trained": {"data", "runs", "training", "networks"},
+    "answers": {"trained", "data", "training"},
     "config": {"runs", "process"},
     "process": set(),
     "errors": set(),

@@ -202,11 +202,23 @@ def check_output(output: str | None, suffixes: Iterable[str], key: str = "output
 
 def write_atomically(file: Path, text: str) -> None:
     """Writes a file so that it holds either its old or its new content, whatever happens meanwhile."""
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-    with os.fdopen(handle, "w") as stream:
-        stream.write(text)
-    Path(temporary).chmod(0o644)
-    Path(temporary).replace(file)
+    with replacing(file) as temporary:
+        temporary.write_text(text)
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Gives a temporary file beside `file`, which takes its place when the block ends, and is removed if it fails."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _same(config: dict[str, Any], wanted: dict[str, Any]) -> bool:

@@ -1,0 +1,208 @@
+"""What an evaluation found: a table on the terminal, and figures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from cnnlab.analysis.evaluation import ClassScores, Scores, largest_confusions
+from cnnlab.reports.gallery import Tile, draw_gallery
+
+SHOWN = 20  # classes on the terminal, and with counts in the confusion matrix
+DPI = 150
+
+
+def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | None, folder: Path) -> None:
+    """Prints the figures that matter.
+
+    Args:
+        record: as evaluation.json has it.
+        scores: of the images as they are.
+        tta: with test-time augmentation, or None.
+        folder: where the rest is.
+    """
+    table = Table(show_header=False, title=_title(record), title_justify="left", min_width=60)
+    table.add_row("accuracy", _accuracy(scores), style="bold")
+    if tta:
+        table.add_row(f"... with tta={record['tta']['views']}", _accuracy(tta))
+    if scores.top5_accuracy is not None:
+        table.add_row("top-5 accuracy", f"{scores.top5_accuracy:.2%}")
+    table.add_row("loss", f"{scores.loss:.4f}")
+    table.add_row("calibration", _calibration(scores))
+    if confusions := largest_confusions(scores, 3):
+        table.add_row("confused most", ", ".join(f"{true} as {answer} {n:,}" for true, answer, n in confusions))
+    table.add_row("data", f"{record['data']} ({record['data_fingerprint']})")
+    if record["same_data"] is not True:
+        table.add_row("trained on", _other_data(record))
+    seconds = record["seconds"]
+    table.add_row("speed", f"{record['images_per_second']:,.0f} images/s, {record['precision']}, {record['device']}")
+    table.add_row("seconds", ", ".join(f"{part} {value:.1f}" for part, value in seconds.items()))
+    table.add_row("record", str(folder))
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(table)
+    console.print(_class_table(scores.per_class))
+    if len(scores.per_class) > SHOWN:
+        console.print(f"The {SHOWN} classes with the lowest F1 of {len(scores.per_class)}; evaluation.json has all.")
+
+
+def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes: Sequence[str]) -> Figure:
+    """A confusion matrix, coloured by the share of each true class, with the counts where there is room for them.
+
+    Args:
+        counts: images by true class (row) and answer (column).
+        classes: their names.
+    """
+    matrix = np.asarray(counts)
+    number = len(classes)
+    support = matrix.sum(axis=1, keepdims=True)
+    shares = matrix / np.maximum(support, 1)
+    side = min(14.0, max(3.2, 0.62 * number)) if number <= SHOWN else min(16.0, 6 + 0.09 * number)
+    figure = Figure(figsize=(side + 2.2, side + 1.2), layout="constrained")
+    axes = figure.subplots()
+    # The root makes confusions of a few percent visible beside a diagonal near 100.
+    image = axes.imshow(shares, cmap="magma_r", norm=PowerNorm(0.5, 0, 1))
+    if number <= SHOWN:
+        size = 9 if matrix.max() < 10_000 and number <= 12 else 7
+        for (row, column), count in np.ndenumerate(matrix):
+            if count:
+                colour = "white" if shares[row, column] > 0.2 else "black"
+                axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=size)
+    letters = 9 if number <= SHOWN else max(3.0, 62 * side / number / 14)
+    axes.set_xticks(range(number), classes, rotation=90 if number > SHOWN else 45, fontsize=letters)
+    for label in axes.get_xticklabels():
+        label.set(ha="right" if number <= SHOWN else "center", rotation_mode="anchor" if number <= SHOWN else "default")
+    axes.set_yticks(range(number), classes, fontsize=letters)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if number <= SHOWN:
+        axes.set_xticks(np.arange(number - 1) + 0.5, minor=True)
+        axes.set_yticks(np.arange(number - 1) + 0.5, minor=True)
+        axes.grid(which="minor", color="white", linewidth=1)
+        axes.tick_params(which="minor", length=0)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("true class")
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 1], pad=0.02)
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    bar.set_label("share of the true class", fontsize=9)
+    bar.ax.tick_params(labelsize=8, length=0)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    return figure
+
+
+def draw_reliability(scores: Scores) -> Figure:
+    """How often the network is right when it is so sure, above how often it is so sure.
+
+    Args:
+        scores: of an evaluation.
+    """
+    bins = scores.calibration.bins
+    centres = [(part.low + part.high) / 2 for part in bins]
+    width = bins[0].high - bins[0].low
+    total = sum(part.images for part in bins)
+    figure = Figure(figsize=(5.4, 6.2), layout="constrained")
+    above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+    above.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="as sure as it is right")
+    filled = [(centre, part) for centre, part in zip(centres, bins, strict=True) if part.images]
+    places = [centre for centre, _ in filled]
+    accuracies = [part.accuracy or 0.0 for _, part in filled]
+    gaps = [(part.confidence or 0.0) - accuracy for (_, part), accuracy in zip(filled, accuracies, strict=True)]
+    above.bar(places, accuracies, width * 0.92, color="#2f6fd0", label="accuracy")
+    above.bar(
+        places, gaps, width * 0.92, bottom=accuracies, color="#c62828", alpha=0.25, label="confidence less accuracy"
+    )
+    above.set_ylabel("accuracy")
+    above.set_ylim(0, 1)
+    above.legend(loc="upper left", fontsize=8, frameon=False)
+    above.set_title(
+        f"ECE {scores.calibration.error:.4f}: accuracy {scores.accuracy:.2%}, "
+        f"mean confidence {scores.calibration.confidence:.2%}",
+        fontsize=10,
+    )
+    below.bar(centres, [part.images / total for part in bins], width * 0.92, color="0.55")
+    below.set_ylabel("images")
+    below.set_xlabel("confidence: probability of the answer")
+    below.set_xlim(0, 1)
+    for axes in (above, below):
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.25)
+        axes.set_axisbelow(True)
+    return figure
+
+
+def draw_mistakes(
+    positions: Tensor, pixels: Tensor, logits: Tensor, labels: Tensor, classes: Sequence[str], file: Path
+) -> None:
+    """Writes a gallery of wrong answers.
+
+    Args:
+        positions: of the images among all, int64 (M,).
+        pixels: of these images, uint8 (M, H, W, 3).
+        logits: of all images, float32 (N, classes).
+        labels: of all images, int64 (N,).
+        classes: names by class number.
+        file: a `.png`.
+    """
+    values, numbers = logits[positions].softmax(dim=1).topk(min(3, len(classes)), dim=1)
+    tiles = [
+        Tile(
+            image=image,
+            caption=f"image {position}",
+            predictions=[(classes[int(number)], value) for number, value in zip(*answer, strict=True)],
+            label=classes[int(label)],
+        )
+        for image, position, label, answer in zip(
+            pixels.numpy(),
+            positions.tolist(),
+            labels[positions].tolist(),
+            zip(numbers.tolist(), values.tolist(), strict=True),
+            strict=True,
+        )
+    ]
+    wrong = int((logits.argmax(dim=1) != labels).sum())
+    draw_gallery(tiles, file, f"The surest of {wrong:,} wrong answers on {len(labels):,} images")
+
+
+def _title(record: Mapping[str, Any]) -> str:
+    return f"{record['model']} on {record['images']:,} {record['split']} images"
+
+
+def _accuracy(scores: Scores) -> str:
+    interval = scores.accuracy_interval
+    return (
+        f"{scores.accuracy:.2%} ({interval.confidence:.0%} interval {interval.low:.2%} to {interval.high:.2%}, "
+        f"{interval.method})"
+    )
+
+
+def _calibration(scores: Scores) -> str:
+    found = scores.calibration
+    return f"ECE {found.error:.4f} in {len(found.bins)} bins; mean confidence {found.confidence:.2%}"
+
+
+def _other_data(record: Mapping[str, Any]) -> str:
+    if record["same_data"] is None:
+        return f"{record['training_fingerprint']}: of files, which cannot be held against one of pixels"
+    return f"other data ({record['training_fingerprint']})"
+
+
+def _class_table(rows: Sequence[ClassScores]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("class")
+    for name in ("precision", "recall", "F1", "images"):
+        table.add_column(name, justify="right")
+    if len(rows) > SHOWN:
+        rows = sorted(rows, key=lambda row: 2.0 if row.f1 is None else row.f1)[:SHOWN]
+    for row in rows:
+        figures = ("-" if value is None else f"{value:.2%}" for value in (row.precision, row.recall, row.f1))
+        table.add_row(row.name, *figures, f"{row.support:,}")
+    return table
