@@ -178,9 +178,10 @@ def _write_figures(answers: "Answers", images: "StoredImages", scores: "Scores",
 
 
 def _json(record: Mapping[str, Any]) -> str:
-    """Indented, but with lists of plain values on one line: a matrix reads as one."""
+    """Indented, but what holds plain values alone is on one line: a matrix reads as one."""
+    innermost = re.compile(r"([\[{])\n\s+([^\[\]{}]*?)\n\s+([\]}])")  # a text has no line breaks of its own
     text = json.dumps(record, indent=2)
-    return re.sub(r"\[([^\[\]{}]+)\]", lambda match: "[" + re.sub(r"\n\s+", " ", match[1]).strip() + "]", text) + "\n"
+    return innermost.sub(lambda match: match[1] + re.sub(r"\n\s+", " ", match[2]) + match[3], text) + "\n"
 
 
 main = configuration.command("evaluate", evaluate)

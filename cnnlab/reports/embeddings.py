@@ -51,7 +51,7 @@ def save_embeddings(
     names = [[classes[int(number)] for number in numbers[shown]] for numbers in (labels, answers)]
     title = f"{METHOD} of what the last layer sees ({features.shape[1]} values) of {len(shown):,} images"
     figure = draw_map(places, labels[shown].numpy(), answers[shown].numpy(), classes, title)
-    figure.savefig(folder / "embeddings.png", dpi=150)
+    figure.savefig(folder / "embeddings.png", dpi=150, bbox_inches="tight")
     write_projector(folder / "tensorboard", some, read(shown), *names)
     return {"features": features.shape[1], "map": METHOD, "mapped_images": len(shown)}
 
@@ -72,20 +72,22 @@ def draw_map(places: np.ndarray, labels: np.ndarray, answers: np.ndarray, classe
     axes = figure.subplots()
     colours = _colours(len(classes))
     wrong = labels != answers
-    size = float(np.clip(20_000 / len(places), 8, 40))
+    size = float(np.clip(30_000 / len(places), 8, 40))
     for number in present:
         chosen = labels == number
         axes.scatter(*places[chosen & ~wrong].T, s=size, color=colours[number], alpha=0.75, linewidths=0)
-        axes.scatter(*places[chosen & wrong].T, s=1.6 * size, color=colours[number], marker="x", linewidths=1.2)
+        axes.scatter(*places[chosen & wrong].T, s=size, color=colours[number], marker="x", alpha=0.75, linewidths=0.9)
         axes.scatter([], [], s=36, color=colours[number], label=classes[number])
     if wrong.any():
         axes.scatter([], [], s=36, color="0.3", marker="x", label="taken for another")
     axes.set_title(title, fontsize=11, loc="left")
-    axes.set_aspect("equal", "datalim")
+    axes.set_aspect("equal")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_color("0.85")
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9 if columns == 1 else 7, ncols=columns)
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9 if columns == 1 else 7, ncols=columns
+    )
     return figure
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import PowerNorm
+from matplotlib import colormaps
+from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from rich import box
@@ -13,11 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from cnnlab.analysis.evaluation import ClassScores, Scores, largest_confusions
+from cnnlab.analysis.evaluation import Bin, ClassScores, Scores, largest_confusions, wilson_interval
 from cnnlab.reports.gallery import Tile, draw_gallery
 
 SHOWN = 20  # classes on the terminal, and with counts in the confusion matrix
 DPI = 150
+DARK = "#1b4f9c"
 
 
 def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | None, folder: Path) -> None:
@@ -38,7 +40,7 @@ def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | No
     table.add_row("loss", f"{scores.loss:.4f}")
     table.add_row("calibration", _calibration(scores))
     if confusions := largest_confusions(scores, 3):
-        table.add_row("confused most", ", ".join(f"{true} as {answer} {n:,}" for true, answer, n in confusions))
+        table.add_row("mistaken most", ", ".join(f"{true} for {answer} ({n:,})" for true, answer, n in confusions))
     table.add_row("data", f"{record['data']} ({record['data_fingerprint']})")
     if record["same_data"] is not True:
         table.add_row("trained on", _other_data(record))
@@ -60,33 +62,27 @@ def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes:
         counts: images by true class (row) and answer (column).
         classes: their names.
     """
-    matrix = np.asarray(counts)
-    number = len(classes)
-    support = matrix.sum(axis=1, keepdims=True)
-    shares = matrix / np.maximum(support, 1)
-    side = min(14.0, max(3.2, 0.62 * number)) if number <= SHOWN else min(16.0, 6 + 0.09 * number)
+    matrix, number = np.asarray(counts), len(classes)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    few = number <= SHOWN
+    side = max(2.8, 0.62 * number) if few else min(16.0, 6 + 0.09 * number)  # of the matrix, in inches
+    letters = 9.0 if few else max(3.0, 50 * side / number)
     figure = Figure(figsize=(side + 2.2, side + 1.2), layout="constrained")
     axes = figure.subplots()
-    # The root makes confusions of a few percent visible beside a diagonal near 100.
-    image = axes.imshow(shares, cmap="magma_r", norm=PowerNorm(0.5, 0, 1))
-    if number <= SHOWN:
-        size = 9 if matrix.max() < 10_000 and number <= 12 else 7
+    # The root makes confusions of a few percent visible beside a diagonal near 100. Nothing at all is white.
+    image = axes.imshow(np.ma.masked_equal(shares, 0), cmap=_colour_map(), norm=PowerNorm(0.5, 0, 1))
+    if few:
         for (row, column), count in np.ndenumerate(matrix):
             if count:
                 colour = "white" if shares[row, column] > 0.2 else "black"
-                axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=size)
-    letters = 9 if number <= SHOWN else max(3.0, 62 * side / number / 14)
-    axes.set_xticks(range(number), classes, rotation=90 if number > SHOWN else 45, fontsize=letters)
-    for label in axes.get_xticklabels():
-        label.set(ha="right" if number <= SHOWN else "center", rotation_mode="anchor" if number <= SHOWN else "default")
+                axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=8.5)
+    axes.set_xticks(range(number), classes, rotation=45 if few else 90, fontsize=letters)
+    if few:
+        for label in axes.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
     axes.set_yticks(range(number), classes, fontsize=letters)
     axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    if number <= SHOWN:
-        axes.set_xticks(np.arange(number - 1) + 0.5, minor=True)
-        axes.set_yticks(np.arange(number - 1) + 0.5, minor=True)
-        axes.grid(which="minor", color="white", linewidth=1)
-        axes.tick_params(which="minor", length=0)
+    axes.spines[:].set_color("0.8")
     axes.set_xlabel("answer")
     axes.set_ylabel("true class")
     bar = figure.colorbar(image, ax=axes, shrink=0.6, ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 1], pad=0.02)
@@ -103,30 +99,27 @@ def draw_reliability(scores: Scores) -> Figure:
     Args:
         scores: of an evaluation.
     """
-    bins = scores.calibration.bins
-    centres = [(part.low + part.high) / 2 for part in bins]
-    width = bins[0].high - bins[0].low
-    total = sum(part.images for part in bins)
+    found = scores.calibration
+    bins, width = found.bins, 0.94 / len(found.bins)
     figure = Figure(figsize=(5.4, 6.2), layout="constrained")
     above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
-    above.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="as sure as it is right")
-    filled = [(centre, part) for centre, part in zip(centres, bins, strict=True) if part.images]
-    places = [centre for centre, _ in filled]
-    accuracies = [part.accuracy or 0.0 for _, part in filled]
-    gaps = [(part.confidence or 0.0) - accuracy for (_, part), accuracy in zip(filled, accuracies, strict=True)]
-    above.bar(places, accuracies, width * 0.92, color="#2f6fd0", label="accuracy")
-    above.bar(
-        places, gaps, width * 0.92, bottom=accuracies, color="#c62828", alpha=0.25, label="confidence less accuracy"
-    )
+    above.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="right as often as it says")
+    for part in bins:
+        if part.accuracy is None or part.confidence is None:
+            continue
+        interval = wilson_interval(round(part.accuracy * part.images), part.images)
+        above.bar(_centre(part), part.accuracy, width, color="#9dbfec")
+        above.vlines(part.confidence, interval.low, interval.high, color=DARK, linewidth=1.2)
+        above.plot(part.confidence, part.accuracy, "o", color=DARK, markersize=4)
+    above.plot([], [], "o-", color=DARK, markersize=4, linewidth=1.2, label="accuracy of a bin, with 95% interval")
     above.set_ylabel("accuracy")
-    above.set_ylim(0, 1)
+    above.set_ylim(0, 1.02)
     above.legend(loc="upper left", fontsize=8, frameon=False)
     above.set_title(
-        f"ECE {scores.calibration.error:.4f}: accuracy {scores.accuracy:.2%}, "
-        f"mean confidence {scores.calibration.confidence:.2%}",
-        fontsize=10,
+        f"ECE {found.error:.4f}: accuracy {scores.accuracy:.2%}, mean confidence {found.confidence:.2%}", fontsize=10
     )
-    below.bar(centres, [part.images / total for part in bins], width * 0.92, color="0.55")
+    total = sum(part.images for part in bins)
+    below.bar([_centre(part) for part in bins], [part.images / total for part in bins], width, color="0.6")
     below.set_ylabel("images")
     below.set_xlabel("confidence: probability of the answer")
     below.set_xlim(0, 1)
@@ -170,6 +163,15 @@ def draw_mistakes(
     ]
     wrong = int((logits.argmax(dim=1) != labels).sum())
     draw_gallery(tiles, file, f"The surest of {wrong:,} wrong answers on {len(labels):,} images")
+
+
+def _colour_map() -> ListedColormap:
+    """Matplotlib's magma from light to dark, which is perceptually uniform, without its blackest part."""
+    return ListedColormap(colormaps["magma_r"](np.linspace(0.04, 0.82, 256)))
+
+
+def _centre(part: Bin) -> float:
+    return (part.low + part.high) / 2
 
 
 def _title(record: Mapping[str, Any]) -> str:
