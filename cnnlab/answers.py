@@ -54,7 +54,7 @@ def chosen_tta(asked: bool | Tta) -> Tta:
 def ask(
     net: TrainedNetwork,
     images: Images | StoredImages,
-    eval_batch_size: int,
+    batch_size: int,
     tta: bool | Tta = "none",
     embeddings: bool = False,
     clock: Clock | None = None,
@@ -64,19 +64,14 @@ def ask(
     Args:
         net: the network.
         images: of its size, at least one.
-        eval_batch_size: images that are computed at a time.
+        batch_size: images that are computed at a time.
         tta: test-time augmentation whose logits are computed too; True is `flip_translate`.
         embeddings: whether the features are kept.
         clock: gets the seconds of `network`, of `tta`, and of waiting for `data`.
-
-    Raises:
-        ValueError: for a batch size below 1.
     """
-    if eval_batch_size < 1:
-        raise ValueError(f"eval_batch_size must be 1 or more, got {eval_batch_size}")
     clock = Clock() if clock is None else clock
     views = chosen_tta(tta)
-    batches = torch.arange(len(images)).split(eval_batch_size)
+    batches = torch.arange(len(images)).split(batch_size)
     logits, augmented, features, speeds = [], [], [], []
     pixels_of = read_by_threads(images, batches, threads=available_cores())
     for positions in batches:

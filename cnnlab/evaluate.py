@@ -32,7 +32,9 @@ def evaluate(config: DictConfig) -> None:
     settings = configuration.settings(config)
     run = run_of(Path(str(settings["checkpoint"])).expanduser())
     summary = (run.read_summary() if run else None) or {}
+    output = _given_folder(settings["output"])
     data = _data_settings(settings["data"], run)
+    batch_size = _batch_size(data.pop("eval_batch_size"))
     find_source(data["source"], data["path"])  # before anything slow is imported
 
     from cnnlab.analysis.evaluation import score
@@ -47,20 +49,19 @@ def evaluate(config: DictConfig) -> None:
     where["precision"] = settings["precision"] or _recorded_precision(summary)
     which = {"split": settings["split"], "protocol": settings["protocol"] or summary.get("protocol") or "holdout"}
     how = {key: settings[key] for key in ("tta", "embeddings")}
-    batches = {"eval_batch_size": data.pop("eval_batch_size")}
     check_arguments(load, where)
     check_arguments(read_split, which)
     check_arguments(read_split, data, "data")
     check_arguments(ask, how)
-    check_arguments(ask, batches, "data")
     with clock("checkpoint"):
         net = load(**where)
     with clock("data"), explained("data", data):
         images, fingerprint = read_split(**which, known=net.classes, image_size=net.image_size, **data)
     same_data = _same(fingerprint, net.data_fingerprint)
-    folder = _output_folder(settings, run, net.checkpoint, fingerprint if same_data is False else None)
-    with explained("data", batches):
-        answers = ask(net, images, **how, **batches, clock=clock)
+    other_data = fingerprint if same_data is False else None
+    folder = output or _default_folder(run, net.checkpoint, settings["split"], other_data)
+    folder.mkdir(parents=True, exist_ok=True)
+    answers = ask(net, images, batch_size, **how, clock=clock)
     with clock("metrics"):
         scores = score(answers.logits, images.labels, net.classes)
         tta_scores = None if answers.tta_logits is None else score(answers.tta_logits, images.labels, net.classes)
@@ -124,37 +125,39 @@ def _same(fingerprint: str, trained_on: str) -> bool | None:
     return fingerprint == trained_on if comparable else None
 
 
-def _output_folder(
-    settings: Mapping[str, Any], run: RunDirectory | None, checkpoint: Path, other_data: str | None
-) -> Path:
-    """The folder for the results, made if need be.
+def _batch_size(images: Any) -> int:
+    if type(images) is not int or images < 1:
+        raise RequestError(f"data.eval_batch_size must be a whole number, 1 or more, got {images!r}")
+    return images
 
-    By default `evaluation` in the run directory, or beside a checkpoint without one. What is not the best epoch on the
-    test images of the run has that in the name, so that it does not take their place.
+
+def _given_folder(output: Any) -> Path | None:
+    """The folder that `output=` names; raises RequestError where it is none, or holds the files of a run."""
+    folder = None if output is None else Path(str(output)).expanduser()
+    if folder and folder.exists() and not folder.is_dir():
+        raise RequestError(f"output: {folder} is not a folder")
+    if folder and (folder / "summary.json").exists():
+        raise RequestError(f"output: {folder} is a run directory, which has a predictions.npz of its own")
+    return folder
+
+
+def _default_folder(run: RunDirectory | None, checkpoint: Path, split: str, other_data: str | None) -> Path:
+    """`evaluation` in the run directory, or beside a checkpoint without one.
+
+    What is not about the best epoch and the test images of the run has that in its name, so that it does not take their
+    place.
 
     Args:
-        settings: of the command.
         run: the checkpoint's, or None.
         checkpoint: its file.
-        other_data: fingerprint of the data if they are not those of the training.
-
-    Raises:
-        RequestError: where it is a run directory, whose own files would be lost, or cannot be made.
+        split: of the data.
+        other_data: fingerprint of the data, where they are not those of the training.
     """
-    if settings["output"] is not None:
-        folder = Path(str(settings["output"])).expanduser()
-    else:
-        is_best = run is not None and checkpoint.name == run.best_checkpoint.name
-        names = (None if is_best else checkpoint.stem, settings["split"], other_data and other_data[:14])
-        differing = [name for name in names if name not in (None, "test")]
-        folder = (run.path if run else checkpoint.parent) / "_".join(["evaluation", *differing])
-    if (folder / "summary.json").exists():
-        raise RequestError(f"output: {folder} is a run directory, which has a predictions.npz of its own")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(f"output: the folder {folder} cannot be made ({error.strerror})") from None
-    return folder
+    is_best = run is not None and checkpoint.name == run.best_checkpoint.name
+    parts = ["evaluation"] if is_best else ["evaluation", checkpoint.stem]
+    parts += [split] if split != "test" else []
+    parts += [other_data[:14]] if other_data else []
+    return (run.path if run else checkpoint.parent) / "_".join(parts)
 
 
 def _write_predictions(answers: "Answers", images: "StoredImages", folder: Path) -> None:
