@@ -17,11 +17,9 @@ from cnnlab.instantiate import check_arguments, explained
 from cnnlab.runs.directory import RunDirectory, replacing, run_of, write_atomically
 
 if TYPE_CHECKING:
-    from cnnlab.analysis.evaluation import Scores
     from cnnlab.answers import Answers
     from cnnlab.data.images import StoredImages
 
-MISTAKES = 24  # in the gallery
 # Keys of data that say how to train: here the checkpoint decides them, or they change nothing.
 OF_TRAINING = ("image_size", "batch_size", "mean", "std", "workers")
 
@@ -40,7 +38,7 @@ def evaluate(config: DictConfig) -> None:
     from cnnlab.analysis.evaluation import score
     from cnnlab.answers import Clock, ask, chosen_tta
     from cnnlab.data.splits import read_split
-    from cnnlab.reports.evaluation import print_evaluation
+    from cnnlab.reports.evaluation import print_evaluation, save_figures
     from cnnlab.runs.environment import device_name, versions
     from cnnlab.trained import load
 
@@ -67,7 +65,7 @@ def evaluate(config: DictConfig) -> None:
         tta_scores = None if answers.tta_logits is None else score(answers.tta_logits, images.labels, net.classes)
     _write_predictions(answers, images, folder)
     with clock("figures"):
-        _write_figures(answers, images, scores, folder)
+        save_figures(folder, scores, answers.logits, images.labels, images.read)
     embeddings = None
     if answers.features is not None:
         from cnnlab.reports.embeddings import save_embeddings
@@ -167,17 +165,6 @@ def _write_predictions(answers: "Answers", images: "StoredImages", folder: Path)
     parts = {"logits": answers.logits, "labels": images.labels, "tta_logits": answers.tta_logits}
     with replacing(folder / "predictions.npz") as temporary, temporary.open("wb") as stream:
         np.savez(stream, **{name: part.numpy() for name, part in parts.items() if part is not None})
-
-
-def _write_figures(answers: "Answers", images: "StoredImages", scores: "Scores", folder: Path) -> None:
-    from cnnlab.analysis.evaluation import confident_mistakes
-    from cnnlab.reports.evaluation import DPI, draw_confusion_matrix, draw_mistakes, draw_reliability
-
-    classes = [row.name for row in scores.per_class]
-    draw_confusion_matrix(scores.confusion_matrix, classes).savefig(folder / "confusion_matrix.png", dpi=DPI)
-    draw_reliability(scores).savefig(folder / "reliability.png", dpi=DPI)
-    wrong = confident_mistakes(answers.logits, images.labels, MISTAKES)
-    draw_mistakes(wrong, images.read(wrong), answers.logits, images.labels, classes, folder / "mistakes.png")
 
 
 def _json(record: Mapping[str, Any]) -> str:

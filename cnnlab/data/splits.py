@@ -1,5 +1,6 @@
 """Which images train a network, which choose its best epoch, and which test it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -35,7 +36,7 @@ def read_split(
         image_size: height and width in pixels that the network takes.
         source: see `cnnlab.data.datamodule.ImageDataModule`, as for the following ones.
         path: as there.
-        classes: None if the data name their classes themselves.
+        classes: names for the classes of data that have only numbers for them, or None.
         holdout: as there.
         residence: `stream` decodes an image when it is asked for, `device` and `host` all of them, for the cache.
         cache: as there.
@@ -49,7 +50,9 @@ def read_split(
     if residence == "auto":
         residence = choose_residence(found, image_size, 0, cache, torch.device("cpu"))
     data = streamed_images(found, image_size) if residence == "stream" else mapped_images(found, image_size, cache)
-    data = fit_classes(data, known, numbers_are_names=classes is None)
+    if classes is not None and has_numbers_for_names(data, len(classes)):
+        data = replace(data, classes=tuple(classes))
+    data = fit_classes(data, known)
     train, val = (data.train, data.test) if split == "test" else split_by_protocol(data, protocol, holdout)
     images = {"train": train, "val": val, "test": data.test}[split]
     assert isinstance(images, StoredImages)
@@ -89,33 +92,29 @@ def has_numbers_for_names(data: ImageData, count: int) -> bool:
     return data.classes == tuple(str(number) for number in range(count))
 
 
-def fit_classes(data: ImageData, classes: tuple[str, ...], numbers_are_names: bool = True) -> ImageData:
+def fit_classes(data: ImageData, known: tuple[str, ...]) -> ImageData:
     """The data with labels that are numbers of a network's classes.
 
     They may lack some of the classes, and have them in another order: the names decide.
 
     Args:
         data: any.
-        classes: of the network, by number.
-        numbers_are_names: whether classes that the data call 0, 1, 2, ... are called so; otherwise the data have no
-            names for them, and their numbers are those of the network's classes.
+        known: the network's classes, by number.
 
     Raises:
         RequestError: when the data have a class that the network has not; names both.
     """
-    if data.classes == classes:
+    if data.classes == known:
         return data
-    if not numbers_are_names and has_numbers_for_names(data, len(classes)):
-        return replace(data, classes=classes)
-    if unknown := [name for name in data.classes if name not in classes]:
+    if unknown := [name for name in data.classes if name not in known]:
         raise RequestError(
             f"data: the network does not know the class{'es' if len(unknown) > 1 else ''} {_listed(unknown)}; "
-            f"it knows {_listed(classes)}"
+            f"it knows {_listed(known)}"
         )
-    numbers = torch.tensor([classes.index(name) for name in data.classes])
+    numbers = torch.tensor([known.index(name) for name in data.classes])
     train, test = (replace(images, labels=numbers[images.labels]) for images in (data.train, data.test))
-    return ImageData(train, test, classes, data.fingerprint)
+    return ImageData(train, test, known, data.fingerprint)
 
 
-def _listed(names: tuple[str, ...] | list[str], most: int = 12) -> str:
+def _listed(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")

@@ -1,6 +1,6 @@
 """What an evaluation found: a table on the terminal, and figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,18 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from cnnlab.analysis.evaluation import Bin, ClassScores, Scores, largest_confusions, wilson_interval
+from cnnlab.analysis.evaluation import (
+    Bin,
+    ClassScores,
+    Scores,
+    confident_mistakes,
+    largest_confusions,
+    wilson_interval,
+)
 from cnnlab.reports.gallery import Tile, draw_gallery
 
 SHOWN = 20  # classes on the terminal, and with counts in the confusion matrix
+MISTAKES = 24  # in the gallery
 DPI = 150
 DARK = "#1b4f9c"
 
@@ -53,6 +61,25 @@ def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | No
     console.print(_class_table(scores.per_class))
     if len(scores.per_class) > SHOWN:
         console.print(f"The {SHOWN} classes with the lowest F1 of {len(scores.per_class)}; evaluation.json has all.")
+
+
+def save_figures(
+    folder: Path, scores: Scores, logits: Tensor, labels: Tensor, read: Callable[[Tensor], Tensor]
+) -> None:
+    """Writes `confusion_matrix.png`, `reliability.png` and `mistakes.png`.
+
+    Args:
+        folder: where to.
+        scores: of the answers.
+        logits: float32 (N, classes).
+        labels: class numbers, int64 (N,).
+        read: from positions, int64 (M,), to pixels, uint8 (M, H, W, 3).
+    """
+    classes = [row.name for row in scores.per_class]
+    draw_confusion_matrix(scores.confusion_matrix, classes).savefig(folder / "confusion_matrix.png", dpi=DPI)
+    draw_reliability(scores).savefig(folder / "reliability.png", dpi=DPI)
+    wrong = confident_mistakes(logits, labels, MISTAKES)
+    draw_mistakes(wrong, read(wrong), logits, labels, classes, folder / "mistakes.png")
 
 
 def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes: Sequence[str]) -> Figure:

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cnnlab.reports.terminal import printable
 from cnnlab.runs.directory import replacing
 
 # Sizes in pixels.
@@ -57,11 +58,22 @@ def draw_gallery(tiles: Sequence[Tile], file: Path, title: str = "", columns: in
     _draw_page([tiles[start : start + columns] for start in range(0, len(tiles), columns)], file, title)
 
 
-def _draw_page(rows: Sequence[Sequence[Tile]], file: Path, title: str) -> None:
-    """Writes a page; the cards of a row are as high as the highest of them."""
+def draw_neighbours(rows: Sequence[Sequence[Tile]], file: Path, title: str = "") -> None:
+    """Writes a page with a row for each picture: the picture itself, and a little apart those that are compared to it.
+
+    Args:
+        rows: each starts with the picture.
+        file: as for `draw_gallery`.
+        title: as for `draw_gallery`.
+    """
+    _draw_page(rows, file, title, apart=2 * GAP)
+
+
+def _draw_page(rows: Sequence[Sequence[Tile]], file: Path, title: str, apart: int = 0) -> None:
+    """Writes a page; the cards of a row are as high as the highest, and the first column is so far from the others."""
     columns = max((len(row) for row in rows), default=2)
     step = SIDE + 2 * PADDING + GAP
-    width = 2 * MARGIN + columns * step - GAP
+    width = 2 * MARGIN + columns * step - GAP + apart
     heading = _wrapped(title, _font(TITLE, bold=True), width - 2 * MARGIN)
     if not rows:
         heading.append("No images.")
@@ -74,7 +86,7 @@ def _draw_page(rows: Sequence[Sequence[Tile]], file: Path, title: str) -> None:
         draw.text((MARGIN, MARGIN + number * (TITLE + 12)), line, INK, _font(TITLE, bold=True))
     for row, top, below in zip(rows, tops, tops[1:], strict=False):
         for column, tile in enumerate(row):
-            left = MARGIN + column * step
+            left = MARGIN + column * step + (apart if column else 0)
             box = (left, top, left + SIDE + 2 * PADDING - 1, below - GAP - 1)
             draw.rounded_rectangle(box, 12, CARD)
             _draw_tile(page, draw, tile, left + PADDING, top + PADDING)
@@ -153,8 +165,8 @@ def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int, keep_end: bool = False) -> str:
-    """The text, without its end or its middle where it is wider than that; what cannot be printed is replaced."""
-    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    """The text, without its end or its middle where it is wider than that."""
+    text = printable(text)
     shown, kept = text, min(len(text), width)
     while font.getlength(shown) > width and kept > 1:
         kept -= 1

@@ -13,6 +13,11 @@ def terminal_width() -> int | None:
     return Console().width if sys.stdout.isatty() else None
 
 
+def printable(text: str) -> str:
+    """The text with every letter replaced that is none: a file's name may hold commands for the terminal."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
 def print_summary(summary: dict[str, Any], path: Path) -> None:
     """Prints the closing table of a run.
 

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -39,12 +40,14 @@ def test_labels_become_the_numbers_of_the_networks_classes(sample: ImageData) ->
         assert torch.equal(after.pixels, before.pixels)
 
 
-def test_data_without_names_have_the_networks_numbers(sample: ImageData) -> None:
-    numbers = tuple("0123456789")
-    unnamed = ImageData(sample.train, sample.test, numbers, "")
-    assert fit_classes(unnamed, sample.classes, numbers_are_names=False).classes == sample.classes
-    with pytest.raises(RequestError, match=r"does not know the classes 0, 1, .*; it knows airplane, automobile"):
-        fit_classes(unnamed, sample.classes)
+def test_data_without_names_take_those_that_are_given(sample: ImageData, parquet_folder: Path) -> None:
+    for file in parquet_folder.iterdir():  # the names are in the metadata
+        pq.write_table(pq.read_table(file).replace_schema_metadata(None), file)
+    known = tuple(reversed(sample.classes))
+    images, _ = read_split("test", "holdout", known, 32, path=str(parquet_folder), classes=list(sample.classes))
+    assert torch.equal(images.labels, 9 - sample.test.labels)
+    with pytest.raises(RequestError, match=r"does not know the classes 0, 1, .*; it knows truck, ship"):
+        read_split("test", "holdout", known, 32, path=str(parquet_folder))
 
 
 def test_classes_that_the_network_has_not_are_named(sample: ImageData) -> None:
