@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -112,6 +112,16 @@ class RunDirectory:
         seconds = round(self._seconds_before + time.perf_counter() - self._started, 3)
         self.update_summary(status=status, error=error, total_seconds=seconds)
 
+    def record_loss(self, error: str) -> None:
+        """Completes the record of a run whose process was killed, and could not.
+
+        Raises:
+            RequestError: when another process is writing to this directory.
+        """
+        with self.locked():
+            self.summary |= self.read_summary() or {}
+            self.update_summary(status="failed", error=error)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the directory against other processes; the system lets go of it however this process ends."""
@@ -147,10 +157,15 @@ def default_directory(folder: Path, resume: str | None, identity: Callable[[], d
             run = RunDirectory(path.parent)
             summary, config = run.read_summary(), run.read_config()
             unfinished = summary is not None and summary.get("status") != "completed"
-            if unfinished and config is not None and _same(config, wanted) and run.is_free():
+            if unfinished and config is not None and is_same(config, wanted) and run.is_free():
                 return path.parent
     elif resume is not None and (run := run_of(Path(resume))) is not None:
         return run.path
+    return new_directory(folder)
+
+
+def new_directory(folder: Path) -> Path:
+    """A place in the folder that is named after the present moment and not taken."""
     started = folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     path, number = started, 2
     while path.exists():
@@ -221,5 +236,11 @@ def replacing(file: Path) -> Iterator[Path]:
         raise
 
 
-def _same(config: dict[str, Any], wanted: dict[str, Any]) -> bool:
+def is_same(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a recorded configuration is of the run that is wanted.
+
+    Args:
+        config: as read from config.yaml.
+        wanted: what of a configuration decides how a run comes out.
+    """
     return all(config.get(key) == value for key, value in wanted.items())
