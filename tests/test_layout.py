@@ -9,6 +9,7 @@ import cnnlab
 
 PACKAGE = Path(cnnlab.__file__).parent
 SHARED = {
+    "answers",
     "assembly",
     "classify",
     "config",
@@ -37,6 +38,7 @@ MAY_IMPORT = {
     "trained": {"data", "runs", "training", "networks"},
     "deploy": {"networks", "runs", "trained"},
     "config": {"runs", "process", "sweep"},
+    "answers": {"trained", "data", "training"},
     "process": set(),
     "sweep": set(),
     "errors": set(),

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -15,18 +15,16 @@ from cnnlab.data.images import (
     StoredImages,
     load_images,
     mapped_images,
-    stratified_split,
     streamed_images,
 )
 from cnnlab.data.loader import Loader
 from cnnlab.data.residence import Residence, available_cores, choose_residence
 from cnnlab.data.sources import find_source
+from cnnlab.data.splits import Protocol, check_holdout, has_numbers_for_names, split_by_protocol
 from cnnlab.data.stream import read_by_threads
 from cnnlab.errors import RequestError
 
 log = logging.getLogger(__name__)
-
-Protocol = Literal["holdout", "article"]
 
 STATISTICS = 5000  # training images that the normalization of streamed data is taken from
 
@@ -91,8 +89,7 @@ class ImageDataModule(L.LightningDataModule):
         ):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, got {value}")
-        if not 0 < holdout < 1:
-            raise ValueError(f"holdout must be between 0 and 1, got {holdout}")
+        check_holdout(holdout)
         for name, constants in (("mean", mean), ("std", std)):
             if constants is not None and len(constants) != 3:
                 raise ValueError(f"{name} must have one value for each of red, green and blue, got {constants}")
@@ -122,7 +119,7 @@ class ImageDataModule(L.LightningDataModule):
             self.data = (load_images if residence == "device" else mapped_images)(found, image_size, cache)
         if classes is not None and tuple(classes) != self.data.classes:
             self.data = self._named(tuple(classes), path or source)
-        self.train, self.val = self._split(holdout)
+        self.train, self.val = split_by_protocol(self.data, protocol, holdout)
         self.test = self.data.test
         if mean is None or std is None:
             own_mean, own_std = channel_statistics(self._parts_for_statistics())
@@ -201,20 +198,10 @@ class ImageDataModule(L.LightningDataModule):
             workers=self.workers if self.residence == "stream" else None,
         )
 
-    def _split(self, holdout: float) -> tuple[Images | StoredImages, Images | StoredImages]:
-        if self.protocol == "article":
-            return self.data.train, self.data.test
-        train, val = stratified_split(self.data.train.labels, holdout)
-        if not len(val) or not len(train):
-            raise RequestError(
-                f"data.holdout: {holdout} of {len(self.data.train)} training images leaves no image on one side"
-            )
-        return self.data.train.take(train), self.data.train.take(val)
-
     def _named(self, expected: tuple[str, ...], where: str | None) -> ImageData:
         """The data under the expected names where it has only numbers; otherwise it is not what was asked for."""
         data = self.data
-        if data.classes == tuple(str(number) for number in range(len(expected))):
+        if has_numbers_for_names(data, len(expected)):
             return ImageData(data.train, data.test, expected, data.fingerprint)
         raise RequestError(
             f"data: {where} holds other classes ({', '.join(data.classes[:4])}, ...) than {', '.join(expected[:4])}, "

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("cnnlab", "torch", "torchvision", "lightning", "hydra-core", "datasets", "numpy")
+PACKAGES = ("cnnlab", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "datasets", "numpy")
 
 
 def versions() -> dict[str, str]:

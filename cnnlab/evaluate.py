@@ -1,0 +1,180 @@
+"""Says how good a trained network is: `python -m cnnlab.evaluate checkpoint=RUN`."""
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from cnnlab import config as configuration
+from cnnlab.data.sources import find_source
+from cnnlab.errors import RequestError
+from cnnlab.instantiate import check_arguments, explained
+from cnnlab.runs.directory import RunDirectory, replacing, run_of, write_atomically
+
+if TYPE_CHECKING:
+    from cnnlab.answers import Answers
+    from cnnlab.data.images import StoredImages
+
+# Keys of data that say how to train: here the checkpoint decides them, or they change nothing.
+OF_TRAINING = ("image_size", "batch_size", "mean", "std", "workers")
+
+
+def evaluate(config: DictConfig) -> None:
+    """Evaluates a checkpoint; prints a table, and leaves figures and numbers in a folder."""
+    started = time.perf_counter()
+    settings = configuration.settings(config)
+    run = run_of(Path(str(settings["checkpoint"])).expanduser())
+    summary = (run.read_summary() if run else None) or {}
+    output = _given_folder(settings["output"])
+    data = _data_settings(settings["data"], run)
+    batch_size = _batch_size(data.pop("eval_batch_size"))
+    find_source(data["source"], data["path"])  # before anything slow is imported
+
+    from cnnlab.analysis.evaluation import score
+    from cnnlab.answers import Clock, ask, chosen_tta
+    from cnnlab.data.splits import read_split
+    from cnnlab.reports.evaluation import print_evaluation, save_figures
+    from cnnlab.runs.environment import device_name, versions
+    from cnnlab.trained import load
+
+    clock = Clock(imports=time.perf_counter() - started)
+    where = {key: settings[key] for key in ("checkpoint", "device")}
+    where["precision"] = settings["precision"] or _recorded_precision(summary)
+    which = {"split": settings["split"], "protocol": settings["protocol"] or summary.get("protocol") or "holdout"}
+    how = {key: settings[key] for key in ("tta", "embeddings")}
+    check_arguments(load, where)
+    check_arguments(read_split, which)
+    check_arguments(read_split, data, "data")
+    check_arguments(ask, how)
+    with clock("checkpoint"):
+        net = load(**where)
+    with clock("data"), explained("data", data):
+        images, fingerprint = read_split(**which, known=net.classes, image_size=net.image_size, **data)
+    same_data = _same(fingerprint, net.data_fingerprint)
+    other_data = fingerprint if same_data is False else None
+    folder = output or _default_folder(run, net.checkpoint, settings["split"], other_data)
+    folder.mkdir(parents=True, exist_ok=True)
+    answers = ask(net, images, batch_size, **how, clock=clock)
+    with clock("metrics"):
+        scores = score(answers.logits, images.labels, net.classes)
+        tta_scores = None if answers.tta_logits is None else score(answers.tta_logits, images.labels, net.classes)
+    _write_predictions(answers, images, folder)
+    with clock("figures"):
+        save_figures(folder, scores, answers.logits, images.labels, images.read)
+    embeddings = None
+    if answers.features is not None:
+        from cnnlab.reports.embeddings import save_embeddings
+
+        with clock("embeddings"), explained("embeddings"):
+            named = answers.logits.argmax(dim=1)
+            embeddings = save_embeddings(folder, answers.features, images.labels, named, net.classes, images.read)
+    clock["total"] = time.perf_counter() - started
+    record = {
+        "checkpoint": str(net.checkpoint.absolute()),
+        "model": summary.get("model") or str(net.model["_target_"]).rpartition(".")[2],
+        "data": data["path"] or data["source"],
+        **which,
+        "data_fingerprint": fingerprint,
+        "training_fingerprint": net.data_fingerprint,
+        "same_data": same_data,
+        "images": len(images),
+        "classes": net.classes,
+        **asdict(scores),
+        "tta": None if tta_scores is None else {"views": chosen_tta(settings["tta"]), **asdict(tta_scores)},
+        "embeddings": embeddings,
+        "images_per_second": round(answers.images_per_second, 1),
+        "seconds": {part: round(seconds, 3) for part, seconds in clock.items()},
+        "device": device_name(net.device),
+        "precision": net.precision,
+        "versions": versions(),
+        "command": " ".join(["python -m cnnlab.evaluate", *configuration.command_line()]),
+    }
+    write_atomically(folder / "evaluation.json", _json(record))
+    print_evaluation(record, scores, tta_scores, folder)
+
+
+def _data_settings(composed: dict[str, Any], run: RunDirectory | None) -> dict[str, Any]:
+    """Which images: those that were asked for, else those of the checkpoint's run, with the values that were typed."""
+    typed = [override.lstrip("+~").partition("=")[0] for override in configuration.command_line()]
+    for key in OF_TRAINING:
+        if f"data.{key}" in typed:
+            near = "; data.eval_batch_size is how many images are computed at a time" if key == "batch_size" else ""
+            raise RequestError(f"data.{key} is of the training, and nothing to choose here{near}")
+    recorded = (run.read_config() if run else None) or {}
+    data = composed
+    if "data" in recorded and "data" not in typed:
+        data = recorded["data"] | {key: value for key, value in composed.items() if f"data.{key}" in typed}
+    return {key: value for key, value in data.items() if key not in (*OF_TRAINING, "_target_")}
+
+
+def _recorded_precision(summary: Mapping[str, Any]) -> str:
+    """That of the run, so that its figures come out again."""
+    return summary["precision"] if summary.get("precision") in ("32-true", "bf16-mixed") else "auto"
+
+
+def _same(fingerprint: str, trained_on: str) -> bool | None:
+    """Whether two fingerprints are of the same data; None where one is of pixels and the other of files."""
+    comparable = fingerprint.startswith("files-") == trained_on.startswith("files-")
+    return fingerprint == trained_on if comparable else None
+
+
+def _batch_size(images: Any) -> int:
+    if type(images) is not int or images < 1:
+        raise RequestError(f"data.eval_batch_size must be a whole number, 1 or more, got {images!r}")
+    return images
+
+
+def _given_folder(output: Any) -> Path | None:
+    """The folder that `output=` names; raises RequestError where it is none, or holds the files of a run."""
+    folder = None if output is None else Path(str(output)).expanduser()
+    if folder and folder.exists() and not folder.is_dir():
+        raise RequestError(f"output: {folder} is not a folder")
+    if folder and (folder / "summary.json").exists():
+        raise RequestError(f"output: {folder} is a run directory, which has a predictions.npz of its own")
+    return folder
+
+
+def _default_folder(run: RunDirectory | None, checkpoint: Path, split: str, other_data: str | None) -> Path:
+    """`evaluation` in the run directory, or beside a checkpoint without one.
+
+    What is not about the best epoch and the test images of the run has that in its name, so that it does not take their
+    place.
+
+    Args:
+        run: the checkpoint's, or None.
+        checkpoint: its file.
+        split: of the data.
+        other_data: fingerprint of the data, where they are not those of the training.
+    """
+    is_best = run is not None and checkpoint.name == run.best_checkpoint.name
+    parts = ["evaluation"] if is_best else ["evaluation", checkpoint.stem]
+    parts += [split] if split != "test" else []
+    parts += [other_data[:14]] if other_data else []
+    return (run.path if run else checkpoint.parent) / "_".join(parts)
+
+
+def _write_predictions(answers: "Answers", images: "StoredImages", folder: Path) -> None:
+    """Logits and labels in the data's own order, as a run has them."""
+    import numpy as np
+
+    parts = {"logits": answers.logits, "labels": images.labels, "tta_logits": answers.tta_logits}
+    with replacing(folder / "predictions.npz") as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **{name: part.numpy() for name, part in parts.items() if part is not None})
+
+
+def _json(record: Mapping[str, Any]) -> str:
+    """Indented, but what holds plain values alone is on one line: a matrix reads as one."""
+    innermost = re.compile(r"([\[{])\n\s+([^\[\]{}]*?)\n\s+([\]}])")  # a text has no line breaks of its own
+    text = json.dumps(record, indent=2)
+    return innermost.sub(lambda match: match[1] + re.sub(r"\n\s+", " ", match[2]) + match[3], text) + "\n"
+
+
+main = configuration.command("evaluate", evaluate)
+
+if __name__ == "__main__":
+    main()

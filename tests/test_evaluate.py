@@ -1,0 +1,245 @@
+"""`cnnlab evaluate`, as it is typed."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cnnlab.networks import build_network
+from cnnlab.runs.directory import RunDirectory
+from cnnlab.train import main as train
+
+FILES = {"evaluation.json", "predictions.npz", "confusion_matrix.png", "reliability.png", "mistakes.png"}
+Saver = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> Path:
+    """A short training on the digits."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    asked = ("model=lenet5", "data=digits", "data.batch_size=32", "augmentation.flip=none", "trainer.max_epochs=2")
+    others = ("trainer.precision=32-true", "trainer.accelerator=cpu", "tta=flip", "logger=none")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNLAB_CACHE", str(session_cache))
+        patch.setattr(sys, "argv", ["cnnlab.train", *asked, *others, f"hydra.run.dir={folder}"])
+        with pytest.raises(SystemExit) as end:
+            train()
+    assert not end.value.code
+    return folder
+
+
+@pytest.fixture
+def run(digits_run: Path, tmp_path: Path) -> Path:
+    """That training, for this test alone."""
+    return Path(shutil.copytree(digits_run, tmp_path / "run"))
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Saver:
+    """Writes a checkpoint of a network that was not trained."""
+
+    def write(classes: tuple[str, ...], name: str = "lenet.ckpt") -> Path:
+        model = {"_target_": "cnnlab.models.lenet.LeNet5"}
+        torch.manual_seed(0)
+        network = build_network(model, len(classes))
+        weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+        about = {"model": model, "classes": list(classes), "mean": [0.5] * 3, "std": [0.25] * 3, "image_size": 32}
+        about |= {"channels": 3, "data_fingerprint": "0123456789abcdef"}
+        torch.save({"state_dict": weights, "cnnlab": about}, tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+def read(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+def test_a_runs_figures_come_out_again_without_a_word_about_its_data(command, run, tmp_path):
+    outcome = command("evaluate", "checkpoint=run", "tta=flip", "device=cpu")
+    assert (outcome.code, outcome.err) == (0, "")
+    folder = run / "evaluation"
+    assert {file.name for file in folder.iterdir()} == FILES
+    record, summary = read(folder), RunDirectory(run).read_summary()
+    assert summary is not None
+    assert record["accuracy"] == summary["test_accuracy"]
+    assert record["tta"]["accuracy"] == summary["test_accuracy_tta"]
+    assert record["loss"] == pytest.approx(summary["test_loss"], rel=1e-5)
+    assert record["data_fingerprint"] == record["training_fingerprint"] == summary["data_fingerprint"]
+    for key in ("model", "precision", "protocol"):
+        assert record[key] == summary[key]
+    assert (record["data"], record["split"], record["same_data"]) == ("digits", "test", True)
+    assert (record["images"], len(record["classes"]), record["embeddings"]) == (299, 10, None)
+    assert sum(map(sum, record["confusion_matrix"])) == sum(row["support"] for row in record["per_class"]) == 299
+    seconds = record["seconds"]
+    assert {"imports", "checkpoint", "data", "network", "tta", "metrics", "figures", "total"} == set(seconds)
+    assert sum(seconds.values()) - seconds["total"] <= seconds["total"]
+    assert record["images_per_second"] > 0
+    assert "torch" in record["versions"]
+    assert f"{record['accuracy']:.2%}" in outcome.out
+    assert "tta=flip" in outcome.out
+    ours, theirs = np.load(folder / "predictions.npz"), np.load(run / "predictions.npz")
+    assert np.array_equal(ours["labels"], theirs["labels"])
+    np.testing.assert_allclose(ours["logits"], theirs["logits"], rtol=1e-4, atol=1e-5)
+    assert ours["tta_logits"].shape == ours["logits"].shape
+
+
+def test_other_images_and_checkpoints_do_not_take_the_place_of_the_runs_own(command, run):
+    assert command("evaluate", "checkpoint=run", "split=val").code == 0
+    assert command("evaluate", "checkpoint=run/checkpoints/last.ckpt", "split=val").code == 0
+    assert {folder.name for folder in run.glob("evaluation*")} == {"evaluation_val", "evaluation_last_val"}
+    record, summary = read(run / "evaluation_val"), RunDirectory(run).read_summary()
+    assert summary is not None
+    assert record["accuracy"] == summary["val_accuracy"]
+    assert (record["images"], record["split"], record["tta"]) == (149, "val", None)
+
+
+def test_embeddings_are_kept_and_drawn(command, run):
+    outcome = command("evaluate", "checkpoint=run", "embeddings=true", "output=here", "data.eval_batch_size=64")
+    assert outcome.code == 0, outcome.err
+    folder = run.parent / "here"
+    assert {file.name for file in folder.iterdir()} == FILES | {"embeddings.npz", "embeddings.png", "tensorboard"}
+    assert np.load(folder / "embeddings.npz")["features"].shape == (299, 84)
+    assert read(folder)["embeddings"] == {"features": 84, "map": "t-SNE", "mapped_images": 299}
+    assert (folder / "tensorboard" / "projector_config.pbtxt").exists()
+
+
+def test_a_checkpoint_without_a_run_has_its_results_beside_it(command, save, class_folders, sample, tmp_path):
+    save(sample.classes)
+    outcome = command("evaluate", "checkpoint=lenet.ckpt", "data.path=class_folders")
+    assert outcome.code == 0, outcome.err
+    (folder,) = tmp_path.glob("evaluation*")
+    record = read(folder)
+    assert folder.name == f"evaluation_lenet_{record['data_fingerprint'][:14]}"
+    assert (record["same_data"], record["training_fingerprint"]) == (False, "0123456789abcdef")
+    assert "other data (0123456789abcdef)" in outcome.out
+    assert (record["model"], record["data"]) == ("LeNet5", str(class_folders))
+    assert np.array_equal(np.load(folder / "predictions.npz")["labels"], sample.test.labels)
+
+
+def test_images_may_lack_a_class_and_name_them_in_another_order(command, save, class_folders, sample, tmp_path):
+    known = tuple(reversed(sample.classes))
+    save(known)
+    shutil.rmtree(class_folders / "test" / "truck")
+    shutil.rmtree(class_folders / "train" / "truck")
+    assert command("evaluate", "checkpoint=lenet.ckpt", "data.path=class_folders", "output=out").code == 0
+    truck, ship = read(tmp_path / "out")["per_class"][:2]
+    assert (truck["name"], truck["support"], truck["recall"]) == ("truck", 0, None)
+    assert (ship["name"], ship["support"]) == ("ship", 3)
+    labels = np.load(tmp_path / "out" / "predictions.npz")["labels"]
+    assert [known[number] for number in labels] == [sample.classes[number] for number in sample.test.labels[:-3]]
+
+
+def test_two_classes_have_no_top_5(command, save, photo_folders, tmp_path):
+    save(("dog", "owl"))
+    shutil.rmtree(photo_folders / "cat")
+    outcome = command("evaluate", "checkpoint=lenet.ckpt", "data=folder", "data.path=photos", "split=train")
+    assert outcome.code == 0, outcome.err
+    (folder,) = tmp_path.glob("evaluation_lenet_train_*")
+    record = read(folder)
+    assert (record["top5_accuracy"], record["images"]) == (None, 18)
+    assert "top-5" not in outcome.out
+
+
+def test_a_runs_data_are_those_of_its_record_with_what_is_typed(command, run, class_folders, sample):
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("source: digits", "source: null").replace("path: null", "path: /gone"))
+    outcome = command("evaluate", "checkpoint=run")
+    assert (outcome.code, outcome.err) == (2, "data.path: /gone does not exist\n")
+    outcome = command("evaluate", f"checkpoint={run}", f"data.path={class_folders}")
+    assert outcome.code == 2
+    assert "does not know the classes airplane, automobile" in outcome.err
+    assert "it knows 0, 1, 2" in outcome.err
+    assert command("evaluate", "checkpoint=run", "data=digits", "data.residence=stream").code == 0
+    record = read(run / "evaluation")  # the fingerprint of files says nothing about one of pixels
+    assert (record["same_data"], record["data_fingerprint"][:6]) == (None, "files-")
+
+
+def test_a_network_that_diverged_is_no_wrong_request(command, run):
+    file = run / "checkpoints" / "best.ckpt"
+    content = torch.load(file, weights_only=True)
+    content["state_dict"]["network.classifier.5.bias"].fill_(float("nan"))
+    file.unlink()  # it may be the last one's, too
+    torch.save(content, file)
+    outcome = command("evaluate", "checkpoint=run")
+    assert outcome.code == 1
+    assert "may have diverged" in outcome.err
+
+
+WRONG = {
+    "": "checkpoint must be given: checkpoint=...",
+    "checkpoint=gone.ckpt": "checkpoint: there is no checkpoint gone.ckpt",
+    "checkpoint=.": "checkpoint: there is no checkpoint",
+    "checkpoint=5": "checkpoint must be",
+    "chekpoint=x": "chekpoint is not a key; did you mean checkpoint?",
+    "split=tset": "split must be one of train, val, test, got 'tset'; did you mean test?",
+    "tta=flop": "tta must be one of none, flip, flip_translate, got 'flop'; did you mean flip?",
+    "embeddings=yes": "embeddings must be true or false, got 'yes'",
+    "protocol=articel": "protocol must be one of holdout, article, got 'articel'; did you mean article?",
+    "precision=16-mixed": "precision must be one of auto, 32-true, bf16-mixed",
+    "device=gpu7": "device: 'gpu7' is not a device of this machine",
+    "data=imagenet": "data=imagenet is not known",
+    "data=digits": "data: the network does not know the classes 0, 1, 2",
+    "data.path=gone": "gone does not exist",
+    "data.holdout=2": "data.holdout must be between 0 and 1, got 2",
+    "data.eval_batch_size=0": "data.eval_batch_size must be a whole number, 1 or more, got 0",
+    "data.eval_batch_size=many": "data.eval_batch_size must be a whole number, 1 or more, got 'many'",
+    "data.image_size=64": "data.image_size is of the training, and nothing to choose here",
+    "data.batch_size=64": "data.eval_batch_size is how many images are computed at a time",
+    "data.residence=gpu": "data.residence must be one of auto, device, host, stream",
+    "output=run": "output: run is a run directory, which has a predictions.npz of its own",
+    "output=lenet.ckpt": "output: lenet.ckpt is not a folder",
+    "model=lenet5": "model is not a key",
+    "-m split=val,test": "cnnlab.evaluate does not sweep",
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_a_wrong_request_is_explained_and_leaves_nothing(command, save, class_folders, sample, tmp_path, arguments):
+    save(sample.classes)
+    RunDirectory(tmp_path / "run").path.mkdir()
+    (tmp_path / "run" / "summary.json").write_text("{}")
+    there = sorted(tmp_path.rglob("*"))
+    given = arguments.split()
+    if arguments and "checkpoint" not in arguments and "chekpoint" not in arguments:
+        given.append("checkpoint=lenet.ckpt")
+    if "data=" not in arguments and "data.path" not in arguments:
+        given.append("data.path=class_folders")
+    outcome = command("evaluate", *given)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert WRONG[arguments] in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == there
+
+
+@pytest.mark.slow
+def test_lightning_is_not_needed(save, photo_folders, tmp_path):
+    """It takes seconds to import."""
+    save(("cat", "dog", "owl"))
+    program = (
+        "import sys; from cnnlab.evaluate import main\n"
+        "try: main()\n"
+        "finally: assert not {'lightning', 'sklearn', 'tensorboard'} & set(sys.modules)"
+    )
+    arguments = ("checkpoint=lenet.ckpt", "data.path=photos", "output=out")
+    done = subprocess.run([sys.executable, "-c", program, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_does_not_import_torch(tmp_path):
+    program = (
+        "import sys, runpy; sys.argv = ['evaluate', '--help']\n"
+        "try: runpy.run_module('cnnlab.evaluate', run_name='__main__')\n"
+        "finally: assert not {'torch', 'matplotlib', 'torchmetrics'} & set(sys.modules), 'imported too much'"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    for text in ("checkpoint=PATH", "confusion_matrix.png", "data: cifar10, digits"):
+        assert text in done.stdout
