@@ -40,6 +40,8 @@ ROOT = PACKAGE.parent if CHECKOUT else PACKAGE
 GROUPS = ("model", "data", "recipe", "trainer", "logger", "callbacks")
 SWEEPING = ("train",)  # commands that -m runs several times
 PATHS = ("checkpoint", "images", "output", "gallery", "data.path")  # keys whose values are files
+# Keys of data that a checkpoint has decided, or that change nothing of what a trained network answers.
+OF_TRAINING = ("image_size", "batch_size", "mean", "std", "workers")
 # What does not decide how a run comes out.
 ASIDE = ("name", "resume", "logger")
 
@@ -332,14 +334,24 @@ def data_settings(config: DictConfig, run: RunDirectory | None) -> dict[str, Any
     Args:
         config: as composed from this command line.
         run: the run that trained the network, where there is one.
+
+    Returns:
+        The keys of `data` less those that the checkpoint decides, or that are about training alone.
+
+    Raises:
+        RequestError: when the command line gives one of those.
     """
     own = settings(config)["data"]
+    given = [arg.lstrip("+~").partition("=")[0] for arg in command_line()]
+    for key in OF_TRAINING:
+        if f"data.{key}" in given:
+            near = "; data.eval_batch_size is how many images are computed at a time" if key == "batch_size" else ""
+            raise RequestError(f"data.{key} is of the training, and nothing to choose here{near}")
     recorded = (run.read_config() or {}).get("data") if run else None
-    given = [arg.partition("=")[0] for arg in command_line()]
-    if not isinstance(recorded, dict) or "data" in given:
-        return own
-    kept = [key for key, value in recorded.items() if key in own and key != "_target_" and not isinstance(value, dict)]
-    return own | {key: recorded[key] for key in kept if f"data.{key}" not in given}
+    if isinstance(recorded, dict) and "data" not in given:
+        kept = [key for key, value in recorded.items() if key in own and not isinstance(value, dict)]
+        own |= {key: recorded[key] for key in kept if f"data.{key}" not in given}
+    return {key: value for key, value in own.items() if key not in (*OF_TRAINING, "_target_")}
 
 
 # --- explaining what is wrong ----------------------------------------------------------------------------------------

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from cnnlab.answers import Answers
     from cnnlab.data.images import StoredImages
 
-# Keys of data that say how to train: here the checkpoint decides them, or they change nothing.
-OF_TRAINING = ("image_size", "batch_size", "mean", "std", "workers")
-
 
 def evaluate(config: DictConfig) -> None:
     """Evaluates a checkpoint; prints a table, and leaves figures and numbers in a folder."""
@@ -31,7 +28,7 @@ def evaluate(config: DictConfig) -> None:
     run = run_of(Path(str(settings["checkpoint"])).expanduser())
     summary = (run.read_summary() if run else None) or {}
     output = _given_folder(settings["output"])
-    data = _data_settings(settings["data"], run)
+    data = configuration.data_settings(config, run)
     batch_size = _batch_size(data.pop("eval_batch_size"))
     find_source(data["source"], data["path"])  # before anything slow is imported
 
@@ -96,20 +93,6 @@ def evaluate(config: DictConfig) -> None:
     }
     write_atomically(folder / "evaluation.json", _json(record))
     print_evaluation(record, scores, tta_scores, folder)
-
-
-def _data_settings(composed: dict[str, Any], run: RunDirectory | None) -> dict[str, Any]:
-    """Which images: those that were asked for, else those of the checkpoint's run, with the values that were typed."""
-    typed = [override.lstrip("+~").partition("=")[0] for override in configuration.command_line()]
-    for key in OF_TRAINING:
-        if f"data.{key}" in typed:
-            near = "; data.eval_batch_size is how many images are computed at a time" if key == "batch_size" else ""
-            raise RequestError(f"data.{key} is of the training, and nothing to choose here{near}")
-    recorded = (run.read_config() if run else None) or {}
-    data = composed
-    if "data" in recorded and "data" not in typed:
-        data = recorded["data"] | {key: value for key, value in composed.items() if f"data.{key}" in typed}
-    return {key: value for key, value in data.items() if key not in (*OF_TRAINING, "_target_")}
 
 
 def _recorded_precision(summary: Mapping[str, Any]) -> str:

@@ -13,18 +13,17 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from cnnlab import config as configuration
-from cnnlab.data.cache import check_available
 from cnnlab.data.listing import STANDARD_INPUT, list_pictures
-from cnnlab.data.sources import find_source
 from cnnlab.errors import Incomplete, RequestError
-from cnnlab.instantiate import build, check_arguments
+from cnnlab.instantiate import check_arguments, explained
 from cnnlab.runs.directory import check_output, run_of
 
 if TYPE_CHECKING:
     import numpy as np
 
     from cnnlab.classify import KnownImages
-    from cnnlab.data.datamodule import ImageDataModule
+    from cnnlab.data.images import StoredImages
+    from cnnlab.data.splits import Split
     from cnnlab.reports.predictions import Prediction
     from cnnlab.trained import TrainedNetwork
 
@@ -95,21 +94,22 @@ def predict(config: DictConfig) -> None:
     opened = {key: settings[key] for key in ("checkpoint", "device", "precision")}
     check_arguments(load, opened)
     net = load(**opened)
-    data = _data(config, net) if paths is None or counts.neighbours else None
     known = None
-    if data and counts.neighbours:
-        with _bar(len(data.train), "features of the training images") as bar:
-            known = KnownImages(net, data.train, counts.neighbours, counts.batch_size, bar.update)
+    if counts.neighbours:
+        trained_on = _images(config, net, "train")
+        with _bar(len(trained_on), "features of the training images") as bar:
+            known = KnownImages(net, trained_on, counts.neighbours, counts.batch_size, bar.update)
     shown = (SHOWN_WITH_NEIGHBOURS if known else SHOWN) if gallery else 0
     if paths is not None:
-        readings = read_pictures(islice(paths, counts.limit), net.image_size, shown)
+        readings, total = read_pictures(islice(paths, counts.limit), net.image_size, shown), _total(images, counts)
     else:
-        assert data
-        readings = read_images(data.test, TEST, counts.limit, shown, counts.batch_size)
+        tested = _images(config, net, "test")
+        readings = read_images(tested, TEST, counts.limit, shown, counts.batch_size)
+        total = min(len(tested), counts.limit or len(tested))
     outcome = Outcome()
     columns = (min(counts.top, len(net.classes)), paths is None, known.count if known else 0)
     writer = writing(output, *columns) if output or to_stdout else nullcontext()
-    with writer as write, _bar(_total(images, data, counts)) as bar:
+    with writer as write, _bar(total) as bar:
         for reading, prediction in classify(net, readings, counts.top, counts.batch_size, known):
             bar.update()
             if prediction is None:
@@ -142,28 +142,25 @@ def _counts(settings: dict[str, Any]) -> Counts:
     return Counts(**values)
 
 
-def _data(config: DictConfig, net: "TrainedNetwork") -> "ImageDataModule":
-    """The data that the network was trained on, or others with the same classes."""
+def _images(config: DictConfig, net: "TrainedNetwork", split: "Split") -> "StoredImages":
+    """Images of the data that the network was trained on, or of others with its classes: `test` or `train`."""
+    from cnnlab.data.splits import read_split
+
     settings = configuration.data_settings(config, run_of(net.checkpoint))
-    settings |= {"image_size": net.image_size, "mean": net.mean.tolist(), "std": net.std.tolist()}
-    check_available(find_source(settings["source"], settings["path"]), net.image_size, settings["cache"])
-    data = build(settings, "data", protocol="article", device=str(net.device))  # all training images are one split
-    if data.classes != net.classes:
-        raise RequestError(
-            f"data: the classes are others ({', '.join(data.classes[:3])}, ...) than those of the network "
-            f"({', '.join(net.classes[:3])}, ...); choose with data= and data.path= those that it was trained on"
-        )
-    if data.fingerprint != net.data_fingerprint:
+    del settings["eval_batch_size"]  # batch_size says it
+    check_arguments(read_split, settings, "data")
+    with explained("data", settings):
+        images, fingerprint = read_split(split, "article", net.classes, net.image_size, **settings)
+    if fingerprint != net.data_fingerprint:
         log.warning("data: these are not the images that the network was trained on, or other copies of them.")
-    return data
+    return images
 
 
-def _total(images: Any, data: "ImageDataModule | None", counts: Counts) -> int | None:
-    """How many images the bar goes up to, where one is drawn and that can be known."""
+def _total(images: Any, counts: Counts) -> int | None:
+    """How many files the bar goes up to, where one is drawn and that can be known."""
     if images == STANDARD_INPUT or not sys.stderr.isatty():
         return None
-    total = len(data.test) if data and images == TEST else sum(1 for _ in list_pictures(images))
-    return min(total, counts.limit or total)
+    return sum(1 for _ in islice(list_pictures(images), counts.limit))
 
 
 def _bar(total: int | None, what: str | None = None) -> "tqdm[Any]":

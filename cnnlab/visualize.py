@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
-from cnnlab.data.cache import check_available
-from cnnlab.data.sources import find_source
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import build, check_arguments
+from cnnlab.instantiate import check_arguments, explained
 from cnnlab.runs.directory import RunDirectory, run_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cnnlab.data.datamodule import ImageDataModule
+    from cnnlab.data.images import StoredImages
     from cnnlab.reports.inside.page import Inside
     from cnnlab.trained import TrainedNetwork
 
@@ -64,13 +62,12 @@ def visualize(config: DictConfig) -> None:
     request = _request(configuration.settings(config))
     run = run_of(Path(request.checkpoint).expanduser())
     folder = _folder(request.output, run)
-    data_settings = _data_settings(config, request, run)
 
     from cnnlab.reports.inside.page import write_inside
     from cnnlab.trained import load
 
     net = load(request.checkpoint, request.device, precision="32-true")
-    inside = _look(request, net, data_settings, _model_name(net, run))
+    inside = _look(request, net, *_test_images(config, request, net), _model_name(net, run))
     folder.mkdir(exist_ok=True)
     page, *pictures = write_inside(inside, folder)
     name, probability = inside.answers[0]
@@ -80,7 +77,7 @@ def visualize(config: DictConfig) -> None:
     log.info("%s, and %d pictures beside it", page, len(pictures))
 
 
-def _look(request: Request, net: "TrainedNetwork", settings: dict[str, Any] | None, model: str) -> "Inside":
+def _look(request: Request, net: "TrainedNetwork", tested: "StoredImages | None", called: str, model: str) -> "Inside":
     """Shows the network the image, and looks at what it does."""
     from cnnlab.analysis.activations import watch_activations
     from cnnlab.analysis.attribution import class_activation
@@ -89,8 +86,7 @@ def _look(request: Request, net: "TrainedNetwork", settings: dict[str, Any] | No
     from cnnlab.reports.inside.page import Inside
     from cnnlab.reports.inside.tiles import ClassMap
 
-    data = _data(settings, net) if settings else None
-    pixels, about, truth = _image(request, net, data)
+    pixels, about, truth = _image(request, net, tested)
     image = net.normalize(pixels[None].to(net.device))
     maps = trace_maps(net.network, image)
     probabilities, numbers = maps.logits.softmax(dim=0).topk(min(NAMED, len(net.classes)))
@@ -100,10 +96,9 @@ def _look(request: Request, net: "TrainedNetwork", settings: dict[str, Any] | No
         found = class_activation(net.network, maps.explaining.name, image, numbers[:EXPLAINED].tolist())
         class_maps = [ClassMap(*answer, values) for answer, values in zip(answers, found, strict=False)]
     watched, batches = None, [image]
-    if data and settings:
-        count = min(request.images, len(data.test))
-        name = Path(settings["path"]).name if settings["path"] else settings["source"]
-        watched, batches = f"{count:,} test images of {name}", _spread(count, net, data)
+    if tested:
+        count = min(request.images, len(tested))
+        watched, batches = f"{count:,} test images of {called}", _spread(count, net, tested)
     return Inside(
         model=model,
         checkpoint=str(net.checkpoint),
@@ -140,41 +135,32 @@ def _folder(output: str | None, run: RunDirectory | None) -> Path:
     return folder
 
 
-def _data_settings(config: DictConfig, request: Request, run: RunDirectory | None) -> dict[str, Any] | None:
-    """The data that were asked for, else those of the checkpoint's run; None where none are needed or known."""
-    settings = configuration.settings(config)["data"]
-    typed = {override.lstrip("+~").partition("=")[0] for override in configuration.command_line()}
-    if taken := sorted(typed & {"data.image_size", "data.mean", "data.std"}):
-        raise RequestError(f"{taken[0]} is the checkpoint's own, and nothing to choose here")
-    asked = any(key.partition(".")[0] == "data" for key in typed)
-    recorded = (run.read_config() or {}).get("data") if run else None
-    if recorded and "data" not in typed:
-        # Plain values only: a stranger's record cannot choose what is called with them.
-        kept = (key for key, value in recorded.items() if key in settings and not isinstance(value, dict))
-        settings |= {key: recorded[key] for key in kept if key != "_target_" and f"data.{key}" not in typed}
-    elif request.number is None and not asked:
-        return None
+def _test_images(config: DictConfig, request: Request, net: "TrainedNetwork") -> "tuple[StoredImages | None, str]":
+    """Test images of the data that were asked for, else of those of the checkpoint's run, and what these are called.
+
+    None where no data are needed, and none are known or to be had.
+    """
+    from cnnlab.data.splits import read_split
+
+    run = run_of(net.checkpoint)
+    settings = configuration.data_settings(config, run)
+    del settings["eval_batch_size"]  # a few are computed at a time here
+    typed = any(re.match(r"[+~]*data[.=]", argument) for argument in configuration.command_line())
+    if request.number is None and not typed and not (run and run.read_config()):
+        return None, ""
+    check_arguments(read_split, settings, "data")
     try:
-        check_available(find_source(settings["source"], settings["path"]), settings["image_size"], settings["cache"])
+        with explained("data", settings):
+            images, _ = read_split("test", "article", net.classes, net.image_size, **settings)
     except RequestError as error:
-        if request.number is None and not asked:
+        if request.number is None and not typed:
             log.info("The data of the run cannot be had (%s).", error)
-            return None
+            return None, ""
         raise
-    return settings
+    return images, Path(settings["path"]).name if settings["path"] else settings["source"]
 
 
-def _data(settings: dict[str, Any], net: "TrainedNetwork") -> "ImageDataModule":
-    """Images with the network's classes, brought to its size."""
-    settings = settings | {"image_size": net.image_size, "mean": net.mean.tolist(), "std": net.std.tolist()}
-    data = build(settings, "data", device=str(net.device))
-    if data.classes != net.classes:
-        theirs, ours = (", ".join(names[:4]) for names in (data.classes, net.classes))
-        raise RequestError(f"data: their classes ({theirs}, ...) are not those of the network ({ours}, ...)")
-    return data
-
-
-def _image(request: Request, net: "TrainedNetwork", data: "ImageDataModule | None") -> tuple["Tensor", str, str | None]:
+def _image(request: Request, net: "TrainedNetwork", tested: "StoredImages | None") -> tuple["Tensor", str, str | None]:
     """The image, uint8 (S, S, 3), what it is in words, and its class where that is known."""
     from cnnlab.data.pictures import UnreadablePicture
 
@@ -183,18 +169,18 @@ def _image(request: Request, net: "TrainedNetwork", data: "ImageDataModule | Non
             return net.read(request.file), request.file.name, None
         except UnreadablePicture as error:
             raise RequestError(f"image: {request.image} cannot be read: {error}") from None
-    assert data is not None
-    if request.number >= len(data.test):
-        raise RequestError(f"image: there are {len(data.test):,} test images, test:0 to test:{len(data.test) - 1}")
-    image = data.test.take(_positions([request.number]))
-    return image.pixels[0], f"Test image {request.number}", data.classes[int(image.labels[0])]
+    assert tested is not None
+    if request.number >= len(tested):
+        raise RequestError(f"image: there are {len(tested):,} test images, test:0 to test:{len(tested) - 1}")
+    image = tested.take(_positions([request.number]))
+    return image.pixels[0], f"Test image {request.number}", net.classes[int(image.labels[0])]
 
 
-def _spread(count: int, net: "TrainedNetwork", data: "ImageDataModule") -> Iterator["Tensor"]:
+def _spread(count: int, net: "TrainedNetwork", tested: "StoredImages") -> Iterator["Tensor"]:
     """Test images, spread evenly over all of them, for they may be sorted by class: normalized batches."""
-    numbers = [number * len(data.test) // count for number in range(count)]
+    numbers = [number * len(tested) // count for number in range(count)]
     for start in range(0, count, AT_A_TIME):
-        pixels = data.test.read(_positions(numbers[start : start + AT_A_TIME]))
+        pixels = tested.read(_positions(numbers[start : start + AT_A_TIME]))
         yield net.normalize(pixels.to(net.device))
 
 

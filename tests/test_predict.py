@@ -280,7 +280,7 @@ WRONG = {
     "images=photos checkpoint=3": "checkpoint must be",
     "images=photos device=gpu7": "device: 'gpu7' is not a device of this machine",
     "images=photos precision=fp8": "precision must be one of auto, 32-true, bf16-mixed, got 'fp8'",
-    "images=test data=digits": "data: the classes are others (0, 1, 2, ...) than those of the network",
+    "images=test data=digits": "data: the network does not know the classes 0, 1, 2",
     "images=test data.path=gone": "gone does not exist",
     "images=test data=cifar11": "data=cifar11 is not known; did you mean data=cifar10?",
     "image=photos": "image is not a key; did you mean images?",
