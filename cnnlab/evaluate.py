@@ -105,10 +105,9 @@ def _data_settings(composed: dict[str, Any], run: RunDirectory | None) -> dict[s
         if f"data.{key}" in typed:
             near = "; data.eval_batch_size is how many images are computed at a time" if key == "batch_size" else ""
             raise RequestError(f"data.{key} is of the training, and nothing to choose here{near}")
-    recorded = (run.read_config() if run else None) or {}
-    data = composed
-    if "data" in recorded and "data" not in typed:
-        data = recorded["data"] | {key: value for key, value in composed.items() if f"data.{key}" in typed}
+    data, recorded = composed, (run.read_config() or {}).get("data") if run else None
+    if isinstance(recorded, dict) and "data" not in typed:
+        data = composed | {key: recorded[key] for key in composed if key in recorded and f"data.{key}" not in typed}
     return {key: value for key, value in data.items() if key not in (*OF_TRAINING, "_target_")}
 
 
