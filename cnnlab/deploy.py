@@ -202,7 +202,9 @@ def _weights(net: TrainedNetwork, about: dict[str, Any]) -> tuple[bytes, Answer]
     }
     content = safetensors.torch.save(weights, _texts(about))
     network = build_network(net.model, len(net.classes), net.image_size)
-    network.load_state_dict(safetensors.torch.load(content))
+    restored = network.state_dict()  # has the versions of its modules, which some want to know and the file does not
+    restored.update(safetensors.torch.load(content))
+    network.load_state_dict(restored)
     return content, network.eval()
 
 
