@@ -7,6 +7,7 @@ import reprlib
 import struct
 import sys
 import warnings
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,15 @@ def read_checkpoint(path: Path, key: str = "resume") -> dict[str, Any]:
 
 
 def network_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The network's state dict (the averaged weights, where the recipe averages)."""
-    return {
-        name.removeprefix(NETWORK_PREFIX): value
-        for name, value in checkpoint["state_dict"].items()
-        if isinstance(name, str) and name.startswith(NETWORK_PREFIX)
-    }
+    """The network's state dict (the averaged weights, where the recipe averages), with the versions of its modules."""
+    state, start = checkpoint["state_dict"], len(NETWORK_PREFIX)
+    weights = {name[start:]: state[name] for name in state if isinstance(name, str) and name.startswith(NETWORK_PREFIX)}
+    if not (metadata := getattr(state, "_metadata", None)):
+        return weights
+    weights = OrderedDict(weights)  # plain dictionaries have no attributes
+    versions = {name[start:]: value for name, value in metadata.items() if f"{name}.".startswith(NETWORK_PREFIX)}
+    weights._metadata = versions  # pyright: ignore[reportAttributeAccessIssue]
+    return weights
 
 
 def network_description(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -17,6 +19,14 @@ def test_the_networks_weights_come_back_under_its_own_names(tmp_path):
     weights = network_weights(read_checkpoint(tmp_path / "a.ckpt"))
     assert weights.keys() == {"weight", "bias"}
     assert torch.equal(weights["weight"], network.weight)
+
+
+def test_the_versions_of_modules_come_back_too(tmp_path):
+    """torchvision's MNASNet is loaded only with its version."""
+    whole = nn.ModuleDict({"network": nn.Sequential(nn.BatchNorm2d(2)), "loss": nn.BatchNorm2d(2)})
+    torch.save({"state_dict": whole.state_dict(), "cnnlab": {}}, tmp_path / "a.ckpt")
+    weights: Any = network_weights(read_checkpoint(tmp_path / "a.ckpt"))
+    assert weights._metadata == {"": {"version": 1}, "0": {"version": 2}}
 
 
 def test_what_others_wrote_is_refused(tmp_path):
