@@ -8,6 +8,7 @@ from cnnlab.instantiate import did_you_mean
 COMMANDS = {
     "train": "train a network and leave a record; -m sweeps",
     "describe": "list a network's layers with shapes, costs and receptive fields",
+    "compare": "compare runs: accuracy, cost, and whether a difference is more than noise",
     "benchmark": "measure images/s, step time, memory and start-up time",
 }
 

@@ -14,6 +14,9 @@ from cnnlab.analysis.statistics import Test, holm, mean_interval, over_images, s
 from cnnlab.runs.reading import Run
 
 METRICS = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
+ALL_PAIRS = 60  # groups; of more, each is compared with the best one alone
+PICTURED = 8  # groups, the best first, for whose pairs the images are listed on which they differ
+LISTED = 12  # images of either kind for such a pair
 COSTS = ("parameters", "macs", "train_seconds")
 SIGNIFICANT = 0.05
 
@@ -48,9 +51,18 @@ def compare_runs(runs: Sequence[Run], targets: Sequence[float]) -> Comparison:
             for run, reason in grouping.set_aside
         ],
         "problems": [{"path": str(run.path), "problem": problem} for run in runs for problem in run.problems],
-        "notices": list(grouping.notices),
+        "notices": [*grouping.notices, *_many(grouping)],
     }
     return Comparison(record, grouping)
+
+
+def _many(grouping: Grouping) -> list[str]:
+    return [
+        f"The section of {', '.join(section.data)} has {len(section.groups)} groups: each is compared with the best "
+        "one alone, corrected as if all pairs had been."
+        for section in grouping.sections
+        if len(section.groups) > ALL_PAIRS
+    ]
 
 
 def _section(section: Section, targets: Sequence[float]) -> dict[str, Any]:
@@ -234,15 +246,22 @@ def _classes(section: Section) -> list[str]:
 
 
 def _pairs(section: Section) -> list[dict[str, Any]]:
-    """Every two groups, the better one first; p-values are corrected for the number of pairs, by Holm's method."""
-    accuracies = [_values(group, "test_accuracy") for group in section.groups]
-    places = list(itertools.combinations(range(len(section.groups)), 2))
+    """Every two groups, the better one first; of very many groups each with the best one alone.
+
+    P-values are corrected by Holm's method for the number of all pairs: the best one was not known beforehand.
+    """
+    groups, accuracies = section.groups, [_values(group, "test_accuracy") for group in section.groups]
+    places = list(itertools.combinations(range(len(groups)), 2))
+    untold = 0
+    if len(groups) > ALL_PAIRS:
+        told = places[: len(groups) - 1]
+        places, untold = told, len(places) - len(told)
     by_seeds = [welch(accuracies[i], accuracies[j]) for i, j in places]
-    by_images = [_over_images(section.groups[i], section.groups[j]) for i, j in places]
-    corrected = [holm([test and test.p for test in tests]) for tests in (by_seeds, by_images)]
+    by_images = [_over_images(groups[i], groups[j]) for i, j in places]
+    corrected = [holm([test and test.p for test in tests], untold) for tests in (by_seeds, by_images)]
     pairs = []
     for number, (i, j) in enumerate(places):
-        a, b = section.groups[i], section.groups[j]
+        a, b = groups[i], groups[j]
         seeds = _test(by_seeds[number], corrected[0][number])
         images = _test(by_images[number], corrected[1][number])
         shown, method = (seeds, "Welch t, over seeds") if seeds else (images, "over test images")
@@ -257,9 +276,35 @@ def _pairs(section: Section) -> list[dict[str, Any]]:
                 "seeds": seeds,
                 "images": images,
                 "verdict": _verdict(seeds, images),
+                **_differing(a, b, listed=j < PICTURED),
             }
         )
     return pairs
+
+
+def _differing(a: Group, b: Group, listed: bool) -> dict[str, Any]:
+    """The images that most runs of one group get right and most of the other wrong: how many, and the clearest."""
+    if a.right is None or b.right is None:
+        return {"only_a": None, "only_b": None, "only_a_images": [], "only_b_images": []}
+    shares = [group.right / len(group.scored) for group in (a, b)]  # pyright: ignore[reportOptionalOperand]
+    gap = shares[0] - shares[1]
+    found: dict[str, Any] = {}
+    for name, better, worse, sign in (("only_a", 0, 1, 1), ("only_b", 1, 0, -1)):
+        images = np.flatnonzero((shares[better] > 0.5) & (shares[worse] < 0.5))
+        clearest = images[np.argsort(-sign * gap[images], kind="stable")][: LISTED if listed else 0]
+        found[name] = len(images)
+        found[f"{name}_images"] = [
+            {"image": image, "true": int(a.scored[0].labels[image])}  # pyright: ignore[reportOptionalSubscript]
+            | {side: _vote(group, image) for side, group in (("a", a), ("b", b))}
+            for image in clearest.tolist()
+        ]
+    return found
+
+
+def _vote(group: Group, image: int) -> int:
+    """The class that most runs of a group give an image."""
+    votes = np.bincount([run.predicted[image] for run in group.scored])  # pyright: ignore[reportOptionalSubscript]
+    return int(votes.argmax())
 
 
 def _over_images(a: Group, b: Group) -> Test | None:

@@ -103,8 +103,8 @@ def group_runs(runs: Sequence[Run]) -> Grouping:
             places[str(run.summary["protocol"]), str(run.summary["data_fingerprint"])].append(run)
     if len(places) > 1:
         notices.append(
-            "The runs differ in protocol or in the images' fingerprint. They are kept apart, in a section for each, and "
-            "are not compared across sections. (Images that were streamed have a fingerprint of their own.)"
+            "The runs differ in protocol or in the images' fingerprint. They are kept apart, in a section for each, "
+            "and are not compared across sections. (Images that were streamed have a fingerprint of their own.)"
         )
     sections = []
     for (protocol, fingerprint), members in sorted(places.items(), key=lambda item: (-len(item[1]), item[0])):

@@ -127,15 +127,19 @@ def sign_flip(differences: np.ndarray) -> float:
     return float(chances[sums > total].sum() + chances[sums == total].sum() / 2)
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Corrects p-values of one family of tests for their number; None stands for a test that was not made.
+def holm(p_values: Sequence[float | None], untold: int = 0) -> list[float | None]:
+    """Corrects p-values of one family of tests for their number.
 
     If none of the differences is real, the chance that any corrected value falls below 0.05 is at most 5 %.
+
+    Args:
+        p_values: None stands for a test that could not be made.
+        untold: further tests of the family, whose p-values are not known and are taken to be larger.
     """
     made = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0
     for rank, (p, place) in enumerate(made):
-        largest = max(largest, min(1.0, p * (len(made) - rank)))
+        largest = max(largest, min(1.0, p * (len(made) + untold - rank)))
         corrected[place] = largest
     return corrected

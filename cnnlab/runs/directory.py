@@ -200,6 +200,20 @@ def check_output(output: str | None, suffixes: Iterable[str], key: str = "output
     return file
 
 
+def check_output_folder(output: str | Path) -> Path:
+    """The folder that `output=FOLDER` names; it need not exist, but the one that it lies in must.
+
+    Raises:
+        RequestError: when that is not so, or it is a file.
+    """
+    folder = Path(output).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise RequestError(f"output: {folder} is a file; a folder is wanted")
+    if not folder.absolute().parent.is_dir():
+        raise RequestError(f"output: the folder of {folder} does not exist")
+    return folder
+
+
 def write_atomically(file: Path, text: str) -> None:
     """Writes a file so that it holds either its old or its new content, whatever happens meanwhile."""
     handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")

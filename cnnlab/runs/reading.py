@@ -64,7 +64,8 @@ def find_runs(paths: Sequence[str]) -> list[Path]:
     found: dict[Path, Path] = {}
     for path in paths:
         expanded = str(Path(path).expanduser())
-        places = [expanded] if Path(expanded).exists() else sorted(glob.glob(expanded, recursive=True))
+        places = [expanded] if Path(expanded).exists() else sorted(glob.glob(expanded, recursive=True))  # noqa: PTH207, a Path has no glob for absolute patterns
+
         if not places:
             raise RequestError(f"runs: {path} does not exist")
         runs = [run for place in places for run in _runs_below(Path(place))]
@@ -92,7 +93,9 @@ def read_run(path: Path) -> Run:
     if predicted is not None and summary["test_accuracy"] is not None:
         scored = float((predicted == labels).mean())
         if abs(scored - summary["test_accuracy"]) > 1e-4:
-            problems.append(f"predictions.npz has an accuracy of {scored:.4f}, the record {summary['test_accuracy']:.4f}")
+            problems.append(
+                f"predictions.npz has an accuracy of {scored:.4f}, the record {summary['test_accuracy']:.4f}"
+            )
     going_on = summary["status"] == "running" and (path / ".lock").exists() and not directory.is_free()
     return Run(path, summary, config, curve, predicted, labels, classes, going_on, tuple(problems))
 
