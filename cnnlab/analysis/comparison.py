@@ -11,9 +11,9 @@ import numpy as np
 from cnnlab.analysis.grouping import Group, Grouping, Section, group_runs
 from cnnlab.analysis.published import published
 from cnnlab.analysis.statistics import Test, holm, mean_interval, over_images, share_interval, welch
+from cnnlab.runs.directory import METRICS
 from cnnlab.runs.reading import Run
 
-METRICS = ("val/accuracy", "val/loss", "train/accuracy", "train/loss")
 ALL_PAIRS = 60  # groups; of more, each is compared with the best one alone
 PICTURED = 8  # groups, the best first, for whose pairs the images are listed on which they differ
 LISTED = 12  # images of either kind for such a pair

@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 Record = Mapping[str, Any]
 Reader = Callable[[Sequence[int]], np.ndarray]
@@ -65,6 +66,7 @@ def _curves(section: Record) -> Figure | None:
             axes.plot(places, mean[known], color=colour, label=group["label"], marker="." if len(places) < 3 else "")
             axes.fill_between(places, low[known], high[known], color=colour, alpha=0.18, linewidth=0)
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
     right.set_yscale("log")
@@ -81,23 +83,18 @@ def _costs(section: Record) -> Figure:
         known = [group for group in section["groups"] if group[cost] is not None]
         front = sorted((group for group in known if cost in group["front"]), key=lambda group: group[cost])
         axes.plot([g[cost] for g in front], [100 * g["mean"] for g in front], color="0.6", linewidth=1, zorder=1)
-        for number, group in enumerate(known):
-            on_front = cost in group["front"]
-            bars = None
-            if group["low"] is not None:
-                bars = [[100 * max(0, group["mean"] - group["low"])], [100 * max(0, group["high"] - group["mean"])]]
-            style = {"color": "tab:blue" if on_front else "0.55", "fmt": "o" if on_front else "s", "markersize": 5}
-            axes.errorbar(group[cost], 100 * group["mean"], yerr=bars, linewidth=0.8, **style)
-            if number < NAMED:
-                axes.annotate(
-                    group["label"],
-                    (group[cost], 100 * group["mean"]),
-                    xytext=(5, 4),
-                    textcoords="offset points",
-                    fontsize=7,
-                )
-        if known:
+        others = [group for group in known if cost not in group["front"]]
+        for members, style in ((front, {"color": "tab:blue", "fmt": "o"}), (others, {"color": "0.55", "fmt": "s"})):
+            x, y = [group[cost] for group in members], [100 * group["mean"] for group in members]
+            axes.errorbar(x, y, yerr=_bars(members), linewidth=0.8, linestyle="", markersize=5, **style)
+        for group in known[:NAMED]:
+            place = (group[cost], 100 * group["mean"])
+            axes.annotate(group["label"], place, xytext=(5, 4), textcoords="offset points", fontsize=7)
+        if known and max(group[cost] for group in known) > 3 * min(group[cost] for group in known):
             axes.set_xscale("log")
+        else:
+            axes.xaxis.set_major_formatter(EngFormatter())
+        if known:
             axes.margins(x=0.25)
         axes.set_xlabel(label)
         axes.grid(alpha=0.3)
@@ -106,6 +103,13 @@ def _costs(section: Record) -> Figure:
         "with 95 % intervals; round and blue: no other group is better and as cheap (Pareto front)", fontsize=9
     )
     return figure
+
+
+def _bars(groups: Sequence[Record]) -> list[list[float]]:
+    """How far the intervals reach below and above; nothing where there is none."""
+    below = [100 * (group["mean"] - group["low"]) if group["low"] is not None else 0.0 for group in groups]
+    above = [100 * (group["high"] - group["mean"]) if group["low"] is not None else 0.0 for group in groups]
+    return [below, above]
 
 
 def _differences(section: Record) -> Figure | None:
@@ -189,9 +193,8 @@ def _images(section: Record, read: Reader) -> Figure | None:
     if not columns:
         return None
     figure = Figure(figsize=(max(6, 1.15 * columns), 4.2), layout="constrained")
-    for part, side, right, wrong in zip(
-        figure.subfigures(2, 1), ("only_a", "only_b"), ("a", "b"), ("b", "a"), strict=True
-    ):
+    upper, lower = figure.subfigures(2, 1)  # pyright: ignore[reportGeneralTypeIssues]
+    for part, side, right, wrong in ((upper, "only_a", "a", "b"), (lower, "only_b", "b", "a")):
         images = pair[f"{side}_images"]
         part.suptitle(f"{pair[right]} right, {pair[wrong]} wrong: {pair[side]:,} images", fontsize=9)
         pixels = read([entry["image"] for entry in images]) if images else []

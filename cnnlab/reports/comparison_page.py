@@ -21,6 +21,7 @@ from cnnlab.reports.comparison import METHODS, group_table, pair_table, section_
 Record = Mapping[str, Any]
 Reader = Callable[[Sequence[int]], np.ndarray]
 
+DETAILED = 60  # groups, the best first, with curves and confusions; of more, the tables alone are in the page
 POINTS = 120  # of a curve; longer ones are thinned
 SHEET_COLUMNS = 16
 NUMBERS = ("mean", "low", "high", "parameters", "macs", "train_seconds")
@@ -46,6 +47,7 @@ def render_page(record: Record, readers: Sequence[Reader | None]) -> str:
             "pairs": _sortable(*pair_table(section)),
             "sentence": sentence(section["pairs"][0]) if section["pairs"] else None,
             "published": [(g["label"], entry) for g in section["groups"] for entry in g["published"]],
+            "detailed": DETAILED if len(section["groups"]) > DETAILED else None,
             "several": {
                 key: values
                 for key in ("model", "recipe", "data")
@@ -81,13 +83,17 @@ def _section_data(section: Record, read: Reader | None) -> dict[str, Any]:
     """What the script draws from."""
     return {
         "classes": section["classes"],
-        "groups": [_group_data(group) for group in section["groups"]],
+        "groups": [_group_data(group, place < DETAILED) for place, group in enumerate(section["groups"])],
         "pairs": [pair | {"words": sentence(pair)} for pair in section["pairs"]],
         "sheet": _sheet(section, read) if read else None,
     }
 
 
-def _group_data(group: Record) -> dict[str, Any]:
+def _group_data(group: Record, detailed: bool) -> dict[str, Any]:
+    named = ("label", "model", "recipe", "data", "n", "interval", "front", *NUMBERS)
+    slim = {key: group[key] for key in named}
+    if not detailed:
+        return slim | {"per_class": None, "confusion": None, "curve": None}
     curve = group["curve"]
     epochs = len(curve["epoch"])
     kept = sorted({*np.linspace(0, epochs - 1, min(epochs, POINTS)).round().astype(int).tolist()})
@@ -95,8 +101,7 @@ def _group_data(group: Record) -> dict[str, Any]:
     for name, spread in curve.items():
         if isinstance(spread, dict):
             thinned[name] = {part: _rounded(values, kept) for part, values in spread.items()}
-    named = ("label", "model", "recipe", "data", "n", "interval", "front", "per_class", "confusion", *NUMBERS)
-    return {**{key: group[key] for key in named}, "curve": thinned}
+    return slim | {"per_class": group["per_class"], "confusion": group["confusion"], "curve": thinned}
 
 
 def _rounded(values: Sequence[float | None], kept: Sequence[int]) -> list[float | None]:

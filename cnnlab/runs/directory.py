@@ -25,6 +25,9 @@ SUMMARY_KEYS = (
     *("val_accuracy", "val_loss", "test_accuracy", "test_loss", "test_accuracy_tta", "best_epoch"),
     *("device", "precision", "data_fingerprint", "versions", "git_commit", "command", "error"),
 )
+# The columns of metrics.csv.
+METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+COLUMNS = ("epoch", "step", "seconds", "lr", *METRICS)
 
 
 class RunDirectory:

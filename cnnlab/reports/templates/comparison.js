@@ -22,6 +22,7 @@ function layout(more) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", colorway: COLOURS,
     font: { color: colour("--ink"), size: narrow() ? 11 : 12, family: "system-ui, sans-serif" },
     margin: { l: 10, r: 10, t: 30, b: 10 }, hoverlabel: { namelength: -1 }, dragmode: narrow() ? false : "zoom",
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--line"), activecolor: colour("--accent") },
     legend: { orientation: "h", y: -0.22, yanchor: "top", font: { size: 11 } },
     ...more,
     xaxis: { ...axis, ...(more.xaxis || {}) }, yaxis: { ...axis, ...(more.yaxis || {}) },
@@ -29,7 +30,10 @@ function layout(more) {
 }
 
 const draw = (place, traces, more) =>
-  Plotly.react(place, traces, layout(more), { responsive: true, displaylogo: false, displayModeBar: narrow() ? false : "hover" });
+  Plotly.react(place, traces, layout(more), {
+  responsive: true, displaylogo: false, displayModeBar: narrow() || !more.zooms ? false : "hover",
+  modeBarButtonsToRemove: ["lasso2d", "select2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
+});
 
 // --- tables ---
 
@@ -78,7 +82,7 @@ function start(place) {
     const metric = find(".metric").value, over = find(".over").value;
     const isAccuracy = metric.endsWith("accuracy");
     const scaled = (values) => (isAccuracy ? values.map(percent) : values);
-    const traces = groups.filter((group) => group.curve.epoch.length).flatMap((group, number) => {
+    const traces = groups.filter((group) => group.curve && group.curve.epoch.length).flatMap((group, number) => {
       const curve = group.curve, spread = curve[metric];
       const known = curve[over].map((x, i) => i).filter((i) => curve[over][i] !== null && spread.mean[i] !== null);
       const at = (values) => known.map((i) => values[i]);
@@ -93,7 +97,9 @@ function start(place) {
       ];
     });
     draw(find(".curves"), traces, {
-      xaxis: { title: { text: over === "epoch" ? "epoch" : "seconds of training" } },
+      zooms: true,
+      xaxis: { title: { text: over === "epoch" ? "epoch" : "seconds of training" },
+        dtick: over === "epoch" && Math.max(...groups.flatMap((group) => (group.curve ? group.curve.epoch : []))) <= 12 ? 1 : undefined },
       yaxis: { title: { text: isAccuracy ? "%" : "loss" }, type: isAccuracy ? "linear" : "log" },
     });
   }
@@ -104,20 +110,21 @@ function start(place) {
     const front = known.filter((group) => group.front.includes(cost)).sort((a, b) => a[cost] - b[cost]);
     const line = { x: front.map((group) => group[cost]), y: front.map((group) => percent(group.mean)), mode: "lines",
       line: { color: colour("--soft"), width: 1, dash: "dot" }, hoverinfo: "skip" };
+    const costs = known.map((group) => group[cost]), wide = Math.max(...costs) > 3 * Math.min(...costs);
     const named = !narrow() || known.length <= 5;
     const points = {
-      x: known.map((group) => group[cost]), y: known.map((group) => percent(group.mean)),
+      x: costs, y: known.map((group) => percent(group.mean)),
       text: known.map((group, number) => (named && number < 12 ? group.label : "")), textposition: "top center",
       hovertext: known.map((group) => `${group.label}: ${percent(group.mean).toFixed(2)} %, n = ${group.n}`),
       hovertemplate: "%{hovertext}<br>%{x:,.4~s}<extra></extra>", mode: "markers+text", cliponaxis: false,
-      error_y: { type: "data", symmetric: false, thickness: 1,
+      error_y: { type: "data", symmetric: false, thickness: 1, color: colour("--soft"),
         array: known.map((group) => percent(group.high === null ? 0 : group.high - group.mean)),
         arrayminus: known.map((group) => percent(group.low === null ? 0 : group.mean - group.low)) },
       marker: { size: 9, color: known.map((group) => group.colour),
         symbol: known.map((group) => (group.front.includes(cost) ? "circle" : "square-open")) },
     };
     draw(find(".costs"), [line, points], {
-      showlegend: false, xaxis: { type: "log", title: { text: find(".cost").selectedOptions[0].text } },
+      zooms: true, showlegend: false, xaxis: { type: wide ? "log" : "linear", title: { text: find(".cost").selectedOptions[0].text } },
       yaxis: { title: { text: "test accuracy, %" } },
     });
   }
