@@ -289,28 +289,26 @@ def _differing(a: Group, b: Group, listed: bool) -> dict[str, Any]:
     shares = [group.right / len(group.scored) for group in (a, b)]  # pyright: ignore[reportOptionalOperand]
     gap = shares[0] - shares[1]
     found: dict[str, Any] = {}
-    for name, better, worse, sign in (("only_a", 0, 1, 1), ("only_b", 1, 0, -1)):
+    for name, loser, better, worse, sign in (("only_a", b, 0, 1, 1), ("only_b", a, 1, 0, -1)):
         images = np.flatnonzero((shares[better] > 0.5) & (shares[worse] < 0.5))
         clearest = images[np.argsort(-sign * gap[images], kind="stable")][: LISTED if listed else 0]
         found[name] = len(images)
         found[f"{name}_images"] = [
-            {"image": image, "true": int(a.scored[0].labels[image])}  # pyright: ignore[reportOptionalSubscript]
-            | {side: _vote(group, image) for side, group in (("a", a), ("b", b))}
+            {
+                "image": image,
+                "true": (true := int(loser.scored[0].labels[image])),
+                "instead": _mistake(loser, image, true),
+            }
             for image in clearest.tolist()
         ]
     return found
 
 
-def _vote(group: Group, image: int) -> int:
-    """The class that most runs of a group give an image."""
-    votes = np.bincount([run.predicted[image] for run in group.scored])  # pyright: ignore[reportOptionalSubscript]
+def _mistake(group: Group, image: int, true: int) -> int:
+    """The wrong class that most runs of a group give an image."""
+    votes = np.bincount([run.predicted[image] for run in group.scored], minlength=true + 1)
+    votes[true] = 0
     return int(votes.argmax())
-
-
-def _over_images(a: Group, b: Group) -> Test | None:
-    if a.right is None or b.right is None:
-        return None
-    return over_images(a.right, len(a.scored), b.right, len(b.scored))
 
 
 def _test(test: Test | None, corrected: float | None) -> dict[str, Any] | None:

@@ -277,7 +277,7 @@ def _image_lines(section: Record) -> list[str]:
     lines = []
     for side, right, wrong in (("only_a", "a", "b"), ("only_b", "b", "a")):
         if images := pair[f"{side}_images"]:
-            every = ", ".join(f"{e['image']} ({names[e['true']]}, not {names[e[wrong]]})" for e in images)
+            every = ", ".join(f"{e['image']} ({names[e['true']]}, not {names[e['instead']]})" for e in images)
             lines += [
                 f"Test images that {pair[right]} gets right and {pair[wrong]} wrong, of {pair[side]:,}: {every}.",
                 "",

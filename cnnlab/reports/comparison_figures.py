@@ -200,7 +200,7 @@ def _images(section: Record, read: Reader) -> Figure | None:
         pixels = read([entry["image"] for entry in images]) if images else []
         for axes, entry, picture in zip(part.subplots(1, columns, squeeze=False)[0], images, pixels, strict=False):
             axes.imshow(picture, interpolation="nearest")
-            axes.set_title(f"{names[entry['true']]}\nnot {names[entry[wrong]]}", fontsize=7)
+            axes.set_title(f"{names[entry['true']]}\nnot {names[entry['instead']]}", fontsize=7)
             axes.set_xlabel(f"no. {entry['image']}", fontsize=6)
         for axes in part.axes:
             axes.set_xticks([])

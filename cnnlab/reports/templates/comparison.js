@@ -156,12 +156,12 @@ function start(place) {
     const pictures = find(".pictures");
     pictures.replaceChildren();
     if (pair && pair.only_a !== null) {
-      showPictures(pictures, pair, "only_a", pair.a, pair.b, "b");
-      showPictures(pictures, pair, "only_b", pair.b, pair.a, "a");
+      showPictures(pictures, pair, "only_a", pair.a, pair.b);
+      showPictures(pictures, pair, "only_b", pair.b, pair.a);
     }
   }
 
-  function showPictures(where, pair, side, right, wrong, wrongSide) {
+  function showPictures(where, pair, side, right, wrong) {
     const title = document.createElement("h4");
     title.textContent = `${right} right, ${wrong} wrong: ${pair[side].toLocaleString("en")} test images`;
     const list = document.createElement("ul");
@@ -175,7 +175,7 @@ function start(place) {
         item.append(picture);
       }
       const not = document.createElement("span");
-      not.textContent = ` not ${section.classes[entry[wrongSide]]}, no. ${entry.image}`;
+      not.textContent = ` not ${section.classes[entry.instead]}, no. ${entry.image}`;
       item.append(section.classes[entry.true], not);
       list.append(item);
     }
