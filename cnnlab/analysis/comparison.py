@@ -136,7 +136,7 @@ def _interval(group: Group, accuracies: list[float]) -> tuple[Any, str | None]:
     """Of the mean over seeds, or of one run's accuracy over the test images."""
     if len(accuracies) > 1:
         return mean_interval(accuracies), "t, over seeds"
-    if group.right is None:
+    if not group.scored:
         return None, None
     return share_interval(int(group.right.sum()), len(group.right)), "Wilson, over test images"
 
@@ -172,7 +172,7 @@ def _published(group: Group) -> list[dict[str, Any]]:
 
 def _per_class(group: Group) -> list[float] | None:
     """Accuracy on the images of each class, averaged over the runs."""
-    if group.right is None:
+    if not group.scored:
         return None
     confusion = np.array(_confusion(group))
     totals = confusion.sum(axis=1)
@@ -183,12 +183,10 @@ def _confusion(group: Group) -> list[list[float]] | None:
     """Images of each true class (rows) by predicted class (columns), averaged over the runs."""
     if not group.scored:
         return None
-    classes = max(run.classes or 0 for run in group.scored)
-    counts = np.zeros((classes, classes))
-    for run in group.scored:
-        cells = run.labels.astype(np.int64) * classes + run.predicted  # pyright: ignore
-        counts += np.bincount(cells, minlength=classes**2).reshape(classes, classes)
-    return (counts / len(group.scored)).round(3).tolist()
+    classes = max(run.classes or 0 for run in group.runs)
+    cells = group.labels.astype(np.int64) * classes + group.predicted
+    counts = np.bincount(cells.ravel(), minlength=classes**2).reshape(classes, classes)
+    return (counts / group.scored).round(3).tolist()
 
 
 def _curve(group: Group) -> dict[str, Any]:
@@ -284,9 +282,9 @@ def _pairs(section: Section) -> list[dict[str, Any]]:
 
 def _differing(a: Group, b: Group, listed: bool) -> dict[str, Any]:
     """The images that most runs of one group get right and most of the other wrong: how many, and the clearest."""
-    if a.right is None or b.right is None:
+    if not (a.scored and b.scored):
         return {"only_a": None, "only_b": None, "only_a_images": [], "only_b_images": []}
-    shares = [group.right / len(group.scored) for group in (a, b)]  # pyright: ignore[reportOptionalOperand]
+    shares = [group.right / group.scored for group in (a, b)]
     gap = shares[0] - shares[1]
     found: dict[str, Any] = {}
     for name, loser, better, worse, sign in (("only_a", b, 0, 1, 1), ("only_b", a, 1, 0, -1)):
@@ -296,7 +294,7 @@ def _differing(a: Group, b: Group, listed: bool) -> dict[str, Any]:
         found[f"{name}_images"] = [
             {
                 "image": image,
-                "true": (true := int(loser.scored[0].labels[image])),
+                "true": (true := int(loser.labels[image])),
                 "instead": _mistake(loser, image, true),
             }
             for image in clearest.tolist()
@@ -306,9 +304,13 @@ def _differing(a: Group, b: Group, listed: bool) -> dict[str, Any]:
 
 def _mistake(group: Group, image: int, true: int) -> int:
     """The wrong class that most runs of a group give an image."""
-    votes = np.bincount([run.predicted[image] for run in group.scored], minlength=true + 1)
+    votes = np.bincount(group.predicted[:, image], minlength=true + 1)
     votes[true] = 0
     return int(votes.argmax())
+
+
+def _over_images(a: Group, b: Group) -> Test | None:
+    return over_images(a.right, a.scored, b.right, b.scored) if a.scored and b.scored else None
 
 
 def _test(test: Test | None, corrected: float | None) -> dict[str, Any] | None:
@@ -333,9 +335,9 @@ def _verdict(seeds: Mapping[str, Any] | None, images: Mapping[str, Any] | None) 
     """
     if seeds is None and images is None:
         return "not tested"
-    over_seeds, over_images = (test is not None and test["p_holm"] < SIGNIFICANT for test in (seeds, images))
-    if over_seeds and over_images:
+    found = [test is not None and test["p_holm"] < SIGNIFICANT for test in (seeds, images)]
+    if all(found):
         return "better"
-    if over_images:
-        return "better with these seeds"
-    return "better on these images" if over_seeds else "no difference shown"
+    if any(found):
+        return "better on these images" if found[0] else "better with these seeds"
+    return "no difference shown"

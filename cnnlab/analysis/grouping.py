@@ -47,16 +47,25 @@ class Group:
     runs: tuple[Run, ...]
 
     @cached_property
-    def scored(self) -> tuple[Run, ...]:
-        """The runs whose predictions can be compared image by image."""
-        return tuple(run for run in self.runs if run.predicted is not None)
+    def predicted(self) -> np.ndarray:
+        """The class that each run gives each test image, int16 (R, N), of the R runs that have their predictions."""
+        rows = [run.predicted for run in self.runs if run.predicted is not None]
+        return np.stack(rows) if rows else np.empty((0, 0), dtype=np.int16)
 
     @cached_property
-    def right(self) -> np.ndarray | None:
-        """For each test image how many of the scored runs are right, uint16 (N,)."""
-        if not self.scored:
-            return None
-        return sum((run.predicted == run.labels).astype(np.uint16) for run in self.scored)  # pyright: ignore
+    def labels(self) -> np.ndarray:
+        """The true class of each test image, int16 (N,)."""
+        return next((run.labels for run in self.runs if run.labels is not None), np.empty(0, dtype=np.int16))
+
+    @property
+    def scored(self) -> int:
+        """How many runs can be compared image by image."""
+        return len(self.predicted)
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """For each test image how many of these runs are right, int64 (N,)."""
+        return (self.predicted == self.labels).sum(axis=0)
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ SUMMARY_KEYS = (
     *("device", "precision", "data_fingerprint", "versions", "git_commit", "command", "error"),
 )
 # The columns of metrics.csv.
-METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
-COLUMNS = ("epoch", "step", "seconds", "lr", *METRICS)
+METRICS: tuple[str, ...] = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+COLUMNS: tuple[str, ...] = ("epoch", "step", "seconds", "lr", *METRICS)
 
 
 class RunDirectory:
