@@ -30,7 +30,7 @@ def compare(config: DictConfig) -> None:
         raise RequestError("runs: which runs? Give a folder, for example runs=runs/sweep, or runs=[FOLDER,FOLDER]")
     paths = [runs] if isinstance(runs, str) else runs
     found = find_runs(paths)
-    folder = check_output_folder(settings["output"] or _default_output(paths))
+    folder = check_output_folder(settings["output"] or default_output(paths))
 
     from cnnlab.analysis.comparison import compare_runs
     from cnnlab.reports.comparison import print_comparison, render_csv, render_markdown
@@ -38,8 +38,11 @@ def compare(config: DictConfig) -> None:
     from cnnlab.reports.comparison_page import render_page
     from cnnlab.reports.terminal import terminal_width
 
-    check_arguments(compare_runs, {"targets": settings["targets"]})
-    comparison = compare_runs([read_run(path) for path in found], settings["targets"])
+    targets = settings["targets"]
+    check_arguments(compare_runs, {"targets": targets})
+    if wrong := [target for target in targets if not 0 < target <= 1]:
+        raise RequestError(f"targets must be fractions above 0 and up to 1, got {wrong[0]}")
+    comparison = compare_runs([read_run(path) for path in found], targets)
     record = comparison.record
     if not record["sections"]:
         first = record["set_aside"][0]
@@ -65,7 +68,7 @@ def compare(config: DictConfig) -> None:
     log.info("%s", folder / "comparison.html")
 
 
-def _default_output(paths: list[str]) -> Path:
+def default_output(paths: list[str]) -> Path:
     """`comparison/` in the folder that is compared; in the working directory where that is not one folder of runs."""
     folder = Path(paths[0]).expanduser()
     one = len(paths) == 1 and folder.is_dir() and not (folder / "summary.json").exists()

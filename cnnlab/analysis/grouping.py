@@ -46,6 +46,11 @@ class Group:
     settings: Mapping[str, Any]
     runs: tuple[Run, ...]
 
+    @property
+    def accuracies(self) -> list[float]:
+        """The test accuracy of each run."""
+        return [run.summary["test_accuracy"] for run in self.runs]
+
     @cached_property
     def predicted(self) -> np.ndarray:
         """The class that each run gives each test image, int16 (R, N), of the R runs that have their predictions."""
@@ -189,7 +194,7 @@ def _groups(runs: list[Run], set_aside: list[tuple[Run, str]], notices: list[str
             one_each = _one_for_each_seed(same, set_aside)
             _note_circumstances(label, one_each, notices)
             groups.append(Group(label, model, recipe, data, differing, one_each))
-    return tuple(sorted(groups, key=lambda group: -np.mean([run.summary["test_accuracy"] for run in group.runs])))
+    return tuple(sorted(groups, key=lambda group: -np.mean(group.accuracies)))
 
 
 def _split_by_settings(runs: list[Run]) -> list[tuple[dict[str, Any], list[Run]]]:

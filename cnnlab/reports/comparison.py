@@ -14,6 +14,7 @@ Record = Mapping[str, Any]
 ALL_PAIRS = 8  # groups; of more, each is set against the best one alone, where text is read
 TERMINAL_GROUPS = 15
 TERMINAL_REASONS = 8
+WIDE = 100  # columns of a terminal; fewer leave no room for all costs
 CSV_COLUMNS = (
     *("protocol", "fingerprint", "group", "model", "recipe", "data", "n", "mean", "sd", "low", "high", "interval"),
     *("best", "best_run", "val_accuracy", "parameters", "macs", "epochs", "train_seconds", "images_per_second"),
@@ -101,16 +102,18 @@ def print_comparison(record: Record, width: int | None) -> None:
         width: columns of the terminal; None for as many as it takes.
     """
     console = Console(width=width or 140, highlight=False, markup=False)
+    costs = {"parameters": "params", "train_seconds": "seconds"}
+    if console.width >= WIDE:
+        costs |= {"macs": "MACs", "images_per_second": "images/s"}
     for section in record["sections"]:
         table = Table(title=section_title(section), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        names = ("group", "n", "test accuracy", "95 %", "params", "MACs", "seconds", "images/s")
-        for name in names:
-            table.add_column(
-                name, justify="left" if name == "group" else "right", overflow="fold", no_wrap=name != "group"
-            )
+        table.add_column("group", overflow="fold", min_width=16)
+        for name in ("n", "test accuracy", "95 %", *costs.values()):
+            table.add_column(name, justify="right", no_wrap=True)
         for group in section["groups"][:TERMINAL_GROUPS]:
-            costs = [short(group[key]) for key in ("parameters", "macs", "train_seconds", "images_per_second")]
-            table.add_row(group["label"], str(group["n"]), accuracy(group), interval(group), *costs)
+            table.add_row(
+                group["label"], str(group["n"]), accuracy(group), interval(group), *(short(group[key]) for key in costs)
+            )
         console.print(table)
         if len(section["groups"]) > TERMINAL_GROUPS:
             console.print(f"... and {len(section['groups']) - TERMINAL_GROUPS} more groups")
@@ -171,10 +174,9 @@ def short(value: float | None) -> str:
     """A count with three digits and a unit."""
     if value is None:
         return "-"
-    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= scale:
-            return f"{value / scale:.3g} {unit}"
-    return f"{value:.3g}"
+    units = (("G", 1e9), ("M", 1e6), ("k", 1e3))
+    unit, scale = next(((unit, scale) for unit, scale in units if value >= 0.9995 * scale), ("", 1))
+    return f"{value / scale:.3g} {unit}".rstrip()
 
 
 def reached(entry: Record, runs: int) -> str:

@@ -48,9 +48,11 @@ def make_run(
     """
     path.mkdir(parents=True)
     random = np.random.default_rng([seed, *model.encode()])
-    hardness = np.random.default_rng(0).permutation(images) / images  # the same for every run
+    every = np.random.default_rng(0)  # the same for every run
+    hardness = every.permutation(images) / images
+    threshold = np.quantile(hardness + every.normal(0, 0.15, images), accuracy)
     labels = np.arange(images) % classes
-    right = hardness + random.normal(0, 0.15, images) < np.quantile(hardness, accuracy)
+    right = hardness + random.normal(0, 0.15, images) <= threshold
     predicted = np.where(right, labels, (labels + 1 + random.integers(0, classes - 1, images)) % classes)
     logits = random.normal(0, 1, (images, classes)).astype(np.float32)
     logits[np.arange(images), predicted] += 10

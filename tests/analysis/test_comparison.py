@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnnlab.analysis import comparison
+from cnnlab.analysis import comparison, pairs
 from cnnlab.analysis.comparison import compare_runs
 from cnnlab.runs.reading import find_runs, read_run
 
@@ -116,7 +116,7 @@ def test_a_single_run_can_only_differ_with_its_seed(section):
 
 def test_the_images_on_which_two_differ_are_listed(section, runs):
     shown = pair(section, "good", "poor")
-    assert len(shown["only_a_images"]) == min(comparison.LISTED, shown["only_a"])
+    assert len(shown["only_a_images"]) == min(pairs.LISTED, shown["only_a"])
     for entry in shown["only_a_images"]:
         right = {
             model: sum(r.predicted[entry["image"]] == entry["true"] for r in runs if r.summary["model"] == model)
@@ -130,14 +130,15 @@ def test_the_images_on_which_two_differ_are_listed(section, runs):
 
 def test_of_very_many_groups_each_is_compared_with_the_best(runs, monkeypatch):
     every = compare_runs(runs, []).record["sections"][0]["pairs"]
-    monkeypatch.setattr(comparison, "ALL_PAIRS", 3)
+    for module in (comparison, pairs):
+        monkeypatch.setattr(module, "ALL_PAIRS", 3)
     record = compare_runs(runs, []).record
-    pairs = record["sections"][0]["pairs"]
-    assert [pair["a"] for pair in pairs] == ["good"] * 3
-    assert [pair["seeds"] and pair["seeds"]["p"] for pair in pairs] == [
+    told = record["sections"][0]["pairs"]
+    assert [pair["a"] for pair in told] == ["good"] * 3
+    assert [pair["seeds"] and pair["seeds"]["p"] for pair in told] == [
         p["seeds"] and p["seeds"]["p"] for p in every[:3]
     ]
-    assert all(a["images"]["p_holm"] >= b["images"]["p_holm"] for a, b in zip(pairs, every, strict=False))
+    assert all(a["images"]["p_holm"] >= b["images"]["p_holm"] for a, b in zip(told, every, strict=False))
     assert "each is compared with the best one alone" in record["notices"][0]
 
 
