@@ -91,7 +91,8 @@ def _test_images(section: "Section", notices: list[str]) -> "TestImages | None":
             return find_test_images(data, section.fingerprint)
         except (RequestError, KeyError, OSError) as error:
             reason = str(error)
-    notices.append(f"The test images of {', '.join(section.data)} are listed by number, not shown: {reason}.")
+    where = f"{', '.join(section.data)}, protocol {section.protocol}"
+    notices.append(f"The test images of {where}, are listed by number, not shown: {reason}.")
     return None
 
 

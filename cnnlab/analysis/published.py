@@ -104,7 +104,7 @@ RESNET = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "res
 
 TABLE = (
     # Made for CIFAR-10.
-    Published("article", {"activation": "relu", "normalization": "none"}, GUIDE, accuracy=0.794),
+    Published("article", {"activation": "relu", "normalization": "none", "width": 1.0}, GUIDE, accuracy=0.794),
     *(
         Published(
             f"resnet{depth}",

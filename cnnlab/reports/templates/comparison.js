@@ -23,7 +23,7 @@ function layout(more) {
     font: { color: colour("--ink"), size: narrow() ? 11 : 12, family: "system-ui, sans-serif" },
     margin: { l: 10, r: 10, t: 30, b: 10 }, hoverlabel: { namelength: -1 }, dragmode: narrow() ? false : "zoom",
     modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--line"), activecolor: colour("--accent") },
-    legend: { orientation: "h", y: -0.22, yanchor: "top", font: { size: 11 } },
+    legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", font: { size: 11 } },
     ...more,
     xaxis: { ...axis, ...(more.xaxis || {}) }, yaxis: { ...axis, ...(more.yaxis || {}) },
   };
@@ -96,6 +96,8 @@ function start(place) {
           hovertemplate: `%{y:.4~g}${isAccuracy ? " %" : ""} at ${over} %{x:.4~g} (%{customdata} of ${group.n} runs)` },
       ];
     });
+    // On a phone the legend takes a line for each name or two.
+    find(".curves").style.height = narrow() ? `${320 + 11 * traces.length}px` : "420px";
     draw(find(".curves"), traces, {
       zooms: true,
       xaxis: { title: { text: over === "epoch" ? "epoch" : "seconds of training" },
