@@ -59,7 +59,7 @@ def compare(config: DictConfig) -> None:
             section["classes"] = list(shown.classes)
         prefix = "comparison_" if len(images) == 1 else f"comparison_{number}_"
         figures.append(draw_comparison(section, folder, prefix, shown.read if shown else None))
-    write_atomically(folder / "comparison.json", json.dumps(record) + "\n")
+    write_atomically(folder / "comparison.json", json.dumps(record, default=str) + "\n")
     write_atomically(folder / "comparison.csv", render_csv(record))
     write_atomically(folder / "comparison.md", render_markdown(record, figures))
     page = render_page(record, [shown.read if shown else None for shown in images])

@@ -147,7 +147,7 @@ def _target(group: Group, target: float) -> dict[str, Any]:
 
 def _reached(run: Run, target: float) -> tuple[float, float] | None:
     columns = (run.curve.get(name, []) for name in ("val/accuracy", "seconds", "epoch"))
-    for accuracy, seconds, epoch in zip(*columns, strict=True):
+    for accuracy, seconds, epoch in zip(*columns, strict=False):  # nothing where a column is missing
         if accuracy is not None and accuracy >= target and seconds is not None and epoch is not None:
             return seconds, epoch
     return None
@@ -156,9 +156,9 @@ def _reached(run: Run, target: float) -> tuple[float, float] | None:
 def _published(group: Group) -> list[dict[str, Any]]:
     """Accuracies on CIFAR-10 that others print of this network; they trained it in their own way."""
     config = group.runs[0].config
-    if config is None or group.data != "cifar10" or not isinstance(config.get("model"), dict):
+    if config is None or group.data != "cifar10":
         return []
-    size = config["data"]["image_size"]
+    size = config["data"].get("image_size")
     entries = published(group.model.partition("/")[0], config["model"], 10, (3, size, size))
     return [{"accuracy": e.accuracy, "source": e.source} for e in entries if e.accuracy is not None]
 
@@ -227,7 +227,7 @@ def _classes(section: Section) -> list[str]:
     runs = [run for group in section.groups for run in group.runs]
     count = max((run.classes or 0 for run in runs), default=0)
     for run in runs:
-        names = (run.config or {}).get("data", {}).get("classes")
+        names = run.config and run.config["data"].get("classes")
         if names and len(names) == count:
             return list(names)
     return [str(number) for number in range(count)]

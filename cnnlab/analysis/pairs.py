@@ -64,21 +64,16 @@ def _differing(a: Group, b: Group, listed: bool) -> dict[str, Any]:
         clearest = images[np.argsort(-sign * gap[images], kind="stable")][: LISTED if listed else 0]
         found[name] = len(images)
         found[f"{name}_images"] = [
-            {
-                "image": image,
-                "true": (true := int(loser.labels[image])),
-                "instead": _mistake(loser, image, true),
-            }
+            {"image": image, "true": int(loser.labels[image]), "instead": _mistake(loser, image)}
             for image in clearest.tolist()
         ]
     return found
 
 
-def _mistake(group: Group, image: int, true: int) -> int:
+def _mistake(group: Group, image: int) -> int:
     """The wrong class that most runs of a group give an image."""
-    votes = np.bincount(group.predicted[:, image], minlength=true + 1)
-    votes[true] = 0
-    return int(votes.argmax())
+    given = group.predicted[:, image]
+    return int(np.bincount(given[given != group.labels[image]]).argmax())
 
 
 def _over_images(a: Group, b: Group) -> Test | None:
@@ -107,7 +102,8 @@ def _verdict(seeds: Mapping[str, Any] | None, images: Mapping[str, Any] | None) 
     """
     if seeds is None and images is None:
         return "not tested"
-    found = [test is not None and test["p_holm"] < SIGNIFICANT for test in (seeds, images)]
+    # The images' test may be of fewer runs than the seeds': both must point to the same side.
+    found = [test is not None and test["p_holm"] < SIGNIFICANT and test["difference"] > 0 for test in (seeds, images)]
     if all(found):
         return "better"
     if any(found):

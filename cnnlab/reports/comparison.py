@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -300,8 +301,10 @@ def _left_out(record: Record) -> list[str]:
 
 def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     def line(cells: Sequence[str]) -> str:
-        return (
-            "| " + " | ".join(cell.replace("|", r"\|").replace("*", r"\*").replace("\n", " ") for cell in cells) + " |"
-        )
+        return "| " + " | ".join(_escaped(cell) for cell in cells) + " |"
 
     return [line(head), "|" + "---|" * len(head), *map(line, rows)]
+
+
+def _escaped(cell: str) -> str:
+    return re.sub(r"[|*]|<(?=[A-Za-z/!])", r"\\\g<0>", cell).replace("\n", " ")

@@ -32,7 +32,7 @@ class Run:
     Attributes:
         path: of the directory.
         summary: the record, with all its keys; null where not known, or where the value was no finite number.
-        config: the resolved configuration, or None where it cannot be read.
+        config: the resolved configuration, with `data` and `model` at least, or None where it cannot be read.
         curve: the columns of metrics.csv by name, a value per epoch; None where it was not measured or not finite.
         predicted: the class that each test image was given, int16 (N,), in the data's own order, or None.
         labels: the true classes, int16 (N,), or None.
@@ -147,8 +147,8 @@ def _read_config(file: Path, problems: list[str]) -> dict[str, Any] | None:
     except (OSError, ValueError, yaml.YAMLError) as error:
         problems.append(f"config.yaml cannot be read ({' '.join(str(error).split())})")
         return None
-    if not isinstance(config, dict):
-        problems.append("config.yaml holds no keys")
+    if not isinstance(config, dict) or not all(isinstance(config.get(key), dict) for key in ("data", "model")):
+        problems.append("config.yaml does not say what data and model were")
         return None
     return config
 
@@ -195,6 +195,8 @@ def _read_predictions(file: Path) -> tuple[np.ndarray, np.ndarray, int]:
         logits, labels = arrays["logits"], arrays["labels"]
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
         raise ValueError(f"logits {logits.shape} and labels {labels.shape} do not fit each other")
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise ValueError(f"labels from {labels.min()} to {labels.max()} for {logits.shape[1]} classes")
     if not np.isfinite(logits).all():
         raise ValueError("it holds logits that are not finite")
     return logits.argmax(axis=1).astype(np.int16), labels.astype(np.int16), logits.shape[1]

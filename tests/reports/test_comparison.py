@@ -46,9 +46,9 @@ def test_markdown_has_groups_pairs_and_what_is_left_out(record):
     assert "to 80 %" in text
     assert "to 99 %" not in text  # nobody got there
     assert "![learning curves](comparison_curves.png)" in text
-    assert r"failed: RuntimeError: \*no\* <memory>" in text
+    assert r"failed: RuntimeError: \*no\* \<memory>" in text
     assert "predictions.npz cannot be read" in text
-    assert r"</script><b>\|net" in text
+    assert r"\</script>\<b>\|net" in text
 
 
 def test_csv_has_a_row_for_each_group(record):

@@ -79,7 +79,14 @@ DAMAGE = {
     "half a record": (lambda run: cut(run / "summary.json"), "summary.json cannot be read"),
     "a record of another kind": (lambda run: (run / "summary.json").write_text("[]"), "it holds no object"),
     "no configuration": (lambda run: (run / "config.yaml").unlink(), "config.yaml is missing"),
-    "a configuration of another kind": (lambda run: (run / "config.yaml").write_text("7"), "config.yaml holds no keys"),
+    "a configuration of another kind": (
+        lambda run: (run / "config.yaml").write_text("7"),
+        "does not say what data and model",
+    ),
+    "half a configuration": (
+        lambda run: (run / "config.yaml").write_text("data: 3"),
+        "does not say what data and model",
+    ),
     "not YAML": (lambda run: (run / "config.yaml").write_text("a: [1"), "config.yaml cannot be read"),
     "no curve": (lambda run: (run / "metrics.csv").unlink(), "metrics.csv is missing"),
     "a torn curve": (lambda run: cut(run / "metrics.csv"), "metrics.csv is damaged in line"),
@@ -90,6 +97,10 @@ DAMAGE = {
     "other labels": (
         lambda run: save_predictions(run, logits=np.ones((3, 2)), labels=np.zeros(4)),
         "do not fit each other",
+    ),
+    "labels of no class": (
+        lambda run: save_predictions(run, logits=np.eye(2), labels=np.array([0, 2])),
+        "labels from 0 to 2 for 2 classes",
     ),
     "no numbers": (
         lambda run: save_predictions(run, logits=np.full((3, 2), np.nan), labels=np.zeros(3)),
