@@ -264,13 +264,18 @@ def each_model(config: DictConfig) -> dict[str, dict[str, Any]]:
 def _arguments(arguments: list[str], name: str) -> list[str]:
     """The command line as Hydra gets it.
 
-    `seeds=5` sweeps. `models=[a,b]` chooses `model=a` too, for `model.KEY=VALUE` to be checked by.
+    `seeds=5` sweeps. `models=[a,b]` chooses `model=a` too, for `model.KEY=VALUE` to be checked by. For
+    `compare`, `experiment=NAME` stands for `runs=runs/NAME`.
 
     Raises:
-        RequestError: when `models` and `model` are given, or a sweep is asked of a command that has none.
+        RequestError: when `models` and `model` are given, a sweep is asked of a command that has none, or runs twice.
     """
     if name not in SWEEPING and {"-m", "--multirun"} & set(arguments):
         raise RequestError(f"-m: cnnlab.{name} does not sweep; only {', '.join(SWEEPING)} does")
+    if name == "compare":  # it composes no experiment, it reads the runs that one has left
+        arguments = [re.sub(r"^experiment=(.+)", r"runs=runs/\1", argument) for argument in arguments]
+        if len([argument for argument in arguments if argument.startswith("runs=")]) > 1:
+            raise RequestError("runs: give runs= or experiment=, once; runs=[FOLDER,FOLDER] takes several")
     listed = [match[1] for arg in arguments if (match := re.match(r"models=\[\s*['\"]?([\w.-]+)", arg))]
     if listed and any(arg.startswith("model=") for arg in arguments):
         raise RequestError("models: give either models= or model=")

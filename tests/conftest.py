@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import importlib.util
 import io
 import json
 import pickle
@@ -74,6 +75,22 @@ def command(
 def train(command: Callable[..., Outcome]) -> Callable[..., Outcome]:
     """Runs `cnnlab train` with the given arguments."""
     return functools.partial(command, "train")
+
+
+def _script(name: str) -> Any:
+    """A module of experiments/speed, which is no package."""
+    file = Path(__file__).parents[1] / "experiments" / "speed" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"speed_{name}", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Path]:
+    """Writes a run directory with invented figures (see experiments/speed/compare.py)."""
+    return _script("compare").make_run
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "data": set(),
     "training": set(),
     "runs": set(),
-    "analysis": set(),
+    "analysis": {"runs"},
     "reports": {"analysis", "runs"},
     "speed": {"assembly", "networks", "data", "training", "runs", "process"},
     "assembly": {"data", "training", "runs", "analysis", "networks"},

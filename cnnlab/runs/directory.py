@@ -25,6 +25,9 @@ SUMMARY_KEYS = (
     *("val_accuracy", "val_loss", "test_accuracy", "test_loss", "test_accuracy_tta", "best_epoch"),
     *("device", "precision", "data_fingerprint", "versions", "git_commit", "command", "error"),
 )
+# The columns of metrics.csv.
+METRICS: tuple[str, ...] = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+COLUMNS: tuple[str, ...] = ("epoch", "step", "seconds", "lr", *METRICS)
 
 
 class RunDirectory:
@@ -213,6 +216,20 @@ def check_output(output: str | None, suffixes: Iterable[str], key: str = "output
     if file.is_dir():
         raise RequestError(f"{key}: {file} is a folder")
     return file
+
+
+def check_output_folder(output: str | Path) -> Path:
+    """The folder that `output=FOLDER` names; it need not exist, but the one that it lies in must.
+
+    Raises:
+        RequestError: when that is not so, or it is a file.
+    """
+    folder = Path(output).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise RequestError(f"output: {folder} is a file; a folder is wanted")
+    if not folder.absolute().parent.is_dir():
+        raise RequestError(f"output: the folder of {folder} does not exist")
+    return folder
 
 
 def write_atomically(file: Path, text: str) -> None:

@@ -11,11 +11,8 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from cnnlab.errors import Interrupted
-from cnnlab.runs.directory import RunDirectory
+from cnnlab.runs.directory import COLUMNS, METRICS, RunDirectory
 from cnnlab.runs.environment import peak_memory_bytes
-
-METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
-COLUMNS: tuple[str, ...] = ("epoch", "step", "seconds", "lr", *METRICS)
 
 
 class Recorder(Checkpoint):

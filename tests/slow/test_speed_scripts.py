@@ -41,3 +41,9 @@ def test_the_peers_take_turns(parquet_folder, tmp_path):
     assert all(len(ratios) == 2 for ratios in result["ratios"].values())
     assert "| cnnlab / by-hand |" in printed
     assert result["errors"] == {}
+
+
+def test_many_runs_are_compared():
+    printed = run("compare.py", "--runs", "6", "--seeds", "3", "--images", "200", "--epochs", "3")
+    assert "6 runs in 2 groups, 200 test images, 3 epochs" in printed
+    assert "MiB" in printed

@@ -1,0 +1,233 @@
+"""Which network is better, by how much, at what cost, and whether it is more than noise: groups of runs as figures."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cnnlab.analysis.grouping import Group, Grouping, Section, group_runs
+from cnnlab.analysis.pairs import ALL_PAIRS, compare_pairs
+from cnnlab.analysis.published import published
+from cnnlab.analysis.statistics import mean_interval, share_interval
+from cnnlab.runs.directory import METRICS
+from cnnlab.runs.reading import Run
+
+COSTS = ("parameters", "macs", "train_seconds")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison in two forms that agree.
+
+    Attributes:
+        record: plain values, for JSON: sections with groups and pairs, runs that were set aside, problems, notices.
+        grouping: the runs themselves, in the same order.
+    """
+
+    record: dict[str, Any]
+    grouping: Grouping
+
+
+def compare_runs(runs: Sequence[Run], targets: list[float]) -> Comparison:
+    """Compares runs.
+
+    Args:
+        runs: from `cnnlab.runs.reading`.
+        targets: validation accuracies, fractions, to which the time is told.
+    """
+    grouping = group_runs(runs)
+    record = {
+        "runs": len(runs),
+        "targets": list(targets),
+        "sections": [_section(section, targets) for section in grouping.sections],
+        "set_aside": [
+            {"path": str(run.path), "model": run.summary["model"], "seed": run.summary["seed"], "reason": reason}
+            for run, reason in grouping.set_aside
+        ],
+        "problems": [{"path": str(run.path), "problem": problem} for run in runs for problem in run.problems],
+        "notices": [*grouping.notices, *_many(grouping)],
+    }
+    return Comparison(record, grouping)
+
+
+def _many(grouping: Grouping) -> list[str]:
+    return [
+        f"The section of {', '.join(section.data)} has {len(section.groups)} groups: each is compared with the best "
+        "one alone, corrected as if all pairs had been."
+        for section in grouping.sections
+        if len(section.groups) > ALL_PAIRS
+    ]
+
+
+def _section(section: Section, targets: Sequence[float]) -> dict[str, Any]:
+    groups = [_group(group, targets) for group in section.groups]
+    for cost in COSTS:
+        _mark_front(groups, cost)
+    return {
+        "protocol": section.protocol,
+        "data": list(section.data),
+        "fingerprint": section.fingerprint,
+        "test_images": None if section.labels is None else len(section.labels),
+        "classes": _classes(section),
+        "groups": groups,
+        "pairs": compare_pairs(section),
+    }
+
+
+def _group(group: Group, targets: Sequence[float]) -> dict[str, Any]:
+    accuracies = group.accuracies
+    best = max(group.runs, key=lambda run: run.summary["test_accuracy"])
+    interval, method = _interval(group, accuracies)
+    return {
+        "label": group.label,
+        "model": group.model,
+        "recipe": group.recipe,
+        "data": group.data,
+        "settings": dict(group.settings),
+        "n": len(group.runs),
+        "seeds": [run.summary["seed"] for run in group.runs],
+        "mean": float(np.mean(accuracies)),
+        "sd": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
+        "low": interval and interval.low,
+        "high": interval and interval.high,
+        "interval": method,
+        "best": best.summary["test_accuracy"],
+        "best_run": str(best.path),
+        "val_accuracy": _mean(_values(group, "val_accuracy")),
+        **{key: _median(_values(group, key)) for key in (*COSTS, "epochs", "images_per_second", "peak_memory_bytes")},
+        "devices": sorted({str(run.summary["device"]) for run in group.runs}),
+        "targets": [_target(group, target) for target in targets],
+        "published": _published(group),
+        "front": [],
+        "per_class": _per_class(group),
+        "confusion": _confusion(group),
+        "curve": _curve(group),
+        "runs": [
+            {"path": str(run.path)}
+            | {key: run.summary[key] for key in ("seed", "test_accuracy", "val_accuracy", "best_epoch", *COSTS)}
+            for run in group.runs
+        ],
+    }
+
+
+def _values(group: Group, key: str) -> list[float]:
+    return [run.summary[key] for run in group.runs if run.summary[key] is not None]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _median(values: Sequence[float]) -> float | None:
+    """Of times above all: one run on a busy machine must not decide them. Whole where the values are whole."""
+    return statistics.median(values) if values else None
+
+
+def _interval(group: Group, accuracies: list[float]) -> tuple[Any, str | None]:
+    """Of the mean over seeds, or of one run's accuracy over the test images."""
+    if len(accuracies) > 1:
+        return mean_interval(accuracies), "t, over seeds"
+    if not group.scored:
+        return None, None
+    return share_interval(int(group.right.sum()), len(group.right)), "Wilson, over test images"
+
+
+def _target(group: Group, target: float) -> dict[str, Any]:
+    """When validation accuracy reached a target: medians over the runs that reached it, and how many did."""
+    reached = [when for run in group.runs if (when := _reached(run, target))]
+    return {
+        "target": target,
+        "reached": len(reached),
+        "seconds": _median([seconds for seconds, _ in reached]),
+        "epoch": _median([epoch for _, epoch in reached]),
+    }
+
+
+def _reached(run: Run, target: float) -> tuple[float, float] | None:
+    columns = (run.curve.get(name, []) for name in ("val/accuracy", "seconds", "epoch"))
+    for accuracy, seconds, epoch in zip(*columns, strict=False):  # nothing where a column is missing
+        if accuracy is not None and accuracy >= target and seconds is not None and epoch is not None:
+            return seconds, epoch
+    return None
+
+
+def _published(group: Group) -> list[dict[str, Any]]:
+    """Accuracies on CIFAR-10 that others print of this network; they trained it in their own way."""
+    config = group.runs[0].config
+    if config is None or group.data != "cifar10":
+        return []
+    size = config["data"].get("image_size")
+    entries = published(group.model.partition("/")[0], config["model"], 10, (3, size, size))
+    return [{"accuracy": e.accuracy, "source": e.source} for e in entries if e.accuracy is not None]
+
+
+def _per_class(group: Group) -> list[float] | None:
+    """Accuracy on the images of each class, averaged over the runs."""
+    if not group.scored:
+        return None
+    confusion = np.array(_confusion(group))
+    totals = confusion.sum(axis=1)
+    return [float(v) for v in np.divide(confusion.diagonal(), totals, out=np.zeros(len(totals)), where=totals > 0)]
+
+
+def _confusion(group: Group) -> list[list[float]] | None:
+    """Images of each true class (rows) by predicted class (columns), averaged over the runs."""
+    if not group.scored:
+        return None
+    classes = max(run.classes or 0 for run in group.runs)
+    cells = group.labels.astype(np.int64) * classes + group.predicted
+    counts = np.bincount(cells.ravel(), minlength=classes**2).reshape(classes, classes)
+    return (counts / group.scored).round(3).tolist()
+
+
+def _curve(group: Group) -> dict[str, Any]:
+    """Over the epochs: mean, lowest and highest of the runs that have the epoch, and how many those are."""
+    by_epoch: dict[float, list[dict[str, float | None]]] = {}
+    for run in group.runs:
+        names = [name for name in ("epoch", "seconds", *METRICS) if name in run.curve]
+        for values in zip(*(run.curve[name] for name in names), strict=True):
+            row = dict(zip(names, values, strict=True))
+            if row.get("epoch") is not None:
+                by_epoch.setdefault(row["epoch"], []).append(row)  # pyright: ignore
+    epochs = sorted(by_epoch)
+    curve: dict[str, Any] = {"epoch": epochs, "runs": [len(by_epoch[epoch]) for epoch in epochs]}
+    curve["seconds"] = [_median(_known(by_epoch[epoch], "seconds")) for epoch in epochs]
+    for metric in METRICS:
+        known = [_known(by_epoch[epoch], metric) for epoch in epochs]
+        curve[metric] = {
+            "mean": [_mean(values) for values in known],
+            "low": [min(values, default=None) for values in known],
+            "high": [max(values, default=None) for values in known],
+        }
+    return curve
+
+
+def _known(rows: list[dict[str, float | None]], name: str) -> list[float]:
+    return [value for row in rows if (value := row.get(name)) is not None]
+
+
+def _mark_front(groups: list[dict[str, Any]], cost: str) -> None:
+    """Marks the groups that no other one beats: none is at least as accurate and cheaper, or as cheap and better."""
+    known = [group for group in groups if group[cost] is not None]
+    for group in known:
+        beaten = any(
+            other["mean"] >= group["mean"]
+            and other[cost] <= group[cost]
+            and (other["mean"], other[cost]) != (group["mean"], group[cost])
+            for other in known
+        )
+        if not beaten:
+            group["front"].append(cost)
+
+
+def _classes(section: Section) -> list[str]:
+    """Names by class number: those of the configuration, else the numbers."""
+    runs = [run for group in section.groups for run in group.runs]
+    count = max((run.classes or 0 for run in runs), default=0)
+    for run in runs:
+        names = run.config and run.config["data"].get("classes")
+        if names and len(names) == count:
+            return list(names)
+    return [str(number) for number in range(count)]

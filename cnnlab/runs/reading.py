@@ -1,0 +1,202 @@
+"""Finds run directories, and reads what they left into plain records."""
+
+import csv
+import glob
+import json
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from cnnlab.errors import RequestError
+from cnnlab.runs.directory import SUMMARY_KEYS, RunDirectory
+
+NUMBERS = (
+    *("seed", "parameters", "macs", "epochs", "train_seconds", "images_per_second", "peak_memory_bytes"),
+    *("val_accuracy", "test_accuracy"),
+)
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast, where it was compiled in
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run directory holds.
+
+    Attributes:
+        path: of the directory.
+        summary: the record, with all its keys; null where not known, or where the value was no finite number.
+        config: the resolved configuration, with `data` and `model` at least, or None where it cannot be read.
+        curve: the columns of metrics.csv by name, a value per epoch; None where it was not measured or not finite.
+        predicted: the class that each test image was given, int16 (N,), in the data's own order, or None.
+        labels: the true classes, int16 (N,), or None.
+        classes: how many there are, or None.
+        going_on: whether a process is writing to it.
+        problems: what is damaged or missing, in words.
+    """
+
+    path: Path
+    summary: Mapping[str, Any]
+    config: Mapping[str, Any] | None = None
+    curve: Mapping[str, list[float | None]] = field(default_factory=dict)
+    predicted: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    classes: int | None = None
+    going_on: bool = False
+    problems: tuple[str, ...] = ()
+
+
+def find_runs(paths: Sequence[str]) -> list[Path]:
+    """The run directories that paths name, each once, in the order of their names.
+
+    Args:
+        paths: run directories, folders that hold some at any depth, and glob patterns for these.
+
+    Raises:
+        RequestError: when one of the paths names no run.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        expanded = str(Path(path).expanduser())
+        places = [expanded] if Path(expanded).exists() else sorted(glob.glob(expanded, recursive=True))  # noqa: PTH207, a Path has no glob for absolute patterns
+
+        if not places:
+            raise RequestError(f"runs: {path} does not exist")
+        runs = [run for place in places for run in _runs_below(Path(place))]
+        if not runs:
+            raise RequestError(f"runs: there is no run in {path} (a folder with a summary.json)")
+        found |= {run.resolve(): run for run in runs}
+    return sorted(found.values(), key=lambda run: [_number_or_name(part) for part in run.parts])
+
+
+def read_run(path: Path) -> Run:
+    """Reads a run directory. Whatever is damaged is named in `problems`; nothing is raised."""
+    directory = RunDirectory(path)
+    problems: list[str] = []
+    summary = _read_summary(directory.summary_file, problems)
+    config = _read_config(directory.config_file, problems)
+    curve = _read_curve(directory.metrics_file, problems, expected=summary["status"] == "completed")
+    predicted = labels = classes = None
+    if summary["status"] == "completed":
+        try:
+            predicted, labels, classes = _read_predictions(directory.predictions_file)
+        except FileNotFoundError:
+            problems.append("predictions.npz is missing")
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            problems.append(f"predictions.npz cannot be read ({error})")
+    if predicted is not None and summary["test_accuracy"] is not None:
+        scored = float((predicted == labels).mean())
+        if abs(scored - summary["test_accuracy"]) > 1e-4:
+            problems.append(
+                f"predictions.npz has an accuracy of {scored:.4f}, the record {summary['test_accuracy']:.4f}"
+            )
+    going_on = summary["status"] == "running" and (path / ".lock").exists() and not directory.is_free()
+    return Run(path, summary, config, curve, predicted, labels, classes, going_on, tuple(problems))
+
+
+def _runs_below(folder: Path) -> list[Path]:
+    """The runs in a folder; it is not looked for runs inside of runs."""
+    if not folder.is_dir():
+        return []
+    if (folder / "summary.json").exists():
+        return [folder]
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    runs = [run for name in names for run in _runs_below(folder / name)]
+    if not runs and (folder / "config.yaml").exists():  # a run whose record is lost
+        return [folder]
+    return runs
+
+
+def _number_or_name(part: str) -> tuple[int, str]:
+    """Sorts the jobs of a sweep by their numbers."""
+    return (int(part), "") if part.isdecimal() else (-1, part)
+
+
+def _read_summary(file: Path, problems: list[str]) -> dict[str, Any]:
+    summary: dict[str, Any] = dict.fromkeys(SUMMARY_KEYS)
+    try:
+        recorded = json.loads(file.read_text())
+        if not isinstance(recorded, dict):
+            raise ValueError("it holds no object")
+        summary |= recorded
+    except FileNotFoundError:
+        problems.append("summary.json is missing")
+    except (OSError, ValueError) as error:
+        problems.append(f"summary.json cannot be read ({error})")
+    for key in NUMBERS:
+        value = summary[key]
+        if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
+            problems.append(f"summary.json: {key} is {value!r}, which is no number")
+            summary[key] = None
+    return summary
+
+
+def _read_config(file: Path, problems: list[str]) -> dict[str, Any] | None:
+    try:
+        config = yaml.load(file.read_text(), YAML_LOADER)
+    except FileNotFoundError:
+        problems.append("config.yaml is missing")
+        return None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        problems.append(f"config.yaml cannot be read ({' '.join(str(error).split())})")
+        return None
+    if not isinstance(config, dict) or not all(isinstance(config.get(key), dict) for key in ("data", "model")):
+        problems.append("config.yaml does not say what data and model were")
+        return None
+    return config
+
+
+def _read_curve(file: Path, problems: list[str], expected: bool) -> dict[str, list[float | None]]:
+    """The columns of metrics.csv, up to the first row that is not whole."""
+    try:
+        with file.open(newline="") as stream:
+            names, *rows = list(csv.reader(stream)) or [[]]
+    except FileNotFoundError:
+        if expected:
+            problems.append("metrics.csv is missing")
+        return {}
+    except (OSError, ValueError, csv.Error) as error:
+        problems.append(f"metrics.csv cannot be read ({error})")
+        return {}
+    whole: list[list[float | None]] = []
+    for row in rows:
+        try:
+            whole.append([float(cell) if cell else None for cell in row])
+        except ValueError:
+            break
+        if len(row) != len(names):
+            whole.pop()
+            break
+    if len(whole) < len(rows):
+        problems.append(f"metrics.csv is damaged in line {len(whole) + 2}; what follows is not used")
+    curve = {name: [row[number] for row in whole] for number, name in enumerate(names)}
+    for name, values in curve.items():
+        bad = [place for place, value in enumerate(values) if value is not None and not math.isfinite(value)]
+        if bad:
+            problems.append(f"metrics.csv: {name} is not finite from row {bad[0] + 1} on ({len(bad)} rows)")
+            curve[name] = [None if place in set(bad) else value for place, value in enumerate(values)]
+    return curve
+
+
+def _read_predictions(file: Path) -> tuple[np.ndarray, np.ndarray, int]:
+    """Predicted and true classes, int16 (N,), and how many classes there are.
+
+    Raises:
+        ValueError: when the arrays are not what they should be; other errors when the file is damaged.
+    """
+    with np.load(file) as arrays:
+        logits, labels = arrays["logits"], arrays["labels"]
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
+        raise ValueError(f"logits {logits.shape} and labels {labels.shape} do not fit each other")
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise ValueError(f"labels from {labels.min()} to {labels.max()} for {logits.shape[1]} classes")
+    if not np.isfinite(logits).all():
+        raise ValueError("it holds logits that are not finite")
+    return logits.argmax(axis=1).astype(np.int16), labels.astype(np.int16), logits.shape[1]

@@ -1,0 +1,122 @@
+"""`cnnlab compare`, as it is typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cnnlab.__main__ import COMMANDS
+from cnnlab.compare import default_output
+from cnnlab.runs.reading import find_runs
+
+TRAIN = ("data=digits", "data.batch_size=32", "augmentation.flip=none", "logger=none", "trainer.max_epochs=1")
+
+
+@pytest.fixture
+def compare(command):
+    return lambda *arguments: command("compare", *arguments)
+
+
+@pytest.fixture
+def runs(make_run, tmp_path):
+    """Two networks with two seeds each, one of another protocol, and one that failed."""
+    folder = tmp_path / "runs"
+    for model, accuracy in (("lenet5", 0.8), ("vgg11", 0.9)):
+        for seed in range(2):
+            make_run(folder / "zoo" / f"{model}{seed}", model, seed, accuracy)
+    make_run(folder / "article", "vgg11", protocol="article")
+    make_run(folder / "failed", "vgg11", 7, status="failed", error="RuntimeError: out of memory")
+    return folder
+
+
+def test_runs_that_were_trained_are_compared_with_their_images(compare, train, tmp_path):
+    asked = ("-m", "model=lenet5,lenet5_1998", "trainer.limit_train_batches=8", "trainer.limit_val_batches=1")
+    assert train(*asked, *TRAIN, "hydra.sweep.dir=runs/digits").code == 0
+    outcome = compare("experiment=digits", "targets=[0.05]")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "digits, protocol holdout, 299 test images" in outcome.out
+    folder = tmp_path / "runs" / "digits" / "comparison"
+    record = json.loads((folder / "comparison.json").read_text())
+    (section,) = record["sections"]
+    assert {group["label"] for group in section["groups"]} == {"lenet5", "lenet5_1998"}
+    assert all(group["targets"][0]["reached"] == 1 for group in section["groups"])
+    assert section["pairs"][0]["images"]["p"] <= 1
+    assert (record["notices"], record["problems"], record["set_aside"]) == ([], [], [])
+    written = {file.name for file in folder.iterdir()}
+    assert written >= {"comparison.md", "comparison.csv", "comparison.html", "comparison_curves.png"}
+    assert "comparison_images.png" in written
+    assert "data:image/jpeg;base64," in (folder / "comparison.html").read_text()
+
+
+def test_a_report_has_a_section_for_each_protocol_and_replaces_the_last_one(compare, runs):
+    outcome = compare("runs=runs")
+    assert outcome.code == 0
+    assert outcome.out.rstrip().endswith("runs/comparison/comparison.html")
+    assert "failed: RuntimeError: out of memory" in outcome.out
+    record = json.loads((runs / "comparison" / "comparison.json").read_text())
+    assert [(section["protocol"], len(section["groups"])) for section in record["sections"]] == [
+        ("holdout", 2),
+        ("article", 1),
+    ]
+    assert [entry["reason"] for entry in record["set_aside"]] == ["failed: RuntimeError: out of memory"]
+    assert any("are listed by number, not shown" in notice for notice in record["notices"])
+    assert (runs / "comparison" / "comparison_2_cost.png").is_file()
+    (runs / "comparison" / "notes.md").write_text("mine")
+    assert compare("runs=runs/zoo", "output=runs/comparison").code == 0
+    written = {file.name for file in (runs / "comparison").iterdir()}
+    assert not {name for name in written if name.startswith(("comparison_1", "comparison_2"))}
+    assert {"comparison_cost.png", "notes.md"} <= written
+    assert len(find_runs([str(runs)])) == 6  # a report is no run
+
+
+@pytest.mark.parametrize(
+    ("paths", "folder"),
+    [
+        (["runs"], "runs/comparison"),
+        (["runs/zoo"], "runs/zoo/comparison"),
+        (["runs/article"], "comparison"),  # a run itself
+        (["runs/zoo/*0"], "comparison"),
+        (["runs/zoo", "runs/article"], "comparison"),
+    ],
+)
+def test_where_the_report_goes(runs, tmp_path, monkeypatch, paths, folder):
+    monkeypatch.chdir(tmp_path)
+    assert default_output(paths) == Path(folder)
+
+
+WRONG = {
+    "": "runs: which runs? Give a folder",
+    "runs=3": "runs: which runs? Give a folder",
+    "runs=nowhere": "runs: nowhere does not exist",
+    "experiment=nowhere": "runs: runs/nowhere does not exist",
+    "runs=empty": "runs: there is no run in empty",
+    "runs=runs/failed": "runs: none of 1 has a test accuracy to compare; the first, runs/failed: failed: RuntimeError",
+    "runs=runs experiment=zoo": "give runs= or experiment=, once",
+    "runs=runs output=nowhere/report": "output: the folder of nowhere/report does not exist",
+    "runs=runs output=a_file": "output: a_file is a file; a folder is wanted",
+    "runs=runs targets=0.9": "targets must be",
+    "runs=runs targets=[90]": "targets must be fractions above 0 and up to 1, got 90",
+    "rnus=runs": "rnus is not a key; did you mean runs?",
+    "model=lenet5 runs=runs": "model",
+    "-m runs=runs": "cnnlab.compare does not sweep",
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_a_wrong_request_is_explained_and_leaves_nothing(compare, runs, tmp_path, arguments):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a_file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    outcome = compare(*arguments.split())
+    assert (outcome.code, outcome.out) == (2, "")
+    assert WRONG[arguments] in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_help_explains_the_keys(compare):
+    outcome = compare("--help")
+    assert outcome.code == 0
+    for text in ("runs=PATH", "experiment=NAME", "output=FOLDER", "targets=", "comparison.html"):
+        assert text in outcome.out
+    assert "compare" in COMMANDS
