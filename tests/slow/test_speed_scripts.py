@@ -41,3 +41,9 @@ def test_the_peers_take_turns(parquet_folder, tmp_path):
     assert all(len(ratios) == 2 for ratios in result["ratios"].values())
     assert "| cnnlab / by-hand |" in printed
     assert result["errors"] == {}
+
+
+def test_predicting_takes_turns_with_loops_written_by_hand(parquet_folder):
+    small = ("--files", "20", "--rounds", "1", "--batch-size", "8", "--side", "40", "--ways", "predict", "loop")
+    printed = run("predict.py", "--path", parquet_folder, *small)
+    assert "| predict / loop |" in printed
