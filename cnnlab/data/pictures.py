@@ -1,6 +1,7 @@
 """Pictures, as people have them: files of any format that Pillow reads, opened ones, arrays or tensors."""
 
 import io
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -168,9 +169,10 @@ def _file(picture: str | Path | bytes) -> Path | io.BytesIO:
     if isinstance(picture, bytes):
         return io.BytesIO(picture)
     path = Path(picture)
-    if path.is_dir():
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
         raise UnreadablePicture("it is a folder, or one that cannot be looked into")
-    if path.exists() and not path.is_file():  # a pipe or a device: to read it may take for ever
+    if not stat.S_ISREG(mode):  # a pipe or a device: to read it may take for ever
         raise UnreadablePicture("it is not a file")
     return path
 

@@ -47,3 +47,9 @@ def test_many_runs_are_compared():
     printed = run("compare.py", "--runs", "6", "--seeds", "3", "--images", "200", "--epochs", "3")
     assert "6 runs in 2 groups, 200 test images, 3 epochs" in printed
     assert "MiB" in printed
+
+
+def test_predicting_takes_turns_with_loops_written_by_hand(parquet_folder):
+    small = ("--files", "20", "--rounds", "1", "--batch-size", "8", "--side", "40", "--ways", "predict", "loop")
+    printed = run("predict.py", "--path", parquet_folder, *small)
+    assert "| predict / loop |" in printed
