@@ -3,6 +3,8 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
+# As many processes as there are cores, at most four; with more than one thread each they would slow each other down.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help demo test test-all lint types unit format clean
 .DEFAULT_GOAL := help
@@ -16,7 +18,7 @@ demo: .venv/ready  ## train LeNet-5 on the built-in handwritten digits: no downl
 test: lint types unit  ## the checks: lint, format, types, tests
 
 test-all: lint types  ## the same, and further cases that take some minutes more
-	$(BIN)/pytest -m ""
+	$(PYTEST) -m ""
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .
@@ -26,7 +28,7 @@ types: .venv/ready-dev
 	$(BIN)/basedpyright
 
 unit: .venv/ready-dev
-	$(BIN)/pytest
+	$(PYTEST)
 
 format: .venv/ready-dev  ## bring the code into its form
 	$(BIN)/ruff check --fix .
