@@ -22,7 +22,7 @@ from cnnlab.trained import TrainedNetwork, load
 
 MODELS = sorted(file.stem for file in (ROOT / "conf" / "model").glob("*.yaml"))
 # Choices that stand for a whole library need the name of one of its networks.
-NAMED = {"timm": ["model.name=convnext_atto"], "torchvision": ["model.name=mobilenet_v3_small"]}
+NAMED = {"timm": ["model.name=convnext_atto"], "torchvision": ["model.name=squeezenet1_1"]}
 LARGE = 64  # pixels: networks of these libraries are made for larger images
 
 
@@ -172,20 +172,20 @@ def check_network(save: Callable[..., Path], model: str, options: list[str], for
     size = LARGE if model in NAMED else 32
     torch.manual_seed(0)
     network = build_network(settings, 3, size)
-    images = torch.rand(16, 3, size, size)
-    with torch.no_grad():  # in a network that is as it was made, images fade away, and any file would answer the same
+    images = normalized(nn.functional.interpolate(torch.rand(8, 3, 4, 4), size) * 255)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    with torch.no_grad():  # a network that is as it was made may say the same of every image, as any file would
         for parameter in network.parameters():
-            if parameter.ndim > 1:
-                parameter *= 6**0.5
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = None  # statistics of these images alone
+            if not norms and parameter.ndim > 1:
+                parameter *= 6**0.5  # torch's default weights let images fade away
+        for norm in norms:
+            norm.momentum = 0.5
         network.train()(images)
-        assert network.eval()(images).std(dim=0).max() > 0.03
+        spread = network.eval()(images).std(dim=0).max()
     weights = {f"network.{name}": value for name, value in network.state_dict().items()}
     checkpoint = save(settings, weights, image_size=size)
     deployed = deploy(checkpoint, format=format)
-    assert deployed.difference <= 1e-4
+    assert deployed.difference < spread / 100
     assert deployed.files[0].stat().st_size > 0.9 * checkpoint.stat().st_size
 
 
