@@ -1,6 +1,7 @@
 """Jobs through submitit, as far as that goes without a cluster."""
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -48,8 +49,15 @@ def test_a_job_that_the_cluster_loses_has_failed(tmp_path):
 
 
 def test_a_run_saves_when_its_time_is_up_and_is_submitted_again(tmp_path):
-    script = "trap 'touch saved; exit 130' INT; touch up; while :; do sleep 0.02; done"
-    allocation = Allocation(job(tmp_path / "a", script).command, tmp_path / "a")
+    # Not a shell: one that is started in the background ignores the signal, and cannot be told otherwise.
+    program = (
+        "import pathlib, signal, sys, time\n"
+        "def save(*_):\n    pathlib.Path('saved').touch()\n    sys.exit(130)\n"
+        "signal.signal(signal.SIGINT, save)\npathlib.Path('up').touch()\ntime.sleep(60)\n"
+    )
+    allocation = Allocation(
+        job(tmp_path / "a", f"exec {sys.executable} -c {shlex.quote(program)}").command, tmp_path / "a"
+    )
     results = []
 
     def on_notice() -> None:  # as submitit does it, in another process's main thread
