@@ -56,7 +56,7 @@ def test_a_run_saves_when_its_time_is_up_and_is_submitted_again(tmp_path):
         "signal.signal(signal.SIGINT, save)\npathlib.Path('up').touch()\ntime.sleep(60)\n"
     )
     allocation = Allocation(
-        job(tmp_path / "a", f"exec {sys.executable} -c {shlex.quote(program)}").command, tmp_path / "a"
+        job(tmp_path / "a", f"exec {shlex.join([sys.executable, '-c', program])}").command, tmp_path / "a"
     )
     results = []
 
