@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cnnlab.data.images import Images, StoredImages
-from cnnlab.data.residence import available_cores
 from cnnlab.data.stream import read_by_threads
+from cnnlab.process import available_cores
 from cnnlab.trained import TrainedNetwork
 from cnnlab.training.tta import Tta, tta_logits
 

@@ -14,7 +14,7 @@ from cnnlab import config as configuration
 from cnnlab.data.sources import find_source
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import check_arguments, explained
-from cnnlab.runs.directory import RunDirectory, replacing, run_of, write_atomically
+from cnnlab.runs.directory import RunDirectory, check_output_folder, replacing, run_of, write_atomically
 
 if TYPE_CHECKING:
     from cnnlab.answers import Answers
@@ -114,9 +114,7 @@ def _batch_size(images: Any) -> int:
 
 def _given_folder(output: Any) -> Path | None:
     """The folder that `output=` names; raises RequestError where it is none, or holds the files of a run."""
-    folder = None if output is None else Path(str(output)).expanduser()
-    if folder and folder.exists() and not folder.is_dir():
-        raise RequestError(f"output: {folder} is not a folder")
+    folder = None if output is None else check_output_folder(str(output))
     if folder and (folder / "summary.json").exists():
         raise RequestError(f"output: {folder} is a run directory, which has a predictions.npz of its own")
     return folder

@@ -1,4 +1,5 @@
-"""What a process is set to before it computes on the CPU: how threads wait, and what becomes of freed memory."""
+"""A process on the CPU: the cores that it has, and what it is set to before it computes: how threads wait, and what
+becomes of freed memory."""
 
 import contextlib
 import ctypes
@@ -30,3 +31,8 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_MAX, 0)  # large blocks come from the heap, too
         mallopt(M_TRIM_THRESHOLD, -1)  # and the heap never shrinks
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from cnnlab import config as configuration
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import check_arguments, explained
-from cnnlab.runs.directory import RunDirectory, run_of
+from cnnlab.runs.directory import RunDirectory, check_output_folder, run_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,12 +127,7 @@ def _request(settings: dict[str, Any]) -> Request:
 
 def _folder(output: str | None, run: RunDirectory | None) -> Path:
     """Where the page goes; it is made when there is something to write."""
-    folder = Path(output).expanduser() if output else (run.path if run else Path()) / "visualization"
-    if folder.exists() and not folder.is_dir():
-        raise RequestError(f"output: {folder} is not a folder")
-    if not folder.absolute().parent.is_dir():
-        raise RequestError(f"output: the folder of {folder} does not exist")
-    return folder
+    return check_output_folder(output or (run.path if run else Path()) / "visualization")
 
 
 def _test_images(config: DictConfig, request: Request, net: "TrainedNetwork") -> "tuple[StoredImages | None, str]":

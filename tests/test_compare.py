@@ -93,7 +93,7 @@ WRONG = {
     "runs=runs/failed": "runs: none of 1 has a test accuracy to compare; the first, runs/failed: failed: RuntimeError",
     "runs=runs experiment=zoo": "give runs= or experiment=, once",
     "runs=runs output=nowhere/report": "output: the folder of nowhere/report does not exist",
-    "runs=runs output=a_file": "output: a_file is a file; a folder is wanted",
+    "runs=runs output=a_file": "output: a_file is not a folder",
     "runs=runs targets=0.9": "targets must be",
     "runs=runs targets=[90]": "targets must be fractions above 0 and up to 1, got 90",
     "rnus=runs": "rnus is not a key; did you mean runs?",

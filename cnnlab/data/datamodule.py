@@ -18,11 +18,12 @@ from cnnlab.data.images import (
     streamed_images,
 )
 from cnnlab.data.loader import Loader
-from cnnlab.data.residence import Residence, available_cores, choose_residence
+from cnnlab.data.residence import Residence, choose_residence
 from cnnlab.data.sources import find_source
 from cnnlab.data.splits import Protocol, check_holdout, has_numbers_for_names, split_by_protocol
 from cnnlab.data.stream import read_by_threads
 from cnnlab.errors import RequestError
+from cnnlab.process import available_cores
 
 log = logging.getLogger(__name__)
 

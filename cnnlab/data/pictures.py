@@ -15,9 +15,9 @@ from torchvision.transforms.v2 import functional
 
 from cnnlab.data.formats import picture_formats
 from cnnlab.data.images import Images, StoredImages, to_rgb_square
-from cnnlab.data.residence import available_cores
 from cnnlab.data.stream import map_by_threads, read_by_threads
 from cnnlab.instantiate import first_line
+from cnnlab.process import available_cores
 
 Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
 

@@ -61,11 +61,6 @@ def free_memory(device: torch.device) -> int:
     return min(_available_on_host(), _left_to_container())
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _available_on_host() -> int:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():

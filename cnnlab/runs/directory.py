@@ -226,7 +226,7 @@ def check_output_folder(output: str | Path) -> Path:
     """
     folder = Path(output).expanduser()
     if folder.exists() and not folder.is_dir():
-        raise RequestError(f"output: {folder} is a file; a folder is wanted")
+        raise RequestError(f"output: {folder} is not a folder")
     if not folder.absolute().parent.is_dir():
         raise RequestError(f"output: the folder of {folder} does not exist")
     return folder

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cnnlab.errors import Interrupted
+from cnnlab.process import available_cores
 from cnnlab.runs.directory import RunDirectory
 
 LOOK_EVERY = 0.2  # seconds
@@ -179,11 +180,6 @@ def slots(at_once: int, devices: Sequence[str]) -> list[dict[str, str]]:
         for slot, share in enumerate(shares):
             share["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
     return shares
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_jobs(

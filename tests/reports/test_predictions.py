@@ -68,11 +68,16 @@ def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path) -> None:
 def test_a_reader_that_has_seen_enough_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     reading_end, writing_end = os.pipe()
     os.close(reading_end)
-    with os.fdopen(writing_end, "w") as pipe:
-        monkeypatch.setattr(sys, "stdout", pipe)
-        with writing(None, top=2, labelled=False, neighbours=0) as write:
-            for _ in range(1000):
-                write(PREDICTIONS[0])
+    failure = None
+    try:
+        with os.fdopen(writing_end, "w") as pipe:
+            monkeypatch.setattr(sys, "stdout", pipe)
+            with writing(None, top=2, labelled=False, neighbours=0) as write:
+                for _ in range(1000):
+                    write(PREDICTIONS[0])
+    except OSError as error:
+        failure = error
+    assert failure is None
 
 
 def test_the_terminal_shows_the_first(capsys: pytest.CaptureFixture[str]) -> None:
