@@ -33,6 +33,7 @@ def compare(config: DictConfig) -> None:
     folder = check_output_folder(settings["output"] or default_output(paths))
 
     from cnnlab.analysis.comparison import compare_runs
+    from cnnlab.analysis.question import QUESTION, read_question
     from cnnlab.reports.comparison import print_comparison, render_csv, render_markdown
     from cnnlab.reports.comparison_figures import draw_comparison
     from cnnlab.reports.comparison_page import render_page
@@ -42,7 +43,8 @@ def compare(config: DictConfig) -> None:
     check_arguments(compare_runs, {"targets": targets})
     if wrong := [target for target in targets if not 0 < target <= 1]:
         raise RequestError(f"targets must be fractions above 0 and up to 1, got {wrong[0]}")
-    comparison = compare_runs([read_run(path) for path in found], targets)
+    question = read_question(**{key: settings[key] for key in QUESTION})
+    comparison = compare_runs([read_run(path) for path in found], targets, question)
     record = comparison.record
     if not record["sections"]:
         first = record["set_aside"][0]
