@@ -127,7 +127,7 @@ def register_configs(directory: Path, command: str = "") -> None:
 
     Args:
         directory: the working directory; its `experiments/` and `conf/` are read beside the project's own.
-        command: that takes from an experiment what is its own: `compare` its comparison, `train` its sweep, others one run.
+        command: takes of an experiment what is its own: `compare` the comparison, `train` the sweep, others one run.
 
     Raises:
         RequestError: where a file there has the name of one that the project ships, or is not YAML.

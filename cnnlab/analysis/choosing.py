@@ -1,4 +1,4 @@
-"""Keeps, of groups that differ in one setting alone, the best: such as every network with the learning rate that suits it."""
+"""Of groups that differ in one setting alone the best: such as every network with the learning rate that suits it."""
 
 import statistics
 from collections import defaultdict

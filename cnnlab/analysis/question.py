@@ -139,9 +139,8 @@ def read_question(
 def _names(given: dict[Any, Any] | None, key: str) -> Names:
     for name, settings in (given or {}).items():
         if not isinstance(settings, dict):
-            raise RequestError(
-                f"{key}.{name} must hold settings, such as {{model.activation: relu}}, or {{}} for any, got {settings!r}"
-            )
+            form = "{model.activation: relu}, or {} for any"
+            raise RequestError(f"{key}.{name} must hold settings, such as {form}, got {settings!r}")
     return {str(name): settings for name, settings in (given or {}).items()}
 
 

@@ -44,14 +44,11 @@ def add_ratios(groups: Sequence[dict[str, Any]], against: str | None) -> None:
 
     Args:
         groups: with `label` and `reach`, from `reach_times`.
-        against: the label of that one; None for the one with the fewest epochs.
+        against: the label of that one; None for the fastest, in epochs and in seconds.
     """
-    there = [group for group in groups if group["reach"]["reached"]]
-    if against is None:
-        base = min(there, key=lambda group: group["reach"]["epochs"], default=None)
-    else:
-        base = next((group for group in there if group["label"] == against), None)
-    for group in groups:
-        for name in ("epochs", "seconds"):
-            known = base is not None and group["reach"]["reached"] and base["reach"][name]
-            group["reach"][f"{name}_ratio"] = group["reach"][name] / base["reach"][name] if known else None
+    for name in ("epochs", "seconds"):
+        known = {group["label"]: group["reach"][name] for group in groups if group["reach"]["reached"]}
+        base = min(known.values(), default=None) if against is None else known.get(against)
+        for group in groups:
+            value = known.get(group["label"])
+            group["reach"][f"{name}_ratio"] = value / base if value is not None and base else None

@@ -16,7 +16,15 @@ from jinja2 import Environment, PackageLoader
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
-from cnnlab.reports.comparison import METHODS, group_table, pair_table, section_title, sentence
+from cnnlab.reports.comparison import METHODS
+from cnnlab.reports.comparison_tables import (
+    ANSWERS,
+    group_table,
+    pair_table,
+    section_extras,
+    section_title,
+    sentence,
+)
 
 Record = Mapping[str, Any]
 Reader = Callable[[Sequence[int]], np.ndarray]
@@ -43,7 +51,9 @@ def render_page(record: Record, readers: Sequence[Reader | None]) -> str:
     sections = [
         {
             "title": section_title(section),
-            "groups": _sortable(*group_table(record, section)),
+            "groups": _sortable(*group_table(record, section, ANSWERS)),
+            "costs": _sortable(*group_table(record, section, ["cost"])),
+            "extras": [(title, _sortable(*content)) for title, content in section_extras(record, section)],
             "pairs": _sortable(*pair_table(section)),
             "sentence": sentence(section["pairs"][0]) if section["pairs"] else None,
             "published": [(g["label"], entry) for g in section["groups"] for entry in g["published"]],
