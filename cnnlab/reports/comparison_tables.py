@@ -152,9 +152,7 @@ def _moved_columns(record: Record, groups: Sequence[Record]) -> list[Column]:
 
 
 def _map_columns(groups: Sequence[Record]) -> list[Column]:
-    return [
-        Column("maps", "feature maps", [" ".join(map(str, group["maps"] or [])) or NOTHING for group in groups])
-    ]
+    return [Column("maps", "feature maps", [" ".join(map(str, group["maps"] or [])) or NOTHING for group in groups])]
 
 
 def reach_words(reach: Record) -> str:
