@@ -30,6 +30,7 @@ class Choice:
     Attributes:
         key: the setting.
         value: that was kept.
+        best: the value that did best; another one than was kept only where that was trained by itself, after a search.
         seeds: of the runs that decided: those that all had.
         tried: for every value what decided: epochs until the value was reached, or the validation accuracy.
         at_edge: whether the value is the lowest or highest number of those tried, so that a better one may lie beyond.
@@ -37,13 +38,14 @@ class Choice:
 
     key: str
     value: Any
+    best: Any
     seeds: tuple[Any, ...]
     tried: tuple[dict[str, Any], ...]
     at_edge: bool
 
 
 def choose(
-    members: Sequence[Member], key: str, same: Callable[[Member], Any], reach: Reach | None
+    members: Sequence[Member], key: str, same: Callable[[Member], Any], reach: Reach | None, search: Mapping[str, Any]
 ) -> list[tuple[Member, Choice | None]]:
     """The members that stay, each with how it was chosen; None where there was no choice.
 
@@ -56,30 +58,45 @@ def choose(
         key: dotted, of the setting.
         same: what two members must share, beside all other settings, to be chosen from.
         reach: that is asked for, or None.
+        search: settings of the members that were only to find the value, and do not stay unless no others are there.
     """
     rivals: dict[Any, list[Member]] = defaultdict(list)
+    searches: dict[Any, list[Member]] = defaultdict(list)
+    searching = [member for member in members if search and search.items() <= member.settings.items()]
+    if len(searching) == len(members):
+        searching = []
     for member in members:
-        others = tuple((name, repr(value)) for name, value in member.settings.items() if name != key)
-        rivals[same(member), others].append(member)
-    return [_best(group, key, reach) for group in rivals.values()]
+        ours = searches if member in searching else rivals
+        ours[same(member), _but_for(member, {key, *search})].append(member)
+    return [
+        _best(own if place in searches else group, searches.get(place, group), key, reach)
+        for place, group in rivals.items()
+        for own in ([group] if place not in searches else [[member] for member in group])
+    ]
 
 
-def _best(rivals: list[Member], key: str, reach: Reach | None) -> tuple[Member, Choice | None]:
+def _but_for(member: Candidate, keys: set[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, repr(value)) for name, value in member.settings.items() if name not in keys)
+
+
+def _best(own: list[Member], rivals: list[Member], key: str, reach: Reach | None) -> tuple[Member, Choice | None]:
+    """The best of `own` by what the rivals show; where `own` is one that was trained after a search, that one."""
     if len(rivals) == 1:
-        return rivals[0], None
+        return own[0], None
     every = [{run.summary["seed"] for run in member.runs} for member in rivals]
     seeds = set.intersection(*every) or set.union(*every)
     tried = []
     for member in rivals:
         runs = [run for run in member.runs if run.summary["seed"] in seeds]
         tried.append({"value": member.settings.get(key), "runs": len(runs), **_merit(runs, reach)})
-    place = min(range(len(rivals)), key=lambda number: _rank(tried[number], reach))
-    value = tried[place]["value"]
+    best = min(tried, key=lambda entry: _rank(entry, reach))["value"]
+    kept = next((member for member in own if member.settings.get(key) == best), own[0])
     numbers = [entry["value"] for entry in tried]
     ordered = all(type(number) in (int, float) for number in numbers)
-    at_edge = ordered and len(numbers) > 1 and value in (min(numbers), max(numbers))
     listed = sorted(tried, key=lambda entry: entry["value"]) if ordered else tried
-    return rivals[place], Choice(key, value, tuple(sorted(seeds, key=str)), tuple(listed), at_edge)
+    at_edge = ordered and best in (min(numbers), max(numbers))
+    value = kept.settings.get(key)
+    return kept, Choice(key, value, best, tuple(sorted(seeds, key=str)), tuple(listed), at_edge)
 
 
 def _merit(runs: Sequence[Run], reach: Reach | None) -> dict[str, Any]:

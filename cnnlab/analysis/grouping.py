@@ -189,16 +189,23 @@ def _groups(
     notices += unknown_settings([group.every for group in unnamed], question.names)
     chosen: list[tuple[Unnamed, Choice | None]] = [(group, None) for group in unnamed]
     if question.choose is not None:
-        chosen = choose(unnamed, question.choose, lambda group: group.choices, question.reach)
-        chosen = [(_without(group, question.choose) if choice else group, choice) for group, choice in chosen]
+        chosen = choose(unnamed, question.choose, lambda group: group.choices, question.reach, question.search)
+        chosen = [
+            (_without(group, {question.choose, *question.search}) if choice else group, choice)
+            for group, choice in chosen
+        ]
     groups = []
     labels = label_groups([group for group, _ in chosen], question.labels)
     for (group, choice), label in zip(chosen, labels, strict=True):
         _note_circumstances(label, group.runs, notices)
         groups.append(Group(label, *group.choices, group.settings, group.runs, group.every, choice))
+        if choice and choice.best != choice.value:
+            notices.append(
+                f"{label} has {choice.key}={choice.value}; of the values that were tried, {choice.best} did best."
+            )
         if choice and choice.at_edge:
             notices.append(
-                f"{label}: {choice.key}={choice.value} is the last of the values that were tried on its side: "
+                f"{label}: {choice.key}={choice.best} is the last of the values that were tried on its side: "
                 "a better one may lie beyond."
             )
     return tuple(sorted(groups, key=lambda group: -np.mean(group.accuracies)))
@@ -213,7 +220,10 @@ def _unnamed(
         named[str(run.summary["model"]), str(run.summary["recipe"]), str(run.summary["data"])].append(run)
     several_recipes = len({recipe for _, recipe, _ in named}) > 1
     several_data = len({data for _, _, data in named}) > 1
-    expected = {key for names in question.names for settings in names.values() for key in settings} | {question.choose}
+    expected = {key for names in question.names for settings in names.values() for key in settings} | {
+        question.choose,
+        *question.search,
+    }
     groups: list[Unnamed] = []
     for (model, recipe, data), members in named.items():
         base = " ".join([model, *([recipe] if several_recipes else []), *([data] if several_data else [])])
@@ -228,9 +238,9 @@ def _unnamed(
     return groups
 
 
-def _without(group: Unnamed, key: str) -> Unnamed:
-    """The group as one whose name needs not tell the setting any more."""
-    return replace(group, settings={name: value for name, value in group.settings.items() if name != key})
+def _without(group: Unnamed, keys: set[str]) -> Unnamed:
+    """The group as one whose name needs not tell these settings any more."""
+    return replace(group, settings={name: value for name, value in group.settings.items() if name not in keys})
 
 
 def _split_by_settings(runs: list[Run]) -> list[tuple[dict[str, Any], list[Run]]]:

@@ -13,7 +13,18 @@ Panel = Literal[
     *("train/error", "val/error", "train/loss", "train/accuracy", "val/loss", "val/accuracy"),
 ]
 Names = Mapping[str, Mapping[str, Any]]
-QUESTION = ("labels", "choose", "reach", "against", "reference", "axis", "figure", "maps", "shift")  # the keys
+QUESTION = (
+    "labels",
+    "choose",
+    "search",
+    "reach",
+    "against",
+    "reference",
+    "axis",
+    "figure",
+    "maps",
+    "shift",
+)  # the keys
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,7 @@ class Question:
     Attributes:
         labels: names for groups, each with the settings that the group has; the first that fits is taken.
         choose: dotted key of a setting: of groups that differ in it alone, the best one is kept.
+        search: settings of runs that were only to find the value of `choose`, and are not compared themselves.
         reach: a value whose epochs and seconds are told.
         against: label of the group that the others' epochs and seconds are divided by; None for the best one.
         reference: a curve to stand beside the runs' own.
@@ -83,6 +95,7 @@ class Question:
 
     labels: Names = field(default_factory=dict)
     choose: str | None = None
+    search: Mapping[str, Any] = field(default_factory=dict)
     reach: Reach | None = None
     against: str | None = None
     reference: Reference | None = None
@@ -100,6 +113,7 @@ class Question:
 def read_question(
     labels: dict | None = None,
     choose: str | None = None,
+    search: dict | None = None,
     reach: dict | None = None,
     against: str | None = None,
     reference: dict | None = None,
@@ -115,7 +129,9 @@ def read_question(
     """
     check_arguments(read_question, {"labels": labels, "choose": choose, "reach": reach, "against": against})
     check_arguments(read_question, {"reference": reference, "axis": axis, "figure": figure, "maps": maps})
-    check_arguments(read_question, {"shift": shift})
+    check_arguments(read_question, {"shift": shift, "search": search})
+    if search and choose is None:
+        raise RequestError("search: choose must name the setting that was searched for, such as optimizer.lr")
     if shift < 0:
         raise RequestError(f"shift must be a number of pixels, 0 or more, got {shift}")
     for panel in figure or ():
@@ -126,6 +142,7 @@ def read_question(
     return Question(
         labels=_names(labels, "labels"),
         choose=choose,
+        search=search or {},
         reach=_reach(reach) if reach else None,
         against=against,
         reference=_reference(reference) if reference else None,

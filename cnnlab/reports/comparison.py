@@ -33,7 +33,8 @@ CSV_COLUMNS = (
     "peak_memory_bytes",
 )
 
-METHODS = (
+OF_PAIRS = ("p (seeds)", "p (images)", "Interval of a difference", "Verdict", "Only A right")
+TERMS = (
     (
         "Test accuracy",
         "the mean over the seeds, ± their standard deviation. Its 95 % interval is by Student's t over the seeds; "
@@ -77,6 +78,14 @@ METHODS = (
 )
 
 
+def methods(record: Record) -> list[tuple[str, str]]:
+    """What the terms mean that a comparison uses."""
+    unused = {"Epochs and seconds to a value": not record["reach"], "Moved images": not record["shift"]}
+    if not any(section["pairs"] for section in record["sections"]):
+        unused |= dict.fromkeys(OF_PAIRS, True)
+    return [(term, text) for term, text in TERMS if not unused.get(term)]
+
+
 def render_markdown(record: Record, figures: Sequence[Mapping[str, str]]) -> str:
     """The whole comparison as Markdown.
 
@@ -100,7 +109,13 @@ def render_markdown(record: Record, figures: Sequence[Mapping[str, str]]) -> str
         lines += _image_lines(section)
     lines += _left_out(record)
     return "\n".join(
-        [*lines, "## How the figures are to be read", "", *(f"- **{term}**: {text}" for term, text in METHODS), ""]
+        [
+            *lines,
+            "## How the figures are to be read",
+            "",
+            *(f"- **{term}**: {text}" for term, text in methods(record)),
+            "",
+        ]
     )
 
 

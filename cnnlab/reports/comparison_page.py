@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
-from cnnlab.reports.comparison import METHODS
+from cnnlab.reports.comparison import methods
 from cnnlab.reports.comparison_tables import (
     ANSWERS,
     group_table,
@@ -70,7 +70,7 @@ def render_page(record: Record, readers: Sequence[Reader | None]) -> str:
     return environment.get_template("comparison.html").render(
         record=record,
         sections=sections,
-        methods=METHODS,
+        methods=methods(record),
         style=style,
         script=script,
         data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cnnlab.reports.comparison import METHODS, markdown_table
+from cnnlab.reports.comparison import markdown_table, methods
 from cnnlab.reports.comparison_tables import group_table, pair_table, section_extras, section_title, sentence
 from cnnlab.reports.experiments import Head
 from cnnlab.runs.directory import METRICS
@@ -69,7 +69,7 @@ def render_result(head: Head, conduct: Conduct, runs: Sequence[Run], record: Rec
         lines += [f"- {entry}" for entry in conduct.missing[:LISTED]]
         more = len(conduct.missing) - LISTED
         lines += [*([f"- and {more} more"] if more > 0 else []), ""]
-    lines += ["## How the figures are to be read", "", *(f"- **{term}**: {text}" for term, text in METHODS), ""]
+    lines += ["## How the figures are to be read", "", *(f"- **{term}**: {text}" for term, text in methods(record)), ""]
     return "\n".join(lines)
 
 

@@ -100,7 +100,7 @@ def _scatter(axes: Axes, groups: Sequence[Record], x_of: Callable[[Record], floa
     if lines:
         axes.legend(fontsize=8)
     axes.margins(x=0.2, y=0.15)
-    axes.set_ylabel("test accuracy, %, with 95 % interval")
+    axes.set_ylabel("test accuracy, %")
 
 
 def _scale(axes: Axes, values: Sequence[float], cost: bool) -> None:
