@@ -11,11 +11,12 @@ was stopped) is a result too, that says so. Exit codes: 0 done, 1 runs failed, 2
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnnlab.compare import answer
 from cnnlab.config import ROOT
@@ -24,9 +25,11 @@ from cnnlab.runs.directory import write_atomically
 from cnnlab.runs.reading import read_run, read_shift
 
 if TYPE_CHECKING:
-    from hydra_plugins.cnnlab_sweep.experiment import PlannedRun
+    from cnnlab.reports.result import Conduct
+    from hydra_plugins.cnnlab_sweep.experiment import Plan, PlannedRun
 
-OF_THE_MACHINE = ("data.path", "data.cache", "data.workers", "data.residence", "seed", "seeds", "logger")
+# Arguments that leave what the file asks for as it is; fewer seeds are told as runs that are missing.
+ASIDE = ("data.path=", "data.cache=", "data.workers=", "data.residence=", "seed=", "seeds=", "logger=", "hydra")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -62,73 +65,86 @@ def find_experiment(name: str | None) -> Path:
 
 def publish(file: Path, arguments: Sequence[str], as_is: bool) -> int:
     """Runs an experiment to its end, and writes its result; returns the exit code."""
-    from hydra_plugins.cnnlab_sweep.experiment import asked_of, planned_runs
+    from hydra_plugins.cnnlab_sweep.experiment import asked_of, plan_of
 
     name = file.stem
-    planned = planned_runs(name, arguments)
+    plan = plan_of(name, arguments)
     code = 0
-    if not as_is and not all(run.complete for run in planned):
-        resume = ["resume=auto"] if len(planned) == 1 else []
-        command = [sys.executable, "-m", "cnnlab.train", f"experiment={name}", *arguments, *resume]
-        code = subprocess.run(command, check=False).returncode
+    if not as_is and len(plan.complete) < len(plan.runs):
+        code = train([f"experiment={name}", *arguments, *([] if plan.sweeps else ["resume=auto"])])
         if code not in (0, 1):
             return code if code > 0 else 130
-        planned = planned_runs(name, arguments)
-    complete = [run.run.path for run in planned if run.complete and run.run]
-    if not complete:
-        raise RequestError(f"EXPERIMENT={name}: none of its {len(planned)} runs is complete: nothing to write down")
+        plan = plan_of(name, arguments)
+    if not plan.complete:
+        raise RequestError(f"EXPERIMENT={name}: none of its {len(plan.runs)} runs is complete: nothing to write down")
+    places = [argument for argument in arguments if argument.startswith("data.path=")]
+    conduct = conduct_of(name, arguments, plan, plan_of(name, places))
+    write_result(file, asked_of(name), plan.complete, conduct)
+    write_index(file.parent)
+    print(file.parent / "results" / f"{name}.md")
+    return code
 
+
+def train(arguments: Sequence[str]) -> int:
+    """Runs `cnnlab train`; returns its exit code. Ctrl-C is for it alone, which saves and ends."""
+    process = subprocess.Popen([sys.executable, "-m", "cnnlab.train", *arguments])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def write_result(file: Path, asked: Mapping[str, Any], runs: Sequence[Path], conduct: "Conduct") -> None:
+    """Compares the runs, and writes the page with its figure and the numbers behind it.
+
+    Args:
+        file: of the experiment.
+        asked: the keys of its comparison.
+        runs: directories of those that are complete.
+        conduct: how they came about.
+    """
     from cnnlab.analysis.question import QUESTION, read_question
     from cnnlab.reports.experiments import read_head
     from cnnlab.reports.result import render_result, result_data
     from cnnlab.reports.result_figure import draw_result
 
-    asked = asked_of(name)
     question = read_question(**{key: asked[key] for key in QUESTION})
     if question.shift:
-        evaluate_moved(complete, question.shift)
-    comparison = answer(complete, asked["targets"], question)
-    record = comparison.record
+        evaluate_moved(runs, question.shift)
+    record = answer(runs, asked["targets"], question).record
     folder = file.parent / "results"
     folder.mkdir(exist_ok=True)
-    figures = []
-    for number, section in enumerate(record["sections"], start=1):
-        figures.append(f"{name}.png" if number == 1 else f"{name}_{number}.png")
-        draw_result(record, section, question.figure, folder / figures[-1])
-    conduct = conduct_of(name, arguments, planned, planned_runs(name, machine_arguments(arguments)))
-    page = render_result(read_head(file), conduct, [read_run(path) for path in complete], record, figures)
-    write_atomically(folder / f"{name}.md", page)
-    write_atomically(folder / f"{name}.json", json.dumps(result_data(conduct, record), default=str) + "\n")
-    write_index(file.parent)
-    print(folder / f"{name}.md")
-    return code
+    figures = [f"{file.stem}{f'_{n}' if n else ''}.png" for n in range(len(record["sections"]))]
+    for section, figure in zip(record["sections"], figures, strict=True):
+        draw_result(record, section, question.figure, folder / figure)
+    page = render_result(read_head(file), conduct, [read_run(path) for path in runs], record, figures)
+    write_atomically(folder / f"{file.stem}.md", page)
+    write_atomically(folder / f"{file.stem}.json", json.dumps(result_data(conduct, record), default=str) + "\n")
 
 
-def machine_arguments(arguments: Sequence[str]) -> list[str]:
-    """Those that say where the images are, which the experiment's file cannot."""
-    return [argument for argument in arguments if argument.startswith("data.path=")]
+def conduct_of(name: str, arguments: Sequence[str], plan: "Plan", in_file: "Plan") -> "Conduct":
+    """How the experiment was run, and what of it is missing.
 
-
-def conduct_of(name: str, arguments: Sequence[str], planned: Sequence["PlannedRun"], in_file: Sequence["PlannedRun"]):  # noqa: D103
+    Args:
+        name: of the experiment.
+        arguments: of this command.
+        plan: the runs that these ask for.
+        in_file: the runs that its file asks for.
+    """
     from cnnlab.reports.experiments import without_places
     from cnnlab.reports.result import Conduct
 
     given = without_places(arguments)
-    args = f' ARGS="{" ".join(given)}"' if given else ""
-    swept = {key for run in in_file for key in run.arguments}
-    changed = [
-        argument
-        for argument in given
-        if (key := argument.partition("=")[0]) not in swept
-        and not key.startswith("hydra")
-        and key not in OF_THE_MACHINE
-    ]
-    missing = [f"`{run.name}`: {_why(run)}" for run in planned if not run.complete]
-    for wanted in in_file:
+    told = f' ARGS="{" ".join(given)}"' if given else ""
+    swept = {f"{key}=" for run in in_file.runs for key in run.arguments}
+    changed = [argument for argument in given if not argument.startswith((*ASIDE, *swept))]
+    missing = [f"`{run.name}`: {_why(run)}" for run in plan.runs if not run.complete]
+    for wanted in in_file.runs:
         its = {key: value for key, value in wanted.arguments.items() if key != "data.path"}
-        if not any(all(run.arguments.get(key) == value for key, value in its.items()) for run in planned):
+        if not any(its.items() <= run.arguments.items() for run in plan.runs):
             missing.append(f"`{wanted.name}`: not asked for by this command")
-    return Conduct(f"make results EXPERIMENT={name}{args}", max(len(in_file), len(planned)), missing, changed)
+    return Conduct(f"make results EXPERIMENT={name}{told}", max(len(in_file.runs), len(plan.runs)), missing, changed)
 
 
 def _why(run: "PlannedRun") -> str:

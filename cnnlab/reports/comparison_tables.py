@@ -152,7 +152,14 @@ def _moved_columns(record: Record, groups: Sequence[Record]) -> list[Column]:
 
 
 def _map_columns(groups: Sequence[Record]) -> list[Column]:
-    return [Column("maps", "feature maps", [" ".join(map(str, group["maps"] or [])) or NOTHING for group in groups])]
+    cells = [" → ".join(map(str, group["maps"] or [])) or NOTHING for group in groups]
+    return [Column("maps", "feature maps, pixels a side", cells)]
+
+
+def metric_words(metric: str, protocol: str) -> str:
+    """Such as `training accuracy`; what the protocol `article` validates on are the test images."""
+    on_test = protocol == "article" and metric.startswith("val/")
+    return METRIC_WORDS[metric] + (" (on the test images)" if on_test else "")
 
 
 def reach_words(reach: Record) -> str:
@@ -173,7 +180,8 @@ def section_extras(record: Record, section: Record) -> list[tuple[str, Table]]:
     extras = []
     if reference := section["reference"]:
         source = f" ({reference['source']})" if reference["source"] else ""
-        title = f"{METRIC_WORDS[reference['metric']].capitalize()} beside {reference['name']}{source}"
+        metric = metric_words(reference["metric"], section["protocol"])
+        title = f"{metric.capitalize()} beside {reference['name']}{source}"
         extras.append((title, reference_table(section)))
     if any(group["choice"] for group in section["groups"]):
         extras.append(("What was tried", choice_table(section, record["reach"])))

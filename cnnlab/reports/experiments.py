@@ -66,11 +66,8 @@ def render_index(folder: Path) -> str:
 
 
 def _row(head: Head, folder: Path) -> list[str]:
-    if head.answered:
-        answer = str(head.answer)
-    else:
-        why = f" ({head.answer})" if head.answer else ""
-        answer = f"not run yet{why}: `{head.command or f'make results EXPERIMENT={head.name}'}`"
+    command = head.command or f"make results EXPERIMENT={head.name}"
+    answer = str(head.answer) if head.answered else f"{head.answer or 'not run yet'}: `{command}`"
     results = [
         f"[{word}](results/{head.name}{suffix})"
         for word, suffix in (("table", ".md"), ("figure", ".png"))

@@ -54,10 +54,10 @@ def render_result(head: Head, conduct: Conduct, runs: Sequence[Run], record: Rec
     lines = [f"# {head.name}: {head.question or 'no question was written down'}", ""]
     lines += [f"**Answer**: {head.answer}" if head.answered else "**Answer**: not written down yet.", ""]
     if conduct.missing or conduct.changed:
-        lines += [f"**This is a part of the experiment**: {_shortfall(conduct, runs)}", ""]
+        lines += [f"**This is a part of the experiment**: {_shortfall(conduct)}", ""]
     for section, figure in zip(record["sections"], figures, strict=True):
         lines += [f"![{head.name}: {section_title(section)}]({figure})", ""]
-    lines += [*markdown_table(["", ""], _facts(conduct, runs)), ""]
+    lines += [*markdown_table(["", ""], _facts(conduct, runs, record)), ""]
     several = len(record["sections"]) > 1
     for section in record["sections"]:
         lines += [f"## {section_title(section)}" if several else "## What came out", ""]
@@ -90,7 +90,7 @@ def _section_lines(record: Record, section: Record) -> list[str]:
     return lines
 
 
-def _shortfall(conduct: Conduct, runs: Sequence[Run]) -> str:
+def _shortfall(conduct: Conduct) -> str:
     parts = []
     if conduct.missing:
         parts.append(f"{conduct.asked - len(conduct.missing)} of the {conduct.asked} runs that its file asks for")
@@ -99,10 +99,12 @@ def _shortfall(conduct: Conduct, runs: Sequence[Run]) -> str:
     return "; ".join(parts) + "."
 
 
-def _facts(conduct: Conduct, runs: Sequence[Run]) -> list[list[str]]:
+def _facts(conduct: Conduct, runs: Sequence[Run], record: Record) -> list[list[str]]:
+    compared = sum(group["n"] for section in record["sections"] for group in section["groups"])
     summaries = [run.summary for run in runs]
     seconds = sum(summary["train_seconds"] or 0 for summary in summaries)
     seeds = sorted({summary["seed"] for summary in summaries if summary["seed"] is not None})
+    numbers = ", ".join(map(str, seeds))
     facts = {
         "command": f"`{conduct.command}`",
         "date": " to ".join(dict.fromkeys([min(dates), max(dates)])) if (dates := [_date(run) for run in runs]) else "",
@@ -112,7 +114,7 @@ def _facts(conduct: Conduct, runs: Sequence[Run]) -> list[list[str]]:
         "commit": ", ".join(re.sub(r"^(\w{10})\w+", r"\1", commit) for commit in _every(summaries, "git_commit")),
         "data": "; ".join(dict.fromkeys(_data(run) for run in runs)),
         "protocol": ", ".join(_every(summaries, "protocol")),
-        "runs": f"{len(runs)}, seeds {', '.join(map(str, seeds))}",
+        "runs": f"{len(runs)}{f', {compared} of them compared' if compared < len(runs) else ''}; seeds {numbers}",
         "training": f"{seconds / 60:,.0f} minutes in all" if seconds >= 120 else f"{seconds:,.0f} s in all",
     }
     return [[name, text] for name, text in facts.items() if text]

@@ -9,14 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
-from cnnlab.reports.comparison_tables import METRIC_WORDS
+from cnnlab.reports.comparison_tables import metric_words
 
 Record = Mapping[str, Any]
 
 COLOURS = mpl.colormaps["tab10"].colors  # pyright: ignore[reportAttributeAccessIssue]
-STYLES = ("-", "--", ":", "-.")
+STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
 COSTS = {"parameters": "parameters", "macs": "MACs of one image", "train_seconds": "seconds of training"}
 WIDE = 3  # times the smallest cost, from where on a logarithm is easier to read
 
@@ -87,9 +87,8 @@ def _scatter(axes: Axes, groups: Sequence[Record], x_of: Callable[[Record], floa
     """Accuracy against a number, points with names; a line joins groups of the same line."""
     lines = list(dict.fromkeys(group["line"] for group in groups if group["line"]))
     for number, line in enumerate(lines):
-        members = [group for group in groups if group["line"] == line and x_of(group) is not None]
-        members.sort(key=lambda group: x_of(group) or 0)
-        xs, ys = [x_of(group) for group in members], [100 * group["mean"] for group in members]
+        members = [(x, 100 * g["mean"]) for g in groups if g["line"] == line and (x := x_of(g)) is not None]
+        xs, ys = zip(*sorted(members), strict=True) if members else ((), ())
         axes.plot(xs, ys, STYLES[number % len(STYLES)], color="0.55", linewidth=1, zorder=1, label=line)
     for place, group in enumerate(groups):
         if (x := x_of(group)) is None:
@@ -100,6 +99,7 @@ def _scatter(axes: Axes, groups: Sequence[Record], x_of: Callable[[Record], floa
     if lines:
         axes.legend(fontsize=8)
     axes.margins(x=0.2, y=0.15)
+    axes.set_ylim(top=min(axes.get_ylim()[1], 101))  # an interval over two seeds may reach beyond 100
     axes.set_ylabel("test accuracy, %")
 
 
@@ -107,6 +107,9 @@ def _scale(axes: Axes, values: Sequence[float], cost: bool) -> None:
     if cost and values and min(values) > 0 and max(values) > WIDE * min(values):
         axes.set_xscale("log")
         axes.margins(x=0.2)
+        axes.xaxis.set_major_formatter(EngFormatter())
+        few = max(values) < 10 * min(values)  # maybe not one power of ten among them
+        axes.xaxis.set_minor_formatter(EngFormatter() if few else NullFormatter())
     elif cost:
         axes.xaxis.set_major_formatter(EngFormatter())
     elif all(float(value).is_integer() for value in values):
@@ -142,7 +145,8 @@ def _curves(axes: Axes, panel: str, record: Record, section: Record) -> None:
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
-    words = METRIC_WORDS[metric].replace("accuracy", "error") if is_error else METRIC_WORDS[metric]
+    words = metric_words(metric, section["protocol"])
+    words = words.replace("accuracy", "error") if is_error else words
     axes.set_ylabel(words + (", %" if in_percent else ""))
 
 
@@ -156,7 +160,7 @@ def _colour(place: int) -> Any:
     return COLOURS[place % len(COLOURS)]
 
 
-def _style(group: Record, groups: Sequence[Record]) -> str:
+def _style(group: Record, groups: Sequence[Record]) -> Any:
     lines = list(dict.fromkeys(other["line"] for other in groups if other["line"]))
     return STYLES[lines.index(group["line"]) % len(STYLES)] if group["line"] else "-"
 

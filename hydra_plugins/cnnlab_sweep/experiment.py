@@ -40,7 +40,25 @@ class PlannedRun:
         return self.status == "completed"
 
 
-def planned_runs(experiment: str, arguments: Sequence[str]) -> list[PlannedRun]:
+@dataclass(frozen=True)
+class Plan:
+    """The runs that a command asks for.
+
+    Attributes:
+        runs: one after the other.
+        sweeps: whether they are a sweep, which goes on by itself when it is started again.
+    """
+
+    runs: list[PlannedRun]
+    sweeps: bool
+
+    @property
+    def complete(self) -> list[Path]:
+        """The directories of those that are."""
+        return [run.run.path for run in self.runs if run.complete and run.run]
+
+
+def plan_of(experiment: str, arguments: Sequence[str]) -> Plan:
     """What `cnnlab train experiment=NAME ...` runs, one after the other.
 
     Args:
@@ -54,21 +72,19 @@ def planned_runs(experiment: str, arguments: Sequence[str]) -> list[PlannedRun]:
         if argument.partition("=")[0] in ELSEWHERE:
             raise RequestError(f"{argument}: runs of an experiment are found in runs/{experiment}, by themselves")
     register_configs(Path.cwd(), "train")
-    given = [argument for argument in expand_seeds(arguments) if argument != "--multirun"]
+    chosen, given = f"experiment={experiment}", expand_seeds(arguments)
+    own = [argument for argument in given if argument != "--multirun"]
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        plain = [argument for argument in given if not argument.startswith("seed=")]
-        sweeper = hydra.compose("train", [f"experiment={experiment}", *plain], return_hydra_config=True).hydra.sweeper
-        jobs = combinations(list(sweeper.alternatives), given, OverridesParser.create())
-        composed = [hydra.compose("train", [f"experiment={experiment}", *job]) for job in jobs]
+        alternatives = list(hydra.compose("train", [chosen], return_hydra_config=True).hydra.sweeper.alternatives)
+        jobs = combinations(alternatives, own, OverridesParser.create())
+        composed = [hydra.compose("train", [chosen, *job]) for job in jobs]
     folder = sweep_folder(composed[0].name)
     records = [*folder.glob("*/summary.json"), *folder.glob("*/*/summary.json")]
     recorded = RecordedRuns(sorted(record.parent for record in records))
     found = [recorded.find(identity(config)) or (None, "not started") for config in composed]
-    parts = [dict(argument.partition("=")[::2] for argument in job) for job in jobs]
-    return [
-        PlannedRun(name, its, run, status)
-        for name, its, (run, status) in zip(job_names(jobs), parts, found, strict=True)
-    ]
+    parts = [{key: value for key, _, value in (argument.partition("=") for argument in job)} for job in jobs]
+    runs = [PlannedRun(name, its, *where) for name, its, where in zip(job_names(jobs), parts, found, strict=True)]
+    return Plan(runs, sweeps=bool(alternatives) or len(own) < len(given))
 
 
 def asked_of(experiment: str) -> dict[str, Any]:
