@@ -150,8 +150,10 @@ def ask_moved(
                 cosines = torch.nn.functional.cosine_similarity(features, seen, dim=1)
                 sums[name] += torch.stack([part.double().sum() for part in (same, right, cosines)])
     means = {name: (total / len(images)).tolist() for name, total in sums.items()}
-    names = ("same_answer", "accuracy", "feature_cosine")
-    directions = {name: dict(zip(names, values, strict=True)) for name, values in means.items()}
+    names: tuple[str, ...] = ("same_answer", "accuracy", "feature_cosine")
+    directions: dict[str, dict[str, float]] = {
+        direction: dict(zip(names, values, strict=True)) for direction, values in means.items()
+    }
     overall = {name: sum(values[name] for values in directions.values()) / len(directions) for name in names}
     return ShiftInvariance(pixels=shift, **overall, directions=directions)
 

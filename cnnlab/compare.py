@@ -10,7 +10,6 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import check_arguments
 from cnnlab.runs.directory import check_output_folder, write_atomically
 from cnnlab.runs.reading import find_runs, read_run
 
@@ -35,17 +34,14 @@ def compare(config: DictConfig) -> None:
     found = find_runs(paths)
     folder = check_output_folder(settings["output"] or default_output(paths))
 
-    from cnnlab.analysis.question import QUESTION, read_question
+    from cnnlab.analysis.question import QUESTION, read_question, read_targets
     from cnnlab.reports.comparison import print_comparison, render_csv, render_markdown
     from cnnlab.reports.comparison_figures import draw_comparison
     from cnnlab.reports.comparison_page import render_page
     from cnnlab.reports.terminal import terminal_width
 
-    targets = settings["targets"]
-    check_arguments(answer, {"targets": targets})
-    if wrong := [target for target in targets if not 0 < target <= 1]:
-        raise RequestError(f"targets must be fractions above 0 and up to 1, got {wrong[0]}")
-    comparison = answer(found, targets, read_question(**{key: settings[key] for key in QUESTION}))
+    question = read_question(**{key: settings[key] for key in QUESTION})
+    comparison = answer(found, read_targets(settings["targets"]), question)
     record = comparison.record
     if not record["sections"]:
         first = record["set_aside"][0]

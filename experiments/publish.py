@@ -104,7 +104,7 @@ def write_result(file: Path, asked: Mapping[str, Any], runs: Sequence[Path], con
         runs: directories of those that are complete.
         conduct: how they came about.
     """
-    from cnnlab.analysis.question import QUESTION, read_question
+    from cnnlab.analysis.question import QUESTION, read_question, read_targets
     from cnnlab.reports.experiments import read_head
     from cnnlab.reports.result import render_result, result_data
     from cnnlab.reports.result_figure import draw_result
@@ -112,7 +112,7 @@ def write_result(file: Path, asked: Mapping[str, Any], runs: Sequence[Path], con
     question = read_question(**{key: asked[key] for key in QUESTION})
     if question.shift:
         evaluate_moved(runs, question.shift)
-    record = answer(runs, asked["targets"], question).record
+    record = answer(runs, read_targets(asked["targets"]), question).record
     folder = file.parent / "results"
     folder.mkdir(exist_ok=True)
     figures = [f"{file.stem}{f'_{n}' if n else ''}.png" for n in range(len(record["sections"]))]

@@ -8,10 +8,8 @@ from cnnlab.errors import RequestError
 from cnnlab.instantiate import check_arguments, did_you_mean
 
 Metric = Literal["train/loss", "train/accuracy", "val/loss", "val/accuracy"]
-Panel = Literal[
-    *("accuracy", "axis", "parameters", "macs", "train_seconds"),
-    *("train/error", "val/error", "train/loss", "train/accuracy", "val/loss", "val/accuracy"),
-]
+Cost = Literal["parameters", "macs", "train_seconds"]
+Panel = Literal["accuracy", "axis", Cost, "train/error", "val/error", Metric]
 Names = Mapping[str, Mapping[str, Any]]
 QUESTION = (
     "labels",
@@ -151,6 +149,18 @@ def read_question(
         maps=maps,
         shift=shift,
     )
+
+
+def read_targets(targets: list[float]) -> list[float]:
+    """Checks validation accuracies to which the time is told.
+
+    Raises:
+        RequestError: when they are no list of fractions.
+    """
+    check_arguments(read_targets, {"targets": targets})
+    if wrong := [target for target in targets if not 0 < target <= 1]:
+        raise RequestError(f"targets must be fractions above 0 and up to 1, got {wrong[0]}")
+    return targets
 
 
 def _names(given: dict[Any, Any] | None, key: str) -> Names:

@@ -66,7 +66,10 @@ def render_page(record: Record, readers: Sequence[Reader | None]) -> str:
         }
         for section in record["sections"]
     ]
-    data = [_section_data(section, read) for section, read in zip(record["sections"], readers, strict=True)]
+    data = [
+        _section_data(section, read) | {"reach": record["reach"]}
+        for section, read in zip(record["sections"], readers, strict=True)
+    ]
     return environment.get_template("comparison.html").render(
         record=record,
         sections=sections,
@@ -86,7 +89,7 @@ def _sortable(head: list[str], rows: list[list[str]]) -> dict[str, Any]:
 
 
 def _is_number(text: str) -> bool:
-    return text == "-" or text.startswith("< ") or text.lstrip("+-")[:1].isdigit()
+    return text == "-" or text.startswith(("< ", "none of ")) or text.lstrip("+-")[:1].isdigit()
 
 
 def _section_data(section: Record, read: Reader | None) -> dict[str, Any]:
@@ -95,6 +98,7 @@ def _section_data(section: Record, read: Reader | None) -> dict[str, Any]:
         "classes": section["classes"],
         "groups": [_group_data(group, place < DETAILED) for place, group in enumerate(section["groups"])],
         "pairs": [pair | {"words": sentence(pair)} for pair in section["pairs"]],
+        "reference": section["reference"],
         "sheet": _sheet(section, read) if read else None,
     }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.reports.comparison import markdown_table, methods
-from cnnlab.reports.comparison_tables import group_table, pair_table, section_extras, section_title, sentence
+from cnnlab.reports.comparison_tables import Kind, group_table, pair_table, section_extras, section_title, sentence
 from cnnlab.reports.experiments import Head
 from cnnlab.runs.directory import METRICS
 from cnnlab.runs.reading import Run
@@ -78,7 +78,8 @@ def _section_lines(record: Record, section: Record) -> list[str]:
     if section["pairs"]:
         lines += [f"{sentence(section['pairs'][0])}.", ""]
     lines += [*markdown_table(*group_table(record, section, ["accuracy"])), ""]
-    for title, kind in (("How long it takes", "reach"), ("Moved images", "moved"), ("Feature maps", "maps")):
+    kinds: dict[str, Kind] = {"How long it takes": "reach", "Moved images": "moved", "Feature maps": "maps"}
+    for title, kind in kinds.items():
         head, rows = group_table(record, section, [kind])
         if len(head) > 1:
             lines += [f"### {title}", "", *markdown_table(head, rows), ""]
