@@ -141,7 +141,7 @@ def _moved_columns(record: Record, groups: Sequence[Record]) -> list[Column]:
     if not (pixels := record["shift"]):
         return []
     figures = (
-        (f"answers that stay, moved {pixels} pixels", "same_answer", "{:.2%}"),
+        (f"answers that stay, moved {pixels} pixel{'s' if pixels > 1 else ''}", "same_answer", "{:.2%}"),
         ("accuracy moved", "accuracy", "{:.2%}"),
         ("features' cosine", "feature_cosine", "{:.3f}"),
     )
