@@ -6,7 +6,7 @@ BIN := .venv/bin
 # As many processes as there are cores, at most four; with more than one thread each they would slow each other down.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-all lint types unit format clean
+.PHONY: help demo results test test-all lint types unit format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -14,6 +14,9 @@ help:  ## list the targets
 
 demo: .venv/ready  ## train LeNet-5 on the built-in handwritten digits: no download, under a minute
 	$(BIN)/cnnlab train experiment=demo
+
+results: .venv/ready  ## run an experiment to its end, or on: EXPERIMENT=NAME ARGS="data.path=FOLDER"; writes experiments/results/
+	$(BIN)/python experiments/publish.py $(EXPERIMENT) $(ARGS)
 
 test: lint types unit  ## the checks: lint, format, types, tests
 

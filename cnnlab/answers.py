@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from cnnlab.data.images import Images, StoredImages
+from cnnlab.data.shifting import DIRECTIONS, move
 from cnnlab.data.stream import read_by_threads
+from cnnlab.errors import RequestError
 from cnnlab.process import available_cores
 from cnnlab.trained import TrainedNetwork
 from cnnlab.training.tta import Tta, tta_logits
@@ -97,3 +99,66 @@ def ask(
         features=torch.cat(features) if features else None,
         images_per_second=sum(count for count, _ in counted) / sum(seconds for _, seconds in counted),
     )
+
+
+@dataclass(frozen=True)
+class ShiftInvariance:
+    """How far answers and features stay when images are moved: up, down, left and right.
+
+    Attributes:
+        pixels: that they are moved by; at the border they are filled up by reflection.
+        same_answer: share of the moved images that are named as the unmoved one is.
+        accuracy: on the moved images.
+        feature_cosine: mean cosine of the angle between the features of a moved and the unmoved image: 1 where moving
+            changes nothing.
+        directions: the three for each direction.
+    """
+
+    pixels: int
+    same_answer: float
+    accuracy: float
+    feature_cosine: float
+    directions: dict[str, dict[str, float]]
+
+
+def ask_moved(
+    net: TrainedNetwork, images: Images | StoredImages, batch_size: int, shift: int, clock: Clock | None = None
+) -> ShiftInvariance:
+    """Shows moved images to a network, in four directions.
+
+    Args:
+        net: the network.
+        images: of its size, at least one.
+        batch_size: images that are computed at a time.
+        shift: pixels, 1 or more and fewer than the images have.
+        clock: gets the seconds of `shift`.
+
+    Raises:
+        RequestError: when the images are too small for the shift.
+    """
+    check_shift(shift, net.image_size)
+    clock = Clock() if clock is None else clock
+    sums = {name: torch.zeros(3, dtype=torch.float64) for name in DIRECTIONS}
+    batches = torch.arange(len(images)).split(batch_size)
+    for positions, pixels in zip(batches, read_by_threads(images, batches, threads=available_cores()), strict=True):
+        with clock("shift"):
+            logits, features = net.logits_and_features(pixels)
+            for name, (rows, columns) in DIRECTIONS.items():
+                moved, seen = net.logits_and_features(move(pixels, shift * rows, shift * columns))
+                answers = moved.argmax(dim=1)
+                same, right = answers == logits.argmax(dim=1), answers == images.labels[positions]
+                cosines = torch.nn.functional.cosine_similarity(features, seen, dim=1)
+                sums[name] += torch.stack([part.double().sum() for part in (same, right, cosines)])
+    means = {name: (total / len(images)).tolist() for name, total in sums.items()}
+    names: tuple[str, ...] = ("same_answer", "accuracy", "feature_cosine")
+    directions: dict[str, dict[str, float]] = {
+        direction: dict(zip(names, values, strict=True)) for direction, values in means.items()
+    }
+    overall = {name: sum(values[name] for values in directions.values()) / len(directions) for name in names}
+    return ShiftInvariance(pixels=shift, **overall, directions=directions)
+
+
+def check_shift(shift: int, image_size: int) -> None:
+    """Raises RequestError when images of this size cannot be moved by so many pixels."""
+    if not 0 <= shift < image_size:
+        raise RequestError(f"shift must be from 0 to {image_size - 1} pixels, got {shift}")

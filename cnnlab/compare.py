@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,13 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import check_arguments
 from cnnlab.runs.directory import check_output_folder, write_atomically
 from cnnlab.runs.reading import find_runs, read_run
 
 if TYPE_CHECKING:
+    from cnnlab.analysis.comparison import Comparison
     from cnnlab.analysis.grouping import Section
+    from cnnlab.analysis.question import Question
     from cnnlab.data.recorded import TestImages
 
 log = logging.getLogger("cnnlab.compare")
@@ -32,17 +34,14 @@ def compare(config: DictConfig) -> None:
     found = find_runs(paths)
     folder = check_output_folder(settings["output"] or default_output(paths))
 
-    from cnnlab.analysis.comparison import compare_runs
+    from cnnlab.analysis.question import QUESTION, read_question, read_targets
     from cnnlab.reports.comparison import print_comparison, render_csv, render_markdown
     from cnnlab.reports.comparison_figures import draw_comparison
     from cnnlab.reports.comparison_page import render_page
     from cnnlab.reports.terminal import terminal_width
 
-    targets = settings["targets"]
-    check_arguments(compare_runs, {"targets": targets})
-    if wrong := [target for target in targets if not 0 < target <= 1]:
-        raise RequestError(f"targets must be fractions above 0 and up to 1, got {wrong[0]}")
-    comparison = compare_runs([read_run(path) for path in found], targets)
+    question = read_question(**{key: settings[key] for key in QUESTION})
+    comparison = answer(found, read_targets(settings["targets"]), question)
     record = comparison.record
     if not record["sections"]:
         first = record["set_aside"][0]
@@ -66,6 +65,21 @@ def compare(config: DictConfig) -> None:
     write_atomically(folder / "comparison.html", page)
     print_comparison(record, terminal_width())
     log.info("%s", folder / "comparison.html")
+
+
+def answer(runs: Sequence[Path], targets: list[float], question: "Question") -> "Comparison":
+    """Reads run directories and compares them, with the sizes of the feature maps where they are asked for."""
+    from cnnlab.analysis.comparison import compare_runs
+    from cnnlab.networks import DescribedImages, map_sizes
+
+    comparison = compare_runs([read_run(path) for path in runs], targets, question)
+    if question.maps:
+        for section, shown in zip(comparison.grouping.sections, comparison.record["sections"], strict=True):
+            for group, entry in zip(section.groups, shown["groups"], strict=True):
+                if config := group.runs[0].config:
+                    images = DescribedImages(config["data"]["image_size"], 3, group.runs[0].classes or 10)
+                    entry["maps"] = map_sizes(config["model"], images)
+    return comparison
 
 
 def default_output(paths: list[str]) -> Path:

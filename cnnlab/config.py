@@ -90,7 +90,7 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processe
             return None
 
     try:
-        register_configs(Path.cwd(), sweeps=name in SWEEPING)
+        register_configs(Path.cwd(), name)
         sys.argv[1:] = _arguments(sys.argv[1:], name)
         hydra.main(config_path=str(ROOT / "conf"), config_name=name, version_base="1.3")(job)()
     except (Interrupted, KeyboardInterrupt) as error:
@@ -122,12 +122,12 @@ def _say(message: str, code: int) -> int:
 # --- what Hydra composes from ----------------------------------------------------------------------------------------
 
 
-def register_configs(directory: Path, sweeps: bool = False) -> None:
+def register_configs(directory: Path, command: str = "") -> None:
     """Makes `experiment=NAME` and the working directory's own `conf/<group>/*.yaml` known to Hydra.
 
     Args:
         directory: the working directory; its `experiments/` and `conf/` are read beside the project's own.
-        sweeps: whether the command runs an experiment's sweep, or one run of it.
+        command: takes of an experiment what is its own: `compare` the comparison, `train` the sweep, others one run.
 
     Raises:
         RequestError: where a file there has the name of one that the project ships, or is not YAML.
@@ -136,9 +136,9 @@ def register_configs(directory: Path, sweeps: bool = False) -> None:
     OmegaConf.register_new_resolver("sweep_dir", _sweep_directory, replace=True)
     OmegaConf.register_new_resolver("choices", lambda group: _names(group, directory), replace=True)
     for file in sorted((ROOT / "experiments").glob("*.yaml")):
-        _store(file, "experiment", sweeps)
+        _store(file, "experiment", command)
     for file in _own_files(directory / "experiments", ROOT / "experiments"):
-        _store(file, "experiment", sweeps)
+        _store(file, "experiment", command)
     for group in GROUPS:
         for file in _own_files(directory / "conf" / group, ROOT / "conf" / group):
             _store(file, group)
@@ -146,7 +146,8 @@ def register_configs(directory: Path, sweeps: bool = False) -> None:
 
 def _names(group: str, directory: Path) -> str:
     """What can be chosen in a group, for the help of a command."""
-    folders = (ROOT / "conf" / group, directory / "conf" / group)
+    below = Path("experiments") if group == "experiment" else Path("conf") / group
+    folders = (ROOT / below, directory / below)
     return ", ".join(sorted({file.stem for folder in folders for file in folder.glob("*.yaml")}))
 
 
@@ -162,7 +163,7 @@ def _own_files(folder: Path, shipped: Path) -> list[Path]:
     return own
 
 
-def _store(file: Path, group: str, sweeps: bool = False) -> None:
+def _store(file: Path, group: str, command: str = "") -> None:
     try:
         node = OmegaConf.load(file)
     except Exception as error:  # the YAML parser has many
@@ -171,8 +172,10 @@ def _store(file: Path, group: str, sweeps: bool = False) -> None:
         raise RequestError(f"{file} must hold keys and values")
     if group == "experiment":
         node.setdefault("name", file.stem)
-        sweep, seeds = node.pop("sweep", None), node.pop("seeds", None)
-        if sweeps and (sweep is not None or seeds is not None):
+        sweep, seeds, comparison = (node.pop(key, None) for key in ("sweep", "seeds", "comparison"))
+        if command == "compare":
+            node = _comparison(file, node.name, comparison)
+        elif command in SWEEPING and (sweep is not None or seeds is not None):
             try:
                 listed = alternatives(_plain(sweep), _plain(seeds))
             except RequestError as error:
@@ -180,6 +183,13 @@ def _store(file: Path, group: str, sweeps: bool = False) -> None:
             OmegaConf.update(node, "hydra", {"mode": "MULTIRUN", "sweeper": {"alternatives": listed}})
     everywhere = group == "experiment" or re.match(r"(#.*\n)*# @package _global_", file.read_text())
     ConfigStore.instance().store(file.stem, node, group=group, package="_global_" if everywhere else group)
+
+
+def _comparison(file: Path, name: str, comparison: Any) -> DictConfig:
+    """What `compare` takes from an experiment: its runs, and what it asks of them."""
+    if comparison is not None and not isinstance(comparison, DictConfig):
+        raise RequestError(f"{file}: comparison must hold keys and values")
+    return OmegaConf.create({"runs": str(Path("runs") / name), **(_plain(comparison) or {})})
 
 
 def _run_directory(name: str | None, model: str, resume: str | None, *, _root_: DictConfig) -> str:
@@ -264,16 +274,17 @@ def each_model(config: DictConfig) -> dict[str, dict[str, Any]]:
 def _arguments(arguments: list[str], name: str) -> list[str]:
     """The command line as Hydra gets it.
 
-    `seeds=5` sweeps. `models=[a,b]` chooses `model=a` too, for `model.KEY=VALUE` to be checked by. For
-    `compare`, `experiment=NAME` stands for `runs=runs/NAME`.
+    `seeds=5` sweeps. `models=[a,b]` chooses `model=a` too, for `model.KEY=VALUE` to be checked by. For `compare`,
+    `experiment=NAME` stands for `runs=runs/NAME` where no file has that name.
 
     Raises:
         RequestError: when `models` and `model` are given, a sweep is asked of a command that has none, or runs twice.
     """
     if name not in SWEEPING and {"-m", "--multirun"} & set(arguments):
         raise RequestError(f"-m: cnnlab.{name} does not sweep; only {', '.join(SWEEPING)} does")
-    if name == "compare":  # it composes no experiment, it reads the runs that one has left
-        arguments = [re.sub(r"^experiment=(.+)", r"runs=runs/\1", argument) for argument in arguments]
+    if name == "compare":
+        files = _names("experiment", Path.cwd()).split(", ")
+        arguments = [re.sub(rf"^experiment=(?!({'|'.join(files)})$)(.+)", r"runs=runs/\2", arg) for arg in arguments]
         if len([argument for argument in arguments if argument.startswith("runs=")]) > 1:
             raise RequestError("runs: give runs= or experiment=, once; runs=[FOLDER,FOLDER] takes several")
     listed = [match[1] for arg in arguments if (match := re.match(r"models=\[\s*['\"]?([\w.-]+)", arg))]

@@ -33,7 +33,7 @@ def evaluate(config: DictConfig) -> None:
     find_source(data["source"], data["path"])  # before anything slow is imported
 
     from cnnlab.analysis.evaluation import score
-    from cnnlab.answers import Clock, ask, chosen_tta
+    from cnnlab.answers import Clock, ask, ask_moved, check_shift, chosen_tta
     from cnnlab.data.splits import read_split
     from cnnlab.reports.evaluation import print_evaluation, save_figures
     from cnnlab.runs.environment import device_name, versions
@@ -48,8 +48,10 @@ def evaluate(config: DictConfig) -> None:
     check_arguments(read_split, which)
     check_arguments(read_split, data, "data")
     check_arguments(ask, how)
+    check_arguments(ask_moved, {"shift": settings["shift"]})
     with clock("checkpoint"):
         net = load(**where)
+    check_shift(settings["shift"], net.image_size)
     with clock("data"), explained("data", data):
         images, fingerprint = read_split(**which, known=net.classes, image_size=net.image_size, **data)
     same_data = _same(fingerprint, net.data_fingerprint)
@@ -57,6 +59,7 @@ def evaluate(config: DictConfig) -> None:
     folder = output or _default_folder(run, net.checkpoint, settings["split"], other_data)
     folder.mkdir(parents=True, exist_ok=True)
     answers = ask(net, images, batch_size, **how, clock=clock)
+    moved = ask_moved(net, images, batch_size, settings["shift"], clock) if settings["shift"] else None
     with clock("metrics"):
         scores = score(answers.logits, images.labels, net.classes)
         tta_scores = None if answers.tta_logits is None else score(answers.tta_logits, images.labels, net.classes)
@@ -83,6 +86,7 @@ def evaluate(config: DictConfig) -> None:
         "classes": net.classes,
         **asdict(scores),
         "tta": None if tta_scores is None else {"views": chosen_tta(settings["tta"]), **asdict(tta_scores)},
+        "shift": moved and asdict(moved),
         "embeddings": embeddings,
         "images_per_second": round(answers.images_per_second, 1),
         "seconds": {part: round(seconds, 3) for part, seconds in clock.items()},

@@ -106,3 +106,14 @@ def tabulate_network(model: Settings, images: DescribedImages) -> LayerTable:
         return tabulate(network, images.shape)
     check_fits(network, images.shape, images.classes)
     return table
+
+
+def map_sizes(model: Settings, images: DescribedImages) -> list[int]:
+    """The height of the maps that convolutions and poolings give, one after the other; equal neighbours once.
+
+    Raises:
+        RequestError: as `tabulate_network`.
+    """
+    layers = tabulate_network(model, images).layers
+    heights = [layer.output[1] for layer in layers if layer.window and layer.output and layer.is_map]
+    return [height for place, height in enumerate(heights) if place == 0 or height != heights[place - 1]]

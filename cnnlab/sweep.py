@@ -59,7 +59,7 @@ def alternatives(sweep: Any, seeds: Any = None) -> list[dict[str, str]]:
     Args:
         sweep: keys with the values that they take in turn, in every combination; or a list of such, whose combinations
             follow each other; None for a sweep over the seeds alone.
-        seeds: a number or list of seeds for all of them, or None.
+        seeds: a number or list of seeds for all of them that have none of their own, or None.
 
     Returns:
         For each entry of the list, keys with their values as Hydra reads them: {"model": "lenet5,vgg11"}.
@@ -70,7 +70,9 @@ def alternatives(sweep: Any, seeds: Any = None) -> list[dict[str, str]]:
     entries = sweep if isinstance(sweep, list) else [{} if sweep is None else sweep]
     if not entries or not all(isinstance(entry, dict) for entry in entries):
         raise RequestError("sweep must hold keys with lists of values, or be a list of such")
-    return [_alternative(entry if seeds is None else {**entry, "seeds": seeds}) for entry in entries]
+    return [
+        _alternative(entry if seeds is None or "seeds" in entry else {**entry, "seeds": seeds}) for entry in entries
+    ]
 
 
 def _alternative(entry: Mapping[Any, Any]) -> dict[str, str]:

@@ -69,6 +69,42 @@ def test_a_report_has_a_section_for_each_protocol_and_replaces_the_last_one(comp
     assert len(find_runs([str(runs)])) == 6  # a report is no run
 
 
+def write_experiment(tmp_path, comparison):
+    (tmp_path / "experiments").mkdir()
+    text = f"name: zoo\nsweep: {{model: [lenet5, vgg11]}}\n{comparison}"
+    (tmp_path / "experiments" / "question.yaml").write_text(text)
+
+
+def test_an_experiment_says_what_is_asked_and_the_command_line_wins(compare, train, runs, tmp_path):
+    asked = "comparison: {targets: [0.5], labels: {LeNet: {model: lenet5}}, reach: {metric: val/loss, value: 1.6}}\n"
+    write_experiment(tmp_path, asked)
+    assert compare("experiment=question", "targets=[0.7]", "reach.value=1.5").code == 0
+    record = json.loads((runs / "zoo" / "comparison" / "comparison.json").read_text())
+    assert (record["targets"], record["reach"]) == ([0.7], {"metric": "val/loss", "value": 1.5})
+    assert {group["label"] for group in record["sections"][0]["groups"]} == {"LeNet", "vgg11"}
+    assert compare("experiment=question", "runs=runs/article", "output=other").code == 0  # its question, other runs
+    outcome = train("experiment=question", "--cfg", "job")
+    assert outcome.code == 0
+    assert "comparison" not in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("comparison", "message"),
+    [
+        ("comparison: {tragets: [0.5]}", "tragets is not a key; did you mean targets?"),
+        ("comparison: 3", "question.yaml: comparison must hold keys and values"),
+        ("comparison: {shift: 1.5}", "shift must be a whole number, got 1.5"),
+        ("comparison: {figure: [bars]}", "figure: bars is not a panel"),
+    ],
+)
+def test_a_wrong_comparison_of_an_experiment_is_explained(compare, runs, tmp_path, comparison, message):
+    write_experiment(tmp_path, comparison)
+    outcome = compare("experiment=question")
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("paths", "folder"),
     [

@@ -1,6 +1,7 @@
 """`cnnlab evaluate`, as it is typed."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 
 from cnnlab.networks import build_network
 from cnnlab.runs.directory import RunDirectory
+from cnnlab.runs.reading import read_shift
 from cnnlab.train import main as train
 
 FILES = {"evaluation.json", "predictions.npz", "confusion_matrix.png", "reliability.png", "mistakes.png"}
@@ -111,6 +113,24 @@ def test_embeddings_are_kept_and_drawn(command, run):
     assert (folder / "tensorboard" / "projector_config.pbtxt").exists()
 
 
+def test_images_are_moved_to_see_what_stays(command, run):
+    outcome = command("evaluate", "checkpoint=run", "shift=2", "device=cpu")
+    assert outcome.code == 0, outcome.err
+    moved = read_shift(run, 2)
+    assert moved is not None
+    assert set(moved["directions"]) == {"up", "down", "left", "right"}
+    for name in ("same_answer", "accuracy", "feature_cosine"):
+        values = [direction[name] for direction in moved["directions"].values()]
+        assert moved[name] == pytest.approx(np.mean(values))
+        assert 0 < moved[name] < 1
+    assert f"{moved['same_answer']:.2%} of the answers stay" in outcome.out
+    assert read_shift(run, 1) is None  # not asked
+    checkpoint = run / "checkpoints" / "best.ckpt"
+    later = (run / "evaluation" / "evaluation.json").stat().st_mtime + 10
+    os.utime(checkpoint, (later, later))
+    assert read_shift(run, 2) is None  # the run has gone on since
+
+
 def test_a_checkpoint_without_a_run_has_its_results_beside_it(command, save, class_folders, sample, tmp_path):
     save(sample.classes)
     outcome = command("evaluate", "checkpoint=lenet.ckpt", "data.path=class_folders")
@@ -188,6 +208,8 @@ WRONG = {
     "data=imagenet": "data=imagenet is not known",
     "data=digits": "data: the network does not know the classes 0, 1, 2",
     "data.path=gone": "gone does not exist",
+    "shift=32": "shift must be from 0 to 31 pixels, got 32",
+    "shift=1.5": "shift must be a whole number, got 1.5",
     "data.holdout=2": "data.holdout must be between 0 and 1, got 2",
     "data.eval_batch_size=0": "data.eval_batch_size must be a whole number, 1 or more, got 0",
     "data.eval_batch_size=many": "data.eval_batch_size must be a whole number, 1 or more, got 'many'",

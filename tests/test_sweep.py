@@ -74,6 +74,10 @@ def test_hydra_reads_choices_as_a_sweep():
             {"model": "a", "recipe": "x", "seed": "4"},
             {"model": "b", "seed": "4"},
         ]),
+        ([{"model": "a", "seeds": 1}, {"model": "b"}], 2, [
+            {"model": "a", "seed": "0"},
+            {"model": "b", "seed": "0,1"},
+        ]),
         (None, 2, [{"seed": "0,1"}]),
     ],
 )  # fmt: skip

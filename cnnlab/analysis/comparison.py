@@ -2,17 +2,20 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from cnnlab.analysis.grouping import Group, Grouping, Section, group_runs
+from cnnlab.analysis.naming import name_of
 from cnnlab.analysis.pairs import ALL_PAIRS, compare_pairs
 from cnnlab.analysis.published import published
+from cnnlab.analysis.question import Axis, Question, Reference
+from cnnlab.analysis.reaching import add_ratios, reach_times, target_times
 from cnnlab.analysis.statistics import mean_interval, share_interval
 from cnnlab.runs.directory import METRICS
-from cnnlab.runs.reading import Run
+from cnnlab.runs.reading import Run, read_shift
 
 COSTS = ("parameters", "macs", "train_seconds")
 
@@ -30,26 +33,53 @@ class Comparison:
     grouping: Grouping
 
 
-def compare_runs(runs: Sequence[Run], targets: list[float]) -> Comparison:
+def compare_runs(
+    runs: Sequence[Run],
+    targets: list[float],
+    question: Question = Question(),  # noqa: B008, it cannot change
+) -> Comparison:
     """Compares runs.
 
     Args:
         runs: from `cnnlab.runs.reading`.
         targets: validation accuracies, fractions, to which the time is told.
+        question: what else is asked.
     """
-    grouping = group_runs(runs)
+    grouping = group_runs(runs, question)
+    sections = [_section(section, targets, question) for section in grouping.sections]
     record = {
         "runs": len(runs),
         "targets": list(targets),
-        "sections": [_section(section, targets) for section in grouping.sections],
+        "reach": question.reach and asdict(question.reach),
+        "against": question.against,
+        "axis": question.axis and question.axis.name,
+        "shift": question.shift,
+        "sections": sections,
         "set_aside": [
             {"path": str(run.path), "model": run.summary["model"], "seed": run.summary["seed"], "reason": reason}
             for run, reason in grouping.set_aside
         ],
         "problems": [{"path": str(run.path), "problem": problem} for run in runs for problem in run.problems],
-        "notices": [*grouping.notices, *_many(grouping)],
+        "notices": [*grouping.notices, *_many(grouping), *_unanswered(sections, question)],
     }
     return Comparison(record, grouping)
+
+
+def _unanswered(sections: Sequence[dict[str, Any]], question: Question) -> list[str]:
+    """What was asked and these runs have no answer to."""
+    groups = [group for section in sections for group in section["groups"]]
+    labels = [group["label"] for group in groups]
+    notices = []
+    if question.against is not None and question.against not in labels:
+        notices.append(f"No group is called {question.against}: there is none to hold the others against.")
+    if question.axis and (without := [group["label"] for group in groups if group["place"] is None]):
+        notices.append(f"There is no {question.axis.name} for {', '.join(without)}.")
+    if question.shift and (missing := sum(group["n"] - group["shift"]["runs"] for group in groups)):
+        notices.append(
+            f"Of {missing} runs it is not known how they answer to moved images: "
+            f"cnnlab evaluate checkpoint=RUN shift={question.shift} finds out."
+        )
+    return notices
 
 
 def _many(grouping: Grouping) -> list[str]:
@@ -61,10 +91,12 @@ def _many(grouping: Grouping) -> list[str]:
     ]
 
 
-def _section(section: Section, targets: Sequence[float]) -> dict[str, Any]:
-    groups = [_group(group, targets) for group in section.groups]
+def _section(section: Section, targets: Sequence[float], question: Question) -> dict[str, Any]:
+    groups = [_group(group, targets, question) for group in section.groups]
     for cost in COSTS:
         _mark_front(groups, cost)
+    if question.reach:
+        add_ratios(groups, question.against)
     return {
         "protocol": section.protocol,
         "data": list(section.data),
@@ -73,10 +105,11 @@ def _section(section: Section, targets: Sequence[float]) -> dict[str, Any]:
         "classes": _classes(section),
         "groups": groups,
         "pairs": compare_pairs(section),
+        "reference": question.reference and _beside(question.reference, groups),
     }
 
 
-def _group(group: Group, targets: Sequence[float]) -> dict[str, Any]:
+def _group(group: Group, targets: Sequence[float], question: Question) -> dict[str, Any]:
     accuracies = group.accuracies
     best = max(group.runs, key=lambda run: run.summary["test_accuracy"])
     interval, method = _interval(group, accuracies)
@@ -96,9 +129,16 @@ def _group(group: Group, targets: Sequence[float]) -> dict[str, Any]:
         "best": best.summary["test_accuracy"],
         "best_run": str(best.path),
         "val_accuracy": _mean(_values(group, "val_accuracy")),
+        "test_accuracy_tta": _mean(_values(group, "test_accuracy_tta")),
         **{key: _median(_values(group, key)) for key in (*COSTS, "epochs", "images_per_second", "peak_memory_bytes")},
         "devices": sorted({str(run.summary["device"]) for run in group.runs}),
-        "targets": [_target(group, target) for target in targets],
+        "targets": [target_times(group.runs, target) for target in targets],
+        "reach": question.reach and reach_times(group.runs, question.reach),
+        "choice": group.choice and asdict(group.choice),
+        "place": question.axis and _place(group, question.axis),
+        "line": question.axis and name_of(group.every, question.axis.lines),
+        "shift": _shift(group, question.shift) if question.shift else None,
+        "maps": None,
         "published": _published(group),
         "front": [],
         "per_class": _per_class(group),
@@ -134,23 +174,31 @@ def _interval(group: Group, accuracies: list[float]) -> tuple[Any, str | None]:
     return share_interval(int(group.right.sum()), len(group.right)), "Wilson, over test images"
 
 
-def _target(group: Group, target: float) -> dict[str, Any]:
-    """When validation accuracy reached a target: medians over the runs that reached it, and how many did."""
-    reached = [when for run in group.runs if (when := _reached(run, target))]
+def _place(group: Group, axis: Axis) -> float | None:
+    """The group's number on an axis."""
+    if isinstance(axis.values, dict):
+        return axis.values.get(group.label)
+    value = group.every.get(axis.values)
+    return value if type(value) in (int, float) else None
+
+
+def _shift(group: Group, pixels: int) -> dict[str, Any]:
+    """How answers and features stay when images are moved, averaged over the runs that were evaluated so."""
+    found = [shift for run in group.runs if (shift := read_shift(run.path, pixels))]
+    names = ("same_answer", "accuracy", "feature_cosine")
+    return {"runs": len(found), **{name: _mean([shift[name] for shift in found]) for name in names}}
+
+
+def _beside(reference: Reference, groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Somebody else's curve, and what every group had after the same epochs; None where it has no such epoch."""
+    curves = [dict(zip(g["curve"]["epoch"], g["curve"][reference.metric]["mean"], strict=True)) for g in groups]
+    points = sorted(reference.points.items())
     return {
-        "target": target,
-        "reached": len(reached),
-        "seconds": _median([seconds for seconds, _ in reached]),
-        "epoch": _median([epoch for _, epoch in reached]),
+        **{"name": reference.name, "source": reference.source, "metric": reference.metric},
+        "epochs": [epoch for epoch, _ in points],
+        "values": [value for _, value in points],
+        "groups": [[curve.get(epoch) for epoch, _ in points] for curve in curves],
     }
-
-
-def _reached(run: Run, target: float) -> tuple[float, float] | None:
-    columns = (run.curve.get(name, []) for name in ("val/accuracy", "seconds", "epoch"))
-    for accuracy, seconds, epoch in zip(*columns, strict=False):  # nothing where a column is missing
-        if accuracy is not None and accuracy >= target and seconds is not None and epoch is not None:
-            return seconds, epoch
-    return None
 
 
 def _published(group: Group) -> list[dict[str, Any]]:

@@ -6,12 +6,15 @@ pooled or left out in silence: what separates runs is in the groups' names, and 
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from cnnlab.analysis.choosing import Choice, choose
+from cnnlab.analysis.naming import UNSET, Unnamed, label_groups, setting_text, unknown_settings
+from cnnlab.analysis.question import Question
 from cnnlab.runs.reading import Run
 
 # Settings that leave what is learned as it is: names, places, and how much is printed. Accuracies may be averaged over
@@ -21,9 +24,7 @@ ASIDE = (
     *("data.path", "data.cache", "data.residence", "data.workers", "data.eval_batch_size"),
     *("trainer.enable_progress_bar", "trainer.profile", "trainer.num_sanity_val_steps"),
 )
-NAMED = 3  # settings in a group's label; more are counted
 VALUES = 6  # of a setting in a notice
-UNSET = "unset"
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class Group:
     """Runs that differ in the seed alone.
 
     Attributes:
-        label: model, and what else tells this group from the others of its section.
+        label: model, and what else tells this group from the others of its section; or the name that it was given.
         model: name of the network.
         recipe: name of the recipe.
         data: name of the data.
         settings: those by which it differs from groups of the same names, by dotted key.
         runs: one for each seed, by seed.
+        every: all settings of its runs, by dotted key, with the names of model, recipe and data.
+        choice: how it was chosen among others, or None.
     """
 
     label: str
@@ -45,6 +48,8 @@ class Group:
     data: str
     settings: Mapping[str, Any]
     runs: tuple[Run, ...]
+    every: Mapping[str, Any]
+    choice: Choice | None = None
 
     @property
     def accuracies(self) -> list[float]:
@@ -107,8 +112,13 @@ class Grouping:
     notices: tuple[str, ...]
 
 
-def group_runs(runs: Sequence[Run]) -> Grouping:
-    """Puts runs into sections that may be compared and groups that may be averaged."""
+def group_runs(runs: Sequence[Run], question: Question = Question()) -> Grouping:  # noqa: B008, it cannot change
+    """Puts runs into sections that may be compared and groups that may be averaged.
+
+    Args:
+        runs: from `cnnlab.runs.reading`.
+        question: how groups are called, and which are chosen.
+    """
     set_aside = [(run, reason) for run in runs if (reason := _unusable(run))]
     notices: list[str] = []
     places: dict[tuple[str, str], list[Run]] = defaultdict(list)
@@ -123,7 +133,7 @@ def group_runs(runs: Sequence[Run]) -> Grouping:
     sections = []
     for (protocol, fingerprint), members in sorted(places.items(), key=lambda item: (-len(item[1]), item[0])):
         labels, members = _with_common_labels(members, notices)
-        groups = _groups(members, set_aside, notices)
+        groups = _groups(members, question, set_aside, notices)
         data = tuple(sorted({group.data for group in groups}))
         sections.append(Section(protocol, data, fingerprint, labels, groups))
     return Grouping(tuple(sections), tuple(set_aside), tuple(notices))
@@ -172,29 +182,65 @@ def _with_common_labels(runs: list[Run], notices: list[str]) -> tuple[np.ndarray
     return np.frombuffer(common, dtype=np.int16), kept
 
 
-def _groups(runs: list[Run], set_aside: list[tuple[Run, str]], notices: list[str]) -> tuple[Group, ...]:
+def _groups(
+    runs: list[Run], question: Question, set_aside: list[tuple[Run, str]], notices: list[str]
+) -> tuple[Group, ...]:
+    unnamed = _unnamed(runs, question, set_aside, notices)
+    notices += unknown_settings([group.every for group in unnamed], question.names)
+    chosen: list[tuple[Unnamed, Choice | None]] = [(group, None) for group in unnamed]
+    if question.choose is not None:
+        chosen = choose(unnamed, question.choose, lambda group: group.choices, question.reach, question.search)
+        chosen = [
+            (_without(group, {question.choose, *question.search}) if choice else group, choice)
+            for group, choice in chosen
+        ]
+    groups = []
+    labels = label_groups([group for group, _ in chosen], question.labels)
+    for (group, choice), label in zip(chosen, labels, strict=True):
+        _note_circumstances(label, group.runs, notices)
+        groups.append(Group(label, *group.choices, group.settings, group.runs, group.every, choice))
+        if choice and choice.best != choice.value:
+            notices.append(
+                f"{label} has {choice.key}={choice.value}; of the values that were tried, {choice.best} did best."
+            )
+        if choice and choice.at_edge:
+            notices.append(
+                f"{label}: {choice.key}={choice.best} is the last of the values that were tried on its side: "
+                "a better one may lie beyond."
+            )
+    return tuple(sorted(groups, key=lambda group: -np.mean(group.accuracies)))
+
+
+def _unnamed(
+    runs: list[Run], question: Question, set_aside: list[tuple[Run, str]], notices: list[str]
+) -> list[Unnamed]:
+    """The runs that differ in the seed alone, together."""
     named: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
         named[str(run.summary["model"]), str(run.summary["recipe"]), str(run.summary["data"])].append(run)
     several_recipes = len({recipe for _, recipe, _ in named}) > 1
     several_data = len({data for _, _, data in named}) > 1
-    groups: list[Group] = []
-    labels: Counter[str] = Counter()
+    expected = {key for names in question.names for settings in names.values() for key in settings} | {
+        question.choose,
+        *question.search,
+    }
+    groups: list[Unnamed] = []
     for (model, recipe, data), members in named.items():
         base = " ".join([model, *([recipe] if several_recipes else []), *([data] if several_data else [])])
         split = _split_by_settings(members)
-        if differing := list(split[0][0]):
+        if differing := [key for key in split[0][0] if key not in expected]:
             every = "; ".join(f"{key} ({_values(key, split)})" for key in differing)
             notices.append(f"{base}: its runs differ in other settings than the seed and are kept apart: {every}.")
-        for differing, same in split:
-            label = " ".join([base, *_named(differing)])
-            labels[label] += 1
-            if labels[label] > 1:
-                label = f"{label} ({labels[label]})"
+        for settings, same in split:
             one_each = _one_for_each_seed(same, set_aside)
-            _note_circumstances(label, one_each, notices)
-            groups.append(Group(label, model, recipe, data, differing, one_each))
-    return tuple(sorted(groups, key=lambda group: -np.mean(group.accuracies)))
+            choices = {"model": model, "recipe": recipe, "data": data}
+            groups.append(Unnamed(base, (model, recipe, data), settings, _settings(same[0]) | choices, one_each))
+    return groups
+
+
+def _without(group: Unnamed, keys: set[str]) -> Unnamed:
+    """The group as one whose name needs not tell these settings any more."""
+    return replace(group, settings={name: value for name, value in group.settings.items() if name not in keys})
 
 
 def _split_by_settings(runs: list[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
@@ -216,20 +262,9 @@ def _settings(run: Run) -> dict[str, Any]:
     return flattened(run.config) | {"trainer.precision": run.summary["precision"]}
 
 
-def _named(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as they stand in a label; keys that do not apply are left to the notices."""
-    texts = [f"{key}={_text(value)}" for key, value in settings.items() if value is not UNSET]
-    return [*texts[:NAMED], *([f"and {len(texts) - NAMED} more"] if len(texts) > NAMED else [])]
-
-
 def _values(key: str, split: list[tuple[dict[str, Any], list[Run]]]) -> str:
-    texts = list(dict.fromkeys(_text(settings[key]) for settings, _ in split))
+    texts = list(dict.fromkeys(setting_text(settings[key]) for settings, _ in split))
     return ", ".join([*texts[:VALUES], *([f"and {len(texts) - VALUES} more"] if len(texts) > VALUES else [])])
-
-
-def _text(value: Any) -> str:
-    """Of a dotted name its last part."""
-    return value.rpartition(".")[2] if isinstance(value, str) and value.count(".") > 1 else str(value)
 
 
 def _one_for_each_seed(runs: list[Run], set_aside: list[tuple[Run, str]]) -> tuple[Run, ...]:

@@ -10,9 +10,20 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from cnnlab.reports.comparison_tables import (
+    ANSWERS,
+    accuracy,
+    group_table,
+    interval,
+    pair_table,
+    section_extras,
+    section_title,
+    sentence,
+    short,
+)
+
 Record = Mapping[str, Any]
 
-ALL_PAIRS = 8  # groups; of more, each is set against the best one alone, where text is read
 TERMINAL_GROUPS = 15
 TERMINAL_REASONS = 8
 WIDE = 100  # columns of a terminal; fewer leave no room for all costs
@@ -22,7 +33,8 @@ CSV_COLUMNS = (
     "peak_memory_bytes",
 )
 
-METHODS = (
+OF_PAIRS = ("p (seeds)", "p (images)", "Interval of a difference", "Verdict", "Only A right")
+TERMS = (
     (
         "Test accuracy",
         "the mean over the seeds, ± their standard deviation. Its 95 % interval is by Student's t over the seeds; "
@@ -32,7 +44,7 @@ METHODS = (
     (
         "Costs",
         "medians over the seeds. To 90 % and the like: seconds of training until the validation accuracy was first "
-        "that high, with the epoch, and how many of the runs got there where not all did. * marks the groups that no "
+        "that high, the epoch, and how many of the runs got there where not all did. * marks the groups that no "
         "other one beats in both accuracy and this cost (the Pareto front).",
     ),
     (
@@ -46,6 +58,16 @@ METHODS = (
         "each it is McNemar's test, mid-p): would other images show the difference, with these networks? Corrected "
         "likewise.",
     ),
+    (
+        "Epochs and seconds to a value",
+        "the mean over the runs that got there, ± their standard deviation, and how many those are where not all did; "
+        "training accuracy is that over the epoch, on the augmented images.",
+    ),
+    (
+        "Moved images",
+        "test images moved up, down, left and right, and filled up by reflection at the border: the share whose answer "
+        "stays, the accuracy, and the mean cosine of the angle between the features before and after.",
+    ),
     ("Interval of a difference", "by Welch's t over the seeds; where it is marked with °, over the test images."),
     (
         "Verdict",
@@ -54,6 +76,14 @@ METHODS = (
     ),
     ("Only A right", "test images that most seeds of A get right and most of B wrong."),
 )
+
+
+def methods(record: Record) -> list[tuple[str, str]]:
+    """What the terms mean that a comparison uses."""
+    unused = {"Epochs and seconds to a value": not record["reach"], "Moved images": not record["shift"]}
+    if not any(section["pairs"] for section in record["sections"]):
+        unused |= dict.fromkeys(OF_PAIRS, True)
+    return [(term, text) for term, text in TERMS if not unused.get(term)]
 
 
 def render_markdown(record: Record, figures: Sequence[Mapping[str, str]]) -> str:
@@ -67,16 +97,25 @@ def render_markdown(record: Record, figures: Sequence[Mapping[str, str]]) -> str
     if record["notices"]:
         lines += ["**Note**", "", *(f"- {notice}" for notice in record["notices"]), ""]
     for section, files in zip(record["sections"], figures, strict=True):
-        lines += [f"## {section_title(section)}", "", *_markdown_table(*group_table(record, section)), ""]
+        lines += [f"## {section_title(section)}", "", *markdown_table(*group_table(record, section, ANSWERS)), ""]
+        lines += ["### Costs", "", *markdown_table(*group_table(record, section, ["cost"])), ""]
+        for title, table in section_extras(record, section):
+            lines += [f"### {title}", "", *markdown_table(*table), ""]
         if section["pairs"]:
-            lines += ["### Differences", "", *_markdown_table(*pair_table(section)), ""]
+            lines += ["### Differences", "", *markdown_table(*pair_table(section)), ""]
         lines += _published_lines(section)
         for title, file in files.items():
             lines += [f"![{title}]({file})", ""]
         lines += _image_lines(section)
     lines += _left_out(record)
     return "\n".join(
-        [*lines, "## How the figures are to be read", "", *(f"- **{term}**: {text}" for term, text in METHODS), ""]
+        [
+            *lines,
+            "## How the figures are to be read",
+            "",
+            *(f"- **{term}**: {text}" for term, text in methods(record)),
+            "",
+        ]
     )
 
 
@@ -133,123 +172,6 @@ def print_comparison(record: Record, width: int | None) -> None:
         console.print(f"  ... and {len(reasons) - TERMINAL_REASONS} more, in the report")
 
 
-# --- parts that the page uses too ------------------------------------------------------------------------------------
-
-
-def section_title(section: Record) -> str:
-    """Such as `cifar10, protocol holdout, 10,000 test images (1a2b...)`."""
-    images = "" if section["test_images"] is None else f", {section['test_images']:,} test images"
-    return f"{', '.join(section['data'])}, protocol {section['protocol']}{images} ({section['fingerprint']})"
-
-
-def sentence(pair: Record) -> str:
-    """A pair's difference in words."""
-    known = f" [{100 * pair['low']:.2f}, {100 * pair['high']:.2f}]" if pair["low"] is not None else ""
-    tests = [f"p {p_value(pair[key])} over {key}" for key in ("seeds", "images") if pair[key]]
-    why = f" ({'; '.join(tests)})" if tests else ""
-    return f"{pair['a']} against {pair['b']}: {100 * pair['difference']:+.2f} points{known}: {pair['verdict']}{why}"
-
-
-def accuracy(group: Record) -> str:
-    """Mean and standard deviation, in percent."""
-    spread = f" ± {100 * group['sd']:.2f}" if group["sd"] is not None else ""
-    return f"{100 * group['mean']:.2f}{spread}"
-
-
-def interval(group: Record) -> str:
-    """The confidence interval in percent; ° where it is over images, not seeds."""
-    if group["low"] is None:
-        return "-"
-    mark = "" if group["interval"].startswith("t") else "°"
-    return f"{100 * group['low']:.2f} to {100 * group['high']:.2f}{mark}"
-
-
-def p_value(test: Record | None) -> str:
-    """The corrected p-value."""
-    if test is None:
-        return "-"
-    return f"{test['p_holm']:.3f}" if test["p_holm"] >= 0.001 else "< 0.001"
-
-
-def short(value: float | None) -> str:
-    """A count with three digits and a unit."""
-    if value is None:
-        return "-"
-    units = (("G", 1e9), ("M", 1e6), ("k", 1e3))
-    unit, scale = next(((unit, scale) for unit, scale in units if value >= 0.9995 * scale), ("", 1))
-    return f"{value / scale:.3g} {unit}".rstrip()
-
-
-def reached(entry: Record, runs: int) -> str:
-    """When a target was reached: `81 s (epoch 12)`; `81 s (epoch 12, 2 of 3)` where not all runs got there."""
-    if not entry["reached"]:
-        return "-"
-    some = f", {entry['reached']} of {runs}" if entry["reached"] < runs else ""
-    return f"{entry['seconds']:,.0f} s (epoch {entry['epoch']:g}{some})"
-
-
-def shown_targets(record: Record, section: Record) -> list[int]:
-    """The places of the targets that any group reached."""
-    places = range(len(record["targets"]))
-    return [place for place in places if any(group["targets"][place]["reached"] for group in section["groups"])]
-
-
-def group_table(record: Record, section: Record) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a section's table, as text."""
-    targets = shown_targets(record, section)
-    head = ["group", "n", "test accuracy, %", "95 % interval", "best", "published", "parameters", "MACs", "seconds"]
-    head += [f"to {100 * record['targets'][place]:g} %" for place in targets] + ["images/s", "memory"]
-    rows = []
-    for group in section["groups"]:
-        published = ", ".join(f"{100 * entry['accuracy']:.2f}" for entry in group["published"]) or "-"
-        row = [
-            group["label"],
-            str(group["n"]),
-            accuracy(group),
-            interval(group),
-            f"{100 * group['best']:.2f}",
-            published,
-        ]
-        row += [
-            short(group[key]) + ("*" if key in group["front"] else "")
-            for key in ("parameters", "macs", "train_seconds")
-        ]
-        row += [reached(group["targets"][place], group["n"]) for place in targets]
-        memory = group["peak_memory_bytes"]
-        row += [short(group["images_per_second"]), "-" if memory is None else f"{memory / 1e9:.2f} GB"]
-        rows.append(row)
-    return head, rows
-
-
-def pair_table(section: Record) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a section's pairs, as text: all of them, or of many groups those with the best one."""
-    best = section["groups"][0]["label"]
-    few = len(section["groups"]) <= ALL_PAIRS
-    rows = []
-    for pair in section["pairs"]:
-        if not few and pair["a"] != best:
-            continue
-        known = "-"
-        if pair["low"] is not None:
-            mark = "" if pair["seeds"] else "°"
-            known = f"{100 * pair['low']:+.2f} to {100 * pair['high']:+.2f}{mark}"
-        only = ["-" if pair[side] is None else f"{pair[side]:,}" for side in ("only_a", "only_b")]
-        row = [pair["a"], pair["b"], f"{100 * pair['difference']:+.2f}", known]
-        rows.append([*row, p_value(pair["seeds"]), p_value(pair["images"]), *only, pair["verdict"]])
-    head = [
-        "A",
-        "B",
-        "A - B, points",
-        "95 % interval",
-        "p (seeds)",
-        "p (images)",
-        "only A right",
-        "only B right",
-        "verdict",
-    ]
-    return head, rows
-
-
 # --- Markdown --------------------------------------------------------------------------------------------------------
 
 
@@ -267,7 +189,7 @@ def _published_lines(section: Record) -> list[str]:
     return [
         "Published accuracies, each with its source's own training:",
         "",
-        *_markdown_table(["group", "%", "source"], rows),
+        *markdown_table(["group", "%", "source"], rows),
         "",
     ]
 
@@ -292,14 +214,16 @@ def _left_out(record: Record) -> list[str]:
     lines = []
     if record["set_aside"]:
         rows = [[e["path"], str(e["model"] or "-"), str(e["seed"]), e["reason"]] for e in record["set_aside"]]
-        lines += ["## Runs that are not counted", "", *_markdown_table(["run", "model", "seed", "reason"], rows), ""]
+        lines += ["## Runs that are not counted", "", *markdown_table(["run", "model", "seed", "reason"], rows), ""]
     if record["problems"]:
         rows = [[entry["path"], entry["problem"]] for entry in record["problems"]]
-        lines += ["## Damaged records", "", *_markdown_table(["run", "what is wrong"], rows), ""]
+        lines += ["## Damaged records", "", *markdown_table(["run", "what is wrong"], rows), ""]
     return lines
 
 
-def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
+
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(_escaped(cell) for cell in cells) + " |"
 

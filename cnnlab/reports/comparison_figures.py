@@ -65,6 +65,10 @@ def _curves(section: Record) -> Figure | None:
             places = np.array(epochs)[known]
             axes.plot(places, mean[known], color=colour, label=group["label"], marker="." if len(places) < 3 else "")
             axes.fill_between(places, low[known], high[known], color=colour, alpha=0.18, linewidth=0)
+        reference = section["reference"]
+        if reference and reference["metric"] == metric:
+            values = scale * np.array(reference["values"])
+            axes.plot(reference["epochs"], values, "x:", color="black", label=reference["name"])
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(label)

@@ -16,7 +16,15 @@ from jinja2 import Environment, PackageLoader
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
-from cnnlab.reports.comparison import METHODS, group_table, pair_table, section_title, sentence
+from cnnlab.reports.comparison import methods
+from cnnlab.reports.comparison_tables import (
+    ANSWERS,
+    group_table,
+    pair_table,
+    section_extras,
+    section_title,
+    sentence,
+)
 
 Record = Mapping[str, Any]
 Reader = Callable[[Sequence[int]], np.ndarray]
@@ -43,7 +51,9 @@ def render_page(record: Record, readers: Sequence[Reader | None]) -> str:
     sections = [
         {
             "title": section_title(section),
-            "groups": _sortable(*group_table(record, section)),
+            "groups": _sortable(*group_table(record, section, ANSWERS)),
+            "costs": _sortable(*group_table(record, section, ["cost"])),
+            "extras": [(title, _sortable(*content)) for title, content in section_extras(record, section)],
             "pairs": _sortable(*pair_table(section)),
             "sentence": sentence(section["pairs"][0]) if section["pairs"] else None,
             "published": [(g["label"], entry) for g in section["groups"] for entry in g["published"]],
@@ -56,11 +66,14 @@ def render_page(record: Record, readers: Sequence[Reader | None]) -> str:
         }
         for section in record["sections"]
     ]
-    data = [_section_data(section, read) for section, read in zip(record["sections"], readers, strict=True)]
+    data = [
+        _section_data(section, read) | {"reach": record["reach"]}
+        for section, read in zip(record["sections"], readers, strict=True)
+    ]
     return environment.get_template("comparison.html").render(
         record=record,
         sections=sections,
-        methods=METHODS,
+        methods=methods(record),
         style=style,
         script=script,
         data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
@@ -76,7 +89,7 @@ def _sortable(head: list[str], rows: list[list[str]]) -> dict[str, Any]:
 
 
 def _is_number(text: str) -> bool:
-    return text == "-" or text.startswith("< ") or text.lstrip("+-")[:1].isdigit()
+    return text == "-" or text.startswith(("< ", "none of ")) or text.lstrip("+-")[:1].isdigit()
 
 
 def _section_data(section: Record, read: Reader | None) -> dict[str, Any]:
@@ -85,6 +98,7 @@ def _section_data(section: Record, read: Reader | None) -> dict[str, Any]:
         "classes": section["classes"],
         "groups": [_group_data(group, place < DETAILED) for place, group in enumerate(section["groups"])],
         "pairs": [pair | {"words": sentence(pair)} for pair in section["pairs"]],
+        "reference": section["reference"],
         "sheet": _sheet(section, read) if read else None,
     }
 

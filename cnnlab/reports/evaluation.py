@@ -43,6 +43,12 @@ def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | No
     table.add_row("accuracy", _accuracy(scores), style="bold")
     if tta:
         table.add_row(f"... with tta={record['tta']['views']}", _accuracy(tta))
+    if moved := record["shift"]:
+        table.add_row(
+            f"... moved by {moved['pixels']} pixels",
+            f"{moved['accuracy']:.2%}; {moved['same_answer']:.2%} of the answers stay, "
+            f"features' cosine {moved['feature_cosine']:.3f}",
+        )
     if scores.top5_accuracy is not None:
         table.add_row("top-5 accuracy", f"{scores.top5_accuracy:.2%}")
     table.add_row("loss", f"{scores.loss:.4f}")

@@ -100,6 +100,18 @@ def read_run(path: Path) -> Run:
     return Run(path, summary, config, curve, predicted, labels, classes, going_on, tuple(problems))
 
 
+def read_shift(run: Path, pixels: int) -> dict[str, Any] | None:
+    """What `cnnlab evaluate shift=PIXELS` has found for the best epoch of a run; None where it has not, or not this."""
+    file = run / "evaluation" / "evaluation.json"
+    try:
+        if file.stat().st_mtime < RunDirectory(run).best_checkpoint.stat().st_mtime:  # the run has gone on since
+            return None
+        shift = json.loads(file.read_text())["shift"]
+        return shift if shift["pixels"] == pixels else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _runs_below(folder: Path) -> list[Path]:
     """The runs in a folder; it is not looked for runs inside of runs."""
     if not folder.is_dir():

@@ -1,5 +1,6 @@
 """The sweeper `alternatives`: every combination of the command line, within each entry of an experiment's `sweep:`."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,12 +38,7 @@ class AlternativesSweeper(BasicSweeper):
             raise RequestError("-m: a sweep starts the processes of its runs itself; leave torchrun or srun out")
         self._fix_directory(self.config)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        jobs: list[list[str]] = []
-        for alternative in self.alternatives or [{}]:
-            given = [f"{key}={values}" for key, values in alternative.items()]
-            combinations = self.split_arguments(parser.parse_overrides([*given, *arguments]), None)[0]
-            jobs += [job for job in combinations if job not in jobs]
-        returns = self.launcher.launch(jobs, initial_job_idx=0)
+        returns = self.launcher.launch(combinations(self.alternatives, arguments, parser), initial_job_idx=0)
         for job in returns:
             if job.status == JobStatus.FAILED:
                 raise job._return_value  # its property would print the error, and the caller does
@@ -54,6 +50,24 @@ class AlternativesSweeper(BasicSweeper):
         directory = str(config.hydra.sweep.dir)
         config.hydra.sweep.dir = directory
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir={written(directory)}")
+
+
+def combinations(
+    alternatives: Sequence[Mapping[str, str]], arguments: Sequence[str], parser: OverridesParser
+) -> list[list[str]]:
+    """The key=value arguments of every job, each once.
+
+    Args:
+        alternatives: of `cnnlab.sweep.alternatives`.
+        arguments: of the command line, which win over them.
+        parser: reads both.
+    """
+    jobs: list[list[str]] = []
+    for alternative in alternatives or [{}]:
+        given = [f"{key}={values}" for key, values in alternative.items()]
+        every = BasicSweeper.split_arguments(parser.parse_overrides([*given, *arguments]), None)[0]
+        jobs += [job for job in every if job not in jobs]
+    return jobs
 
 
 @dataclass

@@ -12,9 +12,10 @@ import pytest
 
 from cnnlab.analysis.comparison import compare_runs
 from cnnlab.reports import comparison_page
-from cnnlab.reports.comparison import print_comparison, render_csv, render_markdown, short
+from cnnlab.reports.comparison import print_comparison, render_csv, render_markdown
 from cnnlab.reports.comparison_figures import draw_comparison
 from cnnlab.reports.comparison_page import render_page
+from cnnlab.reports.comparison_tables import short
 from cnnlab.runs.reading import find_runs, read_run
 
 
@@ -41,8 +42,9 @@ def test_markdown_has_groups_pairs_and_what_is_left_out(record):
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| good")]
     assert rows[0][:2] == ["good", "3"]
     assert re.fullmatch(r"9\d\.\d\d ± \d\.\d\d", rows[0][2])
-    assert rows[1][:2] == ["good", "poor"]
-    assert rows[1][-1].startswith("better")
+    assert rows[1][1] == r"62 k\*"
+    assert rows[2][:2] == ["good", "poor"]
+    assert rows[2][-1].startswith("better")
     assert "to 80 %" in text
     assert "to 99 %" not in text  # nobody got there
     assert "![learning curves](comparison_curves.png)" in text

@@ -28,6 +28,7 @@ def record(**changed: Any) -> dict[str, Any]:
         "training_fingerprint": "fedcba9876543210",
         "same_data": True,
         "tta": None,
+        "shift": None,
         "images_per_second": 12345.6,
         "precision": "32-true",
         "device": "cpu: Processor, 2 threads",

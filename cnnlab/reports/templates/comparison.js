@@ -39,6 +39,7 @@ const draw = (place, traces, more) =>
 
 function sortValue(text) {
   if (text === "-") return -Infinity;
+  if (text.startsWith("none of ")) return Infinity;
   const match = text.replace("< ", "").replaceAll(",", "").match(/^[+-]?\d[\d.]*(?:e[+-]?\d+)?\s?([kMG]\b)?/);
   return match ? parseFloat(match[0]) * ({ k: 1e3, M: 1e6, G: 1e9 }[match[1]] || 1) : null;
 }
@@ -96,6 +97,13 @@ function start(place) {
           hovertemplate: `%{y:.4~g}${isAccuracy ? " %" : ""} at ${over} %{x:.4~g} (%{customdata} of ${group.n} runs)` },
       ];
     });
+    const reference = section.reference, reach = section.reach;
+    if (reference && reference.metric === metric && over === "epoch") {
+      traces.push({ x: reference.epochs, y: scaled(reference.values), name: reference.name, mode: "lines+markers",
+        line: { color: colour("--soft"), dash: "dot" }, marker: { symbol: "x", color: colour("--ink") },
+        hovertemplate: `%{y:.4~g}${isAccuracy ? " %" : ""} at epoch %{x}` });
+    }
+    const goal = reach && reach.metric === metric ? scaled([reach.value])[0] : null;
     // On a phone the legend takes a line for each name or two.
     find(".curves").style.height = narrow() ? `${320 + 11 * traces.length}px` : "420px";
     draw(find(".curves"), traces, {
@@ -103,6 +111,8 @@ function start(place) {
       xaxis: { title: { text: over === "epoch" ? "epoch" : "seconds of training" },
         dtick: over === "epoch" && Math.max(...groups.flatMap((group) => (group.curve ? group.curve.epoch : []))) <= 12 ? 1 : undefined },
       yaxis: { title: { text: isAccuracy ? "%" : "loss" }, type: isAccuracy ? "linear" : "log" },
+      shapes: goal === null ? [] : [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: goal, y1: goal,
+        line: { color: colour("--soft"), width: 1, dash: "dash" } }],
     });
   }
 

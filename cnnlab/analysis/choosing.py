@@ -1,0 +1,127 @@
+"""Of groups that differ in one setting alone the best: such as every network with the learning rate that suits it."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from cnnlab.analysis.question import Reach
+from cnnlab.analysis.reaching import reached
+from cnnlab.runs.reading import Run
+
+
+class Candidate(Protocol):
+    """What is chosen from: runs that differ in the seed alone, and what tells them from others."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...  # noqa: D102, a group's
+    @property
+    def runs(self) -> Sequence[Run]: ...  # noqa: D102, a group's
+
+
+Member = TypeVar("Member", bound=Candidate)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How one was chosen.
+
+    Attributes:
+        key: the setting.
+        value: that was kept.
+        best: the value that did best; another one than was kept only where that was trained by itself, after a search.
+        seeds: of the runs that decided: those that all had.
+        tried: for every value what decided: epochs until the value was reached, or the validation accuracy.
+        at_edge: whether the value is the lowest or highest number of those tried, so that a better one may lie beyond.
+    """
+
+    key: str
+    value: Any
+    best: Any
+    seeds: tuple[Any, ...]
+    tried: tuple[dict[str, Any], ...]
+    at_edge: bool
+
+
+def choose(
+    members: Sequence[Member], key: str, same: Callable[[Member], Any], reach: Reach | None, search: Mapping[str, Any]
+) -> list[tuple[Member, Choice | None]]:
+    """The members that stay, each with how it was chosen; None where there was no choice.
+
+    Those that get to the value of `reach` in the fewest epochs are the best; of those that do not, those that come
+    nearest. Without `reach`, the validation accuracy decides. Only the seeds that all have count, so that more seeds
+    for one value are no advantage. Test images have no say.
+
+    Args:
+        members: of one section.
+        key: dotted, of the setting.
+        same: what two members must share, beside all other settings, to be chosen from.
+        reach: that is asked for, or None.
+        search: settings of the members that were only to find the value, and do not stay unless no others are there.
+    """
+    rivals: dict[Any, list[Member]] = defaultdict(list)
+    searches: dict[Any, list[Member]] = defaultdict(list)
+    searching = [member for member in members if search and search.items() <= member.settings.items()]
+    if len(searching) == len(members):
+        searching = []
+    for member in members:
+        ours = searches if member in searching else rivals
+        ours[same(member), _but_for(member, {key, *search})].append(member)
+    return [
+        _best(own if place in searches else group, searches.get(place, group), key, reach)
+        for place, group in rivals.items()
+        for own in ([group] if place not in searches else [[member] for member in group])
+    ]
+
+
+def _but_for(member: Candidate, keys: set[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, repr(value)) for name, value in member.settings.items() if name not in keys)
+
+
+def _best(own: list[Member], rivals: list[Member], key: str, reach: Reach | None) -> tuple[Member, Choice | None]:
+    """The best of `own` by what the rivals show; where `own` is one that was trained after a search, that one."""
+    if len(rivals) == 1:
+        return own[0], None
+    every = [{run.summary["seed"] for run in member.runs} for member in rivals]
+    seeds = set.intersection(*every) or set.union(*every)
+    tried = []
+    for member in rivals:
+        runs = [run for run in member.runs if run.summary["seed"] in seeds]
+        tried.append({"value": member.settings.get(key), "runs": len(runs), **_merit(runs, reach)})
+    best = min(tried, key=lambda entry: _rank(entry, reach))["value"]
+    kept = next((member for member in own if member.settings.get(key) == best), own[0])
+    numbers = [entry["value"] for entry in tried]
+    ordered = all(type(number) in (int, float) for number in numbers)
+    listed = sorted(tried, key=lambda entry: entry["value"]) if ordered else tried
+    at_edge = ordered and best in (min(numbers), max(numbers))
+    value = kept.settings.get(key)
+    return kept, Choice(key, value, best, tuple(sorted(seeds, key=str)), tuple(listed), at_edge)
+
+
+def _merit(runs: Sequence[Run], reach: Reach | None) -> dict[str, Any]:
+    if reach is None:
+        values = [run.summary["val_accuracy"] for run in runs if run.summary["val_accuracy"] is not None]
+        return {"val_accuracy": statistics.fmean(values) if values else None}
+    there = [when[1] for run in runs if (when := reached(run, reach))]
+    nearest = [best for run in runs if (best := _nearest(run, reach)) is not None]
+    return {
+        "reached": len(there),
+        "epochs": statistics.fmean(there) if there else None,
+        "nearest": statistics.fmean(nearest) if nearest else None,
+    }
+
+
+def _nearest(run: Run, reach: Reach) -> float | None:
+    known = [value for value in run.curve.get(reach.metric, []) if value is not None]
+    return (min if reach.metric.endswith("loss") else max)(known, default=None)
+
+
+def _rank(entry: Mapping[str, Any], reach: Reach | None) -> tuple[float, ...]:
+    """Lower is better."""
+    worst = float("inf")
+    if reach is None:
+        return (worst if entry["val_accuracy"] is None else -entry["val_accuracy"],)
+    nearest = worst if entry["nearest"] is None else entry["nearest"] * (1 if reach.metric.endswith("loss") else -1)
+    missed = 1 - entry["reached"] / max(entry["runs"], 1)
+    return missed, worst if entry["epochs"] is None else entry["epochs"], nearest

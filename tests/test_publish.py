@@ -1,0 +1,108 @@
+"""`make results`: an experiment is run to its end, and its result written down."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SMALL = """\
+# Question: which of the two?
+# Command:  make results EXPERIMENT=small
+defaults:
+  - override /data: digits
+  - override /model: lenet5
+trainer: {max_epochs: 1, limit_train_batches: 2, limit_val_batches: 1}
+data: {batch_size: 8}
+logger: null
+"""
+SWEEP = """\
+sweep: {model.activation: [relu, tanh]}
+comparison:
+  labels: {ReLU: {model.activation: relu}}
+  figure: [accuracy]
+  maps: true
+  shift: 1
+"""
+
+
+@pytest.fixture
+def publish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """The script, in an empty folder with experiments of its own."""
+    file = Path(__file__).parents[1] / "experiments" / "publish.py"
+    spec = importlib.util.spec_from_file_location("publish", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "README.md").write_text(
+        "# Mine\n<!-- index: make results writes this -->\n<!-- end of the index -->\n"
+    )
+    return module
+
+
+def test_a_single_run_is_trained_once(publish, train, tmp_path, monkeypatch, capsys):
+    (tmp_path / "experiments" / "small.yaml").write_text(SMALL)
+    started: list[list[str]] = []
+
+    def here(arguments):
+        started.append(arguments)
+        return train(*arguments).code
+
+    monkeypatch.setattr(publish, "train", here)
+    for _ in range(2):
+        assert publish.main(["small", "seed=3"]) == 0
+    assert started == [["experiment=small", "seed=3", "resume=auto"]]
+    page = (tmp_path / "experiments" / "results" / "small.md").read_text()
+    assert "# small: which of the two?" in page
+    assert '`make results EXPERIMENT=small ARGS="seed=3"`' in page
+    assert str(tmp_path) not in page
+    assert (tmp_path / "experiments" / "results" / "small.png").is_file()
+    index = (tmp_path / "experiments" / "README.md").read_text()
+    assert "| [`small`](small.yaml) | which of the two? | not run yet: `make results EXPERIMENT=small` |" in index
+    assert "[table](results/small.md), [figure](results/small.png)" in index
+
+
+def test_a_part_of_a_sweep_is_published_as_such(publish, train, tmp_path, monkeypatch):
+    (tmp_path / "experiments" / "small.yaml").write_text(SMALL + SWEEP)
+    shown: list[Path] = []
+    monkeypatch.setattr(publish, "evaluate_moved", lambda runs, pixels: shown.extend(runs))
+    assert publish.main(["small", "--as-is"]) == 2  # nothing there yet
+    run = "runs/small/2026-01-01_00-00-00/relu"
+    assert train("experiment=small", "model.activation=relu", "hydra.mode=RUN", f"hydra.run.dir={run}").code == 0
+    assert publish.main(["small", "--as-is"]) == 0
+    page = (tmp_path / "experiments" / "results" / "small.md").read_text()
+    assert "**This is a part of the experiment**: 1 of the 2 runs that its file asks for" in page
+    assert "`tanh`" in page or "activation-tanh`: not started" in page
+    assert "| lenet5 |" not in page
+    assert "| ReLU | 28 → 14 → 10 → 5 |" in page
+    assert shown == [Path(run)]
+    numbers = json.loads((tmp_path / "experiments" / "results" / "small.json").read_text())
+    assert [group["label"] for group in numbers["sections"][0]["groups"]] == ["ReLU"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["smal"], "EXPERIMENT=smal is not known; known: "),
+        ([], "EXPERIMENT= is not known"),
+        (["small", "hydra.run.dir=x"], "hydra.run.dir=x: runs of an experiment are found in runs/small"),
+        (["small", "fast"], "fast is not of the form key=value"),
+        (["small", "--as-is"], "EXPERIMENT=small: none of its 1 runs is complete"),
+    ],
+)
+def test_a_wrong_request_is_explained(publish, tmp_path, capsys, arguments, message):
+    (tmp_path / "experiments" / "small.yaml").write_text(SMALL)
+    assert publish.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_training_that_was_interrupted_leaves_no_result(publish, tmp_path, monkeypatch):
+    (tmp_path / "experiments" / "small.yaml").write_text(SMALL)
+    monkeypatch.setattr(publish, "train", lambda arguments: 130)
+    assert publish.main(["small"]) == 130
+    assert not (tmp_path / "experiments" / "results").exists()
