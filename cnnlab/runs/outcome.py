@@ -36,8 +36,8 @@ def final_figures(summary: Mapping[str, Any]) -> dict[str, float]:
 def readable_settings(settings: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str | float | bool]:
     """What was chosen, by dotted key, the most telling first: names, texts and numbers.
 
-    A group goes by the last part of the name of what it makes: `optimizer` is `SGD`. Left out are places, lists, how much
-    is printed, and what is not set.
+    A group goes by the last part of the name of what it makes: `optimizer` is `SGD`. Left out are places, lists, how
+    much is printed, and what is not set.
 
     Args:
         settings: the composed configuration.

@@ -35,18 +35,15 @@ class TensorBoard(TensorBoardLogger):
         save_dir: the run directory; the files are in its folder `tensorboard`.
         pictures: whether there are first-layer filters, sample predictions and the confusion matrix.
         graph: whether there is the network's graph.
-        embeddings: how many test images the projector shows, by what the last layer sees of them.
     """
 
-    def __init__(self, save_dir: str, pictures: bool = True, graph: bool = True, embeddings: int = 0):
-        if embeddings < 0:
-            raise ValueError(f"embeddings must be 0 or more, got {embeddings}")
+    def __init__(self, save_dir: str, pictures: bool = True, graph: bool = True):
         super().__init__(save_dir, name="", version="tensorboard", default_hp_metric=False)
-        self.pictures, self.graph, self.embeddings = pictures, graph, embeddings
+        self.pictures, self.graph = pictures, graph
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Logs what Lightning has of an epoch. The test's figures are left to the HParams tab: they are single points."""
+        """Logs what Lightning has of an epoch. The test's figures, single points, are left to the HParams tab."""
         metrics = dict(metrics)
         epoch = metrics.pop("epoch", None)
         curves = {name: value for name, value in metrics.items() if not name.startswith("test")}
@@ -81,7 +78,7 @@ class TensorBoard(TensorBoardLogger):
             epoch: that it is of.
             photos: whether photographs are in it: then JPEG is smaller, else PNG with 256 colours.
         """
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
         packed = io.BytesIO()
         if photos:
@@ -96,7 +93,7 @@ class TensorBoard(TensorBoardLogger):
     @rank_zero_only
     def forget_from(self, epoch: int) -> None:
         """Makes readers drop what was written of this and later epochs, by a run that did not come to save them."""
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 
         event = Event(session_log=SessionLog(status=SessionLog.START))
         self.experiment._get_file_writer().add_event(event, epoch)
