@@ -5,12 +5,13 @@ python -m cnnlab.reports.dashboard runs    writes it into runs/dashboard, before
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import RunDirectory
-from cnnlab.runs.outcome import FIGURES, readable_settings
+from cnnlab.runs.outcome import FIGURES, FIRST, readable_settings
 from cnnlab.runs.reading import find_runs
 
 FOLDER = "dashboard"
@@ -34,7 +35,7 @@ LAYOUT = {
 def write_dashboard(runs: Path) -> Path:
     """Writes what belongs to no single run: the layout of the custom scalars, and the columns of the HParams tab.
 
-    TensorBoard takes the columns from one place, so they are the settings of all runs there are.
+    TensorBoard takes the columns from one place, for all runs.
 
     Args:
         runs: a folder with runs at any depth; what was written there before is replaced.
@@ -50,9 +51,8 @@ def write_dashboard(runs: Path) -> Path:
 
     if not runs.is_dir():
         raise RequestError(f"{runs} is not a folder; runs are made by cnnlab train")
-    columns: dict[str, None] = {}
-    for run in map(RunDirectory, find_runs([str(runs)])):
-        columns |= dict.fromkeys(readable_settings(run.read_config() or {}, run.read_summary() or {}))
+    records = map(RunDirectory, find_runs([str(runs)]))
+    columns = telling([readable_settings(run.read_config() or {}, run.read_summary() or {}) for run in records])
     folder = runs / FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     with SummaryWriter(folder) as writer:
@@ -63,6 +63,16 @@ def write_dashboard(runs: Path) -> Path:
         )
         writer._get_file_writer().add_summary(summary, 0)  # pyright: ignore[reportOptionalMemberAccess]
     return folder
+
+
+def telling(chosen: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings that are worth a column: those that are looked at first, and those in which the runs differ.
+
+    Args:
+        chosen: what each run chose, see `cnnlab.runs.outcome.readable_settings`.
+    """
+    names = dict.fromkeys(name for settings in chosen for name in settings)
+    return [name for name in names if name in FIRST or len({settings.get(name) for settings in chosen}) > 1]
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -23,8 +23,8 @@ def plugin_contents(folder: Path, plugin: str) -> dict[str, bytes]:
 
 
 def test_all_runs_share_a_layout_and_the_columns_of_each(tmp_path: Path) -> None:
-    write_run(tmp_path / "a" / "lenet5", {"model": {"_target_": "x.LeNet5", "width": 2.0}, "seed": 0})
-    write_run(tmp_path / "b" / "job" / "vgg11", {"model": {"_target_": "x.VGG", "batch_norm": True}, "seed": 0})
+    write_run(tmp_path / "a" / "lenet5", {"model": {"_target_": "x.LeNet5", "width": 2.0}, "tta": "none"})
+    write_run(tmp_path / "b" / "job" / "vgg11", {"model": {"_target_": "x.VGG", "batch_norm": True}, "tta": "none"})
     write_dashboard(tmp_path)
     folder = write_dashboard(tmp_path)  # a second time replaces the first
     assert len(list(folder.iterdir())) == 1
@@ -32,6 +32,7 @@ def test_all_runs_share_a_layout_and_the_columns_of_each(tmp_path: Path) -> None
     names = [info.name for info in content.hparam_infos]
     assert names[0] == "model"
     assert {"model.width", "model.batch_norm"} <= set(names)
+    assert "tta" not in names  # the same in both
     assert "final/test_accuracy" in {info.name.tag for info in content.metric_infos}
 
     events = EventAccumulator(str(folder)).Reload()
