@@ -6,7 +6,7 @@ BIN := .venv/bin
 # As many processes as there are cores, at most four; with more than one thread each they would slow each other down.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo results test test-all lint types unit format clean
+.PHONY: help demo results dashboard test test-all lint types unit format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -17,6 +17,10 @@ demo: .venv/ready  ## train LeNet-5 on the built-in handwritten digits: no downl
 
 results: .venv/ready  ## run an experiment to its end, or on: EXPERIMENT=NAME ARGS="data.path=FOLDER"; writes experiments/results/
 	$(BIN)/python experiments/publish.py $(EXPERIMENT) $(ARGS)
+
+dashboard: .venv/ready  ## open TensorBoard on all runs: RUNS=runs PORT=6006
+	$(BIN)/python -m cnnlab.reports.dashboard $(or $(RUNS),runs)
+	$(BIN)/tensorboard --logdir $(or $(RUNS),runs) --port $(or $(PORT),6006)
 
 test: lint types unit  ## the checks: lint, format, types, tests
 

@@ -1,13 +1,14 @@
 """Makes the parts of a run from its settings (the composed configuration as plain values)."""
 
+import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from torch import nn
+from torch import Tensor, nn
 
 from cnnlab.analysis.cost import Cost
 from cnnlab.data.datamodule import ImageDataModule
@@ -17,6 +18,9 @@ from cnnlab.networks import CHANNELS, Settings, check_fits
 from cnnlab.training.classifier import Classifier
 from cnnlab.training.optimizers import build_optimizer
 from cnnlab.training.trainer import build_trainer, training_devices
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 def seed_everything(seed: Any) -> None:
@@ -108,14 +112,34 @@ def build_loggers(settings: Settings, directory: Path) -> list[Logger]:
     return loggers
 
 
+def build_pictures(loggers: list[Logger], data: ImageDataModule) -> list[Callback]:
+    """What shows in TensorBoard what the network has learned, where that is a logger."""
+    from cnnlab.training.tensorboard import LearnedSoFar, TensorBoard
+
+    def draw_samples(positions: Tensor, probabilities: Tensor) -> "Image":
+        return samples_picture(data.val.read(positions), data.val.labels[positions], probabilities, data.classes)
+
+    boards = [logger for logger in loggers if isinstance(logger, TensorBoard)]
+    if not boards:
+        return []
+    from cnnlab.reports.learned import confusion_picture, filters_picture, samples_picture
+
+    shape = (CHANNELS, data.image_size, data.image_size)
+    draw_confusions = functools.partial(confusion_picture, classes=data.classes)
+    return [LearnedSoFar(board, shape, filters_picture, draw_samples, draw_confusions) for board in boards]
+
+
 def build_lightning_trainer(
-    settings: Settings, callbacks: list[Callback], directory: Path, started_from_outside: bool = False
+    settings: Settings,
+    callbacks: list[Callback],
+    loggers: list[Logger],
+    directory: Path,
+    started_from_outside: bool = False,
 ) -> L.Trainer:
     """The Trainer, after checking names and types of its arguments; see `cnnlab.training.trainer.build_trainer`."""
     options = settings["trainer"]
     ours = {"tf32", "compile", "profile", "max_epochs", *(["precision"] if options["precision"] == "auto" else [])}
     check_arguments(L.Trainer, {key: value for key, value in options.items() if key not in ours}, "trainer")
-    loggers = build_loggers(settings, directory)
     with explained("trainer", options):
         trainer = build_trainer(options, callbacks, loggers, directory, started_from_outside)
     for key in ("batch_size", "eval_batch_size"):

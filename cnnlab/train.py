@@ -83,13 +83,15 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
         else:
             assembly.initialize_from_data(network, data)
         classifier = assembly.build_classifier(settings, network)
+        loggers = assembly.build_loggers(settings, run.path)
         callbacks = [
             Progress(bar=settings["trainer"]["enable_progress_bar"] and processes.leads),
             *assembly.build_callbacks(settings),
+            *assembly.build_pictures(loggers, data),
             Recorder(run, assembly.checkpoint_metadata(settings, data), stop),
         ]
         from_outside = processes.place.world_size is not None
-        trainer = assembly.build_lightning_trainer(settings, callbacks, run.path, from_outside)
+        trainer = assembly.build_lightning_trainer(settings, callbacks, loggers, run.path, from_outside)
         with explained("trainer", settings["trainer"]):
             compile_network(network, settings["trainer"]["compile"])
         device = device_name(trainer.strategy.root_device)
@@ -143,13 +145,15 @@ def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule
 
 def _log_outcome(trainer: "L.Trainer", settings: dict[str, Any], run: RunDirectory) -> None:
     """Hands configuration and final figures to the loggers, so that their dashboards can compare runs."""
-    from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+    from lightning.pytorch.loggers import WandbLogger
 
-    names = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "train_seconds", "images_per_second")
-    figures = {f"final/{name}": run.summary[name] for name in names if run.summary[name] is not None}
+    from cnnlab.runs.outcome import final_figures, readable_settings
+    from cnnlab.training.tensorboard import TensorBoard
+
+    figures = final_figures(run.summary)
     for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(settings, figures)
+        if isinstance(logger, TensorBoard):
+            logger.log_outcome(readable_settings(settings, run.summary), figures, trainer.current_epoch)
         else:
             logger.log_hyperparams(settings)
             logger.log_metrics(figures, step=trainer.global_step)

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "analysis": {"runs"},
     "reports": {"analysis", "runs"},
     "speed": {"assembly", "networks", "data", "training", "runs", "process"},
-    "assembly": {"data", "training", "runs", "analysis", "networks"},
+    "assembly": {"data", "training", "runs", "analysis", "networks", "reports"},
     "classify": {"analysis", "data", "reports", "trained"},
     "networks": {"analysis"},
     "trained": {"data", "runs", "training", "networks"},

@@ -219,6 +219,19 @@ class Loader:
         done = self.batches_done * self.batch_size
         return min(self.batch_size, self.sampler.images - done + self.batch_size)
 
+    def shares(self, positions: Tensor | None = None) -> Sequence[Tensor]:
+        """What of each batch of an epoch is this process's: positions of the images, int64 (B,) for each batch.
+
+        Args:
+            positions: of all images in the epoch's order; None for the data's own.
+        """
+        if positions is None:
+            positions = torch.arange(self.sampler.images)
+        batches = positions.split(self.batch_size)
+        if self.world_size > 1:
+            batches = [batch.tensor_split(self.world_size)[self.rank] for batch in batches]
+        return batches
+
     def _wanted(self, positions: Tensor, draws: Draws) -> Sequence[Tensor]:
         """What this process needs of every batch that is still to come: its share, and what that is mixed with.
 
@@ -226,9 +239,7 @@ class Loader:
             positions: of the epoch's images in their order.
             draws: of the epoch, on the same device.
         """
-        shares = positions.split(self.batch_size)[self.batches_done :]
-        if self.world_size > 1:
-            shares = [batch.tensor_split(self.world_size)[self.rank] for batch in shares]
+        shares = self.shares(positions)[self.batches_done :]
         if draws.mixing is not None:
             shares = [torch.cat([share, draws.mixing.partner[share]]) for share in shares]
         return shares

@@ -74,7 +74,7 @@ def _draw_page(rows: Sequence[Sequence[Tile]], file: Path, title: str, apart: in
     columns = max((len(row) for row in rows), default=2)
     step = SIDE + 2 * PADDING + GAP
     width = 2 * MARGIN + columns * step - GAP + apart
-    heading = _wrapped(title, _font(TITLE, bold=True), width - 2 * MARGIN)
+    heading = _wrapped(title, typeface(TITLE, bold=True), width - 2 * MARGIN)
     if not rows:
         heading.append("No images.")
     tops = [MARGIN + len(heading) * (TITLE + 12) + (12 if heading else 0)]
@@ -83,7 +83,7 @@ def _draw_page(rows: Sequence[Sequence[Tile]], file: Path, title: str, apart: in
     page = Image.new("RGB", (width, tops[-1] - (GAP if rows else 0) + MARGIN), PAGE)
     draw = ImageDraw.Draw(page)
     for number, line in enumerate(heading):
-        draw.text((MARGIN, MARGIN + number * (TITLE + 12)), line, INK, _font(TITLE, bold=True))
+        draw.text((MARGIN, MARGIN + number * (TITLE + 12)), line, INK, typeface(TITLE, bold=True))
     for row, top, below in zip(rows, tops, tops[1:], strict=False):
         for column, tile in enumerate(row):
             left = MARGIN + column * step + (apart if column else 0)
@@ -101,24 +101,24 @@ def _draw_tile(page: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, left: i
     draw.rectangle((left, top, left + SIDE - 1, top + SIDE - 1), PAGE)
     page.paste(picture, (x, y))
     top += SIDE + 10
-    draw.text((left, top), _shortened(tile.caption, _font(TEXT), SIDE, keep_end=True), FAINT, _font(TEXT))
+    draw.text((left, top), shortened(tile.caption, typeface(TEXT), SIDE, keep_end=True), FAINT, typeface(TEXT))
     top += TEXT + 12
     for number, (name, confidence) in enumerate(tile.predictions):
         best = number == 0
-        font, colour = (_font(NAME, bold=True), INK) if best else (_font(TEXT), FAINT)
+        font, colour = (typeface(NAME, bold=True), INK) if best else (typeface(TEXT), FAINT)
         mark = ""
         if tile.label is not None and best:
             mark, colour = ("✓ ", RIGHT) if name == tile.label else ("✗ ", WRONG)
         share = f"{confidence:.1%}"
         room = SIDE - int(font.getlength(share)) - 12
-        draw.text((left, top), _shortened(mark + name, font, room), colour, font)
+        draw.text((left, top), shortened(mark + name, font, room), colour, font)
         draw.text((left + SIDE, top), share, colour, font, anchor="ra")
         top += int(font.size) + 8
         filled = RIGHT if name == tile.label else colour if best and tile.label is not None else PLAIN
         _draw_bar(draw, left, top, confidence, filled if best or name == tile.label else "#a9b4c2")
         top += BAR + 12
     for text, font, colour in _closing(tile):
-        draw.text((left, top), _shortened(text, font, SIDE), colour, font)
+        draw.text((left, top), shortened(text, font, SIDE), colour, font)
         top += int(font.size) + 10
 
 
@@ -132,11 +132,11 @@ def _closing(tile: Tile) -> list[tuple[str, ImageFont.FreeTypeFont, str]]:
     """Lines below the predictions, with their fonts and colours."""
     lines = []
     if tile.label is not None and not tile.predictions:
-        lines.append((tile.label, _font(NAME, bold=True), INK))
+        lines.append((tile.label, typeface(NAME, bold=True), INK))
     elif tile.label is not None and tile.label != tile.predictions[0][0]:
-        lines.append((f"true: {tile.label}", _font(TEXT), INK))
+        lines.append((f"true: {tile.label}", typeface(TEXT), INK))
     if tile.note:
-        lines.append((tile.note, _font(TEXT), FAINT))
+        lines.append((tile.note, typeface(TEXT), FAINT))
     return lines
 
 
@@ -159,12 +159,13 @@ def _fitted(pixels: np.ndarray) -> Image.Image:
 
 
 @functools.cache
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+def typeface(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which Matplotlib ships, in a size in pixels."""
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     return ImageFont.truetype(folder / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"), size)
 
 
-def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int, keep_end: bool = False) -> str:
+def shortened(text: str, font: ImageFont.FreeTypeFont, width: int, keep_end: bool = False) -> str:
     """The text, without its end or its middle where it is wider than that."""
     text = printable(text)
     shown, kept = text, min(len(text), width)
@@ -182,5 +183,5 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
         else:
-            lines.append(_shortened(word, font, width, keep_end=True))
+            lines.append(shortened(word, font, width, keep_end=True))
     return lines

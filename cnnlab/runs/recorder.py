@@ -42,6 +42,7 @@ class Recorder(Checkpoint):
         self.seconds_before = 0.0  # of the parts of this run that ended earlier
         self.stepping_seconds = 0.0  # without validation and saving
         self.images = 0
+        self._before = (0.0, 0.0, 0)  # seconds, of stepping too, and images when the epoch started
         self._started: float | None = None
         self._stepping_since: float | None = None
         self._validated = False
@@ -66,11 +67,13 @@ class Recorder(Checkpoint):
         self.run.update_summary(lr=trainer.optimizers[0].param_groups[0].get("initial_lr"))
         self._started = self._saved = time.perf_counter()
         self._stepping_since = self._started
+        self._before = (self.seconds, self.stepping_seconds, self.images)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The clock of the steps runs."""
         self._stepping_since = time.perf_counter()
         self._validated = False
+        self._before = (self.seconds, self.stepping_seconds, self.images)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -120,6 +123,7 @@ class Recorder(Checkpoint):
         if is_best:
             self.best_row = row
         self._save(trainer, is_best)
+        self._log_speed()
         self._update_summary(trainer)
         self._ask_at = self._steps
         if self._to_do(trainer)[0] and not self._is_last_epoch(trainer):
@@ -179,6 +183,12 @@ class Recorder(Checkpoint):
             torch.cuda.synchronize(device)  # the steps were only queued
         self.stepping_seconds += time.perf_counter() - self._stepping_since
         self._stepping_since = None
+
+    def _log_speed(self) -> None:
+        """Tells the loggers how fast the epoch was; of one that a resumed run ends, its own part of it."""
+        seconds, stepping, images = self._before
+        self.log("speed/images_per_second", (self.images - images) / max(1e-9, self.stepping_seconds - stepping))
+        self.log("speed/epoch_seconds", self.seconds - seconds)  # with validation and saving
 
     def _is_better(self, row: dict[str, Any]) -> bool:
         """Higher validation accuracy; of equals the lower loss. Without validation, the latest epoch."""

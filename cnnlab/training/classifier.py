@@ -184,9 +184,9 @@ class Classifier(L.LightningModule):
         """New totals."""
         self.eval_totals.clear()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds a batch to the totals."""
-        self._evaluate(batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Adds a batch to the totals; returns its logits (N, classes), for callbacks to look at."""
+        return self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Logs the means over the validation images."""
