@@ -123,7 +123,7 @@ class Recorder(Checkpoint):
         if is_best:
             self.best_row = row
         self._save(trainer, is_best)
-        self._log_speed()
+        self._log_speed(pl_module)
         self._update_summary(trainer)
         self._ask_at = self._steps
         if self._to_do(trainer)[0] and not self._is_last_epoch(trainer):
@@ -184,11 +184,11 @@ class Recorder(Checkpoint):
         self.stepping_seconds += time.perf_counter() - self._stepping_since
         self._stepping_since = None
 
-    def _log_speed(self) -> None:
+    def _log_speed(self, pl_module: L.LightningModule) -> None:
         """Tells the loggers how fast the epoch was; of one that a resumed run ends, its own part of it."""
         seconds, stepping, images = self._before
-        self.log("speed/images_per_second", (self.images - images) / max(1e-9, self.stepping_seconds - stepping))
-        self.log("speed/epoch_seconds", self.seconds - seconds)  # with validation and saving
+        pl_module.log("speed/images_per_second", (self.images - images) / max(1e-9, self.stepping_seconds - stepping))
+        pl_module.log("speed/epoch_seconds", self.seconds - seconds)  # with validation and saving
 
     def _is_better(self, row: dict[str, Any]) -> bool:
         """Higher validation accuracy; of equals the lower loss. Without validation, the latest epoch."""

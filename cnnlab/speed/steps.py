@@ -187,7 +187,8 @@ def time_training(task: dict[str, Any], answer: Answer) -> None:
             Recorder(run, {}, stop_requested=lambda: False, minutes=float("inf")),
         ]
         classifier = assembly.build_classifier(settings, network)
-        trainer = assembly.build_lightning_trainer(settings, callbacks, run.path)
+        loggers = assembly.build_loggers(settings, run.path)
+        trainer = assembly.build_lightning_trainer(settings, callbacks, loggers, run.path)
         compile_network(network, settings["trainer"]["compile"])
         trainer.fit(classifier, datamodule=data)
 
@@ -199,7 +200,8 @@ def time_machine(task: dict[str, Any], answer: Answer) -> None:
         task: `settings` of a run, for its device.
         answer: gets the rates of each turn.
     """
-    device = assembly.build_lightning_trainer(task["settings"], [], Path(tempfile.gettempdir())).strategy.root_device
+    trainer = assembly.build_lightning_trainer(task["settings"], [], [], Path(tempfile.gettempdir()))
+    device = trainer.strategy.root_device
     while answer({"device_type": device.type, "rates": measure_rates(device)}):
         pass
 

@@ -327,7 +327,8 @@ def by_cnnlab(settings: dict[str, Any], answer: Answer) -> None:
         recorder = Recorder(run, assembly.checkpoint_metadata(settings, data), lambda: False)
         # The clock stops before the others do what they do at the end of an epoch.
         callbacks = [EpochTurns(answer), Progress(bar=False), *assembly.build_callbacks(settings), recorder]
-        trainer = assembly.build_lightning_trainer(settings, callbacks, run.path)
+        loggers = assembly.build_loggers(settings, run.path)
+        trainer = assembly.build_lightning_trainer(settings, callbacks, loggers, run.path)
         compile_network(network, settings["trainer"]["compile"])
         trainer.fit(classifier, datamodule=data)
 
