@@ -8,11 +8,18 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
+from tensorboard.summary.writer import event_file_writer
 from torch import nn
 
 from cnnlab.training.tensorboard import first_convolution
 
 SHORT = ("data=digits", "data.batch_size=64", "trainer.limit_train_batches=2", "trainer.enable_progress_bar=false")
+
+
+@pytest.fixture(autouse=True)
+def files_numbered_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one second and process, files are read in the order of their numbers' digits: the tenth before the second."""
+    monkeypatch.setattr(event_file_writer, "_global_uid", 0)
 
 
 def events_of(run: Path) -> EventAccumulator:
