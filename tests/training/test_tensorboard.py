@@ -19,7 +19,7 @@ SHORT = ("data=digits", "data.batch_size=64", "trainer.limit_train_batches=2", "
 @pytest.fixture(autouse=True)
 def files_numbered_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one second and process, files are read in the order of their numbers' digits: the tenth before the second."""
-    monkeypatch.setattr(event_file_writer, "_global_uid", 0)
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
 
 
 def events_of(run: Path) -> EventAccumulator:
