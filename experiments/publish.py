@@ -105,7 +105,7 @@ def write_result(file: Path, asked: Mapping[str, Any], runs: Sequence[Path], con
         conduct: how they came about.
     """
     from cnnlab.analysis.question import QUESTION, read_question, read_targets
-    from cnnlab.reports.experiments import read_head
+    from cnnlab.reports.experiments import read_head, without_paths
     from cnnlab.reports.result import render_result, result_data
     from cnnlab.reports.result_figure import draw_result
 
@@ -113,6 +113,7 @@ def write_result(file: Path, asked: Mapping[str, Any], runs: Sequence[Path], con
     if question.shift:
         evaluate_moved(runs, question.shift)
     record = answer(runs, read_targets(asked["targets"]), question).record
+    record["notices"] = [without_paths(notice) for notice in record["notices"]]
     folder = file.parent / "results"
     folder.mkdir(exist_ok=True)
     figures = [f"{file.stem}{f'_{n}' if n else ''}.png" for n in range(len(record["sections"]))]
@@ -148,8 +149,11 @@ def conduct_of(name: str, arguments: Sequence[str], plan: "Plan", in_file: "Plan
 
 
 def _why(run: "PlannedRun") -> str:
-    error = ((run.run.read_summary() or {}).get("error") if run.run else None) or ""
-    return f"{run.status}{f': {error}' if error else ''}"
+    """What became of a run, and the error if it failed."""
+    from cnnlab.reports.experiments import without_paths
+
+    error = (run.run.read_summary() or {}).get("error") if run.run and run.status == "failed" else None
+    return f"{run.status}: {without_paths(error)}" if error else run.status
 
 
 def evaluate_moved(runs: Sequence[Path], pixels: int) -> None:

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from cnnlab.__main__ import COMMANDS
+from cnnlab.analysis.question import QUESTION, read_question, read_targets
 from cnnlab.compare import default_output
+from cnnlab.config import ROOT
 from cnnlab.runs.reading import find_runs
+from hydra_plugins.cnnlab_sweep.experiment import asked_of
 
 TRAIN = ("data=digits", "data.batch_size=32", "augmentation.flip=none", "logger=none", "trainer.max_epochs=1")
 
@@ -103,6 +106,15 @@ def test_a_wrong_comparison_of_an_experiment_is_explained(compare, runs, tmp_pat
     assert outcome.code == 2
     assert message in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda file: file.stem)
+def test_what_every_shipped_experiment_asks_is_right(file):
+    asked = asked_of(file.stem)
+    question = read_question(**{key: asked[key] for key in QUESTION})
+    assert read_targets(asked["targets"])
+    assert asked["runs"] == f"runs/{file.stem}"
+    assert question.figure
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,27 @@ def test_a_wrong_request_is_explained(publish, tmp_path, capsys, arguments, mess
     assert len(error.strip().splitlines()) == 1
 
 
+def test_what_became_of_runs_is_told_without_places_of_this_machine(publish, make_run, monkeypatch):
+    from cnnlab.runs.directory import RunDirectory
+    from hydra_plugins.cnnlab_sweep.experiment import Plan, PlannedRun
+
+    def planned(name, status, error):
+        path = make_run(Path("runs") / name, "lenet5", 0, 0.5, 10, status=status, error=error)
+        return PlannedRun(name, {}, RunDirectory(path), status)
+
+    runs = [
+        planned("a", "interrupted", "Interrupted and saved. To go on: resume=/home/me/runs/a"),
+        planned("b", "failed", "FileNotFoundError: [Errno 2] No such file: '/home/me/b.png'"),
+        PlannedRun("c", {}, None, "not started"),
+    ]
+    plan = Plan(runs, sweeps=True)
+    assert publish.conduct_of("small", [], plan, plan).missing == [
+        "`a`: interrupted",
+        "`b`: failed: FileNotFoundError: [Errno 2] No such file: PATH",
+        "`c`: not started",
+    ]
+
+
 def test_training_that_was_interrupted_leaves_no_result(publish, tmp_path, monkeypatch):
     (tmp_path / "experiments" / "small.yaml").write_text(SMALL)
     monkeypatch.setattr(publish, "train", lambda arguments: 130)

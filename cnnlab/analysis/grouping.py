@@ -194,6 +194,11 @@ def _groups(
             (_without(group, {question.choose, *question.search}) if choice else group, choice)
             for group, choice in chosen
         ]
+        if question.search and all(question.search.items() <= group.every.items() for group in unnamed):
+            notices.append(
+                "The runs that were only to find " + question.choose + " are compared themselves "
+                f"({', '.join(f'{key}={value}' for key, value in question.search.items())}): no others are there yet."
+            )
     groups = []
     labels = label_groups([group for group, _ in chosen], question.labels)
     for (group, choice), label in zip(chosen, labels, strict=True):

@@ -7,19 +7,37 @@ from typing import Any
 from cnnlab.analysis.question import Reach
 from cnnlab.runs.reading import Run
 
+Point = tuple[float, float, float]  # a metric's value, seconds of training, epoch
+
 
 def reached(run: Run, reach: Reach) -> tuple[float, float] | None:
-    """The seconds of training and the epoch after which a run was there first, or None."""
+    """The seconds of training and the epochs until a run was there first, or None.
+
+    They are interpolated along a line from the epoch before; a run that was there after its first one has that one's.
+    """
+    before, after = _crossing(run, reach)
+    if before is None or after is None:
+        return after and after[1:]
+    share = (reach.value - before[0]) / (after[0] - before[0])
+    return before[1] + share * (after[1] - before[1]), before[2] + share * (after[2] - before[2])
+
+
+def _crossing(run: Run, reach: Reach) -> tuple[Point | None, Point | None]:
+    """The last epoch before a run was there and the first one after; None where there is none."""
+    before = None
     columns = (run.curve.get(name, []) for name in (reach.metric, "seconds", "epoch"))
     for value, seconds, epoch in zip(*columns, strict=False):  # nothing where a column is missing
-        if value is not None and reach.met(value) and seconds is not None and epoch is not None:
-            return seconds, epoch
-    return None
+        if value is None or seconds is None or epoch is None:
+            continue
+        if reach.met(value):
+            return before, (value, seconds, epoch)
+        before = value, seconds, epoch
+    return before, None
 
 
 def target_times(runs: Sequence[Run], target: float) -> dict[str, Any]:
-    """When validation accuracy reached a target: medians over the runs that reached it, and how many did."""
-    there = [when for run in runs if (when := reached(run, Reach("val/accuracy", target)))]
+    """After which epoch validation accuracy was at a target: medians over the runs that got there, and how many did."""
+    there = [after[1:] for run in runs if (after := _crossing(run, Reach("val/accuracy", target))[1])]
     return {
         "target": target,
         "reached": len(there),

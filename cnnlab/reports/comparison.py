@@ -60,7 +60,8 @@ TERMS = (
     ),
     (
         "Epochs and seconds to a value",
-        "the mean over the runs that got there, ± their standard deviation, and how many those are where not all did; "
+        "the mean over the runs that got there, ± their standard deviation, and how many those are where not all did, "
+        "each interpolated between the epochs before and after; "
         "training accuracy is that over the epoch, on the augmented images.",
     ),
     (

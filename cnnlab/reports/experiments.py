@@ -92,3 +92,9 @@ def with_index(text: str, table: str) -> str:
 def without_places(arguments: Sequence[str]) -> list[str]:
     """Arguments as others can use them: a path of this machine becomes FOLDER."""
     return [re.sub(r"=['\"]?(?:[/~]|\.\.?/).*", "=FOLDER", argument) for argument in arguments]
+
+
+def without_paths(text: str) -> str:
+    """A message as others can read it: paths of this machine become PATH."""
+    quoted, bare = r"(['\"])(?:~|\.\.?)?/.*?\1", r"(?<![\w.:/~])(?:~|\.\.?)?/[^\s'\",;:)\]]+"
+    return re.sub(f"{quoted}|{bare}", "PATH", text)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from cnnlab.reports.comparison_tables import metric_words
 
@@ -90,12 +90,14 @@ def _scatter(axes: Axes, groups: Sequence[Record], x_of: Callable[[Record], floa
         members = [(x, 100 * g["mean"]) for g in groups if g["line"] == line and (x := x_of(g)) is not None]
         xs, ys = zip(*sorted(members), strict=True) if members else ((), ())
         axes.plot(xs, ys, STYLES[number % len(STYLES)], color="0.55", linewidth=1, zorder=1, label=line)
+    last = max((x for group in groups if (x := x_of(group)) is not None), default=None)
     for place, group in enumerate(groups):
         if (x := x_of(group)) is None:
             continue
         axes.errorbar(x, 100 * group["mean"], yerr=_bars(group), fmt="o", color=_colour(place), capsize=3)
+        side, by = ("right", -6) if x == last and len(groups) > 1 else ("left", 6)  # a long name would leave the panel
         point = (x, 100 * group["mean"])
-        axes.annotate(group["label"], point, xytext=(6, 5), textcoords="offset points", fontsize=8)
+        axes.annotate(group["label"], point, xytext=(by, 5), textcoords="offset points", ha=side, fontsize=8)
     if lines:
         axes.legend(fontsize=8)
     axes.margins(x=0.2, y=0.15)
@@ -109,6 +111,8 @@ def _scale(axes: Axes, values: Sequence[float], cost: bool) -> None:
         axes.margins(x=0.2)
         axes.xaxis.set_major_formatter(EngFormatter())
         few = max(values) < 10 * min(values)  # maybe not one power of ten among them
+        if few:
+            axes.xaxis.set_minor_locator(LogLocator(subs=(2, 3, 4, 6)))
         axes.xaxis.set_minor_formatter(EngFormatter() if few else NullFormatter())
     elif cost:
         axes.xaxis.set_major_formatter(EngFormatter())
@@ -140,7 +144,12 @@ def _curves(axes: Axes, panel: str, record: Record, section: Record) -> None:
         axes.plot(reference["epochs"], shown(reference["values"]), "x:", color="black")
     reach = record["reach"]
     if reach and reach["metric"] == metric:
-        axes.axhline(float(shown([reach["value"]])[0]), color="0.3", linestyle="--", linewidth=0.9)
+        value = float(shown([reach["value"]])[0])
+        axes.axhline(value, color="0.3", linestyle="--", linewidth=0.9)
+        axes.annotate(
+            f"{value:g}{' %' if in_percent else ''}", (1, value), xycoords=axes.get_yaxis_transform(),
+            xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8,
+        )  # fmt: skip
     if not in_percent:
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

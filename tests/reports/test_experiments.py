@@ -4,7 +4,15 @@ import pytest
 
 from cnnlab.config import ROOT
 from cnnlab.errors import RequestError
-from cnnlab.reports.experiments import END, START, read_head, render_index, with_index, without_places
+from cnnlab.reports.experiments import (
+    END,
+    START,
+    read_head,
+    render_index,
+    with_index,
+    without_paths,
+    without_places,
+)
 
 HEAD = """\
 # Question: does it | work,
@@ -57,3 +65,17 @@ def test_places_of_this_machine_are_not_told():
     assert without_places(given) == [
         *("data.path=FOLDER", "data.path=FOLDER", "seeds=1", "data.cache=FOLDER", "model=timm/x"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("resume=/home/me/runs/a_1", "resume=PATH"),
+        ("no file '/home/me/my images/a.png', or ~/b", "no file PATH, or PATH"),
+        ("../data is not a folder; see /tmp/log.", "PATH is not a folder; see PATH"),
+        ("train/accuracy and images/s: 3 / 4", "train/accuracy and images/s: 3 / 4"),
+        ("https://example.org/a", "https://example.org/a"),
+    ],
+)
+def test_a_message_tells_no_paths(text, expected):
+    assert without_paths(text) == expected

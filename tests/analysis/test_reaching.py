@@ -1,0 +1,38 @@
+"""How long runs take to get to a value."""
+
+from pathlib import Path
+
+import pytest
+
+from cnnlab.analysis.question import Reach
+from cnnlab.analysis.reaching import reached, target_times
+from cnnlab.runs.reading import Run
+
+
+def run_with(metric, values):
+    epochs = list(range(1, len(values) + 1))
+    curve = {metric: values, "seconds": [10.0 * epoch for epoch in epochs], "epoch": epochs}
+    return Run(Path("run"), {}, None, curve)
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "value", "expected"),
+    [
+        ("train/accuracy", [0.4, 0.6, 0.8], 0.75, (27.5, 2.75)),  # between two epochs
+        ("train/accuracy", [0.4, 0.6, 0.8], 0.6, (20, 2)),  # at one
+        ("train/accuracy", [0.8, 0.9], 0.5, (10, 1)),  # at the first: what was before is not known
+        ("train/accuracy", [0.4, None, 0.8], 0.6, (20, 2)),  # over a gap
+        ("train/accuracy", [0.4, 0.8, 0.5, 0.9], 0.6, (15, 1.5)),  # the first time counts
+        ("val/loss", [2.0, 1.0], 1.5, (15, 1.5)),  # a loss comes from above
+        ("train/accuracy", [0.4, 0.5], 0.6, None),
+        ("train/accuracy", [], 0.6, None),
+    ],
+)
+def test_times_are_interpolated_between_epochs(metric, values, value, expected):
+    found = reached(run_with(metric, values), Reach(metric, value))
+    assert found == (expected and pytest.approx(expected))
+
+
+def test_targets_are_told_by_whole_epochs():
+    found = target_times([run_with("val/accuracy", values) for values in ([0.4, 0.6, 0.8], [0.8], [0.1])], 0.5)
+    assert found == {"target": 0.5, "reached": 2, "seconds": 15, "epoch": 1.5}
