@@ -61,7 +61,7 @@ def test_a_single_run_is_trained_once(publish, train, tmp_path, monkeypatch, cap
     assert str(tmp_path) not in page
     assert (tmp_path / "experiments" / "results" / "small.png").is_file()
     index = (tmp_path / "experiments" / "README.md").read_text()
-    assert "| [`small`](small.yaml) | which of the two? | not run yet: `make results EXPERIMENT=small` |" in index
+    assert "| which of the two? | not written down yet: `make results EXPERIMENT=small` |" in index
     assert "[table](results/small.md), [figure](results/small.png)" in index
 
 

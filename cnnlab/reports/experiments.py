@@ -67,12 +67,13 @@ def render_index(folder: Path) -> str:
 
 def _row(head: Head, folder: Path) -> list[str]:
     command = head.command or f"make results EXPERIMENT={head.name}"
-    answer = str(head.answer) if head.answered else f"{head.answer or 'not run yet'}: `{command}`"
     results = [
         f"[{word}](results/{head.name}{suffix})"
         for word, suffix in (("table", ".md"), ("figure", ".png"))
         if (folder / "results" / f"{head.name}{suffix}").exists()
     ]
+    unanswered = head.answer or ("not written down yet" if results else "not run yet")
+    answer = str(head.answer) if head.answered else f"{unanswered}: `{command}`"
     cost = "; ".join(part for part in (head.time, head.machine) if part) if head.answered else "-"
     return [f"[`{head.name}`]({head.name}.yaml)", head.question or "-", answer, ", ".join(results) or "-", cost or "-"]
 
