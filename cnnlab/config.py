@@ -164,6 +164,9 @@ def _own_files(folder: Path, shipped: Path) -> list[Path]:
 
 
 def _store(file: Path, group: str, command: str = "") -> None:
+    if group == "experiment" and _only_listed():
+        ConfigStore.instance().store(file.stem, {}, group=group, package="_global_")
+        return
     try:
         node = OmegaConf.load(file)
     except Exception as error:  # the YAML parser has many
@@ -183,6 +186,12 @@ def _store(file: Path, group: str, command: str = "") -> None:
             OmegaConf.update(node, "hydra", {"mode": "MULTIRUN", "sweeper": {"alternatives": listed}})
     everywhere = group == "experiment" or re.match(r"(#.*\n)*# @package _global_", file.read_text())
     ConfigStore.instance().store(file.stem, node, group=group, package="_global_" if everywhere else group)
+
+
+def _only_listed() -> bool:
+    """Whether the help lists experiments and uses none: Hydra copies all that is stored for every line of the list."""
+    helps = {"--help", "-h"} & set(sys.argv[1:])
+    return bool(helps) and not any(argument.startswith("experiment=") for argument in sys.argv[1:])
 
 
 def _comparison(file: Path, name: str, comparison: Any) -> DictConfig:
