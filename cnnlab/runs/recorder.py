@@ -127,6 +127,10 @@ class Recorder(Checkpoint):
         self._update_summary(trainer)
         self._ask_at = self._steps
         if self._to_do(trainer)[0] and not self._is_last_epoch(trainer):
+            # Lightning would log the epoch after this; the validation it has logged already.
+            done = {name: float(value) for name, value in trainer.callback_metrics.items() if name[:4] != "val/"}
+            for logger in trainer.loggers:
+                logger.log_metrics({**done, "epoch": trainer.current_epoch}, trainer.global_step)
             self._end_early(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

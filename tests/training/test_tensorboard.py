@@ -11,6 +11,7 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.summary.writer import event_file_writer
 from torch import nn
 
+from cnnlab.training.interruption import StopRequest
 from cnnlab.training.tensorboard import first_convolution
 
 SHORT = ("data=digits", "data.batch_size=64", "trainer.limit_train_batches=2", "trainer.enable_progress_bar=false")
@@ -82,6 +83,17 @@ def test_a_run_that_goes_on_continues_its_curves(train, tmp_path):
     assert train("resume=run", "trainer.max_epochs=4", "hydra.run.dir=run").code == 0
     assert points(tmp_path / "run", "val/accuracy") == [1, 2, 3, 4]
     assert [event.step for event in events_of(tmp_path / "run").Images("filters/first_convolution")] == [0, 2, 4]
+
+
+@pytest.mark.parametrize("asked", [4, 6])  # within the second epoch of two steps, and at its end
+def test_a_run_that_was_stopped_lacks_no_epoch(train, tmp_path, monkeypatch, asked):
+    answers = iter([False] * (asked - 1) + [True] * 99)
+    with monkeypatch.context() as patched:
+        patched.setattr(StopRequest, "__call__", lambda self: next(answers))
+        assert train("model=lenet5", *SHORT, "trainer.max_epochs=3", "hydra.run.dir=run").code == 130
+    assert train("resume=run").code == 0
+    for tag in ("val/accuracy", "train/loss", "lr", "speed/images_per_second"):
+        assert points(tmp_path / "run", tag) == [1, 2, 3], tag
 
 
 def test_pictures_and_graph_are_choices(train, tmp_path):
