@@ -9,6 +9,7 @@ from torch import nn
 
 from cnnlab.models.alexnet import AlexNet
 from cnnlab.models.article import ArticleNet
+from cnnlab.models.four_layers import FourLayers
 from cnnlab.models.layers import Activation, Normalization
 from cnnlab.models.lenet import LeNet5
 from cnnlab.models.resnet import ResNet
@@ -20,6 +21,7 @@ from cnnlab.models.vgg import VGG
 NETWORKS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
     "article": (ArticleNet, {}),
     "lenet5": (LeNet5, {}),
+    "four_layers": (FourLayers, {}),
     "alexnet": (AlexNet, {}),
     "vgg11": (VGG, {"configuration": "A"}),
     "resnet18": (ResNet, {"depth": 18}),
@@ -56,10 +58,11 @@ def count(network: nn.Module, kind: Any) -> int:
 
 def test_options_are_where_they_are_expected() -> None:
     assert set(with_option("activation")) == set(with_option("width")) == set(NETWORKS)
-    assert with_option("pooling") == ["article", "lenet5", "alexnet", "vgg11"]
+    assert with_option("pooling") == ["article", "lenet5", "four_layers", "alexnet", "vgg11"]
     assert with_option("normalization") == [
         "article",
         "lenet5",
+        "four_layers",
         "alexnet",
         "resnet18",
         "resnet50",
