@@ -7,4 +7,4 @@ PACKAGE = Path(__file__).parent
 CHECKOUT = (PACKAGE.parent / "pyproject.toml").is_file() and (PACKAGE.parent / "conf").is_dir()
 ROOT = PACKAGE.parent if CHECKOUT else PACKAGE
 
-GROUPS = ("model", "data", "recipe", "trainer", "logger", "callbacks")
+GROUPS = ("model", "data", "recipe", "trainer", "logger", "callbacks", "search")

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "training": set(),
     "runs": {"process"},
     "analysis": {"runs"},
+    "search": {"runs", "sweep"},
     "reports": {"analysis", "runs"},
     "speed": {"assembly", "networks", "data", "training", "runs", "process"},
     "assembly": {"data", "training", "runs", "analysis", "networks"},

@@ -118,6 +118,14 @@ def overrides(values: Values) -> list[str]:
     return [f"{key}={written(value)}" for key, value in values.items()]
 
 
+def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested dictionaries by dotted key; an empty one is a leaf."""
+    if not isinstance(settings, Mapping) or not settings:
+        return {prefix: settings} if prefix else {}
+    start = f"{prefix}." if prefix else ""
+    return {name: leaf for key, part in settings.items() for name, leaf in flat(part, f"{start}{key}").items()}
+
+
 def starting_point(space: Sequence[Parameter], settings: Mapping[str, Any]) -> Values | None:
     """What the study keeps for a trial of the configuration as it stands; None where that lies outside the space.
 
@@ -225,7 +233,9 @@ def _read_conditions(key: str, when: Any, before: Sequence[Parameter]) -> dict[s
     conditions = {}
     for name, value in when.items():
         allowed = tuple(value) if isinstance(value, list) else (value,)
-        choices = [choice for other in before if other.key == name and other.kind == "choice" for choice in other.values]
+        choices = [
+            choice for other in before if other.key == name and other.kind == "choice" for choice in other.values
+        ]
         if not choices:
             known = [other.key for other in before if other.kind == "choice"]
             raise RequestError(f"search: {key}: when: {name} is no choice above it{did_you_mean(str(name), known)}")

@@ -4,7 +4,7 @@ Who runs a trial holds a lock on it, and the system lets go of that however the 
 over nor locked was left behind, by Ctrl-C or by force, and is taken up again by whoever comes next.
 """
 
-import math
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import RunDirectory
-from cnnlab.search.space import Parameter, Values, suggest
+from cnnlab.search.space import Parameter, Values, flat, overrides, suggest
 
 ABOUT = "cnnlab"  # what the study is of, among its attributes
 PATIENCE = 120  # seconds that SQLite waits for another process
@@ -39,16 +39,14 @@ class Options:
         pruner: what stops trials.
         startup_trials: that are drawn evenly and not stopped, before the sampler and the pruner have something to go by.
         warmup_epochs: of every trial, before it may be stopped.
-        epochs: of a trial; None where that is not known.
     """
 
     trials: int
     sampler: Literal["tpe", "random"]
     sampler_seed: int
-    pruner: Literal["median", "hyperband", "none"]
+    pruner: Literal["median", "none"]
     startup_trials: int
     warmup_epochs: int
-    epochs: float | None
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class SharedStudy:
         folder: of the study; it exists.
         storage: a database's address as SQLAlchemy writes it; None for `study.db` in the folder.
         space: what is varied.
-        about: what the study is of; another `about` is another study.
+        about: what the study is of, plain values in sections; another `about` is another study.
         options: how it is searched.
         first: values of the first trial, as the study keeps them, or None.
 
@@ -93,9 +91,8 @@ class SharedStudy:
         first: Values | None,
     ):
         self.folder, self.space, self.options = folder, space, options
-        self._locks = folder / ".locks"
-        self._locks.mkdir(exist_ok=True)
-        self._turn = FileLock(self._locks / "study")
+        self._turn = FileLock(folder / "study.lock")
+        about = json.loads(json.dumps(about))  # as the database gives it back
         url = storage or f"sqlite:///{folder.absolute() / 'study.db'}"
         with self._turn:
             try:
@@ -116,6 +113,7 @@ class SharedStudy:
             known = self.trials()
             for frozen in known:
                 if frozen.state == TrialState.RUNNING and (lock := self._unclaimed(frozen)):
+                    self.study.sampler = _sampler(self.options, frozen.number)
                     return self._claim(Trial(self.study, frozen._trial_id), lock)
             waiting = [frozen for frozen in known if frozen.state == TrialState.WAITING]
             if not waiting and len(known) >= self.options.trials:
@@ -128,25 +126,17 @@ class SharedStudy:
             return self._claim(self.study.ask(), lock)
 
     def _claim(self, trial: Trial, lock: FileLock) -> Claim:
-        self.study.sampler = _sampler(self.options, trial.number)
-        return Claim(trial, suggest(self.space, trial), self.directory(trial.number), lock)
+        values = suggest(self.space, trial)
+        trial.set_user_attr("arguments", overrides(values))
+        return Claim(trial, values, self.directory(trial.number), lock)
 
     def is_waited_for(self) -> bool:
         """Whether a trial goes on that nobody follows any more: its search was killed, its process was not."""
         running = [frozen for frozen in self.trials() if frozen.state == TrialState.RUNNING]
         return any(self._can_lock(frozen.number) and not self._is_free(frozen.number) for frozen in running)
 
-    def tell(self, claim: Claim, state: TrialState, value: float | None = None, **attributes: Any) -> None:
-        """Records how a trial came out, and lets go of it.
-
-        Args:
-            claim: the trial.
-            state: completed, pruned or failed.
-            value: of a completed one.
-            attributes: plain values that are kept with it.
-        """
-        for name, attribute in attributes.items():
-            claim.trial.set_user_attr(name, attribute)
+    def tell(self, claim: Claim, state: TrialState, value: float | None = None) -> None:
+        """Records how a trial came out (completed, pruned or failed), and lets go of it."""
         self.study.tell(claim.trial, value, state)
         claim.lock.release()
 
@@ -154,20 +144,19 @@ class SharedStudy:
         """All trials, in their order, as they are at present."""
         return self.study.get_trials(deepcopy=False)
 
+    def standing(self) -> tuple[int, float | None]:
+        """How many trials are over, and the best value so far."""
+        over = [trial for trial in self.trials() if trial.state.is_finished()]
+        values = [trial.value for trial in over if trial.state == TrialState.COMPLETE and trial.value is not None]
+        return len(over), max(values, default=None)
+
     def directory(self, number: int) -> Path:
         """Of the run of a trial."""
         return self.folder / "trials" / f"{number:03}"
 
-    def discard(self) -> None:
-        """Removes the study from its database."""
-        optuna.delete_study(study_name=self.study.study_name, storage=self.study._storage)
-        (self.folder / "study.db").unlink(missing_ok=True)
-        for file in self._locks.iterdir():
-            file.unlink()
-        self._locks.rmdir()
-
     def _lock_file(self, number: int) -> Path:
-        return self._locks / str(number)
+        self.directory(number).parent.mkdir(exist_ok=True)
+        return self.directory(number).with_suffix(".lock")
 
     def _unclaimed(self, frozen: FrozenTrial) -> FileLock | None:
         """The lock of a trial that nobody runs; None where somebody does."""
@@ -215,22 +204,14 @@ def _sampler(options: Options, number: int) -> optuna.samplers.BaseSampler:
 def _pruner(options: Options) -> optuna.pruners.BasePruner:
     if options.pruner == "median":
         return optuna.pruners.MedianPruner(options.startup_trials, n_warmup_steps=options.warmup_epochs + 1)
-    if options.pruner == "hyperband":
-        longest = "auto" if options.epochs is None else math.ceil(options.epochs)
-        return optuna.pruners.HyperbandPruner(max(1, options.warmup_epochs), longest)
     return optuna.pruners.NopPruner()
 
 
 def _difference(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
     """The first setting by which two studies differ, in words; None where they are the same."""
-    before, now = _flat(recorded), _flat(wanted)
-    for key in [*now, *before]:
-        if before.get(key) != now.get(key):
-            return f"{key.partition('.')[2]}={before.get(key)} instead of {now.get(key)}"
+    for section in wanted:
+        before, now = flat(recorded.get(section, {})), flat(wanted[section])
+        for key in [*now, *before]:
+            if before.get(key) != now.get(key):
+                return f"{key}={before.get(key)} instead of {now.get(key)}"
     return None
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    return {name: leaf for key, part in value.items() for name, leaf in _flat(part, f"{prefix}.{key}").items()}
