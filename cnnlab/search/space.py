@@ -20,6 +20,7 @@ from cnnlab.sweep import written
 
 Kind = Literal["float", "int", "choice"]
 Values = dict[str, Any]
+DIGITS = 4  # of a number that is drawn without steps: enough for any hyperparameter, and it can be read
 OPTIONS: dict[Kind, tuple[str, ...]] = {"float": ("log", "step"), "int": ("log", "step"), "choice": ()}
 
 
@@ -92,7 +93,7 @@ class Parameter:
         if self.kind == "int":
             return trial.suggest_int(self.name, low, high, step=int(self.step or 1), log=self.log)
         value = trial.suggest_float(self.name, low, high, step=self.step, log=self.log)
-        return round(value, 10) if self.step else value  # 0.3, not 0.30000000000000004
+        return round(value, 10) if self.step else float(f"{value:.{DIGITS}g}")  # 0.3, not 0.30000000000000004
 
 
 def suggest(space: Sequence[Parameter], trial: Suggests) -> Values:
@@ -174,7 +175,7 @@ def _read_entry(key: str, entry: Any, before: Sequence[Parameter]) -> Parameter:
     example = f"{key}: {{float: [0.1, 0.9]}}, {{int: [1, 9]}} or {{choice: [a, b]}}"
     if not isinstance(entry, dict):
         raise RequestError(f"search: {key} must be of the form {example}, got {entry!r}")
-    kinds = [kind for kind in OPTIONS if kind in entry]
+    kinds: list[Kind] = [kind for kind in OPTIONS if kind in entry]
     known = [*OPTIONS, "log", "step", "when"]
     for name in entry:
         if name not in known:

@@ -37,7 +37,7 @@ class Options:
         sampler: what suggests values.
         sampler_seed: of its draws.
         pruner: what stops trials.
-        startup_trials: that are drawn evenly and not stopped, before the sampler and the pruner have something to go by.
+        startup_trials: that must be completed before the sampler and the pruner go by them.
         warmup_epochs: of every trial, before it may be stopped.
     """
 
