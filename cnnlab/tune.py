@@ -54,6 +54,8 @@ def tune(config: DictConfig) -> None:
     from cnnlab.search.trials import Trials
 
     folder = configuration.output_directory()
+    if folder.is_relative_to(Path.cwd()):
+        folder = folder.relative_to(Path.cwd())
     start = command.compose({})
     plain = configuration.identity(start)
     about = {"choices": configuration.choices(), "search": settings["search"], "settings": plain}
@@ -145,9 +147,7 @@ class TrialCommand:
         if start["resume"] is not None:
             raise RequestError("resume: the same command goes on with a search by itself; leave it out")
         data = start["data"]
-        check_available(
-            find_source(data.get("source"), data.get("path")), data.get("image_size", 32), data.get("cache")
-        )
+        check_available(find_source(data["source"], data["path"]), data["image_size"], data["cache"])
         for end in (0, -1):
             _check_parts(configuration.settings(self.compose(_values_at(self.space, end))))
 

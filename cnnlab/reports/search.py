@@ -63,7 +63,12 @@ def print_study(record: Record, folder: Path) -> None:
     for name in ("trial", "val", "time", "values"):
         table.add_column(name, justify="left" if name == "values" else "right", overflow="fold")
     for trial in sorted(completed, key=lambda trial: -trial["value"])[:SHOWN]:
-        cells = (f"{trial['number']:03}", f"{trial['value']:.2%}", clock(trial["seconds"]), values(trial))
+        cells = (
+            f"{trial['number']:03}",
+            f"{trial['value']:.2%}",
+            clock(trial["seconds"]),
+            " ".join(trial["arguments"]),
+        )
         table.add_row(*cells, style="bold" if trial["number"] == record["best"]["number"] else None)
     if completed:
         console.print(table)
@@ -79,16 +84,3 @@ def print_study(record: Record, folder: Path) -> None:
 def counted(record: Record) -> str:
     """How many trials came out how: `14 completed, 6 pruned`."""
     return ", ".join(f"{number} {state}" for state, number in record["counts"].items()) or "no trials"
-
-
-def values(trial: Record) -> str:
-    """What a trial has tried, with numbers as short as can be: `optimizer.lr=0.0312 recipe=fast`."""
-    parts = [argument.partition("=") for argument in trial["arguments"]]
-    return " ".join(f"{key}={_short(value)}" for key, _, value in parts)
-
-
-def _short(value: str) -> str:
-    try:
-        return f"{float(value):.3g}"
-    except ValueError:
-        return value

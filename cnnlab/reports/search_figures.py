@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from cnnlab.reports.search import counted
 
@@ -33,7 +33,13 @@ def draw_history(record: Record) -> Figure:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     completed, pruned = _of(record, "completed"), _of(record, "pruned")
-    axes.plot([t["number"] for t in pruned], [t["value"] for t in pruned], "x", color="0.55", label="pruned")
+    axes.plot(
+        [t["number"] for t in pruned],
+        [t["value"] for t in pruned],
+        "x",
+        color="0.55",
+        label="pruned" if pruned else None,
+    )
     axes.plot([t["number"] for t in completed], [t["value"] for t in completed], "o", label="completed")
     numbers, best = [], []
     for trial in completed:
@@ -109,7 +115,12 @@ def _draw_slice(axes: Axes, record: Record, entry: Record) -> None:
         axes.set_xticks(range(len(categories)), categories)
         axes.set_xlim(-0.5, len(categories) - 0.5)
     elif entry["log"]:
+        low, high = entry["values"]
         axes.set_xscale("log")
+        axes.set_xlim(low * (low / high) ** 0.05, high * (high / low) ** 0.05)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 200 else (1.0,)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(name, fontsize=9)
     axes.grid(alpha=0.3)
 

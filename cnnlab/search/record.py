@@ -22,8 +22,8 @@ def describe_study(study: SharedStudy) -> dict[str, Any]:
 
     Returns:
         `space`, a list of its entries; `trials`, each with `state`, `params` (values by the names of the entries),
-        `arguments` (as they are typed), `value` (val accuracy of the best epoch; of a pruned one, of the last that the
-        study knows), `curve` (val accuracy by epoch), `seconds`, `directory` and `reason`; `counts` of the states;
+        `arguments` (as they are typed, to four digits), `value` (val accuracy of the best epoch; of a pruned one, of the last that the
+        study knows), `curve` (val accuracy by epoch), `seconds`, `directory` (in the study's folder) and `reason`; `counts` of the states;
         `best`, one of the trials or None; `importance` of the entries, which add up to 1; `total_seconds` of all
         trials together.
     """
@@ -50,7 +50,7 @@ def _describe_trial(trial: FrozenTrial, study: SharedStudy) -> dict[str, Any]:
         "value": trial.value,
         "curve": {str(epoch): value for epoch, value in sorted(trial.intermediate_values.items())},
         "seconds": trial.user_attrs.get("seconds"),
-        "directory": str(study.directory(trial.number)),
+        "directory": study.directory(trial.number).relative_to(study.folder).as_posix(),
         "reason": trial.user_attrs.get("reason"),
     }
 
