@@ -97,7 +97,7 @@ class Trials:
             if epoch <= running.epochs_known or running.reason:
                 continue
             running.epochs_known = epoch
-            if not all(math.isfinite(row[name]) for name in ("train/loss", "val/loss") if row[name] is not None):
+            if not all(math.isfinite(row[name]) for name in ("train/loss", "val/loss") if row.get(name) is not None):
                 running.reason, running.diverged = f"diverged: the loss is not finite in epoch {epoch}", True
             elif accuracy is not None:
                 running.claim.trial.report(accuracy, epoch)
