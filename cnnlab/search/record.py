@@ -22,10 +22,10 @@ def describe_study(study: SharedStudy) -> dict[str, Any]:
 
     Returns:
         `space`, a list of its entries; `trials`, each with `state`, `params` (values by the names of the entries),
-        `arguments` (as they are typed, to four digits), `value` (val accuracy of the best epoch; of a pruned one, of the last that the
-        study knows), `curve` (val accuracy by epoch), `seconds`, `directory` (in the study's folder) and `reason`; `counts` of the states;
-        `best`, one of the trials or None; `importance` of the entries, which add up to 1; `total_seconds` of all
-        trials together.
+        `arguments` (as they are typed, to four digits), `value` (val accuracy of the best epoch; of a pruned one, of
+        the last that the study knows), `curve` (val accuracy by epoch), `seconds`, `directory` (in the study's folder)
+        and `reason`; `counts` of the states; `best`, one of the trials or None; `importance` of the entries, which add
+        up to 1; `total_seconds` of all trials together.
     """
     known = [trial for trial in study.trials() if trial.state != TrialState.WAITING]
     trials = [_describe_trial(trial, study) for trial in known]

@@ -99,7 +99,7 @@ WRONG = {
     "x: {choice: [a, b], step: 1}": "x: step is of float and int, not of choice",
     "x: {float: [0, 1], when: fast}": "x: when must be of the form",
     "x: {float: [0, 1], when: {recipe: fast}}": "x: when: recipe is no choice above it",
-    "r: {choice: [a, bc]}\nx: {float: [0, 1], when: {r: bd}}": "x: when: bd is not among the choices of r; did you mean bc?",
+    "r: {choice: [a, bc]}\nx: {float: [0, 1], when: {r: bd}}": "bd is not among the choices of r; did you mean bc?",
     "x: [{float: [0, 1]}, {float: [2, 3]}]": "x has entries that hold at the same time",
 }
 
