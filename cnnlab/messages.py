@@ -3,8 +3,10 @@
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
@@ -62,7 +64,8 @@ def _all_keys(name: str) -> list[str]:
     """Every key that a command knows with the choices of this command line, dotted."""
     selecting = (*GROUPS, "experiment")
     chosen = [arg for arg in sys.argv[1:] if arg.partition("=")[0] in selecting and "," not in arg]
-    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    started = GlobalHydra.instance().is_initialized()  # by the command itself, which composes something else
+    with nullcontext() if started else hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         try:
             config = hydra.compose(name, overrides=chosen)
         except Exception:  # one of the choices is wrong itself; the keys of the default ones will do

@@ -170,8 +170,8 @@ class TrialCommand:
 
 def _read_space(settings: dict[str, Any]) -> list[Parameter]:
     if settings["search"] is None:
-        known = sorted(file.stem for place in (ROOT, Path()) for file in (place / "conf" / "search").glob("*.yaml"))
-        raise RequestError(f"search=NAME must be given; known: {', '.join(dict.fromkeys(known))}")
+        known = {file.stem for place in (ROOT, Path()) for file in (place / "conf" / "search").glob("*.yaml")}
+        raise RequestError(f"search=NAME must be given; known: {', '.join(sorted(known))}")
     if own_place().world_size:
         raise RequestError("tune starts the processes of its trials itself; leave torchrun or srun out")
     return read_space(settings["search"])
