@@ -43,7 +43,7 @@ def tune(config: DictConfig) -> None:
     """Runs trials until the study has as many as it should, and leaves a record, figures and the best configuration."""
     settings = configuration.settings(config)
     space = _read_space(settings)
-    options, n_jobs = _read_options(settings)
+    options = _read_options(settings)
     command = TrialCommand(settings["name"], space)
     command.check()
 
@@ -61,12 +61,11 @@ def tune(config: DictConfig) -> None:
     about = {"choices": configuration.choices(), "search": settings["search"], "settings": plain}
     first = starting_point(space, flat(plain) | configuration.choices())
     study = SharedStudy(folder, settings["storage"], space, about, options, first)
-    epochs = start.trainer.max_epochs
     trials = Trials(
         study,
         command.arguments,
-        slots(n_jobs, _gpus(n_jobs)),
-        epochs if isinstance(epochs, int | float) and epochs > 0 else None,
+        slots(settings["n_jobs"], _gpus(settings["n_jobs"])),
+        _epochs(settings),
         settings["timeout"],
     )
     described = _describe_command(settings)
@@ -169,7 +168,7 @@ class TrialCommand:
 
 
 def _read_space(settings: dict[str, Any]) -> list[Parameter]:
-    if settings["search"] is None:
+    if settings.get("search") is None:
         known = {file.stem for place in (ROOT, Path()) for file in (place / "conf" / "search").glob("*.yaml")}
         raise RequestError(f"search=NAME must be given; known: {', '.join(sorted(known))}")
     if own_place().world_size:
@@ -177,7 +176,7 @@ def _read_space(settings: dict[str, Any]) -> list[Parameter]:
     return read_space(settings["search"])
 
 
-def _read_options(settings: dict[str, Any]) -> "tuple[Options, int]":
+def _read_options(settings: dict[str, Any]) -> "Options":
     try:
         from cnnlab.search.study import Options
     except ModuleNotFoundError as error:
@@ -185,14 +184,22 @@ def _read_options(settings: dict[str, Any]) -> "tuple[Options, int]":
             raise
         raise RequestError("tune needs a package: pip install 'cnnlab[tune]'") from None
     given = {key: settings[key] for key in Options.__annotations__}
+    if given["warmup_epochs"] is None:
+        given["warmup_epochs"] = int((_epochs(settings) or 0) // 4)
     check_arguments(Options, given)
     check_arguments(_limits, {key: settings[key] for key in ("n_jobs", "timeout", "storage", "name")})
     for key, least in {"trials": 1, "n_jobs": 1, "sampler_seed": 0, "startup_trials": 0, "warmup_epochs": 0}.items():
-        if settings[key] < least:
+        if (settings | given)[key] < least:
             raise RequestError(f"{key} must be {least} or more, got {settings[key]}")
     if settings["timeout"] is not None and settings["timeout"] <= 0:
         raise RequestError(f"timeout must be above 0 seconds, got {settings['timeout']}")
-    return Options(**given), settings["n_jobs"]
+    return Options(**given)
+
+
+def _epochs(settings: dict[str, Any]) -> float | None:
+    """How long a trial trains, where that is said in epochs."""
+    epochs = settings["trainer"]["max_epochs"]
+    return epochs if isinstance(epochs, int | float) and epochs > 0 else None
 
 
 def _limits(n_jobs: int, timeout: float | None, storage: str | None, name: str) -> None:

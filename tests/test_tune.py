@@ -25,6 +25,7 @@ WRONG = {
     "search=optimizer sampler=tpo": "sampler must be one of tpe, random, got 'tpo'; did you mean tpe?",
     "search=optimizer pruner=mean": "pruner must be one of median, none, got 'mean'",
     "search=optimizer n_jobs=0": "n_jobs must be 1 or more, got 0",
+    "search=optimizer warmup_epochs=-1": "warmup_epochs must be 0 or more, got -1",
     "search=optimizer timeout=0": "timeout must be above 0 seconds, got 0",
     "search=optimizer timeout=long": "timeout must be a number or null, got 'long'",
     "search=optimizer storage=nonsense": "storage: nonsense cannot be used",
@@ -91,7 +92,7 @@ def test_help_names_spaces_and_keys_without_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    for text in ("search=NAME", "sampler_seed=0", "warmup_epochs=1", f"search: {', '.join(SPACES)}"):
+    for text in ("search=NAME", "sampler_seed=0", "warmup_epochs=5", f"search: {', '.join(SPACES)}"):
         assert text in done.stdout
 
 
