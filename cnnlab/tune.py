@@ -58,8 +58,9 @@ def tune(config: DictConfig) -> None:
         folder = folder.relative_to(Path.cwd())
     start = command.compose({})
     plain = configuration.identity(start)
-    about = {"choices": configuration.choices(), "search": settings["search"], "settings": plain}
-    first = starting_point(space, flat(plain) | configuration.choices())
+    chosen = configuration.choices()
+    about = {"chosen": {group: chosen[group] for group in NAMED}, "search": settings["search"], "settings": plain}
+    first = starting_point(space, flat(plain) | chosen)
     study = SharedStudy(folder, settings["storage"], space, about, options, first)
     trials = Trials(
         study,
