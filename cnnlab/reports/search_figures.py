@@ -114,7 +114,10 @@ def _draw_slice(axes: Axes, record: Record, entry: Record) -> None:
     if categories:
         axes.set_xticks(range(len(categories)), categories)
         axes.set_xlim(-0.5, len(categories) - 0.5)
-    elif entry["log"]:
+    elif not entry["log"]:
+        low, high = entry["values"]
+        axes.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    else:
         low, high = entry["values"]
         axes.set_xscale("log")
         axes.set_xlim(low * (low / high) ** 0.05, high * (high / low) ** 0.05)

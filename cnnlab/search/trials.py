@@ -15,7 +15,7 @@ from cnnlab.runs.jobs import Execution, Job, LocalProcess, run_jobs
 from cnnlab.search.space import Values
 from cnnlab.search.study import Claim, SharedStudy
 
-GIVE_UP = 3  # failed trials, with none before that did not fail
+GIVE_UP = 3  # failed trials, while none has come out otherwise
 
 
 @dataclass
@@ -51,6 +51,7 @@ class Trials:
         self.environments = [dict(environment) for environment in environments]
         self.deadline = math.inf if timeout is None else time.monotonic() + timeout
         self._running: dict[Job, _Running] = {}
+        self._failures = 0
 
     def run(self) -> Iterator[Job | None]:
         """Runs trials until the study has enough; yields each when it starts and ends, None several times a second.
@@ -77,9 +78,9 @@ class Trials:
                 return
 
     def _is_hopeless(self) -> bool:
-        """Whether nothing but failures is to be expected: the first trials have all failed."""
-        over = [trial for trial in self.study.trials() if trial.state.is_finished()]
-        return len(over) >= GIVE_UP and all(trial.state == TrialState.FAIL for trial in over)
+        """Whether nothing but failures is to be expected: this process has seen some, and nobody anything else."""
+        over = [trial.state for trial in self.study.trials() if trial.state.is_finished()]
+        return self._failures >= GIVE_UP and set(over) == {TrialState.FAIL}
 
     def _job(self, claim: Claim) -> Job:
         resumes = RunDirectory(claim.directory).config_file.exists()
@@ -129,6 +130,7 @@ class Trials:
             if job.state != "completed":  # the run itself knows only that it was interrupted
                 RunDirectory(job.directory).correct("interrupted", running.reason)
             job.state, job.reason = "pruned", running.reason
+        self._failures += job.state == "failed"
         claim.trial.set_user_attr("reason", job.reason)
         self.study.tell(claim, TrialState.PRUNED if job.state == "pruned" else TrialState.FAIL)
 

@@ -103,6 +103,7 @@ def test_trials_are_run_at_once(open_study):
 
 def test_a_study_of_failures_alone_gives_up(open_study):
     assert len(run(open_study(50), "exit 1")) == 2 * 3
+    assert [state for _, state in run(open_study(4), epochs(0.9))] == ["running", "completed"]  # the cause is mended
 
 
 def test_a_run_without_an_accuracy_has_failed(open_study):
