@@ -40,6 +40,8 @@ WRONG = {
     "search=wide": "model.width must be a number, got 'broad'",
     "search=steep": "optimizer.lr: Invalid learning rate: -1.0",
     "search=empty": "search: optimizer.lr: float must be two numbers",
+    "search=peeks": "search: protocol is nothing to search",
+    "search=guide": "protocol: a search would choose by the test images",
     "-m search=optimizer,recipe": "-m: cnnlab.tune does not sweep",
 }
 OWN = {
@@ -48,6 +50,8 @@ OWN = {
     "wide": "model.width: {choice: [1.0, broad]}",
     "steep": "optimizer.lr: {float: [-1.0, 1.0]}",
     "empty": "optimizer.lr: {float: []}",
+    "peeks": "protocol: {choice: [holdout, article]}",
+    "guide": "experiment: {choice: [article, demo]}",
     "mine": "recipe: {choice: [article, speedrun]}\nmodel.width: {float: [0.5, 1.0], step: 0.5}",
 }
 
