@@ -103,7 +103,7 @@ class Variants:
 
 def _check_protocol(config: DictConfig) -> None:
     if config.protocol == "article":
-        raise RequestError("protocol: a search would choose by the test images; leave it at holdout")
+        raise RequestError("protocol: article would have a search choose by the test images; give protocol=holdout")
 
 
 def _values_at(space: list[Parameter], end: int) -> Values:

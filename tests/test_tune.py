@@ -17,7 +17,7 @@ DIGITS = ("model=lenet5", "data=digits", "data.batch_size=32", "logger=none", "t
 STEP = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1")
 
 WRONG = {
-    "trials=3": "search=NAME must be given; known: architecture, augmentation, empty, mine, ",
+    "trials=3": "search=NAME must be given; known: architecture, augmentation, empty, guide, ",
     "search=optimiser": "search=optimiser is not known; did you mean search=optimizer?",
     "search=optimizer trails=3": "trails is not a key; did you mean trials?",
     "search=optimizer trials=0": "trials must be 1 or more, got 0",
@@ -29,7 +29,7 @@ WRONG = {
     "search=optimizer timeout=0": "timeout must be above 0 seconds, got 0",
     "search=optimizer timeout=long": "timeout must be a number or null, got 'long'",
     "search=optimizer storage=nonsense": "storage: nonsense cannot be used",
-    "search=optimizer protocol=article": "protocol: a search would choose by the test images",
+    "search=optimizer protocol=article": "protocol: article would have a search choose by the test images; give protocol=holdout",
     "search=optimizer resume=auto": "resume: the same command goes on with a search by itself",
     "search=optimizer ~optimizer.momentum": "a search takes key=value alone",
     "search=optimizer model=lenet6": "model=lenet6 is not known; did you mean model=lenet5?",
@@ -41,7 +41,7 @@ WRONG = {
     "search=steep": "optimizer.lr: Invalid learning rate: -1.0",
     "search=empty": "search: optimizer.lr: float must be two numbers",
     "search=peeks": "search: protocol is nothing to search",
-    "search=guide": "protocol: a search would choose by the test images",
+    "search=guide": "protocol: article would have a search choose by the test images; give protocol=holdout",
     "-m search=optimizer,recipe": "-m: cnnlab.tune does not sweep",
 }
 OWN = {
@@ -110,7 +110,7 @@ def test_without_optuna_the_message_says_what_to_install(tune, monkeypatch):
 
 @pytest.mark.slow
 def test_a_study_leaves_its_record_and_a_best_configuration_that_trains(tune, command, train, tmp_path):
-    arguments = ("search=mine", *DIGITS, *STEP, "trials=2", "n_jobs=2")
+    arguments = ("search=mine", "protocol=holdout", *DIGITS, *STEP, "trials=2", "n_jobs=2")
     outcome = tune(*arguments)
     assert outcome.code == 0, outcome.err
     folder = tmp_path / "runs" / "lenet5_mine"
