@@ -29,7 +29,7 @@ WRONG = {
     "search=optimizer timeout=0": "timeout must be above 0 seconds, got 0",
     "search=optimizer timeout=long": "timeout must be a number or null, got 'long'",
     "search=optimizer storage=nonsense": "storage: nonsense cannot be used",
-    "search=optimizer protocol=article": "protocol: article would have a search choose by the test images; give protocol=holdout",
+    "search=optimizer protocol=article": "protocol: article would have a search choose by the test images",
     "search=optimizer resume=auto": "resume: the same command goes on with a search by itself",
     "search=optimizer ~optimizer.momentum": "a search takes key=value alone",
     "search=optimizer model=lenet6": "model=lenet6 is not known; did you mean model=lenet5?",
@@ -41,7 +41,7 @@ WRONG = {
     "search=steep": "optimizer.lr: Invalid learning rate: -1.0",
     "search=empty": "search: optimizer.lr: float must be two numbers",
     "search=peeks": "search: protocol is nothing to search",
-    "search=guide": "protocol: article would have a search choose by the test images; give protocol=holdout",
+    "search=guide": "protocol: article would have a search choose by the test images",
     "-m search=optimizer,recipe": "-m: cnnlab.tune does not sweep",
 }
 OWN = {
