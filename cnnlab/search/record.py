@@ -21,11 +21,11 @@ def describe_study(study: SharedStudy) -> dict[str, Any]:
     """The study as plain values.
 
     Returns:
-        `space`, a list of its entries; `trials`, each with `state`, `params` (values by the names of the entries),
-        `arguments` (as they are typed, to four digits), `value` (val accuracy of the best epoch; of a pruned one, of
-        the last that the study knows), `curve` (val accuracy by epoch), `seconds`, `directory` (in the study's folder)
-        and `reason`; `counts` of the states; `best`, one of the trials or None; `importance` of the entries, which add
-        up to 1; `total_seconds` of all trials together.
+        `space`, a list of its entries; `trials`, each with `state` (interrupted where nobody runs it at present),
+        `params` (values by the names of the entries), `arguments` (as they are typed, to four digits), `value` (val
+        accuracy of the best epoch; of a pruned one, of the last that the study knows), `curve` (val accuracy by epoch),
+        `seconds`, `directory` (in the study's folder) and `reason`; `counts` of the states; `best`, one of the trials
+        or None; `importance` of the entries, which add up to 1; `total_seconds` of all trials together.
     """
     known = [trial for trial in study.trials() if trial.state != TrialState.WAITING]
     trials = [_describe_trial(trial, study) for trial in known]
@@ -42,9 +42,10 @@ def describe_study(study: SharedStudy) -> dict[str, Any]:
 
 
 def _describe_trial(trial: FrozenTrial, study: SharedStudy) -> dict[str, Any]:
+    left = trial.state == TrialState.RUNNING and study.is_left(trial.number)
     return {
         "number": trial.number,
-        "state": STATES[trial.state],
+        "state": "interrupted" if left else STATES[trial.state],
         "params": trial.params,
         "arguments": trial.user_attrs.get("arguments", []),
         "value": trial.value,

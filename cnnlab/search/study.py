@@ -132,8 +132,16 @@ class SharedStudy:
 
     def is_waited_for(self) -> bool:
         """Whether a trial goes on that nobody follows any more: its search was killed, its process was not."""
-        running = [frozen for frozen in self.trials() if frozen.state == TrialState.RUNNING]
-        return any(self._can_lock(frozen.number) and not self._is_free(frozen.number) for frozen in running)
+        running = [frozen.number for frozen in self.trials() if frozen.state == TrialState.RUNNING]
+        return any(self.is_left(number) and not self._is_free(number) for number in running)
+
+    def is_left(self, number: int) -> bool:
+        """Whether nobody follows a trial that is not over."""
+        try:
+            with FileLock(self._lock_file(number)).acquire(timeout=0):
+                return True
+        except Timeout:
+            return False
 
     def tell(self, claim: Claim, state: TrialState, value: float | None = None) -> None:
         """Records how a trial came out (completed, pruned or failed), and lets go of it."""
@@ -169,13 +177,6 @@ class SharedStudy:
             return lock
         lock.release()
         return None
-
-    def _can_lock(self, number: int) -> bool:
-        try:
-            with FileLock(self._lock_file(number)).acquire(timeout=0):
-                return True
-        except Timeout:
-            return False
 
     def _is_free(self, number: int) -> bool:
         directory = self.directory(number)
