@@ -83,9 +83,9 @@ def test_trials_of_every_shipped_space_train(train, search):
 
 
 @pytest.mark.parametrize("search", SPACES)
-def test_every_shipped_space_composes(tune, search):
-    outcome = tune(f"search={search}", "--cfg", "job")
-    assert (outcome.code, "trials: 20" in outcome.out) == (0, True)
+def test_a_search_of_every_shipped_space_begins(tune, search):
+    outcome = tune(f"search={search}", *DIGITS, "timeout=0.000001")  # over before the first trial
+    assert (outcome.code, outcome.err) == (1, "No trial was completed.\n")
 
 
 def test_help_names_spaces_and_keys_without_torch(tmp_path):
