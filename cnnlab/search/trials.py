@@ -115,8 +115,9 @@ class Trials:
         running = self._running.pop(job)
         self._follow(job, running)
         claim, value = running.claim, job.record.get("val_accuracy")
-        before = claim.trial.user_attrs.get("seconds", 0.0)
-        claim.trial.set_user_attr("seconds", round(before + job.seconds, 3))
+        seconds = claim.trial.user_attrs.get("seconds", 0.0) + job.seconds
+        seconds = max(seconds, job.record.get("total_seconds") or 0.0)  # it may have outlived the search that started it
+        claim.trial.set_user_attr("seconds", round(seconds, 3))
         if job.state == "completed" and not running.diverged:
             if value is not None and math.isfinite(value):
                 self.study.tell(claim, TrialState.COMPLETE, value)
