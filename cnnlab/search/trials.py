@@ -112,25 +112,25 @@ class Trials:
 
     def _settle(self, job: Job) -> None:
         """Tells the study how a trial has ended; one that was interrupted is left for whoever comes next."""
-        running = self._running.pop(job)
+        running, asked_to_end = self._running.pop(job), job.unwanted
         self._follow(job, running)
         claim, value = running.claim, job.record.get("val_accuracy")
         seconds = claim.trial.user_attrs.get("seconds", 0.0) + job.seconds
-        seconds = max(seconds, job.record.get("total_seconds") or 0.0)  # it may have outlived the search that started it
+        seconds = max(seconds, job.record.get("total_seconds") or 0.0)  # the run may have outlived an earlier search
         claim.trial.set_user_attr("seconds", round(seconds, 3))
-        if job.state == "completed" and not running.diverged:
-            if value is not None and math.isfinite(value):
-                self.study.tell(claim, TrialState.COMPLETE, value)
-                return
-            running.reason = None
+        if job.state == "completed" and running.diverged:
+            job.state, job.reason = "pruned", running.reason
+        elif job.state == "completed" and value is not None and math.isfinite(value):
+            self.study.tell(claim, TrialState.COMPLETE, value)
+            return
+        elif job.state == "completed":
             job.state, job.reason = "failed", f"its val accuracy is {value}"
-        if job.state == "interrupted" and not running.reason:
+        elif asked_to_end and running.reason:
+            job.state, job.reason = "pruned", running.reason
+            RunDirectory(job.directory).correct("interrupted", running.reason)  # it knows only that it was told to end
+        elif job.state == "interrupted":
             claim.lock.release()
             return
-        if running.reason:
-            if job.state != "completed":  # the run itself knows only that it was interrupted
-                RunDirectory(job.directory).correct("interrupted", running.reason)
-            job.state, job.reason = "pruned", running.reason
         self._failures += job.state == "failed"
         claim.trial.set_user_attr("reason", job.reason)
         self.study.tell(claim, TrialState.PRUNED if job.state == "pruned" else TrialState.FAIL)

@@ -111,6 +111,13 @@ def test_a_run_without_an_accuracy_has_failed(open_study):
     assert describe_study(study)["trials"][0]["reason"] == "its val accuracy is nan"
 
 
+def test_a_run_that_fails_by_itself_was_not_pruned(open_study, monkeypatch):
+    monkeypatch.setattr("cnnlab.runs.jobs.LOOK_EVERY", 0.5)  # its last epochs are seen when it is over
+    study = open_study(2)
+    run(study, epochs(0.9), "printf 'epoch,val/accuracy\\n1,0.1\\n2,0.1\\n' > metrics.csv; echo no >&2; exit 1")
+    assert [trial["reason"] for trial in describe_study(study)["trials"]] == [None, "exit code 1: no"]
+
+
 def test_ctrl_c_leaves_a_trial_for_the_next_command(tmp_path, open_study):
     interrupt = f"(sleep 0.1; kill -INT {os.getpid()}) & "
     with pytest.raises(Interrupted):
