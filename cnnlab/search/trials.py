@@ -112,7 +112,7 @@ class Trials:
 
     def _settle(self, job: Job) -> None:
         """Tells the study how a trial has ended; one that was interrupted is left for whoever comes next."""
-        running, asked_to_end = self._running.pop(job), job.unwanted
+        running = self._running.pop(job)
         self._follow(job, running)
         claim, value = running.claim, job.record.get("val_accuracy")
         seconds = claim.trial.user_attrs.get("seconds", 0.0) + job.seconds
@@ -125,7 +125,7 @@ class Trials:
             return
         elif job.state == "completed":
             job.state, job.reason = "failed", f"its val accuracy is {value}"
-        elif asked_to_end and running.reason:
+        elif job.state == "interrupted" and running.reason:
             job.state, job.reason = "pruned", running.reason
             RunDirectory(job.directory).correct("interrupted", running.reason)  # it knows only that it was told to end
         elif job.state == "interrupted":
