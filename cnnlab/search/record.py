@@ -59,12 +59,12 @@ def _describe_trial(trial: FrozenTrial, study: SharedStudy) -> dict[str, Any]:
 def _importance(study: SharedStudy, trials: list[FrozenTrial]) -> dict[str, float]:
     """How much of the accuracy's variance over the completed trials each entry explains (fANOVA, Hutter et al. 2014).
 
-    Entries that do not hold in every trial are not judged. Empty where there is nothing to go by: a few trials, or all
-    alike.
+    Entries that do not hold in every trial are not judged. Empty where there is nothing to go by: few trials, all alike,
+    or a single entry, which would explain everything.
     """
     completed = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     everywhere = set.intersection(*(set(trial.params) for trial in completed)) if completed else set()
-    if len(completed) < 4 or not everywhere or len({trial.value for trial in completed}) == 1:
+    if len(completed) < 4 or len(everywhere) < 2 or len({trial.value for trial in completed}) == 1:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     names = [parameter.name for parameter in study.space if parameter.name in everywhere]
