@@ -59,7 +59,7 @@ def _describe_trial(trial: FrozenTrial, study: SharedStudy) -> dict[str, Any]:
 def _importance(study: SharedStudy, trials: list[FrozenTrial]) -> dict[str, float]:
     """How much of the accuracy's variance over the completed trials each entry explains (fANOVA, Hutter et al. 2014).
 
-    Entries that do not hold in every trial are not judged. Empty where there is nothing to go by: few trials, all alike,
+    Entries that do not hold in every trial are not judged. Empty where nothing can be told: few trials, all alike,
     or a single entry, which would explain everything.
     """
     completed = [trial for trial in trials if trial.state == TrialState.COMPLETE]
