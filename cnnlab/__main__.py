@@ -7,6 +7,7 @@ from cnnlab.instantiate import did_you_mean
 
 COMMANDS = {
     "train": "train a network and leave a record; -m sweeps",
+    "tune": "search hyperparameters: pruned trials, a study that resumes, the best as an experiment",
     "compare": "compare runs: accuracy, cost, and whether a difference is more than noise",
     "evaluate": "say how good a trained network is: accuracy, confusions, calibration",
     "predict": "classify files, folders, or test images, and draw a gallery",

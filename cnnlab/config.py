@@ -1,4 +1,4 @@
-"""The one door to Hydra: how a command is composed and started, and how a wrong request is explained.
+"""The one door to Hydra: how a command is composed and started, and what it may ask about its configuration.
 
 Importing this must stay cheap, because `--help` does it: torch and Lightning are imported inside the commands.
 """
@@ -8,36 +8,26 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import (
-    ConfigCompositionException,
-    HydraException,
-    MissingConfigException,
-    OverrideParseException,
-)
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cnnlab import process
 from cnnlab.errors import Incomplete, Interrupted, RequestError, SweepFailed
-from cnnlab.instantiate import did_you_mean
+from cnnlab.messages import check_keys, explain
+from cnnlab.places import GROUPS, ROOT
 from cnnlab.runs.directory import RunDirectory, default_directory, discard_unused
 from cnnlab.runs.processes import Processes, own_place
 from cnnlab.runs.sweeps import sweep_directory
 from cnnlab.sweep import alternatives, expand_seeds
 
-PACKAGE = Path(__file__).parent
-# In a checkout conf/ and experiments/ lie beside the package, in a wheel inside it.
-CHECKOUT = (PACKAGE.parent / "pyproject.toml").is_file() and (PACKAGE.parent / "conf").is_dir()
-ROOT = PACKAGE.parent if CHECKOUT else PACKAGE
-
-GROUPS = ("model", "data", "recipe", "trainer", "logger", "callbacks")
 SWEEPING = ("train",)  # commands that -m runs several times
 PATHS = ("checkpoint", "images", "output", "gallery", "data.path")  # keys whose values are files
 # Keys of data that a checkpoint has decided, or that change nothing of what a trained network answers.
@@ -81,7 +71,7 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processe
 
     def job(config: DictConfig) -> Any:
         try:
-            _check_keys(config, name)
+            check_keys(config, name)
             return task(config)
         except Exception as error:  # the other jobs of a sweep go on
             if isinstance(error, RequestError | OmegaConfBaseException) and output_directory() != Path.cwd():
@@ -107,7 +97,7 @@ def _report(error: Exception, name: str) -> int:
     if isinstance(error, SweepFailed):
         return _say(str(error), error.code)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _say(_explain(error, name), 2)
+        return _say(explain(error, name), 2)
     if isinstance(error, Incomplete):
         return _say(str(error), 1)
     traceback.print_exception(error)
@@ -377,71 +367,3 @@ def data_settings(config: DictConfig, run: RunDirectory | None) -> dict[str, Any
         kept = [key for key, value in recorded.items() if key in own and not isinstance(value, dict)]
         own |= {key: recorded[key] for key in kept if f"data.{key}" not in given}
     return {key: value for key, value in own.items() if key not in (*OF_TRAINING, "_target_")}
-
-
-# --- explaining what is wrong ----------------------------------------------------------------------------------------
-
-
-def _check_keys(config: DictConfig, name: str) -> None:
-    """Top-level keys beside those of the primary file: recipes and experiments are merged without Hydra's own check."""
-    known = _top_keys(name)
-    for key in config:
-        if key not in known:
-            raise RequestError(f"{key} is not a key{did_you_mean(str(key), known)}")
-
-
-def _top_keys(name: str) -> list[str]:
-    """Keys and groups of a primary file, with those of the files that it starts from."""
-    primary = OmegaConf.load(ROOT / "conf" / f"{name}.yaml")
-    assert isinstance(primary, DictConfig)
-    keys = [str(key) for key in primary if key != "defaults"]
-    for entry in primary.get("defaults", []):
-        if isinstance(entry, DictConfig):
-            keys.append(str(next(iter(entry))).removeprefix("override "))
-        elif entry != "_self_":
-            keys += _top_keys(entry)
-    return keys
-
-
-def _explain(error: BaseException, name: str) -> str:
-    """One line for an error of Hydra or OmegaConf: the key or choice that is wrong, and the nearest that is right."""
-    causes: list[BaseException] = [error]
-    while cause := causes[-1].__cause__:
-        causes.append(cause)
-    text = "\n".join(str(cause) for cause in causes)
-    for cause in causes:
-        if isinstance(cause, OverrideParseException):
-            return f"{cause.override} is not of the form key=value ({' '.join(cause.message.split())})"
-        if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
-            group, _, choice = cause.missing_cfg_file.rpartition("/")
-            return f"{group}={choice} is not known{did_you_mean(choice, cause.options or [], f'{group}=')}"
-    if match := re.search(
-        r"Could not override '([^']+)'|full_key: (\S+)\n.*not in struct|Key '([^']+)' is not in", text
-    ):
-        key = next(group for group in match.groups() if group)
-        if children := [known for known in _all_keys(name) if known.startswith(f"{key}.")]:
-            return f"{key} has no choices here; known: {', '.join(children)}"
-        return f"{key} is not a key{did_you_mean(key, _all_keys(name))}"
-    if match := re.search(r"Missing mandatory value: \S+\s+full_key: (\S+)", text):
-        return f"{match[1]} must be given: {match[1]}=..."
-    return " ".join(str(causes[-1]).partition("\n")[0].split()) or type(error).__name__
-
-
-def _all_keys(name: str) -> list[str]:
-    """Every key that a command knows with the choices of this command line, dotted."""
-    selecting = (*GROUPS, "experiment")
-    chosen = [arg for arg in sys.argv[1:] if arg.partition("=")[0] in selecting and "," not in arg]
-    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        try:
-            config = hydra.compose(name, overrides=chosen)
-        except Exception:  # one of the choices is wrong itself; the keys of the default ones will do
-            config = hydra.compose(name)
-    return [*_dotted(config), "experiment", "hydra.run.dir"]
-
-
-def _dotted(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in config:
-        yield f"{prefix}{key}"
-        child = config._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
-            yield from _dotted(child, f"{prefix}{key}.")

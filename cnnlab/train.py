@@ -10,6 +10,7 @@ from cnnlab import config as configuration
 from cnnlab.data.cache import check_available
 from cnnlab.data.sources import find_source
 from cnnlab.instantiate import explained
+from cnnlab.places import PACKAGE
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.processes import Processes, own_place
 from cnnlab.runs.resume import find_checkpoint, recorded_run
@@ -102,7 +103,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
             precision=str(trainer.precision),
             data_fingerprint=data.fingerprint,
             versions=versions(),
-            git_commit=git_commit(configuration.PACKAGE) or git_commit(Path.cwd()),
+            git_commit=git_commit(PACKAGE) or git_commit(Path.cwd()),
         )
         log.info("%s", run.path)
         decided = {

@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
-from cnnlab.config import GROUPS, ROOT
 from cnnlab.networks import build_network
+from cnnlab.places import GROUPS, ROOT
 
 STEP = (
     *("trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"),

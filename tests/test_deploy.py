@@ -15,9 +15,9 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from cnnlab.config import ROOT
 from cnnlab.deploy import Deployed, deploy
 from cnnlab.networks import build_network
+from cnnlab.places import ROOT
 from cnnlab.trained import TrainedNetwork, load
 
 MODELS = sorted(file.stem for file in (ROOT / "conf" / "model").glob("*.yaml"))

@@ -115,15 +115,15 @@ class RunDirectory:
         seconds = round(self._seconds_before + time.perf_counter() - self._started, 3)
         self.update_summary(status=status, error=error, total_seconds=seconds)
 
-    def record_loss(self, error: str) -> None:
-        """Completes the record of a run whose process was killed, and could not.
+    def correct(self, status: str, error: str) -> None:
+        """Says how a run has ended, once its process is gone: it was killed, or does not know why it was stopped.
 
         Raises:
             RequestError: when another process is writing to this directory.
         """
         with self.locked():
             self.summary |= self.read_summary() or {}
-            self.update_summary(status="failed", error=error)
+            self.update_summary(status=status, error=error)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

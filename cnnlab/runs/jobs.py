@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,6 +36,7 @@ class Job:
         started: when it did, by the monotonic clock.
         seconds: it took, in this sweep.
         epochs_before: that earlier sweeps have trained it.
+        unwanted: set from outside while it runs, to have it save and end before its time.
         record: its summary.json, when last looked at.
     """
 
@@ -52,6 +53,7 @@ class Job:
     started: float | None = None
     seconds: float = 0.0
     epochs_before: float = 0.0
+    unwanted: bool = False
     record: dict[str, Any] = field(default_factory=dict)
 
     def read_record(self) -> None:
@@ -183,7 +185,9 @@ def slots(at_once: int, devices: Sequence[str]) -> list[dict[str, str]]:
 
 
 def run_jobs(
-    jobs: Sequence[Job], start: Callable[[Job, dict[str, str]], Execution], environments: Sequence[dict[str, str]]
+    jobs: Iterable[Job | None],
+    start: Callable[[Job, dict[str, str]], Execution],
+    environments: Sequence[dict[str, str]],
 ) -> Generator[Job | None, None, None]:
     """Runs jobs until all have ended, as many at once as there are environments.
 
@@ -191,22 +195,30 @@ def run_jobs(
     the jobs, which save and end; a second time they end without saving, a third time they are killed.
 
     Args:
-        jobs: that wait.
+        jobs: that wait. One is taken when there is room for it; None stands for none at the moment.
         start: starts one with one of the environments.
         environments: variables of the jobs that run at once.
 
     Raises:
         Interrupted: when a signal came, after the jobs have ended.
     """
-    waiting = list(jobs)
+    waiting, more = iter(jobs), True
     free = list(environments)
     running: dict[Job, tuple[Execution, dict[str, str], dict[str, Any]]] = {}
+    told: set[Job] = set()  # that they are unwanted
     passed_on = 0
     with _counting_signals() as signals:
         try:
-            while running or (waiting and not signals):
-                while waiting and free and not signals:
-                    job, environment = waiting.pop(0), free.pop(0)
+            while running or (more and not signals):
+                while more and free and not signals:
+                    try:
+                        job = next(waiting)
+                    except StopIteration:
+                        more = False
+                        break
+                    if job is None:
+                        break
+                    environment = free.pop(0)
                     job.read_record()
                     job.epochs_before = (job.record.get("epochs") or 0) if job.resumes else 0
                     running[job] = (start(job, environment), environment, job.record)
@@ -219,11 +231,15 @@ def run_jobs(
                         free.append(environment)
                         _settle(job, code, execution, before, bool(signals))
                         yield job
+                    elif job.unwanted and job not in told:
+                        told.add(job)
+                        execution.interrupt()
                 if signals and not passed_on:
                     print("\nStopping: the jobs save and end. Once more to stop at once.", file=sys.stderr)
                 for count in range(passed_on, len(signals)):
-                    for execution, _, _ in running.values():
-                        execution.interrupt() if count < 2 else execution.kill()
+                    for job, (execution, _, _) in running.items():
+                        if count or job not in told:
+                            execution.interrupt() if count < 2 else execution.kill()
                 passed_on = len(signals)
                 yield None
                 time.sleep(LOOK_EVERY)
@@ -262,5 +278,5 @@ def _settle(job: Job, code: int, execution: Execution, before: dict[str, Any], s
         told = job.record.get("error") if wrote and status == "failed" and code >= 0 else None
         job.state, job.reason = "failed", f"{explain_code(code)}: {told}" if told else execution.explain(code)
         if status == "running" and RunDirectory(job.directory).is_free():
-            RunDirectory(job.directory).record_loss(job.reason)
+            RunDirectory(job.directory).correct("failed", job.reason)
             job.read_record()

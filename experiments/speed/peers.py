@@ -44,6 +44,7 @@ from torchvision import transforms
 from cnnlab import assembly, networks
 from cnnlab import config as configuration
 from cnnlab.data.datamodule import ImageDataModule
+from cnnlab.places import ROOT
 from cnnlab.process import keep_freed_memory
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.environment import machine, peak_memory_bytes
@@ -120,7 +121,7 @@ def run_settings(model: str, arguments: argparse.Namespace, device: str) -> dict
         f"trainer.compile={'default' if arguments.compile else 'off'}",
     ]
     configuration.register_configs(Path.cwd())
-    with hydra.initialize_config_dir(str(configuration.ROOT / "conf"), version_base="1.3"):
+    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return configuration.settings(hydra.compose("train", overrides=overrides))
 
 

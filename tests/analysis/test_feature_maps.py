@@ -12,11 +12,11 @@ from cnnlab.analysis.activations import watch_activations
 from cnnlab.analysis.attribution import class_activation
 from cnnlab.analysis.feature_maps import FeatureMaps, trace_maps
 from cnnlab.analysis.layers import tabulate
-from cnnlab.config import ROOT
 from cnnlab.instantiate import import_target
 from cnnlab.models.article import ArticleNet
 from cnnlab.models.resnet import ResNet
 from cnnlab.networks import build_network
+from cnnlab.places import ROOT
 from cnnlab.reports.inside.sizes import steps
 
 MODELS = sorted({file.stem for file in (ROOT / "conf" / "model").glob("*.yaml")} - {"timm", "torchvision"})

@@ -4,9 +4,9 @@ import torchvision
 import yaml
 
 from cnnlab.analysis.published import TABLE, Figure, Published, published
-from cnnlab.config import ROOT
 from cnnlab.models.resnet_cifar import CifarResNet
 from cnnlab.networks import DescribedImages, tabulate_network
+from cnnlab.places import ROOT
 
 RESNET18 = {"depth": 18, "stem": "imagenet", "normalization": "batch", "width": 1.0}
 

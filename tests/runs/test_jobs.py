@@ -31,7 +31,7 @@ def start(job: Job, environment: dict[str, str]) -> Execution:
     return LocalProcess(job.command, job.directory, environment)
 
 
-def run(*jobs: Job, environments: Sequence[dict[str, str]] = ({},)) -> list[tuple[str, str]]:
+def run(*jobs: Job | None, environments: Sequence[dict[str, str]] = ({},)) -> list[tuple[str, str]]:
     """What happens, in its order: (job, state)."""
     return [(job.name, job.state) for job in run_jobs(jobs, start, environments) if job is not None]
 
@@ -51,6 +51,23 @@ def test_as_many_jobs_run_at_once_as_there_are_environments(tmp_path):
     run(a, b, environments=[{"SLOT": "0"}, {"SLOT": "1"}])
     assert (a.state, b.state) == ("completed", "completed")
     assert ((tmp_path / "a.slot").read_text(), (tmp_path / "b.slot").read_text()) == ("0\n", "1\n")
+
+
+def test_a_job_is_taken_when_there_is_room_and_one_is_there(tmp_path):
+    def jobs():
+        yield None
+        yield job(tmp_path / "a", COMPLETE)
+        yield None
+        yield job(tmp_path / "b", f"test -f ../a/summary.json && {COMPLETE}")
+
+    assert [done for done in run(*jobs()) if done[1] != "running"] == [("a", "completed"), ("b", "completed")]
+
+
+def test_a_job_that_is_unwanted_saves_and_ends(tmp_path):
+    unwanted = job(tmp_path / "a", "trap 'touch saved; exit 130' INT; while true; do sleep 0.01; done")
+    for _ in run_jobs([unwanted, job(tmp_path / "b", COMPLETE)], start, [{}]):
+        unwanted.unwanted = unwanted.state == "running" and time.monotonic() > (unwanted.started or 0) + 0.1
+    assert (unwanted.state, (tmp_path / "a" / "saved").exists()) == ("interrupted", True)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""What a study leaves: tune.json."""
+
+from collections import Counter
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from cnnlab.search.study import SharedStudy
+
+STATES = {
+    TrialState.COMPLETE: "completed",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+
+def describe_study(study: SharedStudy) -> dict[str, Any]:
+    """The study as plain values.
+
+    Returns:
+        `space`, a list of its entries; `trials`, each with `state` (interrupted where nobody runs it at present),
+        `params` (values by the names of the entries), `arguments` (as they are typed, to four digits), `value` (val
+        accuracy of the best epoch; of a pruned one, of the last that the study knows), `curve` (val accuracy by epoch),
+        `seconds`, `directory` (in the study's folder) and `reason`; `counts` of the states; `best`, one of the trials
+        or None; `importance` of the entries, which add up to 1; `total_seconds` of all trials together.
+    """
+    known = [trial for trial in study.trials() if trial.state != TrialState.WAITING]
+    trials = [_describe_trial(trial, study) for trial in known]
+    completed = [trial for trial in trials if trial["state"] == "completed"]
+    return {
+        "space": [{"name": parameter.name, **vars(parameter)} for parameter in study.space],
+        **vars(study.options),
+        "trials": trials,
+        "counts": dict(Counter(trial["state"] for trial in trials)),
+        "best": max(completed, key=lambda trial: trial["value"], default=None),  # of equals the earlier one
+        "importance": _importance(study, known),
+        "total_seconds": round(sum(trial["seconds"] or 0.0 for trial in trials), 3),
+    }
+
+
+def _describe_trial(trial: FrozenTrial, study: SharedStudy) -> dict[str, Any]:
+    left = trial.state == TrialState.RUNNING and study.is_left(trial.number)
+    return {
+        "number": trial.number,
+        "state": "interrupted" if left else STATES[trial.state],
+        "params": trial.params,
+        "arguments": trial.user_attrs.get("arguments", []),
+        "value": trial.value,
+        "curve": {str(epoch): value for epoch, value in sorted(trial.intermediate_values.items())},
+        "seconds": trial.user_attrs.get("seconds"),
+        "directory": study.directory(trial.number).relative_to(study.folder).as_posix(),
+        "reason": trial.user_attrs.get("reason"),
+    }
+
+
+def _importance(study: SharedStudy, trials: list[FrozenTrial]) -> dict[str, float]:
+    """How much of the accuracy's variance over the completed trials each entry explains (fANOVA, Hutter et al. 2014).
+
+    Entries that do not hold in every trial are not judged. Empty where nothing can be told: few trials, all alike,
+    or a single entry, which would explain everything.
+    """
+    completed = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    everywhere = set.intersection(*(set(trial.params) for trial in completed)) if completed else set()
+    if len(completed) < 4 or len(everywhere) < 2 or len({trial.value for trial in completed}) == 1:
+        return {}
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    names = [parameter.name for parameter in study.space if parameter.name in everywhere]
+    return optuna.importance.get_param_importances(study.study, evaluator=evaluator, params=names)

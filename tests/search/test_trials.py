@@ -1,0 +1,198 @@
+"""Trials of a study, with runs that last no longer than a shell takes to start."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.image import imread
+
+from cnnlab.errors import Interrupted, RequestError
+from cnnlab.reports.search import SearchProgress, print_study
+from cnnlab.reports.search_figures import FIGURES, draw_study
+from cnnlab.runs.directory import RunDirectory
+from cnnlab.search.record import describe_study
+from cnnlab.search.space import read_space
+from cnnlab.search.study import Options, SharedStudy
+from cnnlab.search.trials import Trials, read_epochs
+
+SPACE = {
+    "optimizer.lr": {"float": [0.01, 1.0], "log": True},
+    "model.activation": {"choice": ["relu", "tanh"]},
+    "model.slope": {"float": [0.0, 1.0], "when": {"model.activation": "tanh"}},
+}
+OPTIONS = Options(trials=5, sampler="random", sampler_seed=0, pruner="median", startup_trials=1, warmup_epochs=1)
+ABOUT = {"choices": {"model": "lenet5"}, "settings": {"optimizer": {"lr": 0.1}}}
+
+
+@pytest.fixture(autouse=True)
+def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnnlab.runs.jobs.LOOK_EVERY", 0.01)
+
+
+@pytest.fixture
+def open_study(tmp_path: Path) -> Callable[..., SharedStudy]:
+    """Joins the study in the test's folder, as a process does."""
+
+    def open_it(trials: int = 5, about: dict[str, Any] = ABOUT, first: dict[str, Any] | None = None) -> SharedStudy:
+        options = Options(**{**vars(OPTIONS), "trials": trials})
+        return SharedStudy(tmp_path, None, read_space(SPACE), about, options, first)
+
+    return open_it
+
+
+def epochs(accuracy: float, loss: str = "1.0", count: int = 4) -> str:
+    """A script that trains: it writes what a run does, and ends when it is told to."""
+    rows = "".join(f"echo {epoch},{loss},{accuracy} >> metrics.csv; sleep 0.03; " for epoch in range(1, count + 1))
+    record = 'echo \'{"status": "%s", "val_accuracy": %s}\' > summary.json; '
+    stop = f"trap {json.dumps(record % ('interrupted', accuracy) + 'exit 130')} INT; "
+    start = record % ("running", "null") + "echo epoch,train/loss,val/accuracy > metrics.csv; "
+    return (stop + start + rows).replace('"{', "'{") + record % ("completed", accuracy)
+
+
+def run(study: SharedStudy, *scripts: str, timeout: float | None = None, at_once: int = 1) -> list[tuple[str, str]]:
+    """Runs the study with a script for each trial, the last one for all further ones; the states as they come."""
+
+    def command(values: dict[str, Any], directory: Path) -> list[str]:
+        script = scripts[min(int(directory.name), len(scripts) - 1)]
+        return ["bash", "-c", f"cd {directory}; {script}"]
+
+    trials = Trials(study, command, [{}] * at_once, epochs=4, timeout=timeout)
+    return [(job.name, job.state) for job in trials.run() if job is not None]
+
+
+ENDLESS = epochs(0.1, count=300)
+
+
+def test_a_study_goes_through_its_trials_whatever_becomes_of_them(tmp_path, open_study, capsys):
+    study = open_study()
+    states = run(study, epochs(0.9), ENDLESS, "echo no >&2; exit 3", epochs(0.5, "nan", 300), epochs(0.95))
+    assert [state for _, state in states if state != "running"] == [
+        *("completed", "pruned", "failed", "pruned", "completed")
+    ]
+    record = describe_study(study)
+    assert record["counts"] == {"completed": 2, "pruned": 2, "failed": 1}
+    assert (record["best"]["number"], record["best"]["value"]) == (4, 0.95)
+    reasons = [trial["reason"] for trial in record["trials"]]
+    assert reasons == [
+        None,
+        "pruned after epoch 2: its val accuracy, 10.00% at best, is below the median of the completed trials",
+        "exit code 3: no",
+        "diverged: the loss is not finite in epoch 1",
+        None,
+    ]
+    told = RunDirectory(tmp_path / record["trials"][1]["directory"]).read_summary()
+    assert told is not None and (told["status"], told["error"]) == ("interrupted", reasons[1])
+    assert run(open_study(), "exit 1") == []  # there are enough
+
+    print_study(record, tmp_path)
+    printed = capsys.readouterr().out
+    assert "2 completed, 2 pruned, 1 failed" in printed and "experiment=best" in printed
+    draw_study(record | {"name": "a", "importance": {"optimizer.lr": 0.7, "model.activation": 0.3}}, tmp_path)
+    assert all(imread(tmp_path / name).std() > 0.01 for name in FIGURES)
+
+
+def test_trials_are_run_at_once(open_study):
+    meet = "touch ../{0}.here; while [ ! -f ../{1}.here ]; do sleep 0.01; done; "
+    states = run(open_study(2), meet.format(0, 1) + epochs(0.9), meet.format(1, 0) + epochs(0.9), at_once=2)
+    assert [state for _, state in states] == ["running", "running", "completed", "completed"]
+
+
+def test_a_study_of_failures_alone_gives_up(open_study):
+    assert len(run(open_study(50), "exit 1")) == 2 * 3
+    assert [state for _, state in run(open_study(4), epochs(0.9))] == ["running", "completed"]  # the cause is mended
+
+
+def test_a_run_without_an_accuracy_has_failed(open_study):
+    study = open_study(1)
+    run(study, """echo '{"status": "completed", "val_accuracy": NaN}' > summary.json""")
+    assert describe_study(study)["trials"][0]["reason"] == "its val accuracy is nan"
+
+
+def test_a_run_that_fails_by_itself_was_not_pruned(open_study, monkeypatch):
+    monkeypatch.setattr("cnnlab.runs.jobs.LOOK_EVERY", 0.5)  # its last epochs are seen when it is over
+    study = open_study(2)
+    run(study, epochs(0.9), "printf 'epoch,val/accuracy\\n1,0.1\\n2,0.1\\n' > metrics.csv; echo no >&2; exit 1")
+    assert [trial["reason"] for trial in describe_study(study)["trials"]] == [None, "exit code 1: no"]
+
+
+def test_ctrl_c_leaves_a_trial_for_the_next_command(tmp_path, open_study):
+    interrupt = f"(sleep 0.1; kill -INT {os.getpid()}) & "
+    with pytest.raises(Interrupted):
+        run(open_study(1), interrupt + epochs(0.9, count=300))
+    study = open_study(1)
+    assert describe_study(study)["counts"] == {"interrupted": 1}
+    before = study.trials()[0].params
+    assert run(study, epochs(0.9)) == [("000", "running"), ("000", "completed")]
+    assert study.trials()[0].params == before
+
+
+def test_a_killed_process_leaves_its_trial_to_another(open_study):
+    killed, other = open_study(2), open_study(2)
+    left, own = killed.take(), other.take()
+    assert left is not None and own is not None
+    assert (left.directory.name, own.directory.name) == ("000", "001")
+    assert other.take() is None  # one is running, the other too
+    left.lock.release()  # as the system does
+    again = other.take()
+    assert again is not None and (again.directory, again.values) == (left.directory, left.values)
+
+
+def test_a_run_that_outlives_its_search_is_waited_for(open_study):
+    killed, other = open_study(1), open_study(1)
+    left = killed.take()
+    assert left is not None
+    left.lock.release()
+    left.directory.mkdir()
+    with RunDirectory(left.directory).locked():
+        assert other.take() is None
+        assert other.is_waited_for()
+    assert not other.is_waited_for()
+    assert other.take() is not None
+
+
+def test_no_trial_starts_after_the_time_is_over(open_study):
+    assert run(open_study(), epochs(0.9), timeout=1e-9) == []
+
+
+def test_the_first_trial_is_what_was_given(open_study):
+    claim = open_study(first={"optimizer.lr": 0.1, "model.activation": "relu"}).take()
+    assert claim is not None and claim.values == {"optimizer.lr": 0.1, "model.activation": "relu"}
+
+
+def test_a_study_draws_the_same_whether_it_was_interrupted_or_not(tmp_path, open_study):
+    run(open_study(4), epochs(0.9))
+    folder = tmp_path / "other"
+    folder.mkdir()
+    for _ in range(4):
+        options = Options(**{**vars(OPTIONS), "trials": len(list((folder / "trials").glob("*.lock"))) + 1})
+        run(SharedStudy(folder, None, read_space(SPACE), ABOUT, options, None), epochs(0.9))
+    other = SharedStudy(folder, None, read_space(SPACE), ABOUT, OPTIONS, None)
+    assert [trial.params for trial in other.trials()] == [trial.params for trial in open_study().trials()]
+
+
+def test_a_study_of_something_else_is_refused(open_study):
+    open_study()
+    with pytest.raises(RequestError, match=r"holds a study with optimizer.lr=0.1 instead of 0.2; name=NAME"):
+        open_study(about={**ABOUT, "settings": {"optimizer": {"lr": 0.2}}})
+
+
+def test_a_database_that_cannot_be_used_is_a_wrong_request(tmp_path):
+    with pytest.raises(RequestError, match="storage: nonsense cannot be used"):
+        SharedStudy(tmp_path, "nonsense", read_space(SPACE), ABOUT, OPTIONS, None)
+
+
+def test_a_row_that_is_half_written_is_not_read(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,val/accuracy\n1,0.5\n2,\n3,0.")
+    assert read_epochs(tmp_path) == [{"epoch": 1.0, "val/accuracy": 0.5}, {"epoch": 2.0, "val/accuracy": None}]
+    assert read_epochs(tmp_path / "none") == []
+
+
+def test_progress_names_the_best(tmp_path, capsys):
+    from cnnlab.runs.jobs import Job
+
+    job = Job("003", ["a=1"], [], tmp_path, 4, state="completed", record={"val_accuracy": 0.9})
+    SearchProgress(5).show(job, 4, 0.95)
+    assert capsys.readouterr().out == "[4/5] completed   003  val 90.00%, 0:00, best 95.00%\n"

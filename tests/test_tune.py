@@ -1,0 +1,141 @@
+"""`cnnlab tune` from the outside; what becomes of trials is in tests/search/test_trials.py."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+
+from cnnlab.places import ROOT
+from cnnlab.search.space import overrides, read_space, suggest
+
+SPACES = sorted(file.stem for file in (ROOT / "conf" / "search").glob("*.yaml"))
+DIGITS = ("model=lenet5", "data=digits", "data.batch_size=32", "logger=none", "trainer.accelerator=cpu")
+STEP = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1")
+
+WRONG = {
+    "trials=3": "search=NAME must be given; known: architecture, augmentation, empty, guide, ",
+    "search=optimiser": "search=optimiser is not known; did you mean search=optimizer?",
+    "search=optimizer trails=3": "trails is not a key; did you mean trials?",
+    "search=optimizer trials=0": "trials must be 1 or more, got 0",
+    "search=optimizer trials=many": "trials must be a whole number, got 'many'",
+    "search=optimizer sampler=tpo": "sampler must be one of tpe, random, got 'tpo'; did you mean tpe?",
+    "search=optimizer pruner=mean": "pruner must be one of median, none, got 'mean'",
+    "search=optimizer n_jobs=0": "n_jobs must be 1 or more, got 0",
+    "search=optimizer warmup_epochs=-1": "warmup_epochs must be 0 or more, got -1",
+    "search=optimizer timeout=0": "timeout must be above 0 seconds, got 0",
+    "search=optimizer timeout=long": "timeout must be a number or null, got 'long'",
+    "search=optimizer storage=nonsense": "storage: nonsense cannot be used",
+    "search=optimizer protocol=article": "protocol: article would have a search choose by the test images",
+    "search=optimizer resume=auto": "resume: the same command goes on with a search by itself",
+    "search=optimizer ~optimizer.momentum": "a search takes key=value alone",
+    "search=optimizer model=lenet6": "model=lenet6 is not known; did you mean model=lenet5?",
+    "search=optimizer data.path=nowhere": "data.path",
+    "search=architecture model=vgg11": "search: model.normalization is not a key",
+    "search=misspelt": "search: optimizer.ir is not a key; did you mean optimizer.lr?",
+    "search=unknown": "search: recipe=fats is not known; did you mean recipe=fast?",
+    "search=wide": "model.width must be a number, got 'broad'",
+    "search=steep": "optimizer.lr: Invalid learning rate: -1.0",
+    "search=empty": "search: optimizer.lr: float must be two numbers",
+    "search=peeks": "search: protocol is nothing to search",
+    "search=guide": "protocol: article would have a search choose by the test images",
+    "-m search=optimizer,recipe": "-m: cnnlab.tune does not sweep",
+}
+OWN = {
+    "misspelt": "optimizer.ir: {float: [0.1, 1.0]}",
+    "unknown": "recipe: {choice: [fast, fats]}",
+    "wide": "model.width: {choice: [1.0, broad]}",
+    "steep": "optimizer.lr: {float: [-1.0, 1.0]}",
+    "empty": "optimizer.lr: {float: []}",
+    "peeks": "protocol: {choice: [holdout, article]}",
+    "guide": "experiment: {choice: [article, demo]}",
+    "mine": "recipe: {choice: [article, speedrun]}\nmodel.width: {float: [0.5, 1.0], step: 0.5}",
+}
+
+
+@pytest.fixture
+def tune(command, tmp_path):
+    """Runs `cnnlab tune` where there are spaces of the user's own."""
+    folder = tmp_path / "conf" / "search"
+    folder.mkdir(parents=True)
+    for name, text in OWN.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return lambda *arguments: command("tune", *arguments)
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_a_wrong_request_is_explained_before_anything_trains(tune, tmp_path, arguments):
+    outcome = tune("model=lenet5", "data=digits", *arguments.split())
+    assert (outcome.code, WRONG[arguments] in outcome.err) == (2, True), outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("search", SPACES)
+def test_trials_of_every_shipped_space_train(train, search):
+    space = read_space(yaml.safe_load((ROOT / "conf" / "search" / f"{search}.yaml").read_text()))
+    values = suggest(space, optuna.create_study(sampler=optuna.samplers.RandomSampler(1)).ask())
+    outcome = train(*DIGITS, *STEP, *overrides(values))
+    assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.parametrize("search", SPACES)
+def test_a_search_of_every_shipped_space_begins(tune, search):
+    outcome = tune(f"search={search}", *DIGITS, "timeout=0.000001")  # over before the first trial
+    assert (outcome.code, outcome.err) == (1, "No trial was completed.\n")
+
+
+def test_help_names_spaces_and_keys_without_torch(tmp_path):
+    program = (
+        "import sys, runpy; sys.argv = ['tune', '--help']\n"
+        "try: runpy.run_module('cnnlab.tune', run_name='__main__')\n"
+        "finally: assert not {'torch', 'lightning', 'matplotlib', 'optuna'} & set(sys.modules), 'imported too much'"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    for text in ("search=NAME", "sampler_seed=0", "warmup_epochs=5", f"search: {', '.join(SPACES)}"):
+        assert text in done.stdout
+
+
+def test_without_optuna_the_message_says_what_to_install(tune, monkeypatch):
+    for name in ("optuna", "cnnlab.search.study"):
+        monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.delitem(sys.modules, "cnnlab.search.study", raising=False)
+    outcome = tune("search=optimizer", *DIGITS)
+    assert (outcome.code, outcome.err) == (2, "tune needs a package: pip install 'cnnlab[tune]'\n")
+
+
+@pytest.mark.slow
+def test_a_study_leaves_its_record_and_a_best_configuration_that_trains(tune, command, train, tmp_path):
+    arguments = ("search=mine", "protocol=holdout", *DIGITS, *STEP, "trials=2", "n_jobs=2")
+    outcome = tune(*arguments)
+    assert outcome.code == 0, outcome.err
+    folder = tmp_path / "runs" / "lenet5_mine"
+    record = json.loads((folder / "tune.json").read_text())
+    assert record["counts"] == {"completed": 2}
+    assert {"history.png", "slices.png", "study.db", "trials"} <= {file.name for file in folder.iterdir()}
+    best = folder / record["best"]["directory"]
+    assert record["best"]["value"] == json.loads((best / "summary.json").read_text())["val_accuracy"]
+
+    assert "--config-dir runs/lenet5_mine experiment=best" in outcome.out
+    assert train("--config-dir", "runs/lenet5_mine", "experiment=best", "logger=none", "hydra.run.dir=again").code == 0
+    one, other = (yaml.safe_load((run / "config.yaml").read_text()) for run in (best, Path("again")))
+    assert one | {"name": "lenet5_mine_best"} == other
+    names = [json.loads((run / "summary.json").read_text())["recipe"] for run in (best, Path("again"))]
+    assert names[0] == names[1] != "fast"
+
+    again = tune(*arguments)
+    assert (again.code, "started" in again.out) == (0, False)
+    refused = tune(*arguments, "optimizer.momentum=0.5")
+    assert (refused.code, "runs/lenet5_mine holds a study with optimizer.momentum" in refused.err) == (2, True)
+    assert command("compare", "runs=runs/lenet5_mine").code == 0
+
+
+@pytest.mark.slow
+def test_a_study_whose_trials_all_fail_says_why(tune, tmp_path):
+    outcome = tune("search=optimizer", *DIGITS, *STEP, "trials=1", "trainer.devices=many")
+    assert outcome.code == 1
+    assert "No trial was completed; 1 failed, the last: exit code 2: trainer" in outcome.err
