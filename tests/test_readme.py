@@ -18,7 +18,7 @@ def examples(tmp_path: Path) -> None:
     files = re.findall(r"```\w+\n(# (\S+\.(?:py|yaml))\n.*?)```", README, re.DOTALL)
     assert {name for _, name in files} == {
         *("mynet.py", "conf/model/mynet.yaml", "conf/recipe/adam.yaml"),
-        *("experiments/mine.yaml", "experiments/depth.yaml"),
+        *("experiments/mine.yaml", "experiments/depth.yaml", "conf/search/mine.yaml"),
     }
     for text, name in files:
         assert len(text.splitlines()) <= 15
@@ -58,6 +58,15 @@ def test_the_readmes_sweep_composes(train, examples, tmp_path):
     outcome = train("experiment=depth", "hydra.mode=RUN", "model=lenet5", "data=digits", *SHORT, "hydra.run.dir=run")
     assert outcome.code == 0, outcome.err
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["name"] == "depth"
+
+
+@pytest.mark.slow
+def test_the_readmes_search_runs(command, examples, tmp_path):
+    outcome = command("tune", "search=mine", "model=lenet5", "data=digits", *SHORT, "trials=1", "name=study")
+    assert outcome.code == 0, outcome.err
+    study = json.loads((tmp_path / "runs" / "study" / "tune.json").read_text())
+    assert set(study["space"]) == {"optimizer.lr", "recipe", "optimizer.sgd_lr"}
+    assert study["counts"]["completed"] == 1
 
 
 @pytest.fixture
