@@ -78,8 +78,8 @@ def test_runs_are_named_by_model_and_place(board_run, view_of):
         "lenet5/lenet5_monday",
         "lenet5/monday",
         "lenet5/monday again",
-        "resnet20/depth seed-1 2026-11-25_05-13-07",
-        "resnet20/depth seed-2 2026-11-25_05-13-07",
+        "resnet20/depth seed-1 11-25_05-13-07",
+        "resnet20/depth seed-2 11-25_05-13-07",
         "timm/convnext_atto/timm monday",
     ]
 
@@ -102,6 +102,15 @@ def test_runs_that_come_later_are_found_and_nothing_is_written_to_them(board_run
     view.refresh()
     assert names(view) == [".", "lenet5/a", "lenet5/b", "mean/lenet5 (2 seeds)"]
     assert sorted(tmp_path.joinpath("runs").rglob("*")) == before
+
+
+def test_a_run_keeps_its_name_when_others_come(board_run, view_of):
+    board_run("runs/depth/monday/resnet20_seed-1", "resnet20")
+    view = view_of("runs")
+    board_run("runs/lenet5/monday", "lenet5")
+    view.refresh()
+    shown = [name for name in names(view) if not name.startswith(("mean", "."))]
+    assert shown == ["lenet5/monday", "resnet20/seed-1"]
 
 
 def test_embeddings_of_an_evaluation_are_shown_beside_their_run(board_run, view_of):

@@ -55,8 +55,8 @@ LAYOUT: Mapping[str, Mapping[str, list[Any]]] = {
 class View:
     """A folder for TensorBoard to look at, in which the runs' own event files are linked.
 
-    A run is called by its network and its place, the time last: `runs/depth/TIME/resnet20_seed-1/tensorboard` goes by
-    `resnet20/depth seed-1 TIME`. Runs are thus sorted by architecture, and can be chosen and coloured by it.
+    A run is called by its network and its place: `runs/depth/2026-11-25_05-13-07/resnet20_seed-1/tensorboard` goes by
+    `resnet20/depth seed-1 11-25_05-13-07`. Runs are thus sorted by architecture, and can be chosen and coloured by it.
 
     Args:
         folder: empty; nothing is written anywhere else.
@@ -69,7 +69,7 @@ class View:
     def __init__(self, folder: Path, paths: Sequence[str]):
         self.folder = folder
         self.paths = paths
-        self._linked: dict[Path, Path] = {}  # run directories by where their events are linked
+        self._places: dict[Path, Path] = {}  # where the events of a run are linked
         self._runs: dict[Path, tuple[int, Run]] = {}  # with the time of the record that was read
         self._averaged: dict[str, tuple[Path, ...]] = {}
         self.refresh()
@@ -92,11 +92,13 @@ class View:
     def _link(self, run: Run, root: Path) -> None:
         """Links the event files of the training, and those that an evaluation with embeddings has left."""
         path = run.path.absolute()
-        model = str(run.summary["model"] or "unknown")
-        parts = path.relative_to(root).parts
-        place = self.folder / model / " ".join(_telling(parts, model))  # no link within another, which would be a run's
-        if self._linked.setdefault(place, path) != path:
-            place = self.folder / model / " ".join(parts)
+        if path not in self._places:
+            model = str(run.summary["model"] or "unknown")
+            parts = path.relative_to(root).parts
+            place = self.folder / model / " ".join(_telling(parts, model))  # not within another link, which is a run's
+            taken = place in self._places.values()
+            self._places[path] = place.with_name(" ".join(parts)) if taken else place
+        place = self._places[path]
         for events in (path / "tensorboard", *sorted(path.glob("evaluation*/tensorboard"))):
             link = place if events.parent == path else place.with_name(f"{place.name} {events.parent.name}")
             if events.is_dir() and not link.is_symlink():
@@ -126,17 +128,17 @@ class View:
         """Writes the layout of the charts, and which columns the HParams tab has."""
         runs = [run for _, run in self._runs.values()]
         chosen = [readable_settings(run.config, run.summary) for run in runs if run.config]
-        with _writer(
-            self.folder
-        ) as writer:  # TensorBoard takes the columns of the first run, which is the folder's own
+        # TensorBoard takes the columns from the first run that names any: the folder's own comes first.
+        with _writer(self.folder) as writer:
             writer.add_custom_scalars(LAYOUT)
             writer._get_file_writer().add_summary(_columns(chosen))
 
 
 def _telling(parts: tuple[str, ...], model: str) -> list[str]:
-    """The parts of a run's place, the time last, less the network's name."""
-    shorter = [part.removeprefix(f"{model}_") for part in parts if part != model]
-    return sorted(shorter, key=lambda part: bool(TIME.fullmatch(part))) or list(parts)
+    """The parts of a run's place less the network's name; the time last, less its year."""
+    times = [part.partition("-")[2] for part in parts if TIME.fullmatch(part)]
+    others = [part.removeprefix(f"{model}_") for part in parts if part != model and not TIME.fullmatch(part)]
+    return [*others, *times] or list(parts)
 
 
 def _columns(chosen: Sequence[Mapping[str, Any]]) -> Any:

@@ -318,6 +318,7 @@ def test_a_sweep_under_torchrun_is_refused(tmp_path):
     assert "-m: a sweep starts the processes of its runs itself" in err
 
 
+@exhaustive
 def test_one_process_alone_writes_for_tensorboard_and_nothing_is_learned_otherwise(tmp_path):
     few = ("trainer.limit_train_batches=3", *TWO)
     for logger in ("none", "tensorboard"):
