@@ -1,6 +1,7 @@
 """Opens TensorBoard on all runs: `python -m cnnlab.dashboard`."""
 
 import logging
+import signal
 import tempfile
 from pathlib import Path
 from time import sleep
@@ -44,12 +45,15 @@ def dashboard(config: DictConfig) -> None:
         except TensorBoardServerException as error:
             raise RequestError(f"port: {' '.join(str(error).split())}") from None
         log.info("%s%s (Ctrl-C ends it)", url, OPENING)
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the folder would be left behind
         try:
             while True:
                 sleep(REFRESH)
                 view.refresh()
         except KeyboardInterrupt:
             log.info("Closed.")
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 main = configuration.command("dashboard", dashboard)
