@@ -37,7 +37,7 @@ def dashboard(config: DictConfig) -> None:
     with tempfile.TemporaryDirectory(prefix="cnnlab-dashboard-") as folder:
         view = View(Path(folder), paths)
         board = TensorBoard()
-        # The fast loader would show what a resumed run wrote twice, and needs a process of its own.
+        # The fast loader takes the HParams columns from any run that names some, and needs a process of its own.
         arguments = ["--logdir", folder, "--host", str(host), "--window_title", "cnnlab", "--load_fast", "false"]
         board.configure([None, *arguments, "--port", "default" if port is None else str(port)])
         try:
