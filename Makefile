@@ -18,9 +18,8 @@ demo: .venv/ready  ## train LeNet-5 on the built-in handwritten digits: no downl
 results: .venv/ready  ## run an experiment to its end, or on: EXPERIMENT=NAME ARGS="data.path=FOLDER"; writes experiments/results/
 	$(BIN)/python experiments/publish.py $(EXPERIMENT) $(ARGS)
 
-dashboard: .venv/ready  ## open TensorBoard on all runs: RUNS=runs PORT=6006
-	$(BIN)/python -m cnnlab.reports.dashboard $(or $(RUNS),runs)
-	$(BIN)/tensorboard --logdir $(or $(RUNS),runs) --port $(or $(PORT),6006)
+dashboard: .venv/ready  ## open TensorBoard on all runs, or on others: RUNS=FOLDER PORT=6006
+	$(BIN)/cnnlab dashboard runs='$(or $(RUNS),runs)' port=$(or $(PORT),null)
 
 test: lint types unit  ## the checks: lint, format, types, tests
 

@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train a network and leave a record; -m sweeps",
     "tune": "search hyperparameters: pruned trials, a study that resumes, the best as an experiment",
     "compare": "compare runs: accuracy, cost, and whether a difference is more than noise",
+    "dashboard": "open TensorBoard on all runs: curves, settings, pictures, graphs",
     "evaluate": "say how good a trained network is: accuracy, confusions, calibration",
     "predict": "classify files, folders, or test images, and draw a gallery",
     "visualize": "look inside a trained network: filters, feature maps, activations, class activation maps",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from cnnlab.data.datamodule import ImageDataModule
     from cnnlab.training.classifier import Classifier
+    from cnnlab.training.tensorboard import TensorBoard
 
 log = logging.getLogger("cnnlab.train")
 
@@ -120,7 +121,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
                 trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint_file, weights_only=True)
             _test(classifier, trainer, data, run)
             if processes.leads:
-                _log_outcome(trainer, settings, run)
+                _log_outcome(trainer, settings, run, data)
 
 
 def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule", run: RunDirectory) -> None:
@@ -144,7 +145,7 @@ def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule
     )
 
 
-def _log_outcome(trainer: "L.Trainer", settings: dict[str, Any], run: RunDirectory) -> None:
+def _log_outcome(trainer: "L.Trainer", settings: dict[str, Any], run: RunDirectory, data: "ImageDataModule") -> None:
     """Hands configuration and final figures to the loggers, so that their dashboards can compare runs."""
     from lightning.pytorch.loggers import WandbLogger
 
@@ -154,6 +155,8 @@ def _log_outcome(trainer: "L.Trainer", settings: dict[str, Any], run: RunDirecto
     figures = final_figures(run.summary)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoard):
+            if logger.embeddings:
+                _embed(logger, data, run, str(trainer.strategy.root_device))
             logger.log_outcome(readable_settings(settings, run.summary), figures, trainer.current_epoch)
         else:
             logger.log_hyperparams(settings)
@@ -161,6 +164,22 @@ def _log_outcome(trainer: "L.Trainer", settings: dict[str, Any], run: RunDirecto
         logger.finalize("success")
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()  # or the next run of this process would go on in it
+
+
+def _embed(logger: "TensorBoard", data: "ImageDataModule", run: RunDirectory, device: str) -> None:
+    """Shows the projector what the last layer sees of some test images, spread evenly over all."""
+    import torch
+
+    from cnnlab.answers import ask
+    from cnnlab.reports.embeddings import add_to_projector
+    from cnnlab.trained import load
+
+    positions = torch.linspace(0, len(data.test) - 1, min(logger.embeddings, len(data.test)), dtype=torch.float64)
+    images = data.test.take(positions.long())
+    answers = ask(load(run.best_checkpoint, device), images, data.eval_batch_size, embeddings=True)
+    assert answers.features is not None
+    named = [[data.classes[n] for n in numbers.tolist()] for numbers in (images.labels, answers.logits.argmax(dim=1))]
+    add_to_projector(logger.experiment, answers.features, images.pixels, *named)
 
 
 main = configuration.command("train", train, follow)

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from cnnlab.analysis.embeddings import METHOD, map_to_plane
 from cnnlab.runs.directory import replacing
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
 
 SHOWN = 2000  # images in the map and in the projector: t-SNE takes some seconds for them
 THUMBNAIL = 48  # pixels a side, at most: a sprite may have 8192, which is enough for 28,000 of them
@@ -107,13 +110,20 @@ def write_projector(
 
     if (folder / "projector_config.pbtxt").exists():
         shutil.rmtree(folder)
+    with SummaryWriter(str(folder)) as writer:
+        add_to_projector(writer, features, pixels, labels, answers)
+
+
+def add_to_projector(
+    writer: "SummaryWriter", features: Tensor, pixels: Tensor, labels: Sequence[str], answers: Sequence[str]
+) -> None:
+    """Adds embeddings to an event file that is open; arguments as for `write_projector`."""
     images = pixels.permute(0, 3, 1, 2).float() / 255
     if images.shape[-1] > THUMBNAIL:
         images = torch.nn.functional.interpolate(images, (THUMBNAIL, THUMBNAIL), mode="area")
     columns = ["class", "answer", "right"]
     rows = [[label, answer, label == answer] for label, answer in zip(labels, answers, strict=True)]
-    with SummaryWriter(str(folder)) as writer:
-        writer.add_embedding(features, rows, images, tag="embeddings", metadata_header=columns)
+    writer.add_embedding(features, rows, images, tag="embeddings", metadata_header=columns)
 
 
 def _colours(count: int) -> list[tuple[float, ...]]:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 FIGURES = (
-    *("test_accuracy", "test_loss", "val_accuracy", "val_loss", "best_epoch"),
-    *("train_seconds", "images_per_second", "parameters", "macs"),
+    *("test_accuracy", "val_accuracy", "train_seconds", "images_per_second", "parameters"),
+    *("test_loss", "val_loss", "best_epoch", "macs"),
 )
+TAGS = {name: f"final/{name}" for name in FIGURES}
 # Groups of settings, and keys of others, that decide how a run comes out.
 GROUPS = ("model", "optimizer", "schedule", "loss", "augmentation", "averaging")
 KEYS = {
@@ -25,12 +26,12 @@ FIRST = (
 
 
 def final_figures(summary: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a record that compare runs, less those that are not known.
+    """The figures of a record that compare runs, by tag, less those that are not known.
 
     Args:
         summary: as summary.json has it.
     """
-    return {f"final/{name}": float(summary[name]) for name in FIGURES if summary.get(name) is not None}
+    return {tag: float(summary[name]) for name, tag in TAGS.items() if summary.get(name) is not None}
 
 
 def readable_settings(settings: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str | float | bool]:

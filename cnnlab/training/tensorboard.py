@@ -34,11 +34,17 @@ class TensorBoard(TensorBoardLogger):
         save_dir: the run directory; the files are in its folder `tensorboard`.
         pictures: whether there are first-layer filters, sample predictions and the confusion matrix.
         graph: whether there is the network's graph.
+        embeddings: how many test images the projector shows, by what the last layer sees of them.
+
+    Raises:
+        ValueError: when `embeddings` is negative.
     """
 
-    def __init__(self, save_dir: str, pictures: bool = True, graph: bool = True):
+    def __init__(self, save_dir: str, pictures: bool = True, graph: bool = True, embeddings: int = 0):
+        if embeddings < 0:
+            raise ValueError(f"embeddings must be 0 or more, got {embeddings}")
         super().__init__(save_dir, name="", version="tensorboard", default_hp_metric=False)
-        self.pictures, self.graph = pictures, graph
+        self.pictures, self.graph, self.embeddings = pictures, graph, embeddings
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -49,8 +55,18 @@ class TensorBoard(TensorBoardLogger):
         super().log_metrics(curves, step if epoch is None else int(epoch) + 1)
 
     @rank_zero_only
+    def save(self) -> None:
+        """Brings all to the disk. Lightning's own would write an hparams.yaml too: the run has its config.yaml."""
+        self.experiment.flush()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """The same: a training ends before the test, and a file that was closed would have another beside it."""
+        self.save()
+
+    @rank_zero_only
     def log_outcome(self, settings: Mapping[str, Any], figures: Mapping[str, float], epoch: int) -> None:
-        """Logs what the HParams tab shows of a run: what was chosen, and what came out.
+        """Logs what the HParams tab shows of a run, what was chosen and what came out, and closes the file.
 
         Which columns there are is left to the one who opens several runs: TensorBoard takes that from a single run, and
         would leave out what only others have.
@@ -66,6 +82,7 @@ class TensorBoard(TensorBoardLogger):
         _, start, end = hparams(dict(settings), dict(figures))
         for summary in (start, end):
             self.experiment._get_file_writer().add_summary(summary, epoch)
+        self.experiment.close()
 
     @rank_zero_only
     def log_picture(self, tag: str, picture: Image.Image, epoch: int) -> None:

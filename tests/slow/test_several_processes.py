@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 pytestmark = pytest.mark.slow
 exhaustive = pytest.mark.exhaustive
@@ -315,3 +316,18 @@ def test_a_rate_is_not_searched_on_several_devices(tmp_path):
 def test_a_sweep_under_torchrun_is_refused(tmp_path):
     _, _, err = run(tmp_path, "-m", *LENET, *TWO, "seed=0,1", program=TORCHRUN)
     assert "-m: a sweep starts the processes of its runs itself" in err
+
+
+@exhaustive
+def test_one_process_alone_writes_for_tensorboard_and_nothing_is_learned_otherwise(tmp_path):
+    few = ("trainer.limit_train_batches=3", *TWO)
+    for logger in ("none", "tensorboard"):
+        code, _, err = run(tmp_path, *LENET, *few, f"logger={logger}", f"hydra.run.dir={logger}")
+        assert code == 0, err
+    plain, shown = (checkpoint(tmp_path / name)["state_dict"] for name in ("none", "tensorboard"))
+    assert all(torch.equal(shown[name], plain[name]) for name in plain)
+    board = EventAccumulator(str(tmp_path / "tensorboard" / "tensorboard"))
+    board.Reload()
+    assert [event.step for event in board.Scalars("val/accuracy")] == [1, 2]
+    assert [event.step for event in board.Images("predictions/validation_images")] == [1, 2]
+    assert len(list((tmp_path / "tensorboard" / "tensorboard").iterdir())) == 1

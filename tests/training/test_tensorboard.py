@@ -1,8 +1,12 @@
-"""What a person sees in TensorBoard, read back from the event files of short runs on digits."""
+"""What a run leaves for TensorBoard, read back as TensorBoard reads it."""
 
+import csv
 import io
+import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,9 +16,24 @@ from tensorboard.summary.writer import event_file_writer
 from torch import nn
 
 from cnnlab.training.interruption import StopRequest
-from cnnlab.training.tensorboard import first_convolution
+from cnnlab.training.tensorboard import TensorBoard, first_convolution
 
-SHORT = ("data=digits", "data.batch_size=64", "trainer.limit_train_batches=2", "trainer.enable_progress_bar=false")
+# A run of a second: 3 epochs of 3 steps.
+TINY = (
+    "data=digits",
+    "model=lenet5",
+    "data.batch_size=16",
+    "trainer.max_epochs=3",
+    "trainer.limit_train_batches=3",
+)
+CURVES = {
+    *("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr"),
+    *("speed/images_per_second", "speed/epoch_seconds"),
+}
+FIGURES = {
+    *("test_accuracy", "test_loss", "val_accuracy", "val_loss", "best_epoch"),
+    *("train_seconds", "images_per_second", "parameters", "macs"),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -23,115 +42,214 @@ def files_numbered_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
 
 
-def events_of(run: Path) -> EventAccumulator:
-    return EventAccumulator(str(run / "tensorboard"), {"images": 0, "scalars": 0}).Reload()
+def events(run: Path) -> EventAccumulator:
+    everything = EventAccumulator(str(run / "tensorboard"), {"scalars": 0, "images": 0, "tensors": 0})
+    everything.Reload()
+    return everything
 
 
-def points(run: Path, tag: str) -> list[int]:
-    return [point.step for point in events_of(run).Scalars(tag)]
+def steps(board: EventAccumulator, tag: str) -> list[int]:
+    return [event.step for event in board.Scalars(tag)]
 
 
-def picture(event) -> Image.Image:
-    image = Image.open(io.BytesIO(event.encoded_image_string))
-    assert image.size == (event.width, event.height)
-    return image
+def pictures(board: EventAccumulator) -> dict[str, dict[int, Image.Image]]:
+    return {
+        tag: {event.step: Image.open(io.BytesIO(event.encoded_image_string)) for event in board.Images(tag)}
+        for tag in board.Tags()["images"]
+    }
 
 
-def test_a_run_shows_curves_pictures_graph_and_outcome(train, tmp_path):
-    assert train("model=lenet5", *SHORT, "trainer.max_epochs=3", "hydra.run.dir=run").code == 0
+def chosen(board: EventAccumulator) -> dict[str, Any]:
+    content = board.PluginTagToContent(metadata.PLUGIN_NAME)[metadata.SESSION_START_INFO_TAG]
+    values = metadata.parse_session_start_info_plugin_data(content).hparams
+    return {name: getattr(value, value.WhichOneof("kind")) for name, value in values.items()}
+
+
+def table(metrics: Path) -> list[dict[str, str]]:
+    """The rows of metrics.csv, less the time that they took."""
+    with metrics.open() as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_a_run_shows_curves_pictures_its_graph_and_what_came_out(train, tmp_path):
     run = tmp_path / "run"
-    events = events_of(run)
-    curves = {f"{split}/{what}" for split in ("train", "val") for what in ("loss", "accuracy")}
-    for tag in {*curves, "lr", "speed/images_per_second", "speed/epoch_seconds"}:
-        assert [point.step for point in events.Scalars(tag)] == [1, 2, 3], tag
-    assert not [tag for tag in events.Tags()["scalars"] if tag.startswith("test/")]
-    assert [event.step for event in events.Images("filters/first_convolution")] == [0, 3]
-    answers = events.Images("predictions/validation_images")
-    assert [event.step for event in answers] == [1, 2, 3]  # 1, 2, and the last
-    assert picture(answers[0]).tobytes() != picture(answers[-1]).tobytes()
-    (confusions,) = events.Images("predictions/confusion_matrix")
-    assert picture(confusions).width > 300
-    assert "features" in str(events.Graph())
-    started = metadata.parse_session_start_info_plugin_data(
-        events.PluginTagToContent("hparams")[metadata.SESSION_START_INFO_TAG]
-    )
-    assert started.hparams["model"].string_value == "lenet5"
-    assert started.hparams["optimizer.lr"].number_value == pytest.approx(0.1)
-    assert [point.step for point in events.Scalars("final/test_accuracy")] == [3]
-    assert sum(file.stat().st_size for file in (run / "tensorboard").iterdir()) < 400_000
+    assert train(*TINY, "seed=3", "hydra.run.dir=run").code == 0
+    assert [file.name.partition(".out")[0] for file in (run / "tensorboard").iterdir()] == ["events"]
+    board = events(run)
+    record = json.loads((run / "summary.json").read_text())
+    assert set(board.Tags()["scalars"]) == CURVES | {f"final/{name}" for name in FIGURES}
+    for tag in CURVES:
+        assert steps(board, tag) == [1, 2, 3], tag
+    assert all(event.value > 0 for event in board.Scalars("speed/images_per_second"))
+    for name in FIGURES:
+        assert board.Scalars(f"final/{name}")[0].value == pytest.approx(record[name], rel=1e-6), name
+    settings = chosen(board)
+    wanted = {
+        "model": "lenet5",
+        "recipe": "fast",
+        "data": "digits",
+        "protocol": "holdout",
+        "seed": 3,
+        "optimizer": "SGD",
+    }
+    wanted |= {"optimizer.lr": 0.1, "data.batch_size": 16, "trainer.max_epochs": 3, "model.activation": "relu"}
+    assert {name: settings.get(name) for name in wanted} == wanted
+    assert not {"resume", "logger", "data.path", "trainer.enable_progress_bar"} & set(settings)
+    shown = pictures(board)
+    assert {tag: list(by_epoch) for tag, by_epoch in shown.items()} == {
+        "filters/first_convolution": [0, 3],
+        "predictions/validation_images": [1, 2, 3],
+        "predictions/confusion_matrix": [3],
+    }
+    for by_epoch in shown.values():
+        for picture in by_epoch.values():
+            assert max(picture.size) <= 1200
+            assert np.asarray(picture.convert("RGB")).std() > 10
+    filters = shown["filters/first_convolution"]
+    assert filters[0].tobytes() != filters[3].tobytes()
+    assert len(board.Graph().node) > 20
+    assert sum(file.stat().st_size for file in (run / "tensorboard").iterdir()) < 250_000
 
 
-def test_what_is_trained_does_not_depend_on_the_logger(train, tmp_path):
-    weights, rows = [], []
-    for logger in ("tensorboard", "none"):
-        assert (
-            train("model=article", *SHORT, "trainer.max_epochs=2", f"logger={logger}", f"hydra.run.dir={logger}").code
-            == 0
-        )
-        checkpoint = torch.load(tmp_path / logger / "checkpoints" / "last.ckpt", weights_only=True)
-        weights.append(checkpoint["state_dict"])
-        lines = (tmp_path / logger / "metrics.csv").read_text().splitlines()
-        rows.append([line.split(",")[:2] + line.split(",")[3:] for line in lines])
+@pytest.mark.parametrize("model", [("model=lenet5", "model.dropout=0.2"), ("model=resnet20", "model.width=0.25")])
+def test_what_is_shown_changes_nothing_of_what_is_learned(train, tmp_path, model):
+    for name, logger in (("with", "tensorboard"), ("without", "none")):
+        train(*TINY, *model, f"logger={logger}", f"hydra.run.dir={name}")
+    shown, plain = weights(tmp_path / "with"), weights(tmp_path / "without")
+    assert shown.keys() == plain.keys()
+    assert all(torch.equal(shown[name], plain[name]) for name in plain)
+    scored = [np.load(tmp_path / name / "predictions.npz")["logits"] for name in ("with", "without")]
+    assert np.array_equal(*scored)
+    states = [
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["random_states"][0]["cpu"]
+        for name in ("with", "without")
+    ]
+    assert torch.equal(*states)
+    rows = [table(tmp_path / name / "metrics.csv") for name in ("with", "without")]
     assert rows[0] == rows[1]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert not (tmp_path / "none" / "tensorboard").exists()
+    assert not (tmp_path / "without" / "tensorboard").exists()
 
 
-def test_a_run_that_goes_on_continues_its_curves(train, tmp_path):
-    options = ("model=lenet5", *SHORT)
-    assert train(*options, "trainer.max_epochs=2", "hydra.run.dir=run").code == 0
-    assert train("resume=run", "trainer.max_epochs=4", "hydra.run.dir=run").code == 0
-    assert points(tmp_path / "run", "val/accuracy") == [1, 2, 3, 4]
-    assert [event.step for event in events_of(tmp_path / "run").Images("filters/first_convolution")] == [0, 2, 4]
+@pytest.mark.parametrize("times", [5, 7])  # within the second epoch, and at its end
+def test_a_resumed_run_goes_on_with_its_curves(train, tmp_path, monkeypatch, times):
+    asked = [0]
 
+    def requested(self: StopRequest) -> bool:
+        asked[0] += 1
+        return asked[0] >= times
 
-@pytest.mark.parametrize("asked", [4, 6])  # within the second epoch of two steps, and at its end
-def test_a_run_that_was_stopped_lacks_no_epoch(train, tmp_path, monkeypatch, asked):
-    answers = iter([False] * (asked - 1) + [True] * 99)
     with monkeypatch.context() as patched:
-        patched.setattr(StopRequest, "__call__", lambda self: next(answers))
-        assert train("model=lenet5", *SHORT, "trainer.max_epochs=3", "hydra.run.dir=run").code == 130
+        patched.setattr(StopRequest, "__call__", requested)
+        assert train(*TINY, "hydra.run.dir=run").code == 130
+    board = events(tmp_path / "run")
+    assert metadata.PLUGIN_NAME not in board.summary_metadata
+    # As if the run had been killed when it had logged more than it had saved.
+    lost = TensorBoard(str(tmp_path / "run"))
+    lost.log_metrics({"val/accuracy": 0.123, "epoch": 2})
+    lost.save()
+    lost.experiment.close()
     assert train("resume=run").code == 0
+    board = events(tmp_path / "run")
     for tag in ("val/accuracy", "train/loss", "lr", "speed/images_per_second"):
-        assert points(tmp_path / "run", tag) == [1, 2, 3], tag
+        assert steps(board, tag) == [1, 2, 3], tag
+    assert board.Scalars("val/accuracy")[2].value != pytest.approx(0.123)
+    assert list(pictures(board)["filters/first_convolution"]) == [0, 3]
+    assert chosen(board)["model"] == "lenet5"
+    assert len(board.Scalars("final/test_accuracy")) == 1
 
 
-def test_pictures_and_graph_are_choices(train, tmp_path):
-    options = ("logger.tensorboard.pictures=false", "logger.tensorboard.graph=false")
-    assert train("model=lenet5", *SHORT, *options, "trainer.max_epochs=1", "hydra.run.dir=run").code == 0
-    tags = events_of(tmp_path / "run").Tags()
-    assert tags["images"] == []
-    assert not tags["graph"]
+def test_a_longer_run_shows_its_later_figures(train, tmp_path):
+    train(*TINY, "trainer.max_epochs=1", "hydra.run.dir=run")
+    train("resume=run", "trainer.max_epochs=2")
+    board = events(tmp_path / "run")
+    assert steps(board, "val/accuracy") == [1, 2]
+    record = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert board.Scalars("final/test_loss")[-1].value == pytest.approx(record["test_loss"])
 
 
-ODD = """
-import torch
-from torch import nn
+def test_answers_are_shown_seldom_and_at_the_end(train, tmp_path):
+    train(*TINY, "trainer.max_epochs=12", "trainer.limit_train_batches=1", "hydra.run.dir=run")
+    board = events(tmp_path / "run")
+    assert list(pictures(board)["predictions/validation_images"]) == [1, 2, 5, 10, 12]
 
-class Odd(nn.Module):
-    def __init__(self, num_classes, image_size):
+
+def test_what_is_not_wanted_is_not_written(train, tmp_path):
+    train(*TINY, "logger.tensorboard.pictures=false", "logger.tensorboard.graph=false", "hydra.run.dir=run")
+    board = events(tmp_path / "run")
+    assert (board.Tags()["images"], board.Tags()["graph"]) == ([], False)
+    assert set(board.Tags()["scalars"]) >= CURVES
+
+
+def test_embeddings_come_with_names_and_thumbnails(train, tmp_path):
+    assert train(*TINY, "logger.tensorboard.embeddings=20", "hydra.run.dir=run").code == 0
+    folder = tmp_path / "run" / "tensorboard"
+    assert "embeddings" in (folder / "projector_config.pbtxt").read_text()
+    (saved,) = folder.glob("*/embeddings")
+    assert np.loadtxt(saved / "tensors.tsv").shape == (20, 84)
+    rows = [line.split("\t") for line in (saved / "metadata.tsv").read_text().splitlines()]
+    assert (rows[0], len(rows)) == (["class", "answer", "right"], 21)
+    assert (saved / "sprite.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("logger.tensorboard.embeddings=-1", "logger.tensorboard.embeddings must be 0 or more, got -1"),
+        ("logger.tensorboard.graph=2", "logger.tensorboard.graph"),
+        ("logger.tensorboard.filters=true", "logger.tensorboard.filters"),
+    ],
+)
+def test_wrong_options_are_named(train, option, said):
+    outcome = train(*TINY, option)
+    assert outcome.code == 2
+    assert said in outcome.err
+
+
+class Untraceable(nn.Module):
+    """Without a convolution, and with a path that depends on the values."""
+
+    def __init__(self, num_classes: int):
         super().__init__()
-        self.head = nn.Linear(3 * image_size**2, num_classes)
+        self.linear = nn.Linear(3 * 28 * 28, num_classes)
 
-    def forward(self, images):
-        if torch.jit.is_tracing():
-            raise RuntimeError("this cannot be traced")
-        return self.head(images.flatten(1))
-"""
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if torch._C._is_tracing():
+            raise RuntimeError("cannot be traced")
+        return self.linear(images.flatten(1))
 
 
-def test_a_network_without_convolution_that_cannot_be_traced_trains(train, tmp_path):
-    (tmp_path / "odd.py").write_text(ODD)
-    (tmp_path / "conf" / "model").mkdir(parents=True)
-    (tmp_path / "conf" / "model" / "odd.yaml").write_text("_target_: odd.Odd\n")
-    outcome = train("model=odd", *SHORT, "data.image_size=20", "trainer.max_epochs=1", "hydra.run.dir=run")
+def test_networks_without_graph_or_convolution_and_images_of_another_size_train(train, tmp_path):
+    network = f"model._target_={__name__}.Untraceable"
+    others = ("~model.activation", "~model.pooling", "~model.normalization", "~model.dropout", "~model.width")
+    outcome = train(*TINY, network, *others, "data.image_size=28", "hydra.run.dir=run")
     assert outcome.code == 0
-    assert "no graph" in (tmp_path / "run" / "train.log").read_text()
-    tags = events_of(tmp_path / "run").Tags()
-    assert set(tags["images"]) == {"predictions/validation_images", "predictions/confusion_matrix"}
+    assert outcome.out.count("TensorBoard gets no graph: this network cannot be traced (cannot be traced)") == 1
+    board = events(tmp_path / "run")
+    assert set(pictures(board)) == {"predictions/validation_images", "predictions/confusion_matrix"}
+    assert not board.Tags()["graph"]
 
 
-def test_the_first_convolution_is_that_of_the_image():
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3))
-    assert first_convolution(network) is network[0]
+def test_pictures_of_many_classes_and_larger_images_are_small_too(train, tmp_path):
+    random = np.random.default_rng(0)
+    for number in range(200):
+        for name, images in (("train", 5), ("test", 1)):
+            folder = tmp_path / "many" / name / f"a class with a long name {number}"
+            folder.mkdir(parents=True)
+            for i in range(images):
+                Image.fromarray(random.integers(0, 256, (40, 46, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    given = ("model=resnet20", "model.width=0.25", "data=folder", "data.path=many", "data.holdout=0.2")
+    assert train(*TINY, *given, "data.image_size=40", "trainer.max_epochs=1", "hydra.run.dir=run").code == 0
+    shown = pictures(events(tmp_path / "run"))
+    assert max(shown["predictions/confusion_matrix"][1].size) <= 1200
+    assert max(file.stat().st_size for file in (tmp_path / "run" / "tensorboard").iterdir()) < 500_000
+
+
+def test_the_first_convolution_is_the_one_that_sees_the_image():
+    inner = nn.Sequential(nn.Linear(2, 2), nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3))
+    found = first_convolution(nn.Sequential(inner))
+    assert found is inner[1]
     assert first_convolution(nn.Linear(2, 2)) is None

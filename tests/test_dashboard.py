@@ -1,0 +1,220 @@
+"""`cnnlab dashboard`: what TensorBoard is shown of runs, asked as its pages ask it."""
+
+import json
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout  # pyright: ignore[reportAttributeAccessIssue]
+from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from cnnlab.reports.dashboard import LAYOUT, View
+from cnnlab.training.tensorboard import TensorBoard
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def board_run(make_run: Make, tmp_path: Path) -> Make:
+    """Writes a run directory with invented figures and an event file."""
+
+    def write(place: str, model: str, seed: int = 0, **options: Any) -> Path:
+        run = tmp_path / place
+        make_run(run, model=model, seed=seed, **options)
+        logger = TensorBoard(str(run))
+        logger.log_metrics({"val/accuracy": 0.5, "epoch": 0})
+        logger.save()
+        logger.experiment.close()
+        return run
+
+    return write
+
+
+def names(view: View) -> list[str]:
+    """Of the runs, as TensorBoard calls them."""
+    found = (file.parent.relative_to(view.folder) for file in files(view.folder))
+    return sorted({str(name) for name in found})
+
+
+def files(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from files(path)
+        elif path.name.startswith("events"):
+            yield path
+
+
+def scalars(view: View, name: str) -> dict[str, list[tuple[int, float]]]:
+    board = EventAccumulator(str(view.folder / name))
+    board.Reload()
+    return {tag: [(e.step, round(e.value, 4)) for e in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
+
+
+@pytest.fixture
+def view_of(tmp_path: Path) -> Callable[..., View]:
+    def make(*paths: str) -> View:
+        folder = tmp_path / "view"
+        folder.mkdir()
+        return View(folder, [str(tmp_path / path) for path in paths])
+
+    return make
+
+
+def test_runs_are_named_by_model_and_place(board_run, view_of):
+    board_run("runs/lenet5/monday", "lenet5")
+    board_run("runs/depth/2026-11-25_05-13-07/resnet20_seed-1", "resnet20")
+    board_run("runs/depth/2026-11-25_05-13-07/resnet20_seed-2", "resnet20", status="running")
+    board_run("runs/timm/monday", "timm/convnext_atto")
+    board_run("runs/lenet5_monday", "lenet5")  # would be called as the first
+    board_run("runs/monday/again", "lenet5")  # its name must not lead into the folder of the first
+    view = view_of("runs")
+    assert [name for name in names(view) if not name.startswith(("mean", "."))] == [
+        "lenet5/lenet5_monday",
+        "lenet5/monday",
+        "lenet5/monday again",
+        "resnet20/depth seed-1 11-25_05-13-07",
+        "resnet20/depth seed-2 11-25_05-13-07",
+        "timm/convnext_atto/timm monday",
+    ]
+
+
+def test_one_run_alone_has_a_name_too(board_run, view_of):
+    board_run("runs/lenet5/monday", "lenet5")
+    assert [name for name in names(view_of("runs/lenet5/monday")) if name != "."] == [
+        "lenet5/monday",
+        "mean/lenet5 (1 seed)",
+    ]
+
+
+def test_runs_that_come_later_are_found_and_nothing_is_written_to_them(board_run, view_of, tmp_path):
+    board_run("runs/lenet5/a", "lenet5", seed=0)
+    view = view_of("runs")
+    board_run("runs/lenet5/b", "lenet5", seed=1)
+    before = sorted(tmp_path.joinpath("runs").rglob("*"))
+    view.refresh()
+    assert names(view) == [".", "lenet5/a", "lenet5/b", "mean/lenet5 (2 seeds)"]
+    view.refresh()
+    assert names(view) == [".", "lenet5/a", "lenet5/b", "mean/lenet5 (2 seeds)"]
+    assert sorted(tmp_path.joinpath("runs").rglob("*")) == before
+
+
+def test_a_run_keeps_its_name_when_others_come(board_run, view_of):
+    board_run("runs/depth/monday/resnet20_seed-1", "resnet20")
+    view = view_of("runs")
+    board_run("runs/lenet5/monday", "lenet5")
+    view.refresh()
+    shown = [name for name in names(view) if not name.startswith(("mean", "."))]
+    assert shown == ["lenet5/monday", "resnet20/seed-1"]
+
+
+def test_embeddings_of_an_evaluation_are_shown_beside_their_run(board_run, view_of):
+    run = board_run("runs/lenet5/a", "lenet5")
+    (run / "evaluation" / "tensorboard").mkdir(parents=True)
+    (run / "evaluation" / "tensorboard" / "events.out.tfevents.1").touch()
+    assert "lenet5/a evaluation" in names(view_of("runs"))
+
+
+def test_seeds_are_averaged_with_their_range_and_nothing_else_is(board_run, view_of):
+    board_run("runs/lenet5/a", "lenet5", 0, accuracy=0.6, epochs=2)
+    board_run("runs/lenet5/b", "lenet5", 1, accuracy=0.8, epochs=3)
+    board_run("runs/lenet5/c", "lenet5", 2, accuracy=0.9, status="failed", error="no more memory")
+    board_run("runs/vgg11/a", "vgg11", 0, accuracy=0.7, epochs=1, protocol="article")
+    view = view_of("runs")
+    one, several = "mean/vgg11, cifar10, article (1 seed)", "mean/lenet5, cifar10, holdout (2 seeds)"
+    assert [name for name in names(view) if name.startswith("mean/")] == [several, one]
+    assert scalars(view, several) == {  # of the epochs that both have
+        "seeds/val_accuracy": [(1, 0.2833), (2, 0.5667)],
+        "seeds/val_accuracy_lowest": [(1, 0.2667), (2, 0.5333)],
+        "seeds/val_accuracy_highest": [(1, 0.3), (2, 0.6)],
+        "seeds/val_loss": [(1, 1.8167), (2, 1.5333)],
+        "seeds/val_loss_lowest": [(1, 1.8), (2, 1.5)],
+        "seeds/val_loss_highest": [(1, 1.8333), (2, 1.5667)],
+    }
+    assert scalars(view, one)["seeds/val_accuracy"] == [(1, 0.7)]
+
+
+def test_one_layout_is_for_all_and_its_charts_find_what_runs_write(board_run, view_of):
+    board_run("runs/lenet5/a", "lenet5")
+    board = EventAccumulator(str(view_of("runs").folder))
+    board.Reload()
+    layout = Layout.FromString(board.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    charts = {chart.title for category in layout.category for chart in category.chart}
+    assert charts >= {"validation accuracy", "validation loss", "training images a second"}
+    assert [category.title for category in layout.category] == list(LAYOUT)
+
+
+def ask(url: str, **body: Any) -> Any:
+    data = json.dumps(body).encode() if body else None
+    with urllib.request.urlopen(urllib.request.Request(url, data, {"Content-Type": "application/json"})) as answer:
+        return json.load(answer)
+
+
+def test_tensorboard_serves_the_runs_with_layout_and_columns(command, board_run, monkeypatch, tmp_path):
+    board_run("runs/lenet5/a", "lenet5", config={"optimizer": {"lr": 0.1}, "model": {"dropout": 0.1}})
+    board_run("runs/lenet5/b", "lenet5", config={"optimizer": {"lr": 0.2}, "model": {"dropout": 0.1}})
+    with SummaryWriter(tmp_path / "runs" / "lenet5" / "a" / "tensorboard") as older:
+        for summary in hparams({"optimizer/lr": 0.1}, {"loss": 1.0}):
+            older._get_file_writer().add_summary(summary)  # columns of its own, as other programs write them
+    seen: dict[str, Any] = {}
+
+    def look(seconds: float) -> None:
+        """In place of waiting for new runs."""
+        (line,) = [record for record in heard if record.startswith("http")]
+        url, _, page = line.split(" ")[0].partition("#")
+        seen["page"] = page.partition("&")[0]
+        for _ in range(200):  # it reads while it serves
+            seen["runs"] = ask(f"{url}data/runs")
+            seen["layout"] = ask(f"{url}data/plugin/custom_scalars/layout")
+            if len(seen["runs"]) >= 5 and seen["layout"]:
+                break
+            time.sleep(0.1)
+        seen["columns"] = ask(f"{url}data/plugin/hparams/experiment", experimentName="")
+        raise KeyboardInterrupt
+
+    heard: list[str] = []
+    monkeypatch.setattr("cnnlab.dashboard.log.info", lambda text, *values: heard.append(text % values))
+    monkeypatch.setattr("cnnlab.dashboard.sleep", look)
+    outcome = command("dashboard", "port=0")
+    assert outcome.code == 0, outcome.err
+    means = ["mean/lenet5 optimizer.lr=0.1 (1 seed)", "mean/lenet5 optimizer.lr=0.2 (1 seed)"]
+    assert sorted(seen["runs"]) == [".", "lenet5/a", "lenet5/b", *means]
+    assert [category["title"] for category in seen["layout"]["category"]] == list(LAYOUT)
+    settings = {column["name"]: column["differs"] for column in seen["columns"]["hparamInfos"]}
+    assert settings["optimizer.lr"]
+    assert "model.dropout" not in settings  # the same in both
+    assert [column["displayName"] for column in seen["columns"]["metricInfos"]][:2] == ["test_accuracy", "val_accuracy"]
+    assert seen["page"] == "custom_scalars"
+    assert heard[-1] == "Closed."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "runs: runs does not exist"),
+        (["runs=nowhere"], "runs: nowhere does not exist"),
+        (["runs=null"], "runs must be a folder or a list of folders, got None"),
+        (["port=many"], "port must be a whole number below 65536"),
+        (["port=70000"], "port must be a whole number below 65536"),
+        (["prt=1"], "prt is not a key; did you mean port"),
+    ],
+)
+def test_wrong_requests_are_named(command, arguments, said):
+    outcome = command("dashboard", *arguments)
+    assert outcome.code == 2
+    assert said in outcome.err
+
+
+def test_a_port_that_is_taken_is_named(command, board_run):
+    board_run("runs/lenet5/a", "lenet5")
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        taken.listen()
+        outcome = command("dashboard", f"port={taken.getsockname()[1]}")
+    assert outcome.code == 2
+    assert outcome.err.startswith("port: ")
