@@ -66,7 +66,8 @@ def test_the_readmes_search_runs(command, examples, tmp_path):
     outcome = command("tune", "search=mine", "model=lenet5", "data=digits", *SHORT, "trials=1", "name=study")
     assert outcome.code == 0, outcome.err
     study = json.loads((tmp_path / "runs" / "study" / "tune.json").read_text())
-    assert {entry["name"] for entry in study["space"]} == {"optimizer.lr", "recipe", "optimizer.sgd_lr [recipe=speedrun]"}
+    names = {entry["name"] for entry in study["space"]}
+    assert names == {"optimizer.lr", "recipe", "optimizer.sgd_lr [recipe=speedrun]"}
     assert study["counts"]["completed"] == 1
 
 
