@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cnnlab
 
-OPTIONAL = {"timm", "onnx", "onnxruntime", "submitit"}  # extras; their absence is explained to whoever asks for them
+OPTIONAL = {"timm", "onnx", "onnxruntime", "submitit", "optuna", "sqlalchemy"}  # of extras; who lacks one is told
 
 
 def plain(name: str) -> str:
