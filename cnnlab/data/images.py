@@ -3,7 +3,6 @@ they are asked for."""
 
 import hashlib
 import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +11,10 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional
 
 from cnnlab.data.cache import cache_folder, read_cache, write_cache
+from cnnlab.data.decoding import decode
 from cnnlab.data.sources import RawImages, RawSplit, Source
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
@@ -274,18 +273,10 @@ def _decode_split(split: RawSplit, image_size: int, folder: Path, name: str) -> 
 
 def _decode(encoded: bytes | Path, number: int, split: str) -> Tensor:
     try:
-        content = encoded.read_bytes() if isinstance(encoded, Path) else encoded
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that the bytes cannot be written to: nothing does
-            image = decode_image(torch.frombuffer(content, dtype=torch.uint8), ImageReadMode.RGB, True)
-    except (RuntimeError, ValueError, OSError) as error:
+        return decode(encoded.read_bytes() if isinstance(encoded, Path) else encoded)
+    except Exception as error:  # on damaged files, the readers of the formats raise nearly anything
         what = encoded if isinstance(encoded, Path) else f"image {number} of the {split} split"
         raise RequestError(f"data: {what} cannot be decoded ({first_line(error)})") from None
-    if image.ndim == 4:  # an animation: its first picture
-        image = image[0]
-    if image.dtype == torch.uint16:
-        image = (image.to(torch.int32) >> 8).to(torch.uint8)  # the high byte, which Pillow takes too
-    return image
 
 
 def _cut_test_images(folder: Path) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from cnnlab.data.decoding import MAX_PIXELS, UnreadablePicture, to_rgb, too_large
 from cnnlab.data.formats import picture_formats
 from cnnlab.data.images import Images, StoredImages, to_rgb_square
 from cnnlab.data.stream import map_by_threads, read_by_threads
@@ -21,12 +22,7 @@ from cnnlab.process import available_cores
 
 Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
 
-MAX_PIXELS = 100_000_000  # of a picture; a small file can claim to hold any number
 CHUNK = 32  # files that a thread reads at a time
-
-
-class UnreadablePicture(ValueError):
-    """A picture that cannot be read: broken, empty, of no known format, or so large that it must be an attack."""
 
 
 def read_picture(picture: Picture, size: int) -> Tensor:
@@ -71,13 +67,13 @@ def open_picture(picture: Picture) -> Tensor:
         return _checked(torch.from_numpy(np.ascontiguousarray(picture)), channels_at=-1)
     try:
         if isinstance(picture, Image.Image):
-            return _rgb(picture)
+            return to_rgb(picture)
         with Image.open(_file(picture), formats=picture_formats()) as opened:
-            return _rgb(opened)
+            return to_rgb(opened)
     except UnreadablePicture:
         raise
     except Image.DecompressionBombError:
-        raise _too_large() from None
+        raise too_large() from None
     except Image.UnidentifiedImageError:
         raise UnreadablePicture("it is not an image of a known format") from None
     except OSError as error:
@@ -175,24 +171,6 @@ def _file(picture: str | Path | bytes) -> Path | io.BytesIO:
     if not stat.S_ISREG(mode):  # a pipe or a device: to read it may take for ever
         raise UnreadablePicture("it is not a file")
     return path
-
-
-def _too_large() -> UnreadablePicture:
-    return UnreadablePicture(f"it has more than {MAX_PIXELS:,} pixels")
-
-
-def _rgb(picture: Image.Image) -> Tensor:
-    if picture.width * picture.height > MAX_PIXELS:
-        raise _too_large()
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode in ("I", "I;16", "I;16B", "I;16L"):  # 16 bits of grey
-        values = np.asarray(picture).astype(np.int64).clip(0, 65535)
-        return torch.from_numpy((values >> 8).astype(np.uint8))[None]
-    if picture.mode == "F":
-        raise UnreadablePicture("its values are floats, of which nobody says what is white")
-    if picture.mode == "P" or picture.mode == "PA":  # a palette may hold transparent colours, which convert mixes in
-        picture = picture.convert("RGBA")
-    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
 
 
 def _checked(values: Tensor, channels_at: int) -> Tensor:

@@ -1,0 +1,46 @@
+import io
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.io import decode_image
+
+from cnnlab.data.decoding import decode, to_rgb
+
+NOISE = np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)
+
+
+def encoded(form: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(NOISE).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("form", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
+def test_what_was_stored_without_loss_comes_back(form: str, options: dict[str, object]) -> None:
+    assert torch.equal(decode(encoded(form, **options)), torch.from_numpy(NOISE).permute(2, 0, 1))
+
+
+def test_pillow_and_torchvision_agree_on_jpeg() -> None:
+    content = encoded("JPEG")
+    assert torch.equal(decode(content), to_rgb(Image.open(io.BytesIO(content))))
+    assert torch.equal(decode(content), decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8)))
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "WEBP"])
+def test_a_damaged_file_raises_and_never_ends_the_process(form: str) -> None:
+    rng, content, refused = random.Random(0), encoded(form), 0
+    for number in range(100):
+        damaged = bytearray(content)
+        if number % 2:
+            del damaged[rng.randrange(8, len(damaged)) :]
+        else:
+            for _ in range(5):
+                damaged[rng.randrange(len(damaged))] ^= rng.randrange(1, 256)
+        try:
+            assert decode(bytes(damaged)).dtype == torch.uint8
+        except Exception:
+            refused += 1
+    assert refused >= 20
