@@ -1,5 +1,6 @@
 """A comparison of runs as figures: learning curves, accuracy against cost, differences, classes, confusions, images."""
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ Reader = Callable[[Sequence[int]], np.ndarray]
 CURVES = 10  # groups whose curves one figure can hold
 ROWS = 20  # groups that a list or heat map can hold
 NAMED = 12  # groups that are named in a scatter plot
+LABEL = 44  # characters of a group's name that stand on one line
 COSTS = {"parameters": "parameters", "macs": "MACs of one image", "train_seconds": "seconds of training"}
 COLOURS = mpl.colormaps["tab10"].colors  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -32,6 +34,7 @@ def draw_comparison(section: Record, folder: Path, prefix: str, read: Reader | N
     Returns:
         The files' names by the figures' titles.
     """
+    section = _wrap_names(section)
     figures = {
         "learning curves": ("curves", _curves(section)),
         "accuracy against cost": ("cost", _costs(section)),
@@ -46,6 +49,22 @@ def draw_comparison(section: Record, folder: Path, prefix: str, read: Reader | N
             files[title] = f"{prefix}{name}.png"
             figure.savefig(folder / files[title], dpi=130)
     return files
+
+
+def _wrap_names(section: Record) -> Record:
+    """The section with names of groups that have lines of `LABEL` characters, and five at most."""
+
+    def wrap(name: str) -> str:
+        return textwrap.fill(name, LABEL, max_lines=5, placeholder=" ...")
+
+    groups = [{**group, "label": wrap(group["label"])} for group in section["groups"]]
+    pairs = [{**pair, "a": wrap(pair["a"]), "b": wrap(pair["b"])} for pair in section["pairs"]]
+    return {**section, "groups": groups, "pairs": pairs}
+
+
+def _row_height(names: Sequence[str]) -> float:
+    """Inches of a row that is labelled by one of these names."""
+    return 0.2 + 0.13 * max(name.count("\n") + 1 for name in names)
 
 
 def _curves(section: Record) -> Figure | None:
@@ -121,7 +140,7 @@ def _differences(section: Record) -> Figure | None:
     pairs = [pair for pair in section["pairs"] if pair["a"] == best and pair["low"] is not None][:ROWS]
     if not pairs:
         return None
-    figure = Figure(figsize=(9, 1.5 + 0.32 * len(pairs)), layout="constrained")
+    figure = Figure(figsize=(9, 1.5 + len(pairs) * _row_height([pair["b"] for pair in pairs])), layout="constrained")
     axes = figure.subplots()
     for place, pair in enumerate(pairs):
         colour = (
@@ -146,11 +165,13 @@ def _by_class(section: Record) -> Figure | None:
     if not groups:
         return None
     values = 100 * np.array([group["per_class"] for group in groups])
-    figure = Figure(figsize=(2.5 + 0.8 * values.shape[1], 1.4 + 0.34 * len(groups)), layout="constrained")
+    names = [group["label"] for group in groups]
+    size = (2.5 + 0.8 * values.shape[1], 1.4 + len(groups) * _row_height(names))
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(values, aspect="auto", cmap="viridis")
     _write_cells(axes, values, "{:.1f}", values.min() + 0.6 * (values.max() - values.min()))
-    axes.set_yticks(range(len(groups)), [group["label"] for group in groups], fontsize=8)
+    axes.set_yticks(range(len(groups)), names, fontsize=8)
     axes.set_xticks(range(values.shape[1]), section["classes"], rotation=45, ha="right", fontsize=8)
     figure.colorbar(image, label="accuracy, %")
     return figure

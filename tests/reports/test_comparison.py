@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -77,6 +78,16 @@ def test_figures_are_drawn(record, tmp_path):
     assert len(files) == 6
     assert {file.name for file in tmp_path.iterdir()} == set(files.values())
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in tmp_path.iterdir())
+
+
+def test_long_names_leave_room_for_the_figures(make_run, tmp_path):
+    many = ", ".join(f"model.option_{number}=value" for number in range(9))
+    for name in ("a", "b", "c"):
+        make_run(tmp_path / f"run_{name}", f"{name}, {many}")
+    section = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])], []).record["sections"][0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Matplotlib only warns where axes have no room left
+        assert len(draw_comparison(section, tmp_path, "long_", pixels)) == 6
 
 
 def test_one_run_alone_has_figures_too(make_run, tmp_path):
