@@ -11,6 +11,7 @@ from cnnlab.data.cache import check_available
 from cnnlab.data.sources import find_source
 from cnnlab.instantiate import explained
 from cnnlab.places import PACKAGE
+from cnnlab.process import flush_denormals
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.processes import Processes, own_place
 from cnnlab.runs.resume import find_checkpoint, recorded_run
@@ -74,6 +75,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
     from cnnlab.training.progress import Progress
     from cnnlab.training.trainer import compile_network
 
+    flush_denormals()
     stop = StopRequest(silent=not processes.leads)
     with stop.listening():
         assembly.seed_everything(settings["seed"])

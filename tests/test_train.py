@@ -120,6 +120,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(train, tmp
     assert not same_weights(tmp_path / "a", tmp_path / "c")
 
 
+def test_numbers_next_to_0_do_not_slow_a_processor_down(train, tmp_path):
+    torch.set_flush_denormal(False)
+    tiny = torch.full((8,), 1e-40)
+    assert (tiny * 0.5).all()
+    assert train(*TINY, "hydra.run.dir=run").code == 0
+    assert not (tiny * 0.5).any()
+
+
 def test_the_article_protocol_selects_on_the_test_images(train, tmp_path):
     train(*TINY, "protocol=article", "hydra.run.dir=run")
     record = summary(tmp_path / "run")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cnnlab import assembly, networks
 from cnnlab.data.loader import Loader
-from cnnlab.process import keep_freed_memory
+from cnnlab.process import flush_denormals, keep_freed_memory
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.environment import machine, peak_memory_bytes
 from cnnlab.runs.recorder import Recorder
@@ -170,6 +170,7 @@ def time_training(task: dict[str, Any], answer: Answer) -> None:
         answer: gets the timings.
     """
     keep_freed_memory()  # as every command does
+    flush_denormals()  # as training does
     settings = task["settings"]
     assembly.seed_everything(settings["seed"])
     data = assembly.build_data(settings)
