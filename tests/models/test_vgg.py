@@ -29,7 +29,7 @@ def test_the_imagenet_form_has_the_depth_of_the_paper(configuration: Configurati
     assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in network.modules()) == DEPTHS[configuration]
 
 
-@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("batch_norm", [True, pytest.param(False, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("configuration", STAGES)
 def test_the_imagenet_form_is_torchvisions_weight_for_weight(
     assert_same_network, configuration: Configuration, batch_norm: bool
