@@ -32,7 +32,8 @@ class Choice:
         value: that was kept.
         best: the value that did best; another one than was kept only where that was trained by itself, after a search.
         seeds: of the runs that decided: those that all had.
-        tried: for every value what decided: epochs until the value was reached, or the validation accuracy.
+        tried: for every value what it came to: epochs until the value was reached, or the validation accuracy; and
+            whether it was `dropped`: tried in a search, after which others were trained on that decided.
         at_edge: whether the value is the lowest or highest number of those tried, so that a better one may lie beyond.
     """
 
@@ -51,7 +52,8 @@ def choose(
 
     Those that get to the value of `reach` in the fewest epochs are the best; of those that do not, those that come
     nearest. Without `reach`, the validation accuracy decides. Only the seeds that all have count, so that more seeds
-    for one value are no advantage. Test images have no say.
+    for one value are no advantage. A search leaves the choice to those that were trained after it, where these are
+    several. Test images have no say.
 
     Args:
         members: of one section.
@@ -60,43 +62,46 @@ def choose(
         reach: that is asked for, or None.
         search: settings of the members that were only to find the value, and do not stay unless no others are there.
     """
-    rivals: dict[Any, list[Member]] = defaultdict(list)
-    searches: dict[Any, list[Member]] = defaultdict(list)
+    trained: dict[Any, list[Member]] = defaultdict(list)
+    searched: dict[Any, list[Member]] = defaultdict(list)
     searching = [member for member in members if search and search.items() <= member.settings.items()]
     if len(searching) == len(members):
         searching = []
     for member in members:
-        ours = searches if member in searching else rivals
+        ours = searched if member in searching else trained
         ours[same(member), _but_for(member, {key, *search})].append(member)
-    return [
-        _best(own if place in searches else group, searches.get(place, group), key, reach)
-        for place, group in rivals.items()
-        for own in ([group] if place not in searches else [[member] for member in group])
-    ]
+    return [_best(group, searched.get(place, []), key, reach) for place, group in trained.items()]
 
 
 def _but_for(member: Candidate, keys: set[str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, repr(value)) for name, value in member.settings.items() if name not in keys)
 
 
-def _best(own: list[Member], rivals: list[Member], key: str, reach: Reach | None) -> tuple[Member, Choice | None]:
-    """The best of `own` by what the rivals show; where `own` is one that was trained after a search, that one."""
+def _best(trained: list[Member], searched: list[Member], key: str, reach: Reach | None) -> tuple[Member, Choice | None]:
+    """The best of those trained: by what they show or, where there is one alone, by the search before it."""
+    rivals = searched if searched and len(trained) == 1 else trained
     if len(rivals) == 1:
-        return own[0], None
+        return trained[0], None
     every = [{run.summary["seed"] for run in member.runs} for member in rivals]
     seeds = set.intersection(*every) or set.union(*every)
-    tried = []
-    for member in rivals:
-        runs = [run for run in member.runs if run.summary["seed"] in seeds]
-        tried.append({"value": member.settings.get(key), "runs": len(runs), **_merit(runs, reach)})
+    tried = [_entry(member, key, seeds, reach) for member in rivals]
     best = min(tried, key=lambda entry: _rank(entry, reach))["value"]
-    kept = next((member for member in own if member.settings.get(key) == best), own[0])
+    kept = next((member for member in trained if member.settings.get(key) == best), trained[0])
+    known = [entry["value"] for entry in tried]
+    dropped = [member for member in searched if member.settings.get(key) not in known]
+    tried += [{**_entry(member, key, seeds, reach), "dropped": True} for member in dropped]
     numbers = [entry["value"] for entry in tried]
     ordered = all(type(number) in (int, float) for number in numbers)
     listed = sorted(tried, key=lambda entry: entry["value"]) if ordered else tried
     at_edge = ordered and best in (min(numbers), max(numbers))
     value = kept.settings.get(key)
     return kept, Choice(key, value, best, tuple(sorted(seeds, key=str)), tuple(listed), at_edge)
+
+
+def _entry(member: Candidate, key: str, seeds: set[Any], reach: Reach | None) -> dict[str, Any]:
+    """What one of those that were tried came to, by the runs with these seeds."""
+    runs = [run for run in member.runs if run.summary["seed"] in seeds]
+    return {"value": member.settings.get(key), "runs": len(runs), "dropped": False, **_merit(runs, reach)}
 
 
 def _merit(runs: Sequence[Run], reach: Reach | None) -> dict[str, Any]:

@@ -228,9 +228,10 @@ def choice_table(section: Record, reach: Record | None) -> Table:
     for group in section["groups"]:
         for entry in (group["choice"] or {}).get("tried", ()):
             chosen = "chosen" if entry["value"] == group["choice"]["value"] else ""
+            chosen = "in the search alone" if entry["dropped"] else chosen
             rows.append([group["label"], str(entry["value"]), str(entry["runs"]), _merit(entry, reach), chosen])
     keys = {group["choice"]["key"] for group in section["groups"] if group["choice"]}
-    return ["group", ", ".join(keys), "runs that decided", measure, ""], rows
+    return ["group", ", ".join(keys), "runs", measure, ""], rows
 
 
 def _merit(entry: Record, reach: Record | None) -> str:

@@ -90,6 +90,19 @@ def test_a_search_is_told_and_not_compared(compared):
     assert any("tanh has optimizer.lr=0.2; of the values that were tried, 0.1 did best" in n for n in record["notices"])
 
 
+def test_of_several_that_a_search_left_the_best_is_kept(compared):
+    searched = [("relu", lr, 0, accuracy, 2) for lr, accuracy in ((0.1, 0.5), (0.2, 0.7), (0.4, 0.6), (0.8, 0.2))]
+    final = [("relu", lr, seed, accuracy, 5) for lr, accuracy in ((0.2, 0.8), (0.4, 0.9)) for seed in range(2)]
+    asked = {"choose": "optimizer.lr", "search": {"trainer.max_epochs": 2}, "labels": NAMES}
+    section, record = compared(*searched, *final, *(("tanh", 0.1, 0, 0.3, 5),), **asked)
+    assert labels(section) == {"ReLU": 2, "tanh": 1}
+    choice = section["groups"][0]["choice"]
+    assert (choice["value"], choice["seeds"], choice["at_edge"]) == (0.4, (0, 1), False)
+    told = [(entry["value"], entry["runs"], entry["dropped"]) for entry in choice["tried"]]
+    assert told == [(0.1, 1, True), (0.2, 2, False), (0.4, 2, False), (0.8, 1, True)]
+    assert record["notices"] == []
+
+
 def test_a_search_that_nothing_followed_yet_is_compared_itself(compared):
     section, record = compared(
         *(("relu", 0.1, 0, 0.5, 2), ("relu", 0.2, 0, 0.6, 2)),
