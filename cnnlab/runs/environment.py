@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 PACKAGES = ("cnnlab", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "datasets", "numpy")
+WITHOUT_EFFECT = (":(top,exclude)*.md", ":(top,exclude)experiments/results")  # on how a run comes out: git's pathspecs
 
 
 def versions() -> dict[str, str]:
@@ -26,14 +27,18 @@ def versions() -> dict[str, str]:
 
 
 def git_commit(folder: Path) -> str | None:
-    """The commit that is checked out in a folder, with `-dirty` where files differ from it; None outside git."""
+    """The commit that is checked out in a folder, with `-dirty` where files differ from it; None outside git.
+
+    Texts and published results, which a series of experiments writes as it goes, are no such files.
+    """
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", *WITHOUT_EFFECT)
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
 

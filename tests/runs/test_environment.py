@@ -19,13 +19,19 @@ def test_the_commit_says_when_files_differ(tmp_path):
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     git("init")
-    (tmp_path / "file").write_text("1")
-    git("add", "file")
+    results, package = tmp_path / "experiments" / "results", tmp_path / "package"
+    for file in (results / "a.json", tmp_path / "experiments" / "README.md", package / "code.py", tmp_path / "conf"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("1")
+    git("add", ".")
     git("commit", "-m", "first")
     commit = git("rev-parse", "HEAD")
-    assert git_commit(tmp_path) == commit
-    (tmp_path / "file").write_text("2")
-    assert git_commit(tmp_path) == f"{commit}-dirty"
+    assert git_commit(package) == commit
+    (results / "a.json").write_text("2")
+    (tmp_path / "experiments" / "README.md").write_text("2")
+    assert git_commit(package) == commit
+    (tmp_path / "conf").write_text("2")
+    assert git_commit(package) == f"{commit}-dirty"
 
 
 def test_the_device_and_its_memory():
