@@ -15,15 +15,8 @@ pytestmark = pytest.mark.slow
 
 # Two epochs of 40 steps of a narrow article net, whose dropout draws from the global generator.
 OPTIONS = (
-    *(
-        "data=digits",
-        "model=article",
-        "model.width=0.25",
-        "logger=none",
-        "trainer.precision=32-true",
-        "data.batch_size=32",
-    ),
-    *("trainer.max_epochs=2", "trainer.limit_train_batches=40", "averaging.every_n_steps=2"),
+    *("data=digits", "model=article", "model.width=0.25", "logger=none", "trainer.precision=32-true"),
+    *("data.batch_size=32", "trainer.max_epochs=2", "trainer.limit_train_batches=40", "averaging.every_n_steps=2"),
 )
 
 

@@ -26,15 +26,8 @@ EXACT = (
 LENET = ("model=lenet5", *EXACT)
 # Two epochs of 40 steps; the dropout draws from each process's own generator.
 LONG = (
-    *(
-        "data=digits",
-        "model=article",
-        "model.width=0.25",
-        "logger=none",
-        "trainer.precision=32-true",
-        "data.batch_size=32",
-    ),
-    *("trainer.max_epochs=2", "trainer.limit_train_batches=40", "averaging.every_n_steps=2"),
+    *("data=digits", "model=article", "model.width=0.25", "logger=none", "trainer.precision=32-true"),
+    *("data.batch_size=32", "trainer.max_epochs=2", "trainer.limit_train_batches=40", "averaging.every_n_steps=2"),
 )
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "cnnlab.train")
