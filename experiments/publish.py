@@ -86,13 +86,17 @@ def publish(file: Path, arguments: Sequence[str], as_is: bool) -> int:
 
 
 def train(arguments: Sequence[str]) -> int:
-    """Runs `cnnlab train`; returns its exit code. Ctrl-C is for it alone, which saves and ends."""
+    """Runs `cnnlab train`; returns its exit code. It saves and ends with Ctrl-C, which it gets too, and SIGTERM."""
     process = subprocess.Popen([sys.executable, "-m", "cnnlab.train", *arguments])
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    handlers = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
+    }
     try:
         return process.wait()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def write_result(file: Path, asked: Mapping[str, Any], runs: Sequence[Path], conduct: "Conduct") -> None:

@@ -2,6 +2,10 @@
 
 import importlib.util
 import json
+import os
+import signal
+import subprocess
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -127,3 +131,12 @@ def test_training_that_was_interrupted_leaves_no_result(publish, tmp_path, monke
     monkeypatch.setattr(publish, "train", lambda arguments: 130)
     assert publish.main(["small"]) == 130
     assert not (tmp_path / "experiments" / "results").exists()
+
+
+def test_a_termination_reaches_the_training(publish, monkeypatch):
+    start, before = subprocess.Popen, signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(subprocess, "Popen", lambda command: start(["sleep", "60"]))
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    assert publish.train([]) == -signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
