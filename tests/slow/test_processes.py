@@ -54,7 +54,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, id="interrupted"),
+        pytest.param(signal.SIGTERM, 130, id="terminated", marks=pytest.mark.exhaustive),
+        pytest.param(signal.SIGKILL, -9, id="killed"),
+    ],
+)
 def test_a_run_that_was_stopped_within_an_epoch_goes_on_exactly(whole, tmp_path, number, code):
     process = start(tmp_path, *OPTIONS, "hydra.run.dir=parts")
     wait_until(lambda: (tmp_path / "parts" / "checkpoints" / "last.ckpt").exists(), process)

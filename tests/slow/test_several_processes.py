@@ -24,6 +24,11 @@ EXACT = (
     *("data.eval_batch_size=99", "augmentation.flip=none", "averaging.every_n_steps=2", "optimizer.lr=0.02"),
 )
 LENET = ("model=lenet5", *EXACT)
+# Norms in every layer, and a last batch of one image.
+NORMED = (
+    *(*EXACT, "model=resnet20", "model.width=0.5", "data.image_size=16"),
+    *("data.batch_size=449", "trainer.max_epochs=1", "optimizer.lr=0.005"),
+)
 # Two epochs of 40 steps; the dropout draws from each process's own generator.
 LONG = (
     *("data=digits", "model=article", "model.width=0.25", "logger=none", "trainer.precision=32-true"),
@@ -171,26 +176,27 @@ def test_mixed_images_and_test_time_augmentation_are_shared(tmp_path):
 @pytest.mark.parametrize(
     "devices", [2, pytest.param(3, marks=exhaustive)]
 )  # of three, one has no share of the last batch
-def test_synchronized_norms_make_a_resnet_agree(tmp_path, devices):
-    options = (*EXACT, "model=resnet20", "model.width=0.5", "data.image_size=16")
-    options += ("data.batch_size=449", "trainer.max_epochs=1", "optimizer.lr=0.005")
-    assert run(tmp_path, *options, "trainer=cpu", "hydra.run.dir=one")[0] == 0
+def test_synchronized_norms_make_a_resnet_agree(train, tmp_path, devices):
+    assert train(*NORMED, "trainer=cpu", "hydra.run.dir=one").code == 0
     synced = (*TWO, "trainer.sync_batchnorm=true", f"trainer.devices={devices}", "hydra.run.dir=several")
-    code, _, err = run(tmp_path, *options, *synced)
+    code, _, err = run(tmp_path, *NORMED, *synced)
     assert code == 0, err
     assert_same_run(tmp_path / "several", tmp_path / "one", tolerance=2e-3)
-    if devices == 2:
-        apart = (*TWO, "hydra.run.dir=apart")
-        assert run(tmp_path, *options, *apart)[0] == 0
-        with pytest.raises(AssertionError):
-            assert_same_run(tmp_path / "apart", tmp_path / "one", tolerance=2e-3)
+
+
+@exhaustive
+def test_norms_that_are_not_synchronized_do_not_agree(train, tmp_path):
+    assert train(*NORMED, "trainer=cpu", "hydra.run.dir=one").code == 0
+    assert run(tmp_path, *NORMED, *TWO, "hydra.run.dir=apart")[0] == 0
+    with pytest.raises(AssertionError):
+        assert_same_run(tmp_path / "apart", tmp_path / "one", tolerance=2e-3)
 
 
 @pytest.mark.parametrize("residence", [pytest.param("host", marks=exhaustive), "stream"])
-def test_images_that_are_not_on_the_device_are_shared_too(tmp_path, class_folders, residence):
+def test_images_that_are_not_on_the_device_are_shared_too(train, tmp_path, class_folders, residence):
     data = ("data=folder", f"data.path={class_folders}", "data.batch_size=17", "data.workers=1")
     options = (*LENET, *data, "trainer.max_epochs=1")
-    assert run(tmp_path, *options, "trainer=cpu", "data.residence=device", "hydra.run.dir=one")[0] == 0
+    assert train(*options, "trainer=cpu", "data.residence=device", "hydra.run.dir=one").code == 0
     code, _, err = run(tmp_path, *options, *TWO, f"data.residence={residence}", "hydra.run.dir=two")
     assert code == 0, err
     assert_same_run(tmp_path / "two", tmp_path / "one")
@@ -298,12 +304,17 @@ def test_a_leader_that_is_killed_takes_the_others_with_it(tmp_path):
 # --- wrong requests --------------------------------------------------------------------------------------------------
 
 
-def test_a_wrong_request_under_torchrun_is_explained_once(tmp_path):
-    code, _, err = run(tmp_path, *LENET, *TWO, "trainer.devices=3", program=TORCHRUN)
+@pytest.mark.parametrize(
+    ("wrong", "explanation"),
+    [
+        ("trainer.devices=3", "trainer.devices: 3 on each of 1 machine(s)"),
+        pytest.param("modle=lenet5", "modle is not a key; did you mean model?", marks=exhaustive),
+    ],
+)
+def test_a_wrong_request_under_torchrun_is_explained_once(tmp_path, wrong, explanation):
+    code, _, err = run(tmp_path, *LENET, *TWO, wrong, program=TORCHRUN)
     assert code == 1  # torchrun's own
-    assert err.count("trainer.devices: 3 on each of 1 machine(s)") == 1
-    code, _, err = run(tmp_path, *LENET, *TWO, "modle=lenet5", program=TORCHRUN)
-    assert err.count("modle is not a key; did you mean model?") == 1
+    assert err.count(explanation) == 1
     assert not list(tmp_path.glob("runs/*/*"))
 
 
