@@ -147,9 +147,11 @@ class Processes:
                 self._children.append(subprocess.Popen(command, env=environment, start_new_session=True))
             yield
         except BaseException:
+            _leave_nccl(together=False)
             self._end_children(FAREWELL if self._store and self._store.check(["word"]) else 0)
             raise
         else:
+            _leave_nccl(together=True)
             self._end_children(FAREWELL)
         finally:
             if torch.distributed.is_initialized():
@@ -290,6 +292,17 @@ def _store(host: str, port: int, serve: bool) -> "PrefixStore":
     # Several tenants: the process group, which is made later, shares the server.
     options = {"timeout": timedelta(minutes=5), "wait_for_workers": False, "multi_tenant": True}
     return PrefixStore("cnnlab", TCPStore(host, port, is_master=serve, **options))
+
+
+def _leave_nccl(together: bool) -> None:
+    """Leaves a group of GPUs. Its processes do so together: who is the last waits for the others, which have ended."""
+    import torch
+
+    if torch.distributed.is_initialized() and torch.distributed.get_backend() == "nccl":
+        if together:
+            torch.distributed.destroy_process_group()
+        else:
+            torch.distributed.distributed_c10d._abort_process_group()
 
 
 def _free_port() -> int:

@@ -1,5 +1,9 @@
 """Averaging of the weights over the steps."""
 
+from itertools import chain
+from typing import Any
+
+import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
@@ -23,7 +27,7 @@ class AveragedWeights(WeightAveraging):
             raise ValueError(f"decay must be at least 0 and below 1, got {decay}")
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps must be 1 or more, got {every_n_steps}")
-        super().__init__(multi_avg_fn=self._average)
+        super().__init__()
         self.decay = decay
         self.every_n_steps = every_n_steps
         self._updates = 0
@@ -35,11 +39,33 @@ class AveragedWeights(WeightAveraging):
         self._updates, rest = divmod(step_idx + 1, self.every_n_steps)
         return self._updates == 0 or rest == 0
 
-    def _average(self, averages: tuple[Tensor, ...], current: tuple[Tensor, ...], count: Tensor | int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Updates the average after a step, where one is due.
+
+        In place of Lightning's own, whose `AveragedModel.update_parameters` waits for the device twice in each update.
+        """
+        step = trainer.global_step  # the same for all batches whose gradients are added up
+        if step > self._latest_update_step and self.should_update(step_idx=step - 1):
+            self._update(pl_module)
+            self._latest_update_step = step
+
+    @torch.no_grad()
+    def _update(self, module: L.LightningModule) -> None:
+        assert self._average_model is not None
+        averaged = self._average_model.module
+        averages: list[Tensor] = []
+        currents: list[Tensor] = []
+        pairs = zip(
+            chain(averaged.parameters(), averaged.buffers()), chain(module.parameters(), module.buffers()), strict=True
+        )
+        for average, current in pairs:
+            if average.is_floating_point():
+                averages.append(average)
+                currents.append(current)
+            else:
+                average.copy_(current)  # counters of the norms
         n = self._updates
         keep = min(self.decay**self.every_n_steps, (1 + n) / (10 + n)) if n > 1 else 0.0
-        if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, current, 1 - keep)  # pyright: ignore[reportPrivateImportUsage]
-        else:
-            for average, value in zip(averages, current, strict=True):  # counters of the norms
-                average.copy_(value)
+        torch._foreach_lerp_(averages, currents, 1 - keep)  # pyright: ignore[reportPrivateImportUsage]

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from cnnlab.training.duration import total_steps
-from cnnlab.training.optimizers import OptimizerFactory, build_optimizer
+from cnnlab.training.optimizers import OptimizerFactory, build_optimizer, fused_on_gpu
 from cnnlab.training.synced_norms import norms_are_synced
 from cnnlab.training.tta import Tta, tta_logits
 
@@ -112,7 +112,8 @@ class Classifier(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, and the schedule over all steps of the training."""
-        optimizer = build_optimizer(self.optimizer, self.network, self.decay_norms_and_biases, self.bias_lr_factor)
+        make = fused_on_gpu(self.optimizer, self.device, str(self.trainer.precision))
+        optimizer = build_optimizer(make, self.network, self.decay_norms_and_biases, self.bias_lr_factor)
         schedule = self.schedule(optimizer, total_steps(self.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -220,7 +221,7 @@ class Classifier(L.LightningModule):
         """Adds what an exact continuation needs beyond weights: the epoch's totals, the place in it, random states."""
         checkpoint["train_totals"] = self.everywhere(self.train_totals).state_dict()
         checkpoint["loader"] = self.trainer.train_dataloader.state_dict()  # pyright: ignore
-        states = [_random_state()]
+        states = [_random_state(self.device)]
         checkpoint["random_states"] = states if self.trainer.world_size == 1 else sum(_gathered(states), [])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -261,10 +262,10 @@ def _gathered(values: list[Any]) -> list[list[Any]]:
     return shares or []
 
 
-def _random_state() -> dict[str, Tensor]:
+def _random_state(device: torch.device) -> dict[str, Tensor]:
     state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
     return state
 
 

@@ -57,20 +57,21 @@ class Progress(Callback):
         figures = f"loss {loss:.3f}, acc {accuracy:.1%}, {speed:,.0f} images/s, {left} left"
         self._bar.set_description_str(f"{self._label(trainer)}, {figures}")
 
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:  # type: ignore[override]
         """The steps of the epoch are done."""
         if trainer.sanity_checking:
             return
+        pl_module.train_totals.means()  # waits for the device, on which the steps are only queued
         self._epoch_seconds = time.perf_counter() - self._epoch_started
         self._close_bar()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:  # type: ignore[override]
         """Writes the epoch's line."""
         self._close_bar()
-        now = time.perf_counter()
-        seconds = self._epoch_seconds or now - self._epoch_started
         totals = pl_module.everywhere(pl_module.train_totals)
         loss, accuracy = totals.means()
+        now = time.perf_counter()
+        seconds = self._epoch_seconds or now - self._epoch_started
         figures = trainer.callback_metrics
         validated = "val/loss" in figures
         val_loss = f"{float(figures['val/loss']):.4f}" if validated else "-"

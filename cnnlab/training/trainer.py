@@ -62,7 +62,7 @@ def build_trainer(
     """
     given, options = options, dict(options)
     tf32 = options.pop("tf32", True)
-    compiled = options.pop("compile", "off") != "off"
+    compile_mode = options.pop("compile", "off")
     profile = options.pop("profile", False)
     if not isinstance(profile, bool):
         raise ValueError(f"profile must be true or false, got {profile!r}")
@@ -75,6 +75,7 @@ def build_trainer(
     if (strategy := options.get("strategy", "auto")) not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
     accelerator = training_devices(options)[0].type
+    check_accumulation(compile_mode, options.get("accumulate_grad_batches") or 1, accelerator)
     if options.get("precision", "auto") == "auto":
         options["precision"] = auto_precision(accelerator)
     if torch.cuda.is_available():
@@ -89,7 +90,7 @@ def build_trainer(
     try:
         trainer = L.Trainer(
             # Compiled code, and CUDA graphs above all, cannot share tensors between training and inference mode.
-            **{"profiler": profiler, "inference_mode": not compiled, **options},
+            **{"profiler": profiler, "inference_mode": compile_mode == "off", **options},
             max_epochs=math.ceil(epochs),
             plugins=plugins,
             callbacks=[Duration(epochs, steps), *callbacks],
@@ -104,7 +105,27 @@ def build_trainer(
         return build_trainer({**given, "strategy": "auto"}, callbacks, loggers, directory)  # one process has no others
     # What Lightning does at SIGTERM is an operation of all processes, amid of others: interruption.py handles signals.
     trainer._signal_connector.register_signal_handlers = lambda: None
+    # And asking before every step whether it came makes the host wait for the device.
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
     return trainer
+
+
+def check_accumulation(mode: Compile, batches: int, kind: str) -> None:
+    """Whether gradients of several batches can be added up where the network is compiled.
+
+    Args:
+        mode: of `compile_network`.
+        batches: whose gradients are added up before a step.
+        kind: of the device, such as `cuda`.
+
+    Raises:
+        ValueError: where CUDA graphs are replayed: the next batch's run writes over the gradients of this one.
+    """
+    if batches > 1 and kind == "cuda" and mode in ("reduce-overhead", "max-autotune"):
+        raise ValueError(
+            f"accumulate_grad_batches={batches} does not go with compile={mode}, whose CUDA graphs write over"
+            " gradients; compile=default does"
+        )
 
 
 def compile_network(network: nn.Module, mode: Compile) -> None:
@@ -121,7 +142,10 @@ def compile_network(network: nn.Module, mode: Compile) -> None:
         raise ValueError(f"compile must be one of {', '.join(get_args(Compile))}, got {mode!r}")
     if mode != "off":
         torch._dynamo.reset()  # what an earlier job of this process compiled counts against a limit
-        network.compile(mode=None if mode == "default" else mode)
+        # A last batch, a size of images, evaluation and its views are each compiled once, for their own shape. One
+        # code for all shapes would be slower, and beyond the limit nothing is compiled.
+        torch._dynamo.config.recompile_limit = 32
+        network.compile(mode=None if mode == "default" else mode, dynamic=False)
 
 
 def training_devices(options: Mapping[str, Any]) -> list[torch.device]:

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 Tta = Literal["none", "flip", "flip_translate"]
@@ -19,7 +20,7 @@ def tta_logits(network: nn.Module, images: Tensor, tta: Tta) -> Tensor:
             other. A moved image is filled up by reflection at its border.
 
     Returns:
-        (N, classes).
+        (N, classes); means are in float32.
     """
     if tta == "none":
         return network(images)
@@ -28,11 +29,14 @@ def tta_logits(network: nn.Module, images: Tensor, tta: Tta) -> Tensor:
         return logits
     height, width = images.shape[-2:]
     padded = nn.functional.pad(images, (1, 1, 1, 1), mode="reflect")
-    down = _mirrored_mean(network, padded[..., :height, :width])
-    up = _mirrored_mean(network, padded[..., 2:, 2:])
+    # Laid out as the images are: a compiled network would be compiled again for views of a larger tensor.
+    moved = (torch.empty_like(images).copy_(view) for view in (padded[..., :height, :width], padded[..., 2:, 2:]))
+    down, up = (_mirrored_mean(network, view) for view in moved)
     return logits / 2 + (down + up) / 4
 
 
 def _mirrored_mean(network: nn.Module, images: Tensor) -> Tensor:
-    # A copy: where the network replays a CUDA graph, its next run writes over the result of this one.
-    return (network(images).clone() + network(images.flip(-1))) / 2
+    # A copy: where the network replays a CUDA graph, its next run writes over the result of this one. In float32,
+    # because a mean of bfloat16 keeps two or three digits.
+    logits = network(images).to(torch.float32, copy=True)
+    return (logits + network(images.flip(-1)).float()) / 2

@@ -6,7 +6,7 @@ from torch import nn
 
 from cnnlab.errors import RequestError
 from cnnlab.training.muon import Muon
-from cnnlab.training.optimizers import build_optimizer, parameter_groups
+from cnnlab.training.optimizers import build_optimizer, fused_on_gpu, parameter_groups
 from cnnlab.training.schedules import triangle
 
 
@@ -95,6 +95,25 @@ def test_every_optimizer_takes_the_groups_and_a_schedule_scales_them_all(make, d
         net(torch.randn(2, 3, 3, 3)).sum().backward()
         optimizer.step()
         schedule.step()
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "precision", "fused"),
+    [
+        (partial(torch.optim.SGD, lr=0.1), "cuda", "bf16-mixed", True),
+        (partial(torch.optim.AdamW, lr=0.1), "cuda", "32-true", True),
+        (partial(torch.optim.SGD, lr=0.1), "cpu", "bf16-mixed", None),
+        (partial(torch.optim.SGD, lr=0.1), "cuda", "16-mixed", None),
+        (partial(torch.optim.SGD, lr=0.1, fused=False), "cuda", "32-true", False),
+        (partial(torch.optim.SGD, lr=0.1, foreach=True), "cuda", "32-true", None),
+        (partial(torch.optim.RMSprop, lr=0.1), "cuda", "32-true", None),  # has no such kernel
+        (partial(Muon, lr=0.1), "cuda", "32-true", None),
+    ],
+)
+def test_a_gpu_gets_a_fused_optimizer_where_there_is_one(make, kind, precision, fused) -> None:
+    chosen = fused_on_gpu(make, torch.device(kind), precision)
+    assert getattr(chosen, "keywords", {}).get("fused") is fused
+    build_optimizer(chosen, network())
 
 
 def test_a_factor_that_stops_the_biases_is_refused() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from cnnlab.training.trainer import build_trainer, training_devices
+from cnnlab.training.trainer import build_trainer, check_accumulation, training_devices
 
 
 @pytest.fixture
@@ -43,3 +43,12 @@ def test_a_run_in_one_process_needs_no_strategy_for_several(tmp_path: Path) -> N
     options = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "precision": "32-true"}
     strategies = [build_trainer({**options, "strategy": name}, [], [], tmp_path).strategy for name in ("ddp", "auto")]
     assert type(strategies[0]) is type(strategies[1])
+
+
+def test_gradients_are_not_added_up_where_cuda_graphs_write_over_them() -> None:
+    for mode in ("reduce-overhead", "max-autotune"):
+        with pytest.raises(ValueError, match=f"accumulate_grad_batches=4 does not go with compile={mode}"):
+            check_accumulation(mode, 4, "cuda")
+        check_accumulation(mode, 1, "cuda")
+        check_accumulation(mode, 4, "cpu")
+    check_accumulation("default", 4, "cuda")

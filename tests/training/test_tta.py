@@ -28,6 +28,19 @@ def test_logits_are_the_mean_over_the_views(tta: Tta, expected: list[float]) -> 
     assert tta_logits(FirstRow(), IMAGE, tta).tolist() == [expected]
 
 
+def test_views_have_the_layout_of_the_images_and_their_mean_is_in_float32() -> None:
+    strides = []
+
+    class HalfPrecision(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            strides.append(images.stride())
+            return images[:, 0, 0].bfloat16()
+
+    images = torch.rand(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    assert tta_logits(HalfPrecision(), images, "flip_translate").dtype == torch.float32
+    assert set(strides) == {images.stride()}
+
+
 def test_a_network_that_overwrites_its_result_is_read_in_time() -> None:
     class Reusing(nn.Module):
         result = torch.empty(1, 3)
