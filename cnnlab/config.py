@@ -29,7 +29,11 @@ from cnnlab.runs.sweeps import sweep_directory
 from cnnlab.sweep import alternatives, expand_seeds
 
 SWEEPING = ("train",)  # commands that -m runs several times
-PATHS = ("checkpoint", "images", "output", "gallery", "data.path")  # keys whose values are files
+# Keys whose values are files or names of files.
+PATHS = (
+    *("checkpoint", "images", "image", "output", "gallery", "runs", "resume", "name"),
+    *("data.path", "data.cache", "hydra.run.dir", "hydra.sweep.dir"),
+)
 # Keys of data that a checkpoint has decided, or that change nothing of what a trained network answers.
 OF_TRAINING = ("image_size", "batch_size", "mean", "std", "workers")
 # What does not decide how a run comes out.
@@ -286,6 +290,10 @@ def _arguments(arguments: list[str], name: str) -> list[str]:
         arguments = [re.sub(rf"^experiment=(?!({'|'.join(files)})$)(.+)", r"runs=runs/\2", arg) for arg in arguments]
         if len([argument for argument in arguments if argument.startswith("runs=")]) > 1:
             raise RequestError("runs: give runs= or experiment=, once; runs=[FOLDER,FOLDER] takes several")
+    for argument in arguments:
+        group, _, value = argument.partition("=")
+        if group in GROUPS and value in ("null", "None"):
+            raise RequestError(f"{argument}: {group} takes a name; known: {_names(group, Path.cwd())}")
     listed = [match[1] for arg in arguments if (match := re.match(r"models=\[\s*['\"]?([\w.-]+)", arg))]
     if listed and any(arg.startswith("model=") for arg in arguments):
         raise RequestError("models: give either models= or model=")
@@ -293,14 +301,14 @@ def _arguments(arguments: list[str], name: str) -> list[str]:
     if name in SWEEPING:
         # Hydra takes the flag before all keys only.
         return sorted(expand_seeds(arguments), key=lambda argument: argument not in ("-m", "--multirun"))
-    return [*arguments, f"model={listed[0]}"] if listed else arguments
+    return [f"model={listed[0]}", *arguments] if listed else arguments  # in front of options, such as --cfg job
 
 
 def _quoted(argument: str) -> str:
     """A path with letters that mean something to Hydra, such as `images=IMG (1).jpg`, as Hydra takes it."""
     key, _, value = argument.partition("=")
     plain = re.fullmatch(r"[\w./*?+@%: -]*", value, re.ASCII) or re.match(r"\[.*\]$|['\"]", value) or "${" in value
-    if key not in PATHS or plain:
+    if key not in PATHS or plain or (key == "name" and "," in value):  # a sweep over names
         return argument
     escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + match[2].replace("'", r"\'"), value)
     return f"{key}='{escaped}'"

@@ -37,7 +37,7 @@ def evaluate(config: DictConfig) -> None:
     from cnnlab.data.splits import read_split
     from cnnlab.reports.evaluation import print_evaluation, save_figures
     from cnnlab.runs.environment import device_name, versions
-    from cnnlab.trained import load
+    from cnnlab.trained import load, same_images
 
     clock = Clock(imports=time.perf_counter() - started)
     where = {key: settings[key] for key in ("checkpoint", "device")}
@@ -54,7 +54,7 @@ def evaluate(config: DictConfig) -> None:
     check_shift(settings["shift"], net.image_size)
     with clock("data"), explained("data", data):
         images, fingerprint = read_split(**which, known=net.classes, image_size=net.image_size, **data)
-    same_data = _same(fingerprint, net.data_fingerprint)
+    same_data = same_images(fingerprint, net.data_fingerprint)
     other_data = fingerprint if same_data is False else None
     folder = output or _default_folder(run, net.checkpoint, settings["split"], other_data)
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,12 +102,6 @@ def evaluate(config: DictConfig) -> None:
 def _recorded_precision(summary: Mapping[str, Any]) -> str:
     """That of the run, so that its figures come out again."""
     return summary["precision"] if summary.get("precision") in ("32-true", "bf16-mixed") else "auto"
-
-
-def _same(fingerprint: str, trained_on: str) -> bool | None:
-    """Whether two fingerprints are of the same data; None where one is of pixels and the other of files."""
-    comparable = fingerprint.startswith("files-") == trained_on.startswith("files-")
-    return fingerprint == trained_on if comparable else None
 
 
 def _batch_size(images: Any) -> int:

@@ -145,13 +145,14 @@ def _counts(settings: dict[str, Any]) -> Counts:
 def _images(config: DictConfig, net: "TrainedNetwork", split: "Split") -> "StoredImages":
     """Images of the data that the network was trained on, or of others with its classes: `test` or `train`."""
     from cnnlab.data.splits import read_split
+    from cnnlab.trained import same_images
 
     settings = configuration.data_settings(config, run_of(net.checkpoint))
     del settings["eval_batch_size"]  # batch_size says it
     check_arguments(read_split, settings, "data")
     with explained("data", settings):
         images, fingerprint = read_split(split, "article", net.classes, net.image_size, **settings)
-    if fingerprint != net.data_fingerprint:
+    if same_images(fingerprint, net.data_fingerprint) is False:
         log.warning("data: these are not the images that the network was trained on, or other copies of them.")
     return images
 

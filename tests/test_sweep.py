@@ -156,6 +156,11 @@ def test_a_sweep_starts_every_combination_in_its_own_directory(train, started, t
     assert "val 50.00%" in outcome.out
 
 
+def test_a_combination_that_is_given_twice_is_run_once(train, started):
+    assert train("-m", *DIGITS, "model=lenet5", "seed=4,4").code == 0
+    assert len(started) == 1
+
+
 def test_the_same_command_again_runs_nothing(train, started, tmp_path):
     train(*DIGITS, "seeds=2")
     before = sorted(tmp_path.rglob("*"))

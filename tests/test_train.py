@@ -336,6 +336,26 @@ def test_a_finished_run_can_be_made_longer(train, tmp_path):
     assert [row["epoch"] for row in metrics(tmp_path / "run")] == ["1", "2", "3"]
 
 
+def test_a_finished_run_that_is_made_longer_has_no_score_until_its_end(train, tmp_path, monkeypatch):
+    assert train(*TINY, "hydra.run.dir=run").code == 0
+    assert summary(tmp_path / "run")["test_accuracy"] is not None
+    stop_when_asked(monkeypatch, 2)
+    assert train("resume=run", "trainer.max_epochs=4").code == 130
+    record = summary(tmp_path / "run")
+    assert (record["status"], record["test_accuracy"], record["test_loss"]) == ("interrupted", None, None)
+    assert not (tmp_path / "run" / "predictions.npz").exists()
+
+
+def test_a_checkpoint_goes_on_in_a_directory_of_its_own(train, tmp_path):
+    assert train(*TINY, "hydra.run.dir=run").code == 0
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").rename(tmp_path / "alone.ckpt")
+    # Nothing is learned, so that no epoch is better than those that were left behind.
+    outcome = train(*TINY, "resume=alone.ckpt", "trainer.max_epochs=3", "optimizer.lr=1e-30", "hydra.run.dir=other")
+    assert outcome.code == 0, outcome.err
+    record = summary(tmp_path / "other")
+    assert (record["status"], record["best_epoch"]) == ("completed", 3)
+
+
 def test_a_run_can_be_resumed_from_another_directory(train, tmp_path, parquet_folder, monkeypatch):
     train(*TINY, "data=cifar10", f"data.path={parquet_folder.name}", "hydra.run.dir=run")
     (tmp_path / "elsewhere").mkdir()

@@ -17,6 +17,8 @@ class Candidate(Protocol):
     @property
     def settings(self) -> Mapping[str, Any]: ...  # noqa: D102, a group's
     @property
+    def every(self) -> Mapping[str, Any]: ...  # noqa: D102, a group's
+    @property
     def runs(self) -> Sequence[Run]: ...  # noqa: D102, a group's
 
 
@@ -47,13 +49,14 @@ class Choice:
 
 def choose(
     members: Sequence[Member], key: str, same: Callable[[Member], Any], reach: Reach | None, search: Mapping[str, Any]
-) -> list[tuple[Member, Choice | None]]:
-    """The members that stay, each with how it was chosen; None where there was no choice.
+) -> tuple[list[tuple[Member, Choice | None]], list[Member]]:
+    """The members that stay, each with how it was chosen; None where there was no choice. And those that were only
+    searched with: no training has followed.
 
     Those that get to the value of `reach` in the fewest epochs are the best; of those that do not, those that come
     nearest. Without `reach`, the validation accuracy decides. Only the seeds that all have count, so that more seeds
     for one value are no advantage. A search leaves the choice to those that were trained after it, where these are
-    several. Test images have no say.
+    several. Test images have no say, unless the protocol makes them the validation images.
 
     Args:
         members: of one section.
@@ -64,13 +67,14 @@ def choose(
     """
     trained: dict[Any, list[Member]] = defaultdict(list)
     searched: dict[Any, list[Member]] = defaultdict(list)
-    searching = [member for member in members if search and search.items() <= member.settings.items()]
+    searching = [member for member in members if search and search.items() <= member.every.items()]
     if len(searching) == len(members):
         searching = []
     for member in members:
         ours = searched if member in searching else trained
         ours[same(member), _but_for(member, {key, *search})].append(member)
-    return [_best(group, searched.get(place, []), key, reach) for place, group in trained.items()]
+    chosen = [_best(group, searched.get(place, []), key, reach) for place, group in trained.items()]
+    return chosen, [member for place, group in searched.items() if place not in trained for member in group]
 
 
 def _but_for(member: Candidate, keys: set[str]) -> tuple[tuple[str, str], ...]:

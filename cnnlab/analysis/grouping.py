@@ -189,7 +189,13 @@ def _groups(
     notices += unknown_settings([group.every for group in unnamed], question.names)
     chosen: list[tuple[Unnamed, Choice | None]] = [(group, None) for group in unnamed]
     if question.choose is not None:
-        chosen = choose(unnamed, question.choose, lambda group: group.choices, question.reach, question.search)
+        chosen, unfollowed = choose(
+            unnamed, question.choose, lambda group: group.choices, question.reach, question.search
+        )
+        reason = f"it was only to find {question.choose}, and no training has followed"
+        set_aside += [(run, reason) for group in unfollowed for run in group.runs]
+        if any(choice for _, choice in chosen) and runs[0].summary["protocol"] == "article":
+            notices.append(f"{question.choose} was chosen by the test images: protocol article validates with them.")
         chosen = [
             (_without(group, {question.choose, *question.search}) if choice else group, choice)
             for group, choice in chosen

@@ -7,10 +7,10 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 from filelock import FileLock
@@ -94,7 +94,8 @@ def write_cache(folder: Path, fill: Callable[[Path], tuple[str, ...]]) -> None:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
+        temporary = folder.parent / f".writing-{uuid4().hex}"
+        temporary.mkdir()  # as open to other users as the umask says; tempfile's folders are closed to them
     except OSError as error:
         raise RequestError(f"data.cache: {folder.parent} cannot be written ({error.strerror})") from None
     lock = folder.with_name(f".{folder.name}.lock")

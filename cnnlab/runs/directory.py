@@ -29,6 +29,9 @@ SUMMARY_KEYS = (
 METRICS: tuple[str, ...] = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 COLUMNS: tuple[str, ...] = ("epoch", "step", "seconds", "lr", *METRICS)
 
+# What is in the directory before there is a record; the last two in a job's of a sweep.
+BEGINNING = (".lock", "train.log", "tune.log", "output.log", "errors.log")
+
 
 class RunDirectory:
     """The directory of one run.
@@ -53,16 +56,18 @@ class RunDirectory:
     def read_summary(self) -> dict[str, Any] | None:
         """The record on disk, or None where there is none that can be read."""
         try:
-            return json.loads(self.summary_file.read_text())
+            summary = json.loads(self.summary_file.read_text())
         except (OSError, ValueError):
             return None
+        return summary if isinstance(summary, dict) else None
 
     def read_config(self) -> dict[str, Any] | None:
         """The resolved configuration on disk, or None where there is none that can be read."""
         try:
-            return yaml.safe_load(self.config_file.read_text())
-        except (OSError, yaml.YAMLError):
+            config = yaml.safe_load(self.config_file.read_text())
+        except (OSError, ValueError, yaml.YAMLError):
             return None
+        return config if isinstance(config, dict) else None
 
     def update_summary(self, **values: Any) -> None:
         """Sets keys of the record and writes it, so that a reader never sees half of it."""
@@ -137,11 +142,11 @@ class RunDirectory:
             yield
 
     def is_free(self) -> bool:
-        """Whether no process is writing to it."""
+        """Whether no process is writing to it, and this one may."""
         try:
             with self.locked():
                 return True
-        except RequestError:
+        except (RequestError, OSError):
             return False
 
 
@@ -162,7 +167,7 @@ def default_directory(folder: Path, resume: str | None, identity: Callable[[], d
             unfinished = summary is not None and summary.get("status") != "completed"
             if unfinished and config is not None and is_same(config, wanted) and run.is_free():
                 return path.parent
-    elif resume is not None and (run := run_of(Path(resume))) is not None:
+    elif resume is not None and (run := run_of(Path(resume).expanduser())) is not None:
         return run.path
     return new_directory(folder)
 
@@ -185,8 +190,8 @@ def run_of(path: Path) -> RunDirectory | None:
 
 
 def discard_unused(path: Path) -> None:
-    """Removes a directory that holds nothing but a log and a lock, and its parent if that is then empty."""
-    if not path.is_dir() or any(not file.name.endswith((".log", ".lock")) for file in path.iterdir()):
+    """Removes a directory that holds nothing but what a run begins with, and its parent if that is then empty."""
+    if not path.is_dir() or any(file.name not in BEGINNING for file in path.iterdir()):
         return
     for file in path.iterdir():
         file.unlink()

@@ -64,7 +64,10 @@ class Recorder(Checkpoint):
                 writer = csv.DictWriter(stream, COLUMNS)
                 writer.writeheader()
                 writer.writerows(self.rows)
-        self.run.update_summary(lr=trainer.optimizers[0].param_groups[0].get("initial_lr"))
+            self.run.predictions_file.unlink(missing_ok=True)
+        # The scores of a run that was complete, and is made longer, are those of other weights.
+        stale = dict.fromkeys(("test_accuracy", "test_loss", "test_accuracy_tta"))
+        self.run.update_summary(lr=trainer.optimizers[0].param_groups[0].get("initial_lr"), **stale)
         self._started = self._saved = time.perf_counter()
         self._stepping_since = self._started
         self._before = (self.seconds, self.stepping_seconds, self.images)
@@ -154,9 +157,13 @@ class Recorder(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from a checkpoint."""
-        self.rows, self.best_row = state_dict["rows"], state_dict["best_row"]
+        # A checkpoint that goes on in another directory leaves the best weights before it behind.
+        self.rows, self.best_row = state_dict["rows"], state_dict["best_row"] if self._has_best() else None
         self.epochs, self.seconds_before = state_dict["epochs"], state_dict["seconds"]
         self.stepping_seconds, self.images = state_dict["stepping_seconds"], state_dict["images"]
+
+    def _has_best(self) -> bool:
+        return self.run.best_checkpoint.exists()
 
     def _to_do(self, trainer: L.Trainer) -> tuple[bool, bool]:
         """Whether the run should save and end, and whether it is time to save.

@@ -18,7 +18,7 @@ def recorded_run(resume: str | None) -> RunDirectory | None:
     """
     if resume in (None, "auto"):
         return None
-    path = Path(resume)
+    path = Path(resume).expanduser()
     if not path.exists():
         raise RequestError(f"resume: {path} does not exist; resume=auto finds the last unfinished run")
     run = run_of(path)
@@ -39,7 +39,7 @@ def find_checkpoint(run: RunDirectory, resume: str | None, identity: dict[str, A
         RequestError: when the directory holds a run and it is not asked to go on, or a run of another configuration.
     """
     if resume not in (None, "auto"):
-        path = Path(resume)
+        path = Path(resume).expanduser()
         return path if path.is_file() else RunDirectory(path).last_checkpoint
     recorded = run.read_config()
     if recorded is None:

@@ -175,9 +175,8 @@ def time_training(task: dict[str, Any], answer: Answer) -> None:
     assembly.seed_everything(settings["seed"])
     data = assembly.build_data(settings)
     full = len(data.train) // settings["data"]["batch_size"]
-    if full and isinstance(
-        settings["trainer"]["limit_train_batches"], float
-    ):  # a last batch with fewer images would be a step of another kind, compiled and tuned for
+    if full and isinstance(settings["trainer"]["limit_train_batches"], float):
+        # A last batch with fewer images would be a step of another kind, for which a GPU compiles and tunes anew.
         settings = {**settings, "trainer": {**settings["trainer"], "limit_train_batches": full}}
     network = networks.build_network(settings["model"], len(data.classes), data.image_size)
     cost = assembly.check_network(network, data)

@@ -72,6 +72,12 @@ def build_trainer(
         raise ValueError(f"max_epochs must be a number above 0, got {epochs!r}")
     if steps < 1 and steps != -1:
         raise ValueError(f"max_steps must be 1 or more, or -1 for no limit, got {steps}")
+    for name, least in (("accumulate_grad_batches", 1), ("check_val_every_n_epoch", 1)):
+        if (value := options.get(name)) is not None and not (type(value) is int and value >= least):
+            raise ValueError(f"{name} must be a whole number, {least} or more, got {value!r}")
+    for name in ("limit_train_batches", "limit_test_batches"):
+        if options.get(name) == 0:
+            raise ValueError(f"{name} must be above 0, got 0: without a batch there is nothing to record")
     if (strategy := options.get("strategy", "auto")) not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
     accelerator = training_devices(options)[0].type

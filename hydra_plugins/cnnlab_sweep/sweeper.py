@@ -66,7 +66,9 @@ def combinations(
     for alternative in alternatives or [{}]:
         given = [f"{key}={values}" for key, values in alternative.items()]
         every = BasicSweeper.split_arguments(parser.parse_overrides([*given, *arguments]), None)[0]
-        jobs += [job for job in every if job not in jobs]
+        for job in every:
+            if job not in jobs:
+                jobs.append(job)
     return jobs
 
 

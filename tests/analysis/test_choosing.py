@@ -138,3 +138,22 @@ def test_a_place_on_an_axis_and_a_curve_beside(compared):
     words = " ".join(record["notices"])
     assert "There is no year for tanh" in words
     assert "No group is called sigmoid" in words
+
+
+def test_a_search_that_only_others_followed_is_set_aside(compared):
+    runs = [("relu", 0.1, 0, 0.5, 2), ("relu", 0.2, 0, 0.6, 2), ("relu", 0.2, 0, 0.9, 5)]
+    runs += [("tanh", 0.1, 0, 0.6, 2), ("tanh", 0.2, 0, 0.5, 2)]
+    asked = {"choose": "optimizer.lr", "search": {"trainer.max_epochs": 2}, "labels": NAMES}
+    section, record = compared(*runs, **asked)
+    assert labels(section) == {"ReLU": 1}
+    reasons = [entry["reason"] for entry in record["set_aside"]]
+    assert reasons == ["it was only to find optimizer.lr, and no training has followed"] * 2
+
+
+def test_a_choice_by_the_test_images_is_told(compared, make_run, tmp_path):
+    for number, (lr, accuracy) in enumerate(((0.1, 0.8), (0.2, 0.9))):
+        config = {"optimizer": {"lr": lr}}
+        place = tmp_path / "article" / str(number)
+        make_run(place, "net", 0, accuracy, images=100, config=config, protocol="article")
+    _, record = compared(choose="optimizer.lr")
+    assert any("optimizer.lr was chosen by the test images" in notice for notice in record["notices"])

@@ -125,6 +125,58 @@ def test_folders_skip_what_is_no_image(class_folders: Path, sample: ImageData) -
     assert_same(load(class_folders), sample)
 
 
+@pytest.mark.parametrize(
+    ("train", "test"), [("Train", "Test"), ("training", "testing"), ("train", "val"), ("train", "validation")]
+)
+def test_folders_of_the_splits_have_other_names_too(class_folders: Path, sample: ImageData, train, test) -> None:
+    (class_folders / "train").rename(class_folders / "_")
+    (class_folders / "_").rename(class_folders / train)
+    (class_folders / "test").rename(class_folders / test)
+    assert_same(load(class_folders), sample)
+
+
+def test_a_folder_for_validation_is_not_read_beside_one_for_the_test(class_folders: Path, sample: ImageData) -> None:
+    shutil.copytree(class_folders / "train", class_folders / "val")
+    assert_same(load(class_folders), sample)
+
+
+def test_hidden_folders_are_no_classes(photo_folders: Path) -> None:
+    shutil.copytree(photo_folders / "cat", photo_folders / ".ipynb_checkpoints")
+    assert load(photo_folders).classes == ("cat", "dog", "owl")
+
+
+def test_a_link_to_nothing_is_named(class_folders: Path) -> None:
+    (class_folders / "train" / "cat" / "lost.png").symlink_to("nowhere.png")
+    assert "lost.png is a link to nothing" in request_error(class_folders)
+
+
+@pytest.mark.parametrize("name", ["cifar10_{}.parquet", "plain_text/{}/0000.parquet", "{}/part.parquet"])
+def test_the_split_of_a_parquet_file_is_in_its_name_or_its_folders(
+    parquet_folder: Path, tmp_path: Path, sample: ImageData, name: str
+) -> None:
+    folder = tmp_path / "other"
+    for split in ("train", "test"):
+        file = folder / name.format(split)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(parquet_folder / f"{split}-00000-of-00001.parquet", file)
+    assert_same(load(folder), sample)
+
+
+def test_of_several_numbers_the_classes_are_those_that_are_called_so(parquet_folder: Path, sample: ImageData) -> None:
+    for file in parquet_folder.iterdir():
+        table = pq.read_table(file)
+        numbered = table.add_column(0, "image_id", pa.array(range(len(table))))
+        pq.write_table(numbered.replace_schema_metadata(None), file)
+    assert torch.equal(load(parquet_folder).train.labels, sample.train.labels)
+
+
+def test_of_several_numbers_none_is_guessed(parquet_folder: Path) -> None:
+    for file in parquet_folder.iterdir():
+        table = pq.read_table(file).replace_schema_metadata(None).rename_columns(["img", "kind"])
+        pq.write_table(table.add_column(0, "image_id", pa.array(range(len(table)))), file)
+    assert "which column holds the classes, image_id or kind? Call it label" in request_error(parquet_folder)
+
+
 def test_test_folder_with_an_unknown_class_is_refused(class_folders: Path) -> None:
     (class_folders / "test" / "cat").rename(class_folders / "test" / "lion")
     message = request_error(class_folders)

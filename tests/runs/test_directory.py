@@ -125,6 +125,22 @@ def test_only_directories_without_results_are_discarded(tmp_path):
     assert (used / "metrics.csv").exists()
 
 
+def test_files_of_the_users_own_are_not_discarded(tmp_path):
+    (tmp_path / "logs").mkdir()
+    for name in ("train.log", "important.log"):
+        (tmp_path / "logs" / name).touch()
+    discard_unused(tmp_path / "logs")
+    assert len(list((tmp_path / "logs").iterdir())) == 2
+
+
+@pytest.mark.parametrize("content", [b"[1, 2]", b"\xff\xfe", b"a text"])
+def test_a_record_of_another_form_is_none(tmp_path, content):
+    run = finished(tmp_path / "1")
+    run.summary_file.write_bytes(content)
+    run.config_file.write_bytes(content)
+    assert (run.read_summary(), run.read_config()) == (None, None)
+
+
 def test_writing_atomically_leaves_one_file(tmp_path):
     write_atomically(tmp_path / "a.txt", "one")
     write_atomically(tmp_path / "a.txt", "two")

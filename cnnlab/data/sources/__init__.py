@@ -5,12 +5,13 @@ does, which `read` turns into the encoded or raw images of each split. Nothing h
 be found is reported before anything slow is imported.
 """
 
+import re
 from pathlib import Path
 
 from cnnlab.data.sources.base import RawImages, RawSplit, Source
 from cnnlab.data.sources.batches import BatchesSource
 from cnnlab.data.sources.digits import DigitsSource
-from cnnlab.data.sources.folders import FolderSource, class_folders
+from cnnlab.data.sources.folders import SPLITS, FolderSource, class_folders, split_folder
 from cnnlab.data.sources.hub import HubSource
 from cnnlab.data.sources.parquet import ParquetSource
 from cnnlab.data.sources.synthetic import SyntheticSource
@@ -65,14 +66,25 @@ def _find_on_disk(path: Path) -> Source:
     for folder in (path, path / "cifar-10-batches-py"):
         if (folder / "data_batch_1").is_file():
             return BatchesSource(folder)
-    train, test = (tuple(sorted(path.rglob(f"{split}*.parquet"))) for split in ("train", "test"))
-    if train:
-        return ParquetSource(train, test)
-    if others := tuple(sorted(path.glob("*.parquet"))):
-        return ParquetSource(others, ())
-    if class_folders(path / "train") or class_folders(path):
+    if source := _parquet_files(path):
+        return source
+    if class_folders(path) or (training := split_folder(path, "train")) and class_folders(training):
         return FolderSource(path)
     raise RequestError(
         f"data.path: {path} holds neither train*.parquet files, nor cifar-10-batches-py, nor class folders of PNG or "
         "JPEG files (class/image.png, or train/class/image.png with test/class/image.png)"
     )
+
+
+def _parquet_files(folder: Path) -> ParquetSource | None:
+    """The parquet files below a folder by the split in their name or their folder's, such as `cifar10_test.parquet` or
+    `train/0000.parquet`; without any of a split, those directly in it are one. Those for validation are left out.
+    """
+    files: dict[str, list[Path]] = {"train": [], "test": [], "validation": [], "": []}
+    for file in sorted(folder.rglob("*.parquet")):
+        words = re.split("[^a-z]+", str(file.relative_to(folder)).lower())
+        split = next((split for split, names in SPLITS.items() if not names.isdisjoint(words)), "")
+        if split or file.parent == folder:
+            files[split].append(file)
+    train = files["train"] or files[""]
+    return ParquetSource(tuple(train), tuple(files["test"])) if train else None

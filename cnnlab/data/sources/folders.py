@@ -12,6 +12,12 @@ from cnnlab.data.sources.base import RawImages, RawSplit, stat_digest
 from cnnlab.errors import RequestError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+# What the folder of a split is called, in letters of either case.
+SPLITS = {
+    "train": frozenset({"train", "training"}),
+    "test": frozenset({"test", "testing"}),
+    "validation": frozenset({"val", "valid", "validation"}),
+}
 
 
 class Files(Sequence[Path]):
@@ -40,7 +46,10 @@ class Files(Sequence[Path]):
 
 @dataclass(frozen=True)
 class FolderSource:
-    """One folder per class, directly or below `train` and `test`; classes are numbered in the order of their names."""
+    """One folder per class, directly or below `train` and `test`; classes are numbered in the order of their names.
+
+    Where there is no `test`, a folder `val` holds the test images, as ImageNet has it; beside `test` it is not read.
+    """
 
     folder: Path
 
@@ -62,15 +71,17 @@ class FolderSource:
 
     def read(self, lean: bool = False) -> RawImages:
         """See Source."""
-        train = self.folder / "train"
-        root = train if class_folders(train) else self.folder
-        classes = class_folders(root)
+        train = split_folder(self.folder, "train")
+        if train is None or not (classes := class_folders(train)):
+            classes = class_folders(self.folder)
+            return RawImages(tuple(classes), self._split(self.folder, classes), test=None)
         test = None
-        if root is train and (test_folders := class_folders(self.folder / "test")):
-            if unknown := sorted(set(test_folders) - set(classes)):
-                raise RequestError(f"data.path: {self.folder / 'test'} has a class that train/ has not: {unknown[0]}")
-            test = self._split(self.folder / "test", classes)
-        return RawImages(classes=tuple(classes), train=self._split(root, classes), test=test)
+        for held_apart in (split_folder(self.folder, "test"), split_folder(self.folder, "validation")):
+            if test is None and held_apart is not None and (found := class_folders(held_apart)):
+                if unknown := sorted(set(found) - set(classes)):
+                    raise RequestError(f"data.path: {held_apart} has a class that {train.name}/ has not: {unknown[0]}")
+                test = self._split(held_apart, classes)
+        return RawImages(tuple(classes), self._split(train, classes), test)
 
     @staticmethod
     def _split(root: Path, classes: list[str]) -> RawSplit:
@@ -80,11 +91,21 @@ class FolderSource:
 
 
 def class_folders(root: Path) -> list[str]:
-    """Names of the sub-folders that hold an image somewhere below, sorted; train and test are not classes."""
+    """Names of the sub-folders that hold an image somewhere below, sorted.
+
+    Folders of a split, such as `train`, and those whose names begin with a dot are no classes.
+    """
     if not root.is_dir():
         return []
-    folders = (d for d in root.iterdir() if d.is_dir() and d.name not in ("train", "test"))
+    splits = frozenset.union(*SPLITS.values())
+    folders = (d for d in root.iterdir() if d.is_dir() and d.name.lower() not in splits and d.name[0] != ".")
     return sorted(d.name for d in folders if next(_walk(d), None))
+
+
+def split_folder(root: Path, split: str) -> Path | None:
+    """The folder of a split, such as `Train`, if there is one."""
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    return next((d for d in folders if d.name.lower() in SPLITS[split] and d.is_dir()), None)
 
 
 def _walk(folder: str | Path, below: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
@@ -94,8 +115,12 @@ def _walk(folder: str | Path, below: str = "") -> Iterator[tuple[str, os.DirEntr
             found = sorted(entries, key=lambda entry: entry.name)
     except FileNotFoundError:
         return
+    except PermissionError:
+        raise RequestError(f"data.path: {folder} may not be read") from None
     for entry in found:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path, f"{below}{entry.name}/")
         elif entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith("."):
+            if entry.is_symlink() and not Path(entry.path).exists():
+                raise RequestError(f"data.path: {entry.path} is a link to nothing")
             yield below + entry.name, entry

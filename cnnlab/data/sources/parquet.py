@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import pyarrow
 
 
+LABELS = ("label", "labels", "class", "target", "fine_label")  # what a column of class numbers is called
+
+
 @dataclass(frozen=True)
 class ParquetSource:
     """Parquet files as the Hugging Face Hub has them: a column of encoded images and a column of class numbers."""
@@ -127,16 +130,23 @@ def _may_hold_images(kind: "pyarrow.DataType") -> bool:
 
 
 def read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
-    """The images of Arrow tables: the column of structs with `bytes` and the column of whole numbers."""
+    """The images of Arrow tables: the column of structs with `bytes`, and the column of whole numbers that has names of
+    classes or is called so, or is the only one.
+    """
     import pyarrow
 
     if "train" not in tables:
         raise RequestError(f"{where} has no split named train (it has {', '.join(tables)})")
     schema = tables["train"].schema
     image = next((field.name for field in schema if _may_hold_images(field.type)), None)
-    label = next((f.name for f in schema if pyarrow.types.is_integer(f.type)), None)
+    numbers = [field.name for field in schema if pyarrow.types.is_integer(field.type)]
+    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    named = [name for name in numbers if (features.get(name) or {}).get("names")]
+    label = next((name for name in (*named, *LABELS, *numbers) if name in numbers), None)
     if image is None or label is None:
         raise RequestError(f"{where} has no column of images beside one of class numbers (it has {schema.names})")
+    if len(numbers) > 1 and label not in (*named, *LABELS):
+        raise RequestError(f"{where}: which column holds the classes, {' or '.join(numbers)}? Call it label")
 
     def split(table: "pyarrow.Table") -> RawSplit:
         if missing := {image, label} - set(table.schema.names):
@@ -148,7 +158,6 @@ def read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
             raise RequestError(f"{where}: {column.null_count} rows of {image} hold no image")
         return RawSplit(Rows(column), table.column(label).to_numpy().astype(np.int64))
 
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
     names = features.get(label, {}).get("names")
     train = split(tables["train"])
     classes = names or [str(number) for number in range(int(train.labels.max(initial=-1)) + 1)]
