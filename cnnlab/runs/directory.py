@@ -29,8 +29,8 @@ SUMMARY_KEYS = (
 METRICS: tuple[str, ...] = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 COLUMNS: tuple[str, ...] = ("epoch", "step", "seconds", "lr", *METRICS)
 
-# What is in the directory before there is a record; the last two in a job's of a sweep.
-BEGINNING = (".lock", "train.log", "tune.log", "output.log", "errors.log")
+# What is in the directory of a run, of a study or of a job of a sweep before there is a record.
+BEGINNING = (".lock", "train.log", "tune.log", "study.lock", "output.log", "errors.log")
 
 
 class RunDirectory:
