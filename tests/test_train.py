@@ -15,6 +15,8 @@ from cnnlab.data.sources import find_source
 from cnnlab.runs.directory import SUMMARY_KEYS
 from cnnlab.training.interruption import StopRequest
 
+exhaustive = pytest.mark.exhaustive
+
 # A run of a second: 2 epochs of 3 steps.
 TINY = (
     "data=digits",
@@ -189,7 +191,10 @@ def test_a_loss_that_takes_no_probabilities_cannot_be_used_with_mixing(train):
     assert (outcome.code, "augmentation.mixup and cutmix make labels probabilities" in outcome.err) == (2, True)
 
 
-@pytest.mark.parametrize("recipe", ["fast", "standard", "article", "resnet_paper", "speedrun"])
+@pytest.mark.parametrize(
+    "recipe",
+    ["fast", *(pytest.param(r, marks=exhaustive) for r in ("standard", "article", "resnet_paper")), "speedrun"],
+)
 def test_gradients_of_small_batches_add_up_to_those_of_a_large_one(train, tmp_path, monkeypatch, recipe):
     monkeypatch.setattr("cnnlab.training.muon.auto_precision", lambda device: "32-true")
     # LeNet-5 has no norms. Without them the speedrun's rate of biases is far too high.
@@ -259,7 +264,8 @@ def test_a_training_may_end_within_an_epoch(train, tmp_path, options, epochs, st
     assert f"{len(rows)}/{len(rows)}" in outcome.out
 
 
-@pytest.mark.parametrize("times", [4, 8])  # within the first epoch, within the one that is cut short
+# Within the first epoch, within the one that is cut short.
+@pytest.mark.parametrize("times", [pytest.param(4, marks=exhaustive), 8])
 def test_a_training_that_ends_within_an_epoch_resumes_exactly(train, tmp_path, monkeypatch, times):
     # The first model and recipe have norms, two kinds of groups, and rates of their own for biases.
     options = (*TINY, "model=resnet20", "recipe=speedrun", "trainer.precision=32-true", "data.batch_size=8")
