@@ -158,12 +158,11 @@ class Recorder(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from a checkpoint."""
         # A checkpoint that goes on in another directory leaves the best weights before it behind.
-        self.rows, self.best_row = state_dict["rows"], state_dict["best_row"] if self._has_best() else None
+        self.rows, self.best_row = state_dict["rows"], state_dict["best_row"]
+        if not self.run.best_checkpoint.exists():
+            self.best_row = None
         self.epochs, self.seconds_before = state_dict["epochs"], state_dict["seconds"]
         self.stepping_seconds, self.images = state_dict["stepping_seconds"], state_dict["images"]
-
-    def _has_best(self) -> bool:
-        return self.run.best_checkpoint.exists()
 
     def _to_do(self, trainer: L.Trainer) -> tuple[bool, bool]:
         """Whether the run should save and end, and whether it is time to save.

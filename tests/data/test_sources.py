@@ -140,6 +140,14 @@ def test_a_folder_for_validation_is_not_read_beside_one_for_the_test(class_folde
     assert_same(load(class_folders), sample)
 
 
+def test_within_a_split_a_class_may_be_called_train(class_folders: Path) -> None:
+    for split in ("train", "test"):
+        (class_folders / split / "truck").rename(class_folders / split / "train")
+    data = load(class_folders)
+    assert "train" in data.classes
+    assert len(data.classes) == 10
+
+
 def test_hidden_folders_are_no_classes(photo_folders: Path) -> None:
     shutil.copytree(photo_folders / "cat", photo_folders / ".ipynb_checkpoints")
     assert load(photo_folders).classes == ("cat", "dog", "owl")

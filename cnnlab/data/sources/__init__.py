@@ -68,7 +68,7 @@ def _find_on_disk(path: Path) -> Source:
             return BatchesSource(folder)
     if source := _parquet_files(path):
         return source
-    if class_folders(path) or (training := split_folder(path, "train")) and class_folders(training):
+    if class_folders(path) or (training := split_folder(path, "train")) and class_folders(training, of_split=True):
         return FolderSource(path)
     raise RequestError(
         f"data.path: {path} holds neither train*.parquet files, nor cifar-10-batches-py, nor class folders of PNG or "

@@ -72,12 +72,12 @@ class FolderSource:
     def read(self, lean: bool = False) -> RawImages:
         """See Source."""
         train = split_folder(self.folder, "train")
-        if train is None or not (classes := class_folders(train)):
+        if train is None or not (classes := class_folders(train, of_split=True)):
             classes = class_folders(self.folder)
             return RawImages(tuple(classes), self._split(self.folder, classes), test=None)
         test = None
         for held_apart in (split_folder(self.folder, "test"), split_folder(self.folder, "validation")):
-            if test is None and held_apart is not None and (found := class_folders(held_apart)):
+            if test is None and held_apart is not None and (found := class_folders(held_apart, of_split=True)):
                 if unknown := sorted(set(found) - set(classes)):
                     raise RequestError(f"data.path: {held_apart} has a class that {train.name}/ has not: {unknown[0]}")
                 test = self._split(held_apart, classes)
@@ -90,14 +90,15 @@ class FolderSource:
         return RawSplit(Files(root, np.concatenate(names)), labels)
 
 
-def class_folders(root: Path) -> list[str]:
+def class_folders(root: Path, of_split: bool = False) -> list[str]:
     """Names of the sub-folders that hold an image somewhere below, sorted.
 
-    Folders of a split, such as `train`, and those whose names begin with a dot are no classes.
+    Those whose names begin with a dot are no classes, nor are folders of a split, such as `train`; but within one of a
+    split (`of_split`) that is a class like another, as CIFAR-100 has it.
     """
     if not root.is_dir():
         return []
-    splits = frozenset.union(*SPLITS.values())
+    splits = frozenset() if of_split else frozenset.union(*SPLITS.values())
     folders = (d for d in root.iterdir() if d.is_dir() and d.name.lower() not in splits and d.name[0] != ".")
     return sorted(d.name for d in folders if next(_walk(d), None))
 
