@@ -38,6 +38,11 @@ PATHS = (
 OF_TRAINING = ("image_size", "batch_size", "mean", "std", "workers")
 # What does not decide how a run comes out.
 ASIDE = ("name", "resume", "logger")
+# What a run that goes on may be told anew: where and how it runs, and where its images are.
+OF_CONTINUING = (
+    *("name", "resume", "logger", "callbacks", "trainer"),
+    *("data.path", "data.cache", "data.residence", "data.workers", "data.eval_batch_size"),
+)
 
 
 def command(name: str, task: Callable[..., Any], follow: Callable[..., None] | None = None) -> Callable[[], None]:
@@ -327,24 +332,31 @@ def command_line() -> list[str]:
 def with_recorded(config: DictConfig, recorded: Path) -> DictConfig:
     """The configuration of a run that is resumed: the recorded one, changed by this command line's own values.
 
+    Another `trainer.max_epochs` is kept under `lengthened`, with those that the run had before: its schedule was not
+    that of a run which had so many epochs from the beginning, and it is not averaged with one.
+
     Args:
         config: as composed from this command line.
         recorded: the `config.yaml` of the run.
 
     Raises:
-        RequestError: where the command line chooses a model, data or recipe: those are the run's own.
+        RequestError: where the command line changes what the run has been trained with, such as its recipe or seed.
     """
     merged = OmegaConf.load(recorded)
     assert isinstance(merged, DictConfig)
+    epochs = OmegaConf.select(merged, "trainer.max_epochs")
     for override in command_line():
         key, _, _ = override.lstrip("+~").partition("=")
-        if key in GROUPS and key not in ("trainer", "logger", "callbacks"):
+        changed = key in GROUPS or OmegaConf.select(merged, key) != OmegaConf.select(config, key)
+        if changed and not any(f"{key}.".startswith(f"{free}.") for free in OF_CONTINUING):
             raise RequestError(f"{override}: a resumed run keeps its own {key}; leave it out, or start a new run")
         if override.startswith("~"):
             parent, _, leaf = key.rpartition(".")
             OmegaConf.select(merged, parent).pop(leaf, None) if parent else merged.pop(leaf, None)
         else:
             OmegaConf.update(merged, key, OmegaConf.select(config, key), merge=False, force_add=True)
+    if OmegaConf.select(merged, "trainer.max_epochs") != epochs:
+        merged.lengthened = [*merged.get("lengthened", []), epochs]
     return merged
 
 

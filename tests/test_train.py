@@ -12,7 +12,7 @@ import yaml
 
 from cnnlab.data.images import load_images
 from cnnlab.data.sources import find_source
-from cnnlab.runs.directory import SUMMARY_KEYS
+from cnnlab.runs.directory import SUMMARY_KEYS, RunDirectory
 from cnnlab.training.interruption import StopRequest
 
 exhaustive = pytest.mark.exhaustive
@@ -340,6 +340,21 @@ def test_a_finished_run_can_be_made_longer(train, tmp_path):
     assert train("resume=run", "trainer.max_epochs=3").code == 0
     assert summary(tmp_path / "run")["epochs"] == 3
     assert [row["epoch"] for row in metrics(tmp_path / "run")] == ["1", "2", "3"]
+    # It is no run of three epochs: its schedule has been another one.
+    assert RunDirectory(tmp_path / "run").read_config()["lengthened"] == [2]
+    assert train("resume=run", "trainer.max_epochs=4").code == 0
+    assert RunDirectory(tmp_path / "run").read_config()["lengthened"] == [2, 3]
+
+
+def test_a_resumed_run_keeps_what_it_was_trained_with(train, tmp_path):
+    train(*TINY, "hydra.run.dir=run")
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    for change in ("protocol=article", "seed=1", "optimizer.lr=0.2", "augmentation.flip=none", "model.dropout=0.5"):
+        outcome = train("resume=run", "trainer.max_epochs=3", change)
+        assert outcome.code == 2
+        assert f"{change}: a resumed run keeps its own {change.partition('=')[0]}" in outcome.err
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
+    assert train("resume=run", "seed=0", "protocol=holdout", "data.workers=0").code == 0  # as it was, or of no effect
 
 
 def test_a_finished_run_that_is_made_longer_has_no_score_until_its_end(train, tmp_path, monkeypatch):

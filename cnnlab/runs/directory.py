@@ -259,10 +259,10 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def is_same(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a recorded configuration is of the run that is wanted.
+    """Whether a recorded configuration is of the run that is wanted, and has been from its beginning.
 
     Args:
         config: as read from config.yaml.
         wanted: what of a configuration decides how a run comes out.
     """
-    return all(config.get(key) == value for key, value in wanted.items())
+    return "lengthened" not in config and all(config.get(key) == value for key, value in wanted.items())

@@ -61,6 +61,12 @@ def test_other_settings_keep_runs_apart_and_are_named():
     assert "kept apart: model.width (1.0, 0.5); optimizer.lr (0.1, 0.2)" in notice
 
 
+def test_a_run_that_was_made_longer_is_not_averaged_with_those_that_were_as_long_from_the_beginning():
+    epochs = {"trainer": {"max_epochs": 60}}
+    runs = [run("a", config=epochs), run("b", seed=1, config=epochs | {"lengthened": [30]}, test_accuracy=0.8)]
+    assert labels_of(runs) == [("lenet5", 1), ("lenet5 lengthened=[30]", 1)]
+
+
 def test_many_differing_settings_do_not_make_an_endless_name():
     optimizers = [
         {"_target_": f"torch.optim.{name}", "a": number, "b": number, "c": number} for number, name in enumerate("XY")
