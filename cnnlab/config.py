@@ -290,6 +290,8 @@ def _arguments(arguments: list[str], name: str) -> list[str]:
     """
     if name not in SWEEPING and {"-m", "--multirun"} & set(arguments):
         raise RequestError(f"-m: cnnlab.{name} does not sweep; only {', '.join(SWEEPING)} does")
+    if {"-m", "--multirun"} & set(arguments) and {"-c", "--cfg"} & {part.partition("=")[0] for part in arguments}:
+        raise RequestError("--cfg: a sweep has a configuration for each job; leave -m out, and give each key one value")
     if name == "compare":
         files = _names("experiment", Path.cwd()).split(", ")
         arguments = [re.sub(rf"^experiment=(?!({'|'.join(files)})$)(.+)", r"runs=runs/\2", arg) for arg in arguments]

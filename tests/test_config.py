@@ -241,6 +241,8 @@ WRONG = {
     "trainer.profile=maybe": "trainer.profile must be true or false, got 'maybe'",
     "resume=nowhere": "resume: nowhere does not exist",
     "data.path=nowhere": "data.path",
+    "data=cifar10 data.source=5": "data.source must be the name of a data set, got 5",
+    "-m seed=0,1 --cfg job": "--cfg: a sweep has a configuration for each job",
     "model=[lenet5": "is not of the form key=value",
 }
 

@@ -8,7 +8,7 @@ torchvision's MixUp and CutMix: the neighbour may be another process's, and thei
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -111,13 +111,8 @@ class Augmentation:
         for name in ("mixup", "cutmix"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        epochs = [pair[0] for pair in self.sizes if len(pair) == 2]
-        if (
-            len(epochs) != len(self.sizes)
-            or epochs != sorted(set(epochs))
-            or any(pair[0] < 0 or pair[1] < 1 for pair in self.sizes)
-        ):
-            raise ValueError(f"sizes must be [epoch, pixels] pairs with rising epochs, got {list(self.sizes)}")
+        if not _are_sizes(self.sizes):
+            raise ValueError(f"sizes must be [epoch, pixels] pairs with rising epochs, got {self.sizes}")
         for name in ("erasing", "mix_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
@@ -277,3 +272,15 @@ def seeded_generator(seed: int, epoch: int, stream: int) -> torch.Generator:
     for part in (epoch, stream):
         state = (state * 6364136223846793005 + part + 1442695040888963407) % 2**63
     return torch.Generator().manual_seed(state)
+
+
+def _are_sizes(sizes: Any) -> bool:
+    """Whether they are pairs of an epoch and pixels a side, and the epochs rise."""
+    if not isinstance(sizes, Sequence):
+        return False
+    for pair in sizes:
+        numbers = isinstance(pair, Sequence) and all(isinstance(number, int) for number in pair)
+        if not numbers or len(pair) != 2 or pair[0] < 0 or pair[1] < 1:
+            return False
+    epochs = [epoch for epoch, _ in sizes]
+    return epochs == sorted(set(epochs))

@@ -281,6 +281,8 @@ def test_further_augmentations_leave_the_draws_of_the_others_alone() -> None:
         ({"sizes": [[0]]}, "sizes must be .* pairs with rising epochs"),
         ({"sizes": [[0, -20]]}, "sizes must be .* pairs with rising epochs"),
         ({"sizes": [[0, 0]]}, "sizes must be .* pairs with rising epochs"),
+        ({"sizes": [24]}, r"sizes must be .* pairs with rising epochs, got \[24\]"),
+        ({"sizes": 24}, "sizes must be .* pairs with rising epochs, got 24"),
     ],
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:

@@ -51,6 +51,8 @@ def find_source(name: str | None, path: str | Path | None) -> Source:
         return SyntheticSource()
     if name is None:
         raise RequestError("data.path: which images? Give a folder, for example data.path=images")
+    if not isinstance(name, str):
+        raise RequestError(f"data.source must be the name of a data set, got {name}")
     return HubSource(name)
 
 
