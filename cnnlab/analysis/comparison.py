@@ -13,7 +13,7 @@ from cnnlab.analysis.pairs import ALL_PAIRS, compare_pairs
 from cnnlab.analysis.published import published
 from cnnlab.analysis.question import Axis, Question, Reference
 from cnnlab.analysis.reaching import add_ratios, reach_times, target_times
-from cnnlab.analysis.statistics import mean_interval, share_interval
+from cnnlab.analysis.statistics import Interval, mean_interval, share_interval
 from cnnlab.runs.directory import METRICS
 from cnnlab.runs.reading import Run, read_shift
 
@@ -165,13 +165,15 @@ def _median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
 
 
-def _interval(group: Group, accuracies: list[float]) -> tuple[Any, str | None]:
-    """Of the mean over seeds, or of one run's accuracy over the test images."""
-    if len(accuracies) > 1:
-        return mean_interval(accuracies), "t, over seeds"
+def _interval(group: Group, accuracies: list[float]) -> tuple[Interval | None, str | None]:
+    """Of the mean over seeds; of one run's accuracy, or several that are all equal, over the test images."""
+    if len(set(accuracies)) > 1:
+        interval = mean_interval(accuracies)
+        return Interval(max(0.0, interval.low), min(1.0, interval.high)), "t, over seeds"
     if not group.scored:
         return None, None
-    return share_interval(int(group.right.sum()), len(group.right)), "Wilson, over test images"
+    images = len(group.labels)
+    return share_interval(round(accuracies[0] * images), images), "Wilson, over test images"
 
 
 def _place(group: Group, axis: Axis) -> float | None:

@@ -38,8 +38,8 @@ TERMS = (
     (
         "Test accuracy",
         "the mean over the seeds, ± their standard deviation. Its 95 % interval is by Student's t over the seeds; "
-        "where it is marked with °, that of a single run's accuracy, by Wilson's method over the test images, which "
-        "says nothing about other seeds.",
+        "where it is marked with °, that of a single run's accuracy (or of several that are equal), by Wilson's method "
+        "over the test images, which says nothing about other seeds.",
     ),
     (
         "Costs",
@@ -69,7 +69,11 @@ TERMS = (
         "test images moved up, down, left and right, and filled up by reflection at the border: the share whose answer "
         "stays, the accuracy, and the mean cosine of the angle between the features before and after.",
     ),
-    ("Interval of a difference", "by Welch's t over the seeds; where it is marked with °, over the test images."),
+    (
+        "Interval of a difference",
+        "by Welch's t over the seeds; where it is marked with °, over the test images. Each holds for its pair alone: "
+        "unlike the p-values, intervals are not corrected for the number of pairs.",
+    ),
     (
         "Verdict",
         "better: both corrected p-values are below 0.05. better with these seeds: that of the images alone. better on "

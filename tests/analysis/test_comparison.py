@@ -1,5 +1,7 @@
 """The figures of groups and pairs, from invented runs whose answers are known."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,23 @@ def test_one_run_has_an_interval_over_images_and_no_spread(section):
     single = group(section, "single")
     assert (single["n"], single["sd"], single["interval"]) == (1, None, "Wilson, over test images")
     assert single["low"] < single["mean"] < single["high"]
+
+
+def test_seeds_that_agree_by_chance_do_not_make_an_accuracy_certain(make_run, tmp_path):
+    for seed in range(3):
+        file = make_run(tmp_path / str(seed), "a", seed, 0.9) / "summary.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"test_accuracy": 0.9}))
+    (found,) = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])], []).record["sections"][0]["groups"]
+    assert (found["sd"], found["interval"]) == (0, "Wilson, over test images")
+    assert found["low"] < 0.9 < found["high"]
+
+
+def test_an_interval_stays_below_100_percent(make_run, tmp_path):
+    for seed, accuracy in enumerate((0.9, 1.0)):
+        file = make_run(tmp_path / str(seed), "a", seed, 0.9) / "summary.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"test_accuracy": accuracy}))
+    (found,) = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])], []).record["sections"][0]["groups"]
+    assert (found["interval"], found["high"]) == ("t, over seeds", 1.0)
 
 
 def test_the_best_group_is_first(section):
