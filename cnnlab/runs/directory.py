@@ -151,7 +151,7 @@ class RunDirectory:
 
 
 def default_directory(folder: Path, resume: str | None, identity: Callable[[], dict[str, Any]]) -> Path:
-    """Where a run's files go; a new run's directory is made here, so that no other command takes it too.
+    """Where a run's files go.
 
     Args:
         folder: of the runs of that name.
@@ -169,13 +169,7 @@ def default_directory(folder: Path, resume: str | None, identity: Callable[[], d
                 return path.parent
     elif resume is not None and (run := run_of(Path(resume).expanduser())) is not None:
         return run.path
-    while True:
-        path = new_directory(folder)
-        try:
-            path.mkdir(parents=True)
-            return path
-        except FileExistsError:  # another command took it just now
-            continue
+    return new_directory(folder)
 
 
 def new_directory(folder: Path) -> Path:
