@@ -18,10 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from cnnlab.data.images import ImageData, Images, StoredImages
 from cnnlab.networks import build_network
+
+# OmegaConf parses with PyYAML's loader that is written in Python. The one in C reads the same, several times as fast:
+# each of many hundred commands that are run here composes its configuration.
+yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # pyright: ignore[reportAttributeAccessIssue]
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN_PER_CLASS, TEST_PER_CLASS = 12, 3

@@ -72,6 +72,7 @@ def test_a_benchmark_leaves_what_it_was_asked_for_and_nothing_else(command, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_combination_that_fails_is_told_beside_the_others(command, tmp_path):
     (tmp_path / "broken.py").write_text(BROKEN)
     (tmp_path / "conf" / "model").mkdir(parents=True)

@@ -5,10 +5,12 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from cnnlab.networks import build_network
 from cnnlab.places import GROUPS, ROOT
@@ -36,25 +38,46 @@ def chosen(model: str) -> list[str]:
     return [f"model={model}", *([f"model.name={NAMED[model]}"] if model in NAMED else [])]
 
 
-@pytest.mark.parametrize("model", names("conf/model"))
+# They have the layers of shallower ones, which are trained by every command's way. With `make test-all` these are too.
+DEEP = {
+    *("resnet34", "resnet50", "resnet101", "resnet152", "vgg13", "vgg16", "vgg19"),
+    *("resnet32", "resnet44", "resnet56", "resnet110", "plain32", "plain44", "plain56"),
+}
+
+
+def except_deep(models: list[str]) -> list[Any]:
+    return [pytest.param(model, marks=pytest.mark.exhaustive if model in DEEP else ()) for model in models]
+
+
+def architecture(model: str) -> dict[str, Any]:
+    """What conf/model has of a model, as Hydra composes it."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        composed = OmegaConf.to_container(compose(overrides=[f"+model={model}"]).model)
+    assert isinstance(composed, dict)
+    return {str(key): value for key, value in composed.items()}
+
+
+@pytest.mark.parametrize("model", except_deep(names("conf/model")))
 def test_every_model_trains(train, model):
     assert train(*DIGITS, *chosen(model)).code == 0
+
+
+@pytest.mark.parametrize("model", sorted(DEEP))
+def test_every_deep_model_is_composed_and_takes_a_step(model):
+    network = build_network(architecture(model), classes=10, image_size=32)
+    logits = network(torch.randn(2, 3, 32, 32))
+    torch.nn.functional.cross_entropy(logits, torch.arange(2)).backward()
+    assert logits.shape == (2, 10)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
 # LeNet-5 is made for 32 pixels, VGG halves its images five times, and torchvision's networks take three channels.
 NOT_28_GREY = {"lenet5", "lenet5_1998", "vgg11", "vgg13", "vgg16", "vgg19", "torchvision"}
 
 
-# The deep ones have the layers of the shallow ones: with `make test-all`.
-DEEP = {"resnet101", "resnet152", "resnet44", "resnet56", "resnet110", "plain44", "plain56"}
-GREY = sorted(set(names("conf/model")) - NOT_28_GREY)
-
-
-@pytest.mark.parametrize("model", [pytest.param(m, marks=pytest.mark.exhaustive if m in DEEP else ()) for m in GREY])
+@pytest.mark.parametrize("model", except_deep(sorted(set(names("conf/model")) - NOT_28_GREY)))
 def test_every_model_trains_on_28_grey_pixels(model):
-    config = yaml.safe_load((ROOT / "conf" / "model" / f"{model}.yaml").read_text())
-    for base in config.pop("defaults", []):
-        config = {**yaml.safe_load((ROOT / "conf" / "model" / f"{base}.yaml").read_text()), **config}
+    config = architecture(model)
     if model in NAMED:
         config["name"] = "test_resnet"
     torch.manual_seed(0)
@@ -100,7 +123,11 @@ def test_every_trainer_trains_or_says_that_its_device_is_missing(train, trainer)
 
 @pytest.mark.parametrize("callbacks", names("conf/callbacks"))
 def test_every_callback_trains(train, callbacks):
-    learns = ["model=resnet20", "data.batch_size=16"] if callbacks == "lr_finder" else []  # in a hundred steps
+    learns = (
+        ["model=resnet20", "model.width=0.5", "data.image_size=16", "data.batch_size=16"]
+        if callbacks == "lr_finder"
+        else []
+    )  # in a hundred steps
     assert train(*DIGITS, *learns, f"callbacks={callbacks}").code == 0
 
 

@@ -135,6 +135,7 @@ def test_a_study_leaves_its_record_and_a_best_configuration_that_trains(tune, co
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_study_whose_trials_all_fail_says_why(tune, tmp_path):
     outcome = tune("search=optimizer", *DIGITS, *STEP, "trials=1", "trainer.devices=many")
     assert outcome.code == 1

@@ -60,6 +60,7 @@ def test_a_compiled_run_learns_the_same_and_leaves_the_same_checkpoint(train, tm
         assert all(torch.allclose(found[key], expected[key], atol=0.01) for key in expected)
 
 
+@pytest.mark.exhaustive
 def test_a_compiled_run_goes_on_and_can_be_tested_uncompiled(train, tmp_path, monkeypatch):
     options = (*RUN, "trainer.compile=default")
     assert train(*options, "hydra.run.dir=whole").code == 0

@@ -144,6 +144,7 @@ def test_under_torchrun(tmp_path, alone):
     assert out.count("2/2") == 1
 
 
+@exhaustive
 def test_under_slurm(tmp_path, alone):
     first, second = run_as_slurm(tmp_path, *LENET, *TWO)
     assert (first[0], second) == (0, (0, "", "")), first
@@ -173,9 +174,8 @@ def test_mixed_images_and_test_time_augmentation_are_shared(tmp_path):
     assert accuracies[0] == pytest.approx(accuracies[1])
 
 
-@pytest.mark.parametrize(
-    "devices", [2, pytest.param(3, marks=exhaustive)]
-)  # of three, one has no share of the last batch
+@exhaustive
+@pytest.mark.parametrize("devices", [2, 3])  # of three, one has no share of the last batch
 def test_synchronized_norms_make_a_resnet_agree(train, tmp_path, devices):
     assert train(*NORMED, "trainer=cpu", "hydra.run.dir=one").code == 0
     synced = (*TWO, "trainer.sync_batchnorm=true", f"trainer.devices={devices}", "hydra.run.dir=several")
@@ -192,7 +192,8 @@ def test_norms_that_are_not_synchronized_do_not_agree(train, tmp_path):
         assert_same_run(tmp_path / "apart", tmp_path / "one", tolerance=2e-3)
 
 
-@pytest.mark.parametrize("residence", [pytest.param("host", marks=exhaustive), "stream"])
+@exhaustive
+@pytest.mark.parametrize("residence", ["host", "stream"])
 def test_images_that_are_not_on_the_device_are_shared_too(train, tmp_path, class_folders, residence):
     data = ("data=folder", f"data.path={class_folders}", "data.batch_size=17", "data.workers=1")
     options = (*LENET, *data, "trainer.max_epochs=1")
@@ -220,12 +221,13 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@exhaustive
 @pytest.mark.parametrize(
     ("program", "to"),
     [
-        pytest.param(PLAIN, 0, marks=exhaustive, id="leader"),
+        pytest.param(PLAIN, 0, id="leader"),
         pytest.param(PLAIN, 1, id="other"),
-        pytest.param(TORCHRUN, 1, marks=exhaustive, id="torchrun"),
+        pytest.param(TORCHRUN, 1, id="torchrun"),
     ],
 )
 def test_a_signal_to_any_process_stops_all_and_the_run_goes_on_exactly(tmp_path, program, to, uninterrupted):
@@ -304,11 +306,12 @@ def test_a_leader_that_is_killed_takes_the_others_with_it(tmp_path):
 # --- wrong requests --------------------------------------------------------------------------------------------------
 
 
+@exhaustive
 @pytest.mark.parametrize(
     ("wrong", "explanation"),
     [
         ("trainer.devices=3", "trainer.devices: 3 on each of 1 machine(s)"),
-        pytest.param("modle=lenet5", "modle is not a key; did you mean model?", marks=exhaustive),
+        ("modle=lenet5", "modle is not a key; did you mean model?"),
     ],
 )
 def test_a_wrong_request_under_torchrun_is_explained_once(tmp_path, wrong, explanation):

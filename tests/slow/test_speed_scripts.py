@@ -10,7 +10,7 @@ import pytest
 
 SPEED = Path(__file__).parents[2] / "experiments" / "speed"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
 
 def run(script: str, *arguments: str | Path) -> str:
@@ -20,7 +20,6 @@ def run(script: str, *arguments: str | Path) -> str:
     return done.stdout
 
 
-@pytest.mark.exhaustive
 def test_the_data_path_is_compared(parquet_folder):
     printed = run("data_path.py", "--path", parquet_folder, "--rounds", "1", "--ways", "cnnlab", "torchvision-0")
     assert "cnnlab" in printed
@@ -51,7 +50,6 @@ def test_many_runs_are_compared():
     assert "MiB" in printed
 
 
-@pytest.mark.exhaustive
 def test_predicting_takes_turns_with_loops_written_by_hand(parquet_folder):
     small = ("--files", "20", "--rounds", "1", "--batch-size", "8", "--side", "40", "--ways", "predict", "loop")
     printed = run("predict.py", "--path", parquet_folder, *small)

@@ -96,6 +96,7 @@ def test_jobs_that_exit_are_killed_or_need_too_much_memory_cost_only_themselves(
     assert complete.read_text() == before
 
 
+@pytest.mark.exhaustive
 def test_ctrl_c_stops_a_sweep_and_the_same_command_goes_on(tmp_path):
     sweep = ("model=lenet5", "seeds=[4]", "trainer.limit_train_batches=60", "trainer.max_epochs=8", "name=stopped")
     process = start(tmp_path, *sweep)

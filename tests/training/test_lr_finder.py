@@ -48,7 +48,8 @@ def test_values_out_of_range_are_refused(options, message: str) -> None:
 
 
 TINY = (
-    *("data=digits", "model=resnet20", "logger=none", "data.batch_size=16", "trainer.precision=32-true"),
+    *("data=digits", "model=resnet20", "model.width=0.5", "data.image_size=16", "logger=none", "data.batch_size=16"),
+    "trainer.precision=32-true",
     *("trainer.limit_train_batches=6", "trainer.max_epochs=2", "trainer.limit_test_batches=1"),
 )
 SEARCH = ("callbacks=lr_finder", "callbacks.lr_finder.num_training_steps=60", "callbacks.lr_finder.min_lr=0.001")
@@ -101,6 +102,6 @@ def test_a_resumed_run_keeps_its_rate(train, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_searched_is_explained(train, options: list[str], message: str) -> None:
-    lenet = "model=lenet5"  # it learns nothing with rates so low
-    outcome = train(*TINY, lenet, *SEARCH, *options)
+    lenet = ("model=lenet5", "data.image_size=32")  # it learns nothing with rates so low
+    outcome = train(*TINY, *lenet, *SEARCH, *options)
     assert (outcome.code, message in outcome.err, len(outcome.err.splitlines())) == (2, True, 1)
