@@ -174,7 +174,14 @@ def test_test_time_augmentation_is_reported_beside_the_plain_accuracy(train, tmp
     assert np.array_equal(*scored)
 
 
-@pytest.mark.parametrize("option", ["augmentation.mixup=0.2", "augmentation.cutmix=1", "augmentation.erasing=0.5"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "augmentation.mixup=0.2",
+        pytest.param("augmentation.cutmix=1", marks=exhaustive),
+        pytest.param("augmentation.erasing=0.5", marks=exhaustive),
+    ],
+)
 def test_mixed_and_erased_images_train_and_resume_exactly(train, tmp_path, monkeypatch, option):
     options = (*TINY, "trainer.precision=32-true", option, "loss.label_smoothing=0.1")
     train(*TINY, "trainer.precision=32-true", "loss.label_smoothing=0.1", "hydra.run.dir=without")
@@ -451,8 +458,15 @@ def test_a_damaged_checkpoint_is_refused(train, tmp_path, content):
 # --- where the images are --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fixture", ["parquet_folder", "class_folders", "photo_folders"])
-@pytest.mark.parametrize("residence", ["host", "stream"])
+@pytest.mark.parametrize(
+    ("residence", "fixture"),
+    [
+        ("host", "parquet_folder"),
+        ("stream", "photo_folders"),
+        *(pytest.param("host", folder, marks=exhaustive) for folder in ("class_folders", "photo_folders")),
+        *(pytest.param("stream", folder, marks=exhaustive) for folder in ("parquet_folder", "class_folders")),
+    ],
+)
 def test_a_run_is_the_same_wherever_its_images_are(train, tmp_path, fixture, residence, request):
     data = ("data=folder", f"data.path={request.getfixturevalue(fixture)}", "data.workers=1", "data.batch_size=9")
     options = (*TINY, *data, "trainer.precision=32-true")

@@ -82,6 +82,7 @@ def test_trials_of_every_shipped_space_train(train, search):
     assert outcome.code == 0, outcome.err
 
 
+@pytest.mark.exhaustive  # their spaces are tried above
 @pytest.mark.parametrize("search", SPACES)
 def test_a_search_of_every_shipped_space_begins(tune, search):
     outcome = tune(f"search={search}", *DIGITS, "timeout=0.000001")  # over before the first trial

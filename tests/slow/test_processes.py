@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
 # Two epochs of 40 steps of a narrow article net, whose dropout draws from the global generator.
 OPTIONS = (
@@ -57,8 +57,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("number", "code"),
     [
-        pytest.param(signal.SIGINT, 130, id="interrupted", marks=pytest.mark.exhaustive),
-        pytest.param(signal.SIGTERM, 130, id="terminated", marks=pytest.mark.exhaustive),
+        pytest.param(signal.SIGINT, 130, id="interrupted"),
+        pytest.param(signal.SIGTERM, 130, id="terminated"),
         pytest.param(signal.SIGKILL, -9, id="killed"),
     ],
 )
@@ -85,7 +85,6 @@ def test_a_run_that_was_stopped_within_an_epoch_goes_on_exactly(whole, tmp_path,
     assert len(rows(whole)) == 3
 
 
-@pytest.mark.exhaustive
 def test_two_processes_do_not_write_to_one_directory(tmp_path):
     process = start(tmp_path, *OPTIONS, "hydra.run.dir=run")
     wait_until(lambda: (tmp_path / "run" / "summary.json").exists(), process)

@@ -136,6 +136,7 @@ def test_two_processes_do_what_one_does(tmp_path, alone):
     assert summary["images_per_second"] > images  # of both, and without validation
 
 
+@exhaustive
 def test_under_torchrun(tmp_path, alone):
     code, out, err = run(tmp_path, *LENET, *TWO, program=TORCHRUN)
     assert code == 0, err
