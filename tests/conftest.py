@@ -19,14 +19,25 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from hydra._internal.hydra import Hydra
 from PIL import Image
 
 from cnnlab.data.images import ImageData, Images, StoredImages
 from cnnlab.networks import build_network
 
-# OmegaConf parses with PyYAML's loader that is written in Python. The one in C reads the same, several times as fast:
-# each of many hundred commands that are run here composes its configuration.
+# Each of many hundred commands that are run here composes its configuration. OmegaConf parses it with PyYAML's loader
+# that is written in Python; the one in C reads the same, several times as fast.
 yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # pyright: ignore[reportAttributeAccessIssue]
+# Hydra composes twice, at first only to learn whether it is a sweep. Where no file could say so, the flag does.
+_asked_mode = Hydra.get_mode
+
+
+def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+    told = any(override.lstrip("+").startswith(("experiment=", "hydra")) for override in overrides)
+    return _asked_mode(self, config_name, overrides) if told else None
+
+
+Hydra.get_mode = _mode
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN_PER_CLASS, TEST_PER_CLASS = 12, 3

@@ -269,12 +269,13 @@ class Broken(nn.Module):
 """
 
 
+@exhaustive
 @pytest.mark.parametrize(
     ("program", "how"),
     [
-        pytest.param(PLAIN, "raise", marks=exhaustive, id="raise"),
+        pytest.param(PLAIN, "raise", id="raise"),
         pytest.param(PLAIN, "kill", id="kill"),
-        pytest.param(TORCHRUN, "raise", marks=exhaustive, id="torchrun"),
+        pytest.param(TORCHRUN, "raise", id="torchrun"),
     ],
 )
 def test_a_process_that_fails_ends_all(tmp_path, program, how):
