@@ -48,7 +48,7 @@ clean:  ## remove the environment and caches; runs/ stays
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-# Without compiling 20,000 files of which a few hundred are ever imported: those are compiled when they are.
+# Nothing is compiled beforehand: most files of the packages are never imported, and the others are compiled then.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 .venv/ready: .venv/python pyproject.toml

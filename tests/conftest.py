@@ -26,7 +26,7 @@ from cnnlab.data.images import ImageData, Images, StoredImages
 from cnnlab.networks import build_network
 
 # Each of many hundred commands that are run here composes its configuration. OmegaConf parses it with PyYAML's loader
-# that is written in Python; the one in C reads the same, several times as fast.
+# that is written in Python; the one in C reads the same, in less time.
 yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # pyright: ignore[reportAttributeAccessIssue]
 # Hydra composes twice, at first only to learn whether it is a sweep. Where no file could say so, the flag does.
 _asked_mode = Hydra.get_mode

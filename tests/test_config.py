@@ -38,7 +38,7 @@ def chosen(model: str) -> list[str]:
     return [f"model={model}", *([f"model.name={NAMED[model]}"] if model in NAMED else [])]
 
 
-# They have the layers of shallower ones, which are trained by every command's way. With `make test-all` these are too.
+# They have the layers of shallower ones, and take a step here; with `make test-all` they are trained by the command.
 DEEP = {
     *("resnet34", "resnet50", "resnet101", "resnet152", "vgg13", "vgg16", "vgg19"),
     *("resnet32", "resnet44", "resnet56", "resnet110", "plain32", "plain44", "plain56"),
