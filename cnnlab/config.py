@@ -349,6 +349,8 @@ def with_recorded(config: DictConfig, recorded: Path) -> DictConfig:
     epochs = OmegaConf.select(merged, "trainer.max_epochs")
     for override in command_line():
         key, _, _ = override.lstrip("+~").partition("=")
+        if key == "trainer":  # the group comes with the epochs and the clipping of this command line's recipe
+            raise RequestError(f"{override}: a resumed run takes single keys, such as trainer.accelerator=cpu")
         changed = key in GROUPS or OmegaConf.select(merged, key) != OmegaConf.select(config, key)
         if changed and not any(f"{key}.".startswith(f"{free}.") for free in OF_CONTINUING):
             raise RequestError(f"{override}: a resumed run keeps its own {key}; leave it out, or start a new run")

@@ -367,6 +367,8 @@ def test_a_resumed_run_keeps_what_it_was_trained_with(train, tmp_path):
         outcome = train("resume=run", "trainer.max_epochs=3", change)
         assert outcome.code == 2
         assert f"{change}: a resumed run keeps its own {change.partition('=')[0]}" in outcome.err
+    outcome = train("resume=run", "trainer=cpu")  # it would bring the clipping of another recipe
+    assert (outcome.code, "takes single keys" in outcome.err) == (2, True)
     assert (tmp_path / "run" / "config.yaml").read_text() == before
     assert train("resume=run", "seed=0", "protocol=holdout", "data.workers=0").code == 0  # as it was, or of no effect
 
