@@ -26,6 +26,11 @@ OWN = (
     *("sampler", "sampler_seed", "pruner", "startup_trials", "warmup_epochs"),
 )
 NAMED = ("model", "data", "recipe")
+# Keys that decide by which images, and with which luck, a trial is judged: their best value would be the easiest test.
+OF_JUDGING = (
+    *("protocol", "seed", "data", "data.source", "data.path", "data.classes", "data.holdout"),
+    *("trainer.limit_val_batches", "trainer.check_val_every_n_epoch"),
+)
 
 
 class Variants:
@@ -73,8 +78,12 @@ class Variants:
             RequestError: for a key, a choice or a value that cannot be, or images that are not there.
         """
         for parameter in self.space:
-            if parameter.key in ("name", "resume", "protocol"):
+            if parameter.key in ("name", "resume"):
                 raise RequestError(f"search: {parameter.key} is nothing to search")
+            if parameter.key in OF_JUDGING:
+                raise RequestError(
+                    f"search: {parameter.key} decides how trials are judged; it must be the same for all"
+                )
             group = parameter.kind == "choice" and parameter.key in (*GROUPS, "experiment")
             for value in parameter.values if group else parameter.values[:1]:
                 try:

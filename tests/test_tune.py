@@ -40,7 +40,8 @@ WRONG = {
     "search=wide": "model.width must be a number, got 'broad'",
     "search=steep": "optimizer.lr: Invalid learning rate: -1.0",
     "search=empty": "search: optimizer.lr: float must be two numbers",
-    "search=peeks": "search: protocol is nothing to search",
+    "search=peeks": "search: protocol decides how trials are judged; it must be the same for all",
+    "search=easier": "search: data.holdout decides how trials are judged; it must be the same for all",
     "search=guide": "protocol: article would have a search choose by the test images",
     "-m search=optimizer,recipe": "-m: cnnlab.tune does not sweep",
 }
@@ -51,6 +52,7 @@ OWN = {
     "steep": "optimizer.lr: {float: [-1.0, 1.0]}",
     "empty": "optimizer.lr: {float: []}",
     "peeks": "protocol: {choice: [holdout, article]}",
+    "easier": "data.holdout: {float: [0.01, 0.2]}",
     "guide": "experiment: {choice: [article, demo]}",
     "mine": "recipe: {choice: [article, speedrun]}\nmodel.width: {float: [0.5, 1.0], step: 0.5}",
 }

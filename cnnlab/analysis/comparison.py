@@ -15,7 +15,7 @@ from cnnlab.analysis.question import Axis, Question, Reference
 from cnnlab.analysis.reaching import add_ratios, reach_times, target_times
 from cnnlab.analysis.statistics import Interval, mean_interval, share_interval
 from cnnlab.runs.directory import METRICS
-from cnnlab.runs.reading import Run, read_shift
+from cnnlab.runs.reading import Run, is_trial, read_shift
 
 COSTS = ("parameters", "macs", "train_seconds")
 
@@ -60,7 +60,7 @@ def compare_runs(
             for run, reason in grouping.set_aside
         ],
         "problems": [{"path": str(run.path), "problem": problem} for run in runs for problem in run.problems],
-        "notices": [*grouping.notices, *_many(grouping), *_unanswered(sections, question)],
+        "notices": [*grouping.notices, *_many(grouping), *_trials(grouping), *_unanswered(sections, question)],
     }
     return Comparison(record, grouping)
 
@@ -88,6 +88,17 @@ def _many(grouping: Grouping) -> list[str]:
         "one alone, corrected as if all pairs had been."
         for section in grouping.sections
         if len(section.groups) > ALL_PAIRS
+    ]
+
+
+def _trials(grouping: Grouping) -> list[str]:
+    compared = [run for section in grouping.sections for group in section.groups for run in group.runs]
+    trials = sum(is_trial(run.path) for run in compared)
+    if trials < 2:
+        return []
+    return [
+        f"{trials} of these runs are trials of a search. The best test accuracy of many is high by chance too: take "
+        "the best by val accuracy (tune.json), and train it with other seeds before you say how good it is."
     ]
 
 

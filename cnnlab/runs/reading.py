@@ -100,6 +100,12 @@ def read_run(path: Path) -> Run:
     return Run(path, summary, config, curve, predicted, labels, classes, going_on, tuple(problems))
 
 
+def is_trial(run: Path) -> bool:
+    """Whether a run directory is a trial of `cnnlab.tune`: it lies in the folder of a study."""
+    study = run.absolute().parent.parent
+    return run.absolute().parent.name == "trials" and any((study / name).exists() for name in ("tune.json", "study.db"))
+
+
 def read_shift(run: Path, pixels: int) -> dict[str, Any] | None:
     """What `cnnlab evaluate shift=PIXELS` has found for the best epoch of a run; None where it has not, or not this."""
     file = run / "evaluation" / "evaluation.json"

@@ -184,3 +184,12 @@ def test_runs_without_predictions_are_compared_over_seeds_alone(make_run, tmp_pa
     assert pair["seeds"] is not None
     assert (pair["images"], pair["only_a"]) == (None, None)
     assert len(record["problems"]) == 4
+
+
+def test_trials_of_a_search_are_not_taken_for_a_result(make_run, tmp_path):
+    study = tmp_path / "study"
+    paths = [make_run(study / "trials" / f"{number:03}", "lenet5", number, 0.8) for number in range(2)]
+    trials = [read_run(path) for path in paths]
+    assert not any("trials of a search" in notice for notice in compare_runs(trials, []).record["notices"])
+    (study / "tune.json").write_text("{}")
+    assert any("2 of these runs are trials of a search" in text for text in compare_runs(trials, []).record["notices"])
