@@ -12,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist workst
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 16
 
-demo: .venv/ready  ## train LeNet-5 on the built-in handwritten digits: no download, under a minute
+demo: .venv/ready  ## train LeNet-5 on the built-in handwritten digits; the first call installs the packages
 	$(BIN)/cnnlab train experiment=demo
 
 results: .venv/ready  ## run an experiment to its end, or on: EXPERIMENT=NAME ARGS="data.path=FOLDER"; writes experiments/results/

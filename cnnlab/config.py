@@ -331,6 +331,11 @@ def command_line() -> list[str]:
     return list(HydraConfig.get().overrides.task)
 
 
+def given_keys() -> set[str]:
+    """The keys that this job's command line gives values to."""
+    return {argument.lstrip("+~").partition("=")[0] for argument in command_line()}
+
+
 def with_recorded(config: DictConfig, recorded: Path) -> DictConfig:
     """The configuration of a run that is resumed: the recorded one, changed by this command line's own values.
 
@@ -381,7 +386,7 @@ def data_settings(config: DictConfig, run: RunDirectory | None) -> dict[str, Any
         RequestError: when the command line gives one of those.
     """
     own = settings(config)["data"]
-    given = [arg.lstrip("+~").partition("=")[0] for arg in command_line()]
+    given = given_keys()
     for key in OF_TRAINING:
         if f"data.{key}" in given:
             near = "; data.eval_batch_size is how many images are computed at a time" if key == "batch_size" else ""

@@ -36,8 +36,9 @@ def evaluate(config: DictConfig) -> None:
     from cnnlab.answers import Clock, ask, ask_moved, check_shift, chosen_tta
     from cnnlab.data.splits import read_split
     from cnnlab.reports.evaluation import print_evaluation, save_figures
+    from cnnlab.runs.checkpoint import same_images
     from cnnlab.runs.environment import device_name, versions
-    from cnnlab.trained import load, same_images
+    from cnnlab.trained import load
 
     clock = Clock(imports=time.perf_counter() - started)
     where = {key: settings[key] for key in ("checkpoint", "device")}
@@ -55,7 +56,8 @@ def evaluate(config: DictConfig) -> None:
     with clock("data"), explained("data", data):
         images, fingerprint = read_split(**which, known=net.classes, image_size=net.image_size, **data)
     same_data = same_images(fingerprint, net.data_fingerprint)
-    other_data = fingerprint if same_data is False else None
+    chosen = {"data", "data.path", "data.source"} & configuration.given_keys()
+    other_data = fingerprint if same_data is False or (same_data is None and chosen) else None
     folder = output or _default_folder(run, net.checkpoint, settings["split"], other_data)
     folder.mkdir(parents=True, exist_ok=True)
     answers = ask(net, images, batch_size, **how, clock=clock)

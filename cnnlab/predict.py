@@ -145,7 +145,7 @@ def _counts(settings: dict[str, Any]) -> Counts:
 def _images(config: DictConfig, net: "TrainedNetwork", split: "Split") -> "StoredImages":
     """Images of the data that the network was trained on, or of others with its classes: `test` or `train`."""
     from cnnlab.data.splits import read_split
-    from cnnlab.trained import same_images
+    from cnnlab.runs.checkpoint import same_images
 
     settings = configuration.data_settings(config, run_of(net.checkpoint))
     del settings["eval_batch_size"]  # batch_size says it

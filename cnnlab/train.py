@@ -68,7 +68,7 @@ def follow(processes: Processes, settings: dict[str, Any], directory: str, check
 def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | None, processes: Processes) -> None:
     """Builds the parts, trains, tests the best epoch, and completes the record."""
     from cnnlab import assembly, networks
-    from cnnlab.runs.checkpoint import check_fits, read_checkpoint
+    from cnnlab.runs.checkpoint import check_fits, check_images, network_description, read_checkpoint
     from cnnlab.runs.environment import device_name, git_commit, versions
     from cnnlab.runs.recorder import Recorder
     from cnnlab.training.interruption import StopRequest
@@ -80,10 +80,15 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
     with stop.listening():
         assembly.seed_everything(settings["seed"])
         data = assembly.build_data(settings)
+        checkpoint = read_checkpoint(checkpoint_file) if checkpoint_file else None
+        if checkpoint and checkpoint_file:
+            about = network_description(checkpoint, checkpoint_file)
+            check_images(about, data.classes, data.fingerprint, checkpoint_file)
+            data.normalize_by(about["mean"], about["std"])  # those of a sample may come out otherwise today
         network = networks.build_network(settings["model"], len(data.classes), data.image_size)
         cost = assembly.check_network(network, data)
-        if checkpoint_file:
-            check_fits(read_checkpoint(checkpoint_file), network, checkpoint_file)
+        if checkpoint and checkpoint_file:
+            check_fits(checkpoint, network, checkpoint_file)
         else:
             assembly.initialize_from_data(network, data)
         classifier = assembly.build_classifier(settings, network)

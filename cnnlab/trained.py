@@ -231,9 +231,3 @@ def _each(images: Pictures) -> Iterable[Picture]:
     if isinstance(images, Tensor | np.ndarray):
         return images if images.ndim == 4 else [images]
     return images
-
-
-def same_images(fingerprint: str, trained_on: str) -> bool | None:
-    """Whether two fingerprints are of the same data; None where one is of pixels and the other of files."""
-    comparable = fingerprint.startswith("files-") == trained_on.startswith("files-")
-    return fingerprint == trained_on if comparable else None

@@ -103,6 +103,18 @@ def test_other_images_and_checkpoints_do_not_take_the_place_of_the_runs_own(comm
     assert (record["images"], record["split"], record["tta"]) == (149, "val", None)
 
 
+def test_other_data_of_which_nothing_can_be_said_do_not_take_their_place_either(command, run):
+    """A streamed run knows names and sizes of files, not pixels."""
+    file = run / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    checkpoint["cnnlab"] |= {"data_fingerprint": "files-0123456789abcdef"}
+    torch.save(checkpoint, file)
+    assert command("evaluate", "checkpoint=run").code == 0
+    assert command("evaluate", "checkpoint=run", "data=digits").code == 0
+    places = sorted(folder.name for folder in run.glob("evaluation*"))
+    assert places == ["evaluation", f"evaluation_{read(run / 'evaluation')['data_fingerprint'][:14]}"]
+
+
 def test_embeddings_are_kept_and_drawn(command, run):
     outcome = command("evaluate", "checkpoint=run", "embeddings=true", "output=here", "data.eval_batch_size=64")
     assert outcome.code == 0, outcome.err

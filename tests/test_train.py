@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -391,6 +392,18 @@ def test_a_checkpoint_goes_on_in_a_directory_of_its_own(train, tmp_path):
     assert outcome.code == 0, outcome.err
     record = summary(tmp_path / "other")
     assert (record["status"], record["best_epoch"]) == ("completed", 3)
+
+
+def test_a_run_does_not_go_on_with_other_images(train, class_folders):
+    """One file more is another split: what was trained on would choose the best epoch."""
+    images = ("data=folder", f"data.path={class_folders}", "data.cache=cache", "logger=none")
+    assert train(*TINY, *images, "hydra.run.dir=run").code == 0
+    folder = class_folders / "train" / "cat"
+    shutil.copy(next(folder.iterdir()), folder / "more.png")
+    outcome = train("resume=run", "trainer.max_epochs=3")
+    assert outcome.code == 2
+    assert "was trained on other images" in outcome.err
+    assert summary(class_folders.parent / "run")["epochs"] == 2
 
 
 def test_a_run_can_be_resumed_from_another_directory(train, tmp_path, parquet_folder, monkeypatch):

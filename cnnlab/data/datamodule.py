@@ -55,7 +55,7 @@ class ImageDataModule(L.LightningDataModule):
         augmentation: of the training images, or None.
         seed: of the order of the images and of the augmentation.
         device: of the training; `auto` asks how much memory is free there.
-        processes: how many train on this machine; they share its cores, and the host's memory where they train there.
+        processes: how many train on this machine; they share its cores and its memory.
 
     Raises:
         ValueError: where a value is out of its range.
@@ -108,10 +108,7 @@ class ImageDataModule(L.LightningDataModule):
         found = find_source(source, path)
         if residence == "auto":
             pad = augmentation.pad if augmentation else 0
-            on_cpu = torch.device(device).type == "cpu"
-            residence = choose_residence(
-                found, image_size, pad, cache, torch.device(device), processes if on_cpu else 1
-            )
+            residence = choose_residence(found, image_size, pad, cache, torch.device(device), processes)
         self.residence: Residence = residence
         self.workers = min(8, max(1, available_cores() // processes - 1)) if workers is None else workers
         if residence == "stream":
@@ -125,7 +122,7 @@ class ImageDataModule(L.LightningDataModule):
         if mean is None or std is None:
             own_mean, own_std = channel_statistics(self._parts_for_statistics())
             mean, std = mean or own_mean.tolist(), std or own_std.tolist()
-        self.mean, self.std = torch.tensor(mean), torch.tensor(std)
+        self.normalize_by(mean, std)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -136,6 +133,10 @@ class ImageDataModule(L.LightningDataModule):
     def fingerprint(self) -> str:
         """Of all pixels and labels of the data set; of streamed data, of the files' names and sizes (`files-...`)."""
         return self.data.fingerprint
+
+    def normalize_by(self, mean: list[float], std: list[float]) -> None:
+        """Takes these constants, per channel, of pixels in [0, 1]."""
+        self.mean, self.std = torch.tensor(mean), torch.tensor(std)
 
     def decided(self, settings: dict[str, Any]) -> dict[str, Any]:
         """The settings, with what was found out about the data filled in, so that every process takes the same."""

@@ -10,6 +10,8 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
 MAX_PIXELS = 100_000_000  # of a picture; a small file can claim to hold any number
+# Of the way to TorchCodec. Said once here: what silences warnings within a thread does so in all of them.
+warnings.filterwarnings("ignore", "The image decoding", DeprecationWarning)
 PNG = b"\x89PNG\r\n\x1a\n"  # what such a file starts with
 
 
@@ -35,9 +37,8 @@ def decode(content: bytes) -> Tensor:
     if content.startswith(PNG):
         with Image.open(io.BytesIO(content), formats=["PNG"]) as opened:
             return to_rgb(opened)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the bytes cannot be written to: nothing does
-        image = decode_image(torch.frombuffer(content, dtype=torch.uint8), ImageReadMode.RGB, True)
+    # A bytearray, for torch warns of bytes that cannot be written to.
+    image = decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB, True)
     return image[0] if image.ndim == 4 else image
 
 

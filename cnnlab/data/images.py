@@ -197,9 +197,9 @@ def stratified_split(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
         The positions that stay and those cut away, both ascending.
     """
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
     away = torch.zeros(len(labels), dtype=torch.bool)
-    for number in labels.unique():
-        members = shuffled[labels[shuffled] == number]
+    for members in by_class.split(labels.bincount().tolist()):
         away[members[: round(share * len(members))]] = True
     positions = torch.arange(len(labels))
     return positions[~away], positions[away]

@@ -58,7 +58,7 @@ class Resident:
 
     def __init__(self, images: Images, augmentation: Augmentation, device: torch.device):
         self.size = images.pixels.shape[1]
-        self.pixels = augmentation.padded(images.pixels).to(device)
+        self.pixels = augmentation.padded(images.pixels.to(device))
 
     def batches(
         self, positions: Sequence[Tensor], indices: Sequence[Tensor], corners: Tensor | None
@@ -119,7 +119,9 @@ class Loader:
 
     Args:
         images: all of them; `Images` are moved to the device, `StoredImages` are brought there batch by batch.
-        batch_size: images a batch over all processes; the last batch of an epoch holds what is left.
+        batch_size: images a batch over all processes; the last batch of an epoch holds what is left. What is left of
+            shuffled images joins the batch before where it is one image, or one for a process: batch norm over maps of
+            one pixel takes two at least.
         mean: per channel, of pixels in [0, 1].
         std: per channel, of pixels in [0, 1].
         augmentation: what is done to the images, or None.
@@ -158,6 +160,8 @@ class Loader:
         self.rank, self.world_size = rank, world_size
         self.classes = classes
         self.sampler = EpochOrder(len(images), shuffle, seed)
+        left = len(images) % batch_size
+        self.joins_last = shuffle and len(images) > batch_size and 0 < left < 2 * world_size
         if isinstance(images, Images):
             self.pixels = Resident(images, self.augmentation, self.device)
         else:
@@ -169,7 +173,7 @@ class Loader:
         self._resume_from: dict[str, int] | None = None
 
     def __len__(self) -> int:
-        return -(-self.sampler.images // self.batch_size)
+        return -(-self.sampler.images // self.batch_size) - self.joins_last
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of the sampler's epoch. The epoch is looked up when the first batch is asked for."""
@@ -216,8 +220,8 @@ class Loader:
     @property
     def batch_images(self) -> int:
         """Images of the batch that was last given out, over all processes."""
-        done = self.batches_done * self.batch_size
-        return min(self.batch_size, self.sampler.images - done + self.batch_size)
+        before = (self.batches_done - 1) * self.batch_size
+        return self.sampler.images - before if self.batches_done == len(self) else self.batch_size
 
     def shares(self, positions: Tensor | None = None) -> Sequence[Tensor]:
         """What of each batch of an epoch is this process's: positions of the images, int64 (B,) for each batch.
@@ -227,7 +231,9 @@ class Loader:
         """
         if positions is None:
             positions = torch.arange(self.sampler.images)
-        batches = positions.split(self.batch_size)
+        batches: Sequence[Tensor] = positions.split(self.batch_size)
+        if self.joins_last:
+            batches = [*batches[:-2], torch.cat(batches[-2:])]
         if self.world_size > 1:
             batches = [batch.tensor_split(self.world_size)[self.rank] for batch in batches]
         return batches

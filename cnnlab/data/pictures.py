@@ -118,8 +118,8 @@ def read_pictures(paths: Iterable[Path], size: int, shown: int = 0, thumbnail: i
         number, path = numbered
         try:
             image = open_picture(path)
-            small = _thumbnail(image, thumbnail) if number < shown else None
-            return Reading(str(path), _to_square(image, size), thumbnail=small)
+            pixels = _to_square(image, size)
+            return Reading(str(path), pixels, thumbnail=_thumbnail(image, thumbnail) if number < shown else None)
         except UnreadablePicture as error:
             return Reading(str(path), error=str(error))
 
@@ -156,8 +156,9 @@ def _to_square(image: Tensor, size: int) -> Tensor:
 
 
 def _thumbnail(image: Tensor, side: int) -> np.ndarray:
-    if max(image.shape[-2:]) > side:
-        image = functional.resize(image, None, max_size=side, antialias=True)  # pyright: ignore[reportArgumentType]
+    if (longest := max(image.shape[-2:])) > side:
+        fitting = [max(1, pixels * side // longest) for pixels in image.shape[-2:]]  # of a line, a pixel is left
+        image = functional.resize(image, fitting, antialias=True)
     return image.expand(3, -1, -1).permute(1, 2, 0).numpy()
 
 

@@ -26,8 +26,9 @@ def choose_residence(
     """What `auto` stands for, decided from the number of images alone, before any is decoded.
 
     `device` where the images, padded for the augmentation, take at most half of the memory that is free on the device;
-    else `host` where, decoded, they take at most 80 % of the host's free memory and a cache of them is there already or
-    takes at most 90 % of the free disk; else `stream`. Anything but `device` is said in the log, with its reasons.
+    else `host`. Both need room on the host too: decoded, the images take at most 80 % of its free memory, and a cache
+    of them is there already or takes at most 90 % of the free disk. Else `stream`. Anything but `device` is said in the
+    log, with its reasons.
 
     Args:
         source: of the images.
@@ -35,20 +36,24 @@ def choose_residence(
         pad: pixels more on each side on the device.
         cache: folder of the caches, as for `cnnlab.data.cache.cache_folder`.
         device: of the training.
-        processes: how many keep all images in the memory of that device.
+        processes: how many train on this machine, each with a device of its own but on the CPU.
     """
     folder = cache_folder(source, image_size, cache)
     cached = cached_images(folder)
     images = source.count() if cached is None else cached
     decoded, padded = (images * 3 * side**2 for side in (image_size, image_size + 2 * pad))
     on_device, on_host, on_disk = free_memory(device), free_memory(torch.device("cpu")), _free_disk(folder)
-    if padded * processes <= DEVICE_SHARE * on_device:
-        return "device"
+    on_cpu = device.type == "cpu"
+    taken = padded * processes if on_cpu else padded
     fits_on_disk = cached is not None or decoded <= DISK_SHARE * on_disk
+    # On their way to GPUs, the images of all processes are in the host's memory.
+    passes_host = on_cpu or decoded * processes <= HOST_SHARE * on_host
+    if taken <= DEVICE_SHARE * on_device and passes_host and fits_on_disk:
+        return "device"
     chosen = "host" if decoded <= HOST_SHARE * on_host and fits_on_disk else "stream"
     log.info(
         "data.residence=%s: %s images take %s on %s (%s free), else %s of memory (%s free) and disk (%s free).",
-        *(chosen, f"{images:,}", _gigabytes(padded * processes), device, _gigabytes(on_device)),
+        *(chosen, f"{images:,}", _gigabytes(taken), device, _gigabytes(on_device)),
         *(_gigabytes(decoded), _gigabytes(on_host), _gigabytes(on_disk)),
     )
     return chosen

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from cnnlab.data.images import Images, StoredImages
 from cnnlab.errors import RequestError
 
-AHEAD = 2  # batches that are read ahead, by each thread or worker
+AHEAD = 2  # batches that are read ahead, by each worker, and by a single thread
+PIECE = 64  # images that each of several threads reads at a time: whole batches for many cores take much memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,7 +37,13 @@ def read_by_threads(
         pixels = images.read(positions)
         return pixels.pin_memory() if pinned else pixels
 
-    return map_by_threads(read, batches, threads)
+    if threads == 1:
+        yield from map_by_threads(read, batches, threads)
+        return
+    pieces = map_by_threads(images.read, (piece for batch in batches for piece in batch.split(PIECE)), threads)
+    for batch in batches:
+        pixels = torch.cat([next(pieces) for _ in batch.split(PIECE)])
+        yield pixels.pin_memory() if pinned else pixels
 
 
 def map_by_threads(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:

@@ -8,6 +8,7 @@ import struct
 import sys
 import warnings
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +156,30 @@ def check_fits(checkpoint: dict[str, Any], network: nn.Module, path: Path, key: 
                 f"{key}: {path} holds another network: {name} is {theirs.get(name, 'missing')} there, "
                 f"{ours.get(name, 'missing')} in this one"
             )
+
+
+def check_images(about: dict[str, Any], classes: Sequence[str], fingerprint: str, path: Path) -> None:
+    """Checks that images are those that a checkpoint was trained on: another split of others would test what was seen.
+
+    Args:
+        about: what the checkpoint says, as `network_description` gives it.
+        classes: of the images here, by number.
+        fingerprint: of the images here.
+        path: its file, for messages.
+
+    Raises:
+        RequestError: where classes or fingerprint differ.
+    """
+    if list(classes) != about["classes"]:
+        raise RequestError(f"resume: {path} was trained on other classes ({', '.join(about['classes'][:4])}, ...)")
+    if same_images(fingerprint, about["data_fingerprint"]) is False:
+        raise RequestError(
+            f"resume: {path} was trained on other images (fingerprint {about['data_fingerprint']}) than those that are "
+            f"there now ({fingerprint}); a run goes on with its own"
+        )
+
+
+def same_images(fingerprint: str, trained_on: str) -> bool | None:
+    """Whether two fingerprints are of the same data; None where one is of pixels and the other of files."""
+    comparable = fingerprint.startswith("files-") == trained_on.startswith("files-")
+    return fingerprint == trained_on if comparable else None

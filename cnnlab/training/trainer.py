@@ -109,9 +109,10 @@ def build_trainer(
         raise ValueError(" ".join(str(error).split())) from error
     if isinstance(trainer.strategy, DDPStrategy) and trainer.num_devices * trainer.num_nodes == 1:
         return build_trainer({**given, "strategy": "auto"}, callbacks, loggers, directory)  # one process has no others
-    # What Lightning does at SIGTERM is an operation of all processes, amid of others: interruption.py handles signals.
+    # At SIGTERM Lightning starts a collective operation in the middle of those of the training, where the processes may
+    # be at different ones: interruption.py handles signals instead.
     trainer._signal_connector.register_signal_handlers = lambda: None
-    # And asking before every step whether it came makes the host wait for the device.
+    # Lightning would also ask all processes before every step whether SIGTERM came: the host would wait for the device.
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
     return trainer
 

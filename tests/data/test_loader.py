@@ -116,6 +116,18 @@ def test_batch_smaller_than_the_number_of_processes_is_refused(sample: ImageData
         make_loader(sample.train, batch_size=3, world_size=4)
 
 
+@pytest.mark.parametrize(("batch_size", "world_size", "sizes"), [(17, 1, [17] * 6 + [18]), (39, 2, [39, 39, 42])])
+def test_an_image_that_would_be_alone_joins_the_batch_before(
+    batch_size: int, world_size: int, sizes: list[int]
+) -> None:
+    loaders = [make_loader(numbered(120), batch_size, rank=rank, world_size=world_size) for rank in range(world_size)]
+    given = [loaders[0].batch_images for _ in zip(*loaders, strict=True)]
+    assert given == sizes
+    assert len(loaders[0]) == len(sizes)
+    assert sorted(place for loader in loaders for place in order(loader)) == list(range(120))
+    assert len(make_loader(numbered(120), 17, shuffle=False)) == 8  # nothing is trained with these
+
+
 @pytest.mark.parametrize("done", [0, 1, 3, 5])
 def test_goes_on_exactly_where_it_stopped(sample: ImageData, done: int) -> None:
     loader = make_loader(sample.train, augmentation=EVERYTHING)

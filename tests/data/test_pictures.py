@@ -237,6 +237,13 @@ def test_many_files_are_read_in_order_with_reasons_and_thumbnails(
     assert shapes == [(8, 16, 3), (7, 16, 3), (7, 16, 3), *[None] * 6]
 
 
+def test_a_line_has_a_thumbnail(tmp_path: Path) -> None:
+    (tmp_path / "rule.png").write_bytes(encoded(np.zeros((1, 600), np.uint8)))
+    (reading,) = read_pictures([tmp_path / "rule.png"], 8, shown=1)
+    assert reading.thumbnail is not None
+    assert reading.thumbnail.shape == (1, 576, 3)
+
+
 def test_no_more_files_are_taken_than_are_read_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "available_cores", lambda: 2)
     (tmp_path / "a.png").write_bytes(encoded(RGB))

@@ -39,6 +39,20 @@ def test_padding_and_other_processes_need_room_too(class_folders, tmp_path, monk
     assert choose(class_folders, tmp_path, monkeypatch, 4.0, processes=2) == "device"
 
 
+def test_images_on_their_way_to_gpus_need_room_on_the_host(class_folders, tmp_path, monkeypatch) -> None:
+    gpu = torch.device("cuda")
+
+    def chosen(host: float, processes: int = 1, disk: float = 1e9) -> str:
+        memory = {"cuda": 100 * DECODED, "cpu": host * DECODED}
+        monkeypatch.setattr(residence, "free_memory", lambda device: memory[device.type])
+        monkeypatch.setattr(residence, "_free_disk", lambda folder: disk * DECODED)
+        return choose_residence(find_source(None, class_folders), 32, 0, tmp_path, gpu, processes)
+
+    assert [chosen(host=1.25), chosen(host=1.24)] == ["device", "stream"]
+    assert [chosen(host=5.0, processes=4), chosen(host=4.9, processes=4)] == ["device", "host"]
+    assert chosen(host=5.0, disk=1.0) == "stream"  # the cache has no room
+
+
 def test_a_cache_needs_disk_unless_it_is_there(class_folders, tmp_path, monkeypatch) -> None:
     assert choose(class_folders, tmp_path, monkeypatch, 1.5, disk=1.0) == "stream"
     load_images(find_source(None, class_folders), 32, tmp_path)

@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 import shutil
@@ -153,6 +154,21 @@ def test_hidden_folders_are_no_classes(photo_folders: Path) -> None:
     assert load(photo_folders).classes == ("cat", "dog", "owl")
 
 
+def test_links_to_folders_are_followed_and_loops_end(class_folders: Path, sample: ImageData, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    (linked / "test").mkdir(parents=True)
+    (linked / "train").symlink_to(class_folders / "train")
+    for folder in (class_folders / "test").iterdir():
+        (linked / "test" / folder.name).symlink_to(folder)
+    (class_folders / "train" / "cat" / "up").symlink_to(class_folders / "train")
+    source = find_source(None, linked)
+    assert_same(load(linked), sample)
+    assert source.count() == 150 == len(list(source.files()))
+    before = source.identity
+    next((class_folders / "test" / "dog").iterdir()).unlink()
+    assert source.identity != before  # or a cache of what was there would be read
+
+
 def test_a_link_to_nothing_is_named(class_folders: Path) -> None:
     (class_folders / "train" / "cat" / "lost.png").symlink_to("nowhere.png")
     assert "lost.png is a link to nothing" in request_error(class_folders)
@@ -168,6 +184,41 @@ def test_the_split_of_a_parquet_file_is_in_its_name_or_its_folders(
         file.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(parquet_folder / f"{split}-00000-of-00001.parquet", file)
     assert_same(load(folder), sample)
+
+
+def renumber(file: Path, classes: list[str]) -> None:
+    """Writes a parquet file anew with its classes in another order."""
+    table = pq.read_table(file)
+    info = json.loads(table.schema.metadata[b"huggingface"])
+    names = info["info"]["features"]["label"]["names"]
+    numbers = np.array([classes.index(name) for name in names])[table["label"].to_numpy()]
+    info["info"]["features"]["label"]["names"] = classes
+    table = table.set_column(table.schema.get_field_index("label"), "label", pa.array(numbers))
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(info)}), file)
+
+
+def test_the_names_of_a_test_file_decide_what_its_numbers_mean(parquet_folder: Path, sample: ImageData) -> None:
+    renumber(parquet_folder / "test-00000-of-00001.parquet", sorted(sample.classes, reverse=True))
+    assert_same(load(parquet_folder), sample)
+    renumber(parquet_folder / "test-00000-of-00001.parquet", [*sample.classes, "unicorn"])
+    assert "a class that the training split has not: unicorn" in request_error(parquet_folder)
+
+
+@pytest.mark.parametrize("lean", [False, True])
+def test_files_of_a_split_that_number_classes_otherwise_are_refused(
+    parquet_folder: Path, sample: ImageData, lean: bool
+) -> None:
+    first, second = (parquet_folder / f"train-0000{number}-of-00002.parquet" for number in (0, 1))
+    (parquet_folder / "train-00000-of-00001.parquet").rename(first)
+    shutil.copy(first, second)
+    renumber(second, sorted(sample.classes, reverse=True))
+    with pytest.raises(RequestError, match="numbers its classes otherwise than"):
+        find_source(None, parquet_folder).read(lean)
+
+
+def test_a_path_with_letters_that_are_patterns_is_streamed(parquet_folder: Path) -> None:
+    parquet_folder = parquet_folder.rename(parquet_folder.with_name("[2024]*"))
+    assert len(find_source(None, parquet_folder).read(lean=True).train.labels) == 120
 
 
 def test_of_several_numbers_the_classes_are_those_that_are_called_so(parquet_folder: Path, sample: ImageData) -> None:
@@ -402,8 +453,10 @@ def test_hub_without_network_takes_an_earlier_download(tmp_path: Path, monkeypat
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     with pytest.raises(RequestError):
         HubSource("uoft-cs/cifar10").check()
-    (tmp_path / "datasets" / "uoft-cs___cifar10").mkdir(parents=True)
+    for folder in ("uoft-cs___cifar10", "someone___my_images"):  # as the library calls them
+        (tmp_path / "datasets" / folder).mkdir(parents=True)
     HubSource("uoft-cs/cifar10").check()
+    HubSource("someone/MyImages").check()
     assert os.environ["HF_HUB_OFFLINE"] == "1"  # or loading it would wait for the Hub
 
 

@@ -14,7 +14,7 @@ from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.data.images import StoredImages, streamed_images
 from cnnlab.data.loader import Loader
 from cnnlab.data.sources import find_source
-from cnnlab.data.stream import AHEAD, read_by_threads
+from cnnlab.data.stream import AHEAD, PIECE, read_by_threads
 from cnnlab.errors import RequestError
 
 EVERYTHING = Augmentation(pad=3, flip="random", cutout=8, erasing=0.5, mixup=0.2, cutmix=1.0)
@@ -202,3 +202,20 @@ def test_stored_images_can_be_taken_from_without_reading() -> None:
     part = images.take(torch.tensor([7, 3, 5])).take(torch.tensor([2, 0]))
     assert part.labels.tolist() == [5, 7]
     assert torch.equal(part.pixels, items[[5, 7]])
+
+
+def test_many_threads_read_a_bounded_number_of_images_ahead() -> None:
+    read: list[int] = []
+
+    class Noting(StoredImages):
+        def read(self, indices: Tensor) -> Tensor:
+            read.append(len(indices))
+            return super().read(indices)
+
+    count = torch.arange(4000)
+    images = Noting(torch.arange(4000)[:, None, None, None].expand(-1, 2, 2, 3).byte(), count, count, size=2)
+    batches = count.split(1000)
+    reader = read_by_threads(images, batches, threads=3)
+    assert torch.equal(next(reader), images.items[batches[0]])  # pyright: ignore[reportArgumentType,reportIndexIssue]
+    assert sum(read) <= 1000 + PIECE * (3 * AHEAD + 1)  # not three times two batches
+    assert [len(batch) for batch in reader] == [1000] * 3

@@ -109,9 +109,19 @@ def split_folder(root: Path, split: str) -> Path | None:
     return next((d for d in folders if d.name.lower() in SPLITS[split] and d.is_dir()), None)
 
 
-def _walk(folder: str | Path, below: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """The images below a folder with their names from there, in the order of the names' parts."""
+def _walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The images below a folder with their names from there, in the order of the names' parts.
+
+    Links are followed, but for those that lead back to a folder which they are in.
+    """
+    above = frozenset(_place(parent) for parent in folder.absolute().parents)
+    return _walk_on(str(folder), "", above)
+
+
+def _walk_on(folder: str, below: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, os.DirEntry[str]]]:
     try:
+        if (here := _place(folder)) in above:
+            return
         with os.scandir(folder) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
     except FileNotFoundError:
@@ -119,9 +129,15 @@ def _walk(folder: str | Path, below: str = "") -> Iterator[tuple[str, os.DirEntr
     except PermissionError:
         raise RequestError(f"data.path: {folder} may not be read") from None
     for entry in found:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path, f"{below}{entry.name}/")
+        if entry.is_dir():
+            yield from _walk_on(entry.path, f"{below}{entry.name}/", above | {here})
         elif entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith("."):
             if entry.is_symlink() and not Path(entry.path).exists():
                 raise RequestError(f"data.path: {entry.path} is a link to nothing")
             yield below + entry.name, entry
+
+
+def _place(folder: str | Path) -> tuple[int, int]:
+    """What tells a folder from others, whatever links lead to it."""
+    status = os.stat(folder)  # noqa: PTH116, of very many folders, without a Path for each
+    return status.st_dev, status.st_ino

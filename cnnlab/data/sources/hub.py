@@ -37,7 +37,7 @@ class HubSource:
         os.environ["HF_HUB_OFFLINE"] = "1"
         if "huggingface_hub.constants" in sys.modules:
             sys.modules["huggingface_hub.constants"].HF_HUB_OFFLINE = True  # pyright: ignore[reportAttributeAccessIssue]
-        if not (_datasets_cache() / self.name.replace("/", "___")).is_dir():
+        if not (_datasets_cache() / _folder_name(self.name)).is_dir():
             raise RequestError(
                 f"data: {self.name} is not in the local cache, and the Hugging Face Hub does not answer or has no such "
                 "data set.\nImages on disk: data.path=FOLDER (parquet files, cifar-10-batches-py, class folders). "
@@ -76,15 +76,25 @@ def _datasets_cache() -> Path:
     return Path(os.environ.get("HF_DATASETS_CACHE", home / "datasets")).expanduser()
 
 
+def _folder_name(name: str) -> str:
+    """What the `datasets` library calls the folder of a data set: `org/MyImages` lies in `org___my_images`."""
+    owner, _, own = name.rpartition("/")
+    if own != own.lower():
+        from datasets.naming import camelcase_to_snakecase
+
+        own = camelcase_to_snakecase(own)
+    return f"{owner}___{own}" if owner else own
+
+
 def _hub_answers(name: str) -> bool:
     """Whether the Hub knows the data set, asked in a thread because looking up a host's name has no time-out."""
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         return False
+    from huggingface_hub import HfApi
+
     answers: list[bool] = []
 
     def ask() -> None:
-        from huggingface_hub import HfApi
-
         try:
             HfApi().dataset_info(name, timeout=HUB_TIMEOUT)
             answers.append(True)

@@ -1,6 +1,7 @@
 """Images in parquet files and Arrow tables."""
 
 import contextlib
+import glob
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ class ParquetSource:
     def read(self, lean: bool = False) -> RawImages:
         """See Source. When lean, the `datasets` library writes the rows once to its own cache and maps that."""
         table = _mapped_table if lean else _table
+        for files in (self.train, self.test):
+            _check_names(files)
         tables = {split: table(files) for split, files in (("train", self.train), ("test", self.test)) if files}
         return read_tables(tables, f"data.path: {self.train[0]}")
 
@@ -91,6 +94,25 @@ def _naming(file: Path) -> Iterator[None]:
         raise RequestError(f"data.path: {file} is not a readable parquet file ({first_line(error)})") from None
 
 
+def _names(schema: "pyarrow.Schema") -> dict[str, list[str]]:
+    """The names of the classes, by column, where the Hub's description of the columns has some."""
+    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    return {name: feature["names"] for name, feature in features.items() if (feature or {}).get("names")}
+
+
+def _check_names(files: tuple[Path, ...]) -> None:
+    """Whether files of a split number their classes alike."""
+    import pyarrow.parquet
+
+    first = None
+    for file in files:
+        with _naming(file):
+            names = _names(pyarrow.parquet.read_schema(file))
+        first = names if first is None else first
+        if names != first:
+            raise RequestError(f"data.path: {file} numbers its classes otherwise than {files[0]}")
+
+
 def _table(files: tuple[Path, ...]) -> "pyarrow.Table":
     import pyarrow.parquet
 
@@ -113,7 +135,7 @@ def _mapped_table(files: tuple[Path, ...]) -> "pyarrow.Table":
             pyarrow.parquet.read_metadata(file)
     datasets.disable_progress_bars()
     try:
-        rows = datasets.Dataset.from_parquet([str(file) for file in files])
+        rows = datasets.Dataset.from_parquet([glob.escape(str(file)) for file in files])  # it takes patterns
     except Exception as error:  # the library has one for each way of failing
         reason = first_line(error.__cause__ or error)
         raise RequestError(f"data.path: {files[0]} and the files beside it cannot be read ({reason})") from None
@@ -140,8 +162,8 @@ def read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
     schema = tables["train"].schema
     image = next((field.name for field in schema if _may_hold_images(field.type)), None)
     numbers = [field.name for field in schema if pyarrow.types.is_integer(field.type)]
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    named = [name for name in numbers if (features.get(name) or {}).get("names")]
+    names_of = _names(schema)
+    named = [name for name in numbers if name in names_of]
     label = next((name for name in (*named, *LABELS, *numbers) if name in numbers), None)
     if image is None or label is None:
         raise RequestError(f"{where} has no column of images beside one of class numbers (it has {schema.names})")
@@ -158,7 +180,13 @@ def read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
             raise RequestError(f"{where}: {column.null_count} rows of {image} hold no image")
         return RawSplit(Rows(column), table.column(label).to_numpy().astype(np.int64))
 
-    names = features.get(label, {}).get("names")
     train = split(tables["train"])
-    classes = names or [str(number) for number in range(int(train.labels.max(initial=-1)) + 1)]
-    return RawImages(tuple(classes), train, split(tables["test"]) if "test" in tables else None)
+    classes = names_of.get(label) or [str(number) for number in range(int(train.labels.max(initial=-1)) + 1)]
+    test = split(tables["test"]) if "test" in tables else None
+    if test and classes != (of_test := _names(tables["test"].schema).get(label, classes)):
+        if unknown := [name for name in of_test if name not in classes]:
+            raise RequestError(f"{where}: the test split has a class that the training split has not: {unknown[0]}")
+        if len(test.labels) and not 0 <= test.labels.min() <= test.labels.max() < len(of_test):
+            raise RequestError(f"{where}: the test labels are not all in 0 to {len(of_test) - 1}")
+        test = RawSplit(test.images, np.array([classes.index(name) for name in of_test])[test.labels])
+    return RawImages(tuple(classes), train, test)
