@@ -38,9 +38,13 @@ PATHS = (
 OF_TRAINING = ("image_size", "batch_size", "mean", "std", "workers")
 # What does not decide how a run comes out.
 ASIDE = ("name", "resume", "logger")
-# What a run that goes on may be told anew: where and how it runs, and where its images are.
+# What a run that goes on may be told anew: how long and on what it runs, and where its images are.
 OF_CONTINUING = (
-    *("name", "resume", "logger", "callbacks", "trainer"),
+    *("name", "resume", "logger", "callbacks"),
+    *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time"),
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
+    *("trainer.compile", "trainer.tf32", "trainer.benchmark", "trainer.deterministic"),
+    *("trainer.profile", "trainer.detect_anomaly", "trainer.enable_progress_bar", "trainer.num_sanity_val_steps"),
     *("data.path", "data.cache", "data.residence", "data.workers", "data.eval_batch_size"),
 )
 
@@ -339,8 +343,8 @@ def given_keys() -> set[str]:
 def with_recorded(config: DictConfig, recorded: Path) -> DictConfig:
     """The configuration of a run that is resumed: the recorded one, changed by this command line's own values.
 
-    Another `trainer.max_epochs` is kept under `lengthened`, with those that the run had before: its schedule was not
-    that of a run which had so many epochs from the beginning, and it is not averaged with one.
+    Where `trainer.max_epochs` or `max_steps` is another one, `lengthened` keeps those that the run had before: its
+    schedule was not that of a run which was so long from the beginning, and it is not averaged with one.
 
     Args:
         config: as composed from this command line.
@@ -351,7 +355,7 @@ def with_recorded(config: DictConfig, recorded: Path) -> DictConfig:
     """
     merged = OmegaConf.load(recorded)
     assert isinstance(merged, DictConfig)
-    epochs = OmegaConf.select(merged, "trainer.max_epochs")
+    epochs, steps = (OmegaConf.select(merged, f"trainer.max_{length}") for length in ("epochs", "steps"))
     for override in command_line():
         key, _, _ = override.lstrip("+~").partition("=")
         if key == "trainer":  # the group comes with the epochs and the clipping of this command line's recipe
@@ -366,6 +370,8 @@ def with_recorded(config: DictConfig, recorded: Path) -> DictConfig:
             OmegaConf.update(merged, key, OmegaConf.select(config, key), merge=False, force_add=True)
     if OmegaConf.select(merged, "trainer.max_epochs") != epochs:
         merged.lengthened = [*merged.get("lengthened", []), epochs]
+    elif OmegaConf.select(merged, "trainer.max_steps") != steps:
+        merged.lengthened = [*merged.get("lengthened", []), f"{steps} steps"]
     return merged
 
 

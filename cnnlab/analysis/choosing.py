@@ -33,7 +33,7 @@ class Choice:
         key: the setting.
         value: that was kept.
         best: the value that did best; another one than was kept only where that was trained by itself, after a search.
-        seeds: of the runs that decided: those that all had.
+        seeds: of the runs that decided: those that all had, or all where they had none in common.
         tried: for every value what it came to: epochs until the value was reached, or the validation accuracy; and
             whether it was `dropped`: tried in a search, after which others were trained on that decided.
         at_edge: whether the value is the lowest or highest number of those tried, so that a better one may lie beyond.
@@ -45,6 +45,11 @@ class Choice:
     seeds: tuple[Any, ...]
     tried: tuple[dict[str, Any], ...]
     at_edge: bool
+
+    @property
+    def has_common_seeds(self) -> bool:
+        """Whether the same seeds have decided for every value."""
+        return all(entry["runs"] == len(self.seeds) for entry in self.tried if not entry["dropped"])
 
 
 def choose(
@@ -71,10 +76,16 @@ def choose(
     if len(searching) == len(members):
         searching = []
     for member in members:
-        ours = searched if member in searching else trained
-        ours[same(member), _but_for(member, {key, *search})].append(member)
-    chosen = [_best(group, searched.get(place, []), key, reach) for place, group in trained.items()]
-    return chosen, [member for place, group in searched.items() if place not in trained for member in group]
+        if member in searching:
+            searched[same(member), _but_for(member, {key, *search})].append(member)
+        else:
+            trained[same(member), _but_for(member, {key})].append(member)
+    chosen, followed = [], set()
+    for group in trained.values():
+        place = same(group[0]), _but_for(group[0], {key, *search})
+        followed.add(place)
+        chosen.append(_best(group, searched.get(place, []), key, reach))
+    return chosen, [member for place, group in searched.items() if place not in followed for member in group]
 
 
 def _but_for(member: Candidate, keys: set[str]) -> tuple[tuple[str, str], ...]:

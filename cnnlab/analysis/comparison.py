@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnlab.analysis.grouping import Group, Grouping, Section, group_runs
+from cnnlab.analysis.grouping import Group, Grouping, Section, group_runs, short_commit
 from cnnlab.analysis.naming import name_of
 from cnnlab.analysis.pairs import ALL_PAIRS, compare_pairs
 from cnnlab.analysis.published import published
@@ -60,7 +60,10 @@ def compare_runs(
             for run, reason in grouping.set_aside
         ],
         "problems": [{"path": str(run.path), "problem": problem} for run in runs for problem in run.problems],
-        "notices": [*grouping.notices, *_many(grouping), *_trials(grouping), *_unanswered(sections, question)],
+        "notices": [
+            *(*grouping.notices, *_many(grouping), *_by_test_images(grouping), *_circumstances(grouping)),
+            *(*_trials(grouping), *_unanswered(sections, question)),
+        ],
     }
     return Comparison(record, grouping)
 
@@ -89,6 +92,28 @@ def _many(grouping: Grouping) -> list[str]:
         for section in grouping.sections
         if len(section.groups) > ALL_PAIRS
     ]
+
+
+def _by_test_images(grouping: Grouping) -> list[str]:
+    return [
+        f"Protocol article ({', '.join(section.data)}): the test images chose the best epoch of every run, so its test "
+        "accuracies and their intervals are higher than those on images that chose nothing."
+        for section in grouping.sections
+        if section.protocol == "article"
+    ]
+
+
+def _circumstances(grouping: Grouping) -> list[str]:
+    """Where groups that stand side by side were made on different devices, or by different commits."""
+    notices = []
+    for section in grouping.sections:
+        for key, what in (("device", "times and memory are of different devices"), ("git_commit", "commits differ")):
+            by_group = {frozenset(str(run.summary[key]) for run in group.runs) for group in section.groups}
+            if len(by_group) > 1:
+                every = sorted(frozenset().union(*by_group))
+                texts = [short_commit(text) for text in every] if key == "git_commit" else every
+                notices.append(f"{', '.join(section.data)}: from group to group {what}: {'; '.join(texts)}.")
+    return notices
 
 
 def _trials(grouping: Grouping) -> list[str]:
@@ -140,7 +165,7 @@ def _group(group: Group, targets: Sequence[float], question: Question) -> dict[s
         "best": best.summary["test_accuracy"],
         "best_run": str(best.path),
         "val_accuracy": _mean(_values(group, "val_accuracy")),
-        "test_accuracy_tta": _mean(_values(group, "test_accuracy_tta")),
+        "test_accuracy_tta": _tta(group),
         **{key: _median(_values(group, key)) for key in (*COSTS, "epochs", "images_per_second", "peak_memory_bytes")},
         "devices": sorted({str(run.summary["device"]) for run in group.runs}),
         "targets": [target_times(group.runs, target) for target in targets],
@@ -165,6 +190,13 @@ def _group(group: Group, targets: Sequence[float], question: Question) -> dict[s
 
 def _values(group: Group, key: str) -> list[float]:
     return [run.summary[key] for run in group.runs if run.summary[key] is not None]
+
+
+def _tta(group: Group) -> float | None:
+    """The mean accuracy with test-time augmentation, where all runs have one and the same."""
+    values = _values(group, "test_accuracy_tta")
+    kinds = {str((run.config or {}).get("tta")) for run in group.runs}
+    return _mean(values) if len(values) == len(group.runs) and len(kinds) == 1 else None
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -244,7 +276,10 @@ def _confusion(group: Group) -> list[list[float]] | None:
 
 
 def _curve(group: Group) -> dict[str, Any]:
-    """Over the epochs: mean, lowest and highest of the runs that have the epoch, and how many those are."""
+    """Mean, lowest and highest of the runs, over the epochs that all of them have which have a curve.
+
+    Where some end earlier, as with early stopping, a mean of the others would be of those that needed longer.
+    """
     by_epoch: dict[float, list[dict[str, float | None]]] = {}
     for run in group.runs:
         names = [name for name in ("epoch", "seconds", *METRICS) if name in run.curve]
@@ -252,7 +287,8 @@ def _curve(group: Group) -> dict[str, Any]:
             row = dict(zip(names, values, strict=True))
             if row.get("epoch") is not None:
                 by_epoch.setdefault(row["epoch"], []).append(row)  # pyright: ignore
-    epochs = sorted(by_epoch)
+    curves = sum(bool(run.curve.get("epoch")) for run in group.runs)
+    epochs = sorted(epoch for epoch, rows in by_epoch.items() if len(rows) == curves)
     curve: dict[str, Any] = {"epoch": epochs, "runs": [len(by_epoch[epoch]) for epoch in epochs]}
     curve["seconds"] = [_median(_known(by_epoch[epoch], "seconds")) for epoch in epochs]
     for metric in METRICS:

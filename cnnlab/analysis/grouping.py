@@ -197,8 +197,7 @@ def _groups(
         if any(choice for _, choice in chosen) and runs[0].summary["protocol"] == "article":
             notices.append(f"{question.choose} was chosen by the test images: protocol article validates with them.")
         chosen = [
-            (_without(group, {question.choose, *question.search}) if choice else group, choice)
-            for group, choice in chosen
+            (_without(group, {question.choose}), choice) if choice else (group, choice) for group, choice in chosen
         ]
         if question.search and all(question.search.items() <= group.every.items() for group in unnamed):
             notices.append(
@@ -214,6 +213,8 @@ def _groups(
             notices.append(
                 f"{label} has {choice.key}={choice.value}; of the values that were tried, {choice.best} did best."
             )
+        if choice and not choice.has_common_seeds:
+            notices.append(f"{label}: the values of {choice.key} that were tried have no seed in common; all count.")
         if choice and choice.at_edge:
             notices.append(
                 f"{label}: {choice.key}={choice.best} is the last of the values that were tried on its side: "
@@ -293,7 +294,11 @@ def _note_circumstances(label: str, runs: tuple[Run, ...], notices: list[str]) -
     """Says where runs that are averaged were not made alike in what their settings do not tell."""
     devices, commits = (sorted({str(run.summary[key]) for run in runs}) for key in ("device", "git_commit"))
     if len(devices) > 1:
-        notices.append(f"{label}: times and memory are averages over different devices: {'; '.join(devices)}.")
+        notices.append(f"{label}: times and memory are medians over different devices: {'; '.join(devices)}.")
     if len(commits) > 1:
-        short = ", ".join(commit[:10] + ("-dirty" if commit.endswith("-dirty") else "") for commit in commits)
-        notices.append(f"{label}: its runs were made by different commits: {short}.")
+        notices.append(f"{label}: its runs were made by different commits: {', '.join(map(short_commit, commits))}.")
+
+
+def short_commit(commit: str) -> str:
+    """Its first ten digits, and whether files had been changed."""
+    return commit[:10] + ("-dirty" if commit.endswith("-dirty") else "")

@@ -39,8 +39,9 @@ TERMS = (
         "Test accuracy",
         "the mean over the seeds, ± their standard deviation. Its 95 % interval is by Student's t over the seeds; "
         "where it is marked with °, that of a single run's accuracy (or of several that are equal), by Wilson's method "
-        "over the test images, which says nothing about other seeds.",
+        "over the test images, which says nothing about other seeds. The former says nothing about other images.",
     ),
+    ("Best", "the highest test accuracy among the seeds; by how it was found, no estimate of anything."),
     (
         "Costs",
         "medians over the seeds. To 90 % and the like: seconds of training until the validation accuracy was first "
@@ -50,7 +51,7 @@ TERMS = (
     (
         "p (seeds)",
         "Welch's t test over the seeds: would other seeds show the difference, on these test images? Corrected for "
-        "the number of pairs of the section by Holm's method.",
+        "the number of the section's pairs that can be tested so, by Holm's method.",
     ),
     (
         "p (images)",
@@ -108,7 +109,7 @@ def render_markdown(record: Record, figures: Sequence[Mapping[str, str]]) -> str
             lines += [f"### {title}", "", *markdown_table(*table), ""]
         if section["pairs"]:
             lines += ["### Differences", "", *markdown_table(*pair_table(section)), ""]
-        lines += _published_lines(section)
+        lines += published_lines(section)
         for title, file in files.items():
             lines += [f"![{title}]({file})", ""]
         lines += _image_lines(section)
@@ -186,7 +187,8 @@ def _summary_line(record: Record) -> str:
     return f"{record['runs']} runs, {counted} of them counted, in {groups} groups."
 
 
-def _published_lines(section: Record) -> list[str]:
+def published_lines(section: Record) -> list[str]:
+    """The published accuracies with their sources, as Markdown."""
     entries = [(group["label"], entry) for group in section["groups"] for entry in group["published"]]
     if not entries:
         return []

@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from cnnlab.reports.comparison_tables import metric_words
+
 Record = Mapping[str, Any]
 Reader = Callable[[Sequence[int]], np.ndarray]
 
@@ -74,8 +76,8 @@ def _curves(section: Record) -> Figure | None:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axes, metric, scale, label in (
-        (left, "val/accuracy", 100, "validation accuracy, %"),
-        (right, "val/loss", 1, "validation loss"),
+        (left, "val/accuracy", 100, f"{metric_words('val/accuracy', section['protocol'])}, %"),
+        (right, "val/loss", 1, metric_words("val/loss", section["protocol"])),
     ):
         for group, colour in zip(groups, COLOURS, strict=False):
             curve, epochs = group["curve"], group["curve"]["epoch"]

@@ -42,8 +42,9 @@ def section_title(section: Record) -> str:
 
 def sentence(pair: Record) -> str:
     """A pair's difference in words."""
-    known = f" [{100 * pair['low']:.2f}, {100 * pair['high']:.2f}]" if pair["low"] is not None else ""
-    tests = [f"p {p_value(pair[key])} over {key}" for key in ("seeds", "images") if pair[key]]
+    mark = "" if pair["seeds"] else "°"
+    known = f" [{100 * pair['low']:.2f}, {100 * pair['high']:.2f}]{mark}" if pair["low"] is not None else ""
+    tests = [f"corrected p {p_value(pair[key])} over {key}" for key in ("seeds", "images") if pair[key]]
     why = f" ({'; '.join(tests)})" if tests else ""
     return f"{pair['a']} against {pair['b']}: {100 * pair['difference']:+.2f} points{known}: {pair['verdict']}{why}"
 
@@ -87,7 +88,7 @@ def group_table(record: Record, section: Record, kinds: Iterable[Kind] | None = 
         kinds: of the columns, in this order; None for all.
     """
     groups = section["groups"]
-    every = [*_accuracy_columns(record, groups), *_reach_columns(record, groups), *_cost_columns(record, groups)]
+    every = [*_accuracy_columns(record, groups), *_reach_columns(record, section), *_cost_columns(record, groups)]
     every += [*_moved_columns(record, groups), *_map_columns(groups)]
     if kinds is not None:
         every = [column for kind in kinds for column in every if column.kind == kind]
@@ -109,10 +110,11 @@ def _accuracy_columns(record: Record, groups: Sequence[Record]) -> list[Column]:
     return [Column("accuracy", head, cells) for head, cells in columns]
 
 
-def _reach_columns(record: Record, groups: Sequence[Record]) -> list[Column]:
+def _reach_columns(record: Record, section: Record) -> list[Column]:
     if not (reach := record["reach"]):
         return []
-    words, against = reach_words(reach), f"ratio to {record['against'] or 'the fastest'}"
+    groups = section["groups"]
+    words, against = reach_words(reach, section["protocol"]), f"ratio to {record['against'] or 'the fastest'}"
     columns = [
         (f"epochs to {words}", [_spread(group, "epochs") for group in groups]),
         (against, [_ratio(group["reach"]["epochs_ratio"]) for group in groups]),
@@ -162,10 +164,10 @@ def metric_words(metric: str, protocol: str) -> str:
     return METRIC_WORDS[metric] + (" (on the test images)" if on_test else "")
 
 
-def reach_words(reach: Record) -> str:
+def reach_words(reach: Record, protocol: str) -> str:
     """Such as `75 % training accuracy`."""
     value = f"{100 * reach['value']:g} %" if reach["metric"].endswith("accuracy") else f"{reach['value']:g}"
-    return f"{value} {METRIC_WORDS[reach['metric']]}"
+    return f"{value} {metric_words(reach['metric'], protocol)}"
 
 
 def reached(entry: Record, runs: int) -> str:
@@ -223,7 +225,8 @@ def reference_table(section: Record) -> Table:
 
 def choice_table(section: Record, reach: Record | None) -> Table:
     """How groups were chosen among others that differ in one setting: a row for each value that was tried."""
-    measure = f"epochs to {reach_words(reach)}" if reach else "validation accuracy, %"
+    protocol = section["protocol"]
+    measure = f"epochs to {reach_words(reach, protocol)}" if reach else f"{metric_words('val/accuracy', protocol)}, %"
     rows = []
     for group in section["groups"]:
         for entry in (group["choice"] or {}).get("tried", ()):
@@ -231,7 +234,7 @@ def choice_table(section: Record, reach: Record | None) -> Table:
             chosen = "in the search alone" if entry["dropped"] else chosen
             rows.append([group["label"], str(entry["value"]), str(entry["runs"]), _merit(entry, reach), chosen])
     keys = {group["choice"]["key"] for group in section["groups"] if group["choice"]}
-    return ["group", ", ".join(keys), "runs", measure, ""], rows
+    return ["group", ", ".join(keys), "runs that decided", measure, ""], rows
 
 
 def _merit(entry: Record, reach: Record | None) -> str:

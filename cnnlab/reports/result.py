@@ -1,13 +1,14 @@
 """The result of an experiment as a page: what was asked, what was run, what came out, and what is missing."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cnnlab.reports.comparison import markdown_table, methods
+from cnnlab.reports.comparison import markdown_table, methods, published_lines
 from cnnlab.reports.comparison_tables import Kind, group_table, pair_table, section_extras, section_title, sentence
 from cnnlab.reports.experiments import Head
 from cnnlab.runs.directory import METRICS
@@ -52,7 +53,7 @@ def render_result(head: Head, conduct: Conduct, runs: Sequence[Run], record: Rec
         figures: a file for each section, relative to the page.
     """
     lines = [f"# {head.name}: {head.question or 'no question was written down'}", ""]
-    lines += [f"**Answer**: {head.answer}" if head.answered else "**Answer**: not written down yet.", ""]
+    lines += [f"**Answer**: {_answer(head, conduct)}", ""]
     if conduct.missing or conduct.changed:
         lines += [f"**This is a part of the experiment**: {_shortfall(conduct)}", ""]
     for section, figure in zip(record["sections"], figures, strict=True):
@@ -88,7 +89,23 @@ def _section_lines(record: Record, section: Record) -> list[str]:
         lines += [f"### {title}", "", *markdown_table(*table), ""]
     if section["pairs"]:
         lines += ["### Differences", "", *markdown_table(*pair_table(section)), ""]
-    return lines
+    return lines + published_lines(section)
+
+
+def _answer(head: Head, conduct: Conduct) -> str:
+    """The answer of the head, which is written by hand; and whether it was written of other runs."""
+    if not head.answered:
+        return "not written down yet."
+    command = head.command or ""
+    if command.startswith("make results") and _arguments(command) != _arguments(conduct.command):
+        return f"{head.answer} (**written of other runs**, those of `{command}`)"
+    return str(head.answer)
+
+
+def _arguments(command: str) -> set[str]:
+    """What a `make results` command says that decides which runs there are."""
+    every = [part for argument in shlex.split(command) for part in argument.removeprefix("ARGS=").split()]
+    return {part for part in every if not part.startswith(("hydra.launcher.", "--as-is"))}
 
 
 def _shortfall(conduct: Conduct) -> str:

@@ -77,8 +77,9 @@ def print_study(record: Record, folder: Path) -> None:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in record["importance"].items())
         console.print(f"importance: {shares}")
     if record["best"]:
-        place = shlex.quote(str(folder))
-        console.print(f"The best again: python -m cnnlab.train --config-dir {place} experiment=best")
+        place, seed = shlex.quote(str(folder)), record["seed"]
+        seeds = f'"seeds=[{seed + 1},{seed + 2},{seed + 3}]"'  # which the search has not used
+        console.print(f"The best again: python -m cnnlab.train --config-dir {place} experiment=best {seeds}")
 
 
 def counted(record: Record) -> str:

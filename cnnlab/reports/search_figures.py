@@ -58,7 +58,7 @@ def draw_history(record: Record) -> Figure:
 
 
 def draw_importance(record: Record) -> Figure:
-    """How much of the variance of the accuracy each entry of the space explains."""
+    """How much of the accuracy's variance over the searched range each entry explains by itself."""
     importance = record["importance"]
     figure = Figure(figsize=(8, 1.5 + 0.45 * len(importance)), layout="constrained")
     axes = figure.subplots()
@@ -67,7 +67,7 @@ def draw_importance(record: Record) -> Figure:
     axes.invert_yaxis()
     axes.margins(x=0.1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
-    axes.set_xlabel("share of the variance of the val accuracy over the completed trials")
+    axes.set_xlabel("effect on val accuracy by itself, over the whole range searched; together 100 %")
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     axes.set_title(f"{record['name']}: importance (fANOVA)", fontsize=10, loc="left")

@@ -39,12 +39,11 @@ class Allocation:
         return code, self.process.explain(code)
 
     def checkpoint(self) -> "submitit.helpers.DelayedSubmission":
-        """Called by submitit on notice: what is to be started later."""
+        """Called by submitit on notice, within a signal handler that interrupts `__call__`: what is started later."""
         from submitit.helpers import DelayedSubmission
 
         if self.process:
-            self.process.interrupt()
-            self.process.wait(SAVING)
+            self.process.save_and_end(SAVING)
         return DelayedSubmission(Allocation(self.command, self.directory))
 
 

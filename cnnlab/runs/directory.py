@@ -94,7 +94,8 @@ class RunDirectory:
         with self.locked():
             before = {f: f.read_text() if f.exists() else None for f in (self.summary_file, self.config_file)}
             self.summary |= self.read_summary() or {}
-            self._seconds_before = self.summary["total_seconds"] or 0.0
+            # A process that was killed has not added its own up: of that, the training is known.
+            self._seconds_before = max(self.summary[key] or 0.0 for key in ("total_seconds", "train_seconds"))
             self._started = time.perf_counter()
             write_atomically(self.config_file, yaml.safe_dump(config, sort_keys=False))
             self.update_summary(status="running", error=None, **known)

@@ -130,15 +130,25 @@ class LocalProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def wait(self, seconds: float | None = None) -> int:
-        """The exit code, when it has ended; after as many seconds it is killed."""
-        try:
-            code = self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            code = self._process.wait()
+    def wait(self) -> int:
+        """The exit code, when it has ended."""
+        code = self._process.wait()
         self._remove_empty_files()
         return code
+
+    def save_and_end(self, seconds: float) -> None:
+        """Asks it to save, and returns when it has ended; after as many seconds it is killed.
+
+        The exit code is left for `wait`: a signal handler may call this that has interrupted `wait`, and whoever waits
+        for a process holds a lock until it has ended.
+        """
+        self.interrupt()
+        deadline = time.monotonic() + seconds
+        with contextlib.suppress(ChildProcessError, ProcessLookupError):  # it has ended already
+            while os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                if time.monotonic() > deadline:
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                time.sleep(0.1)
 
     def explain(self, code: int) -> str:
         """The exit code or signal, and the last line of stderr (both lines of a wrong request)."""
@@ -272,8 +282,11 @@ def _settle(job: Job, code: int, execution: Execution, before: dict[str, Any], s
     status = job.record.get("status")
     if code == 0 and status == "completed":
         job.state = "completed"
-    elif code == 130 or (stopping and status in (None, "interrupted")):
+    elif code == 130 or (stopping and (code < 0 or status in (None, "interrupted"))):
         job.state, job.reason = "interrupted", "interrupted"
+        if status == "running" and RunDirectory(job.directory).is_free():  # it was killed before it could say so
+            RunDirectory(job.directory).correct("interrupted", "Killed while the sweep was stopped.")
+            job.read_record()
     else:
         told = job.record.get("error") if wrote and status == "failed" and code >= 0 else None
         job.state, job.reason = "failed", f"{explain_code(code)}: {told}" if told else execution.explain(code)

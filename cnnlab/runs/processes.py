@@ -291,7 +291,8 @@ def _store(host: str, port: int, serve: bool) -> "PrefixStore":
 
     # Several tenants: the process group, which is made later, shares the server.
     options = {"timeout": timedelta(minutes=5), "wait_for_workers": False, "multi_tenant": True}
-    return PrefixStore("cnnlab", TCPStore(host, port, is_master=serve, **options))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun keeps the store from one to the next
+    return PrefixStore(f"cnnlab/{attempt}", TCPStore(host, port, is_master=serve, **options))
 
 
 def _leave_nccl(together: bool) -> None:

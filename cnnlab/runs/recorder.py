@@ -104,6 +104,8 @@ class Recorder(Checkpoint):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """This epoch has validation figures."""
         self._validated = not trainer.sanity_checking
+        if trainer.state.fn == "fit" and self._validated:  # within an epoch the steps go on
+            self._stepping_since = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the epoch's row, checkpoints and record."""

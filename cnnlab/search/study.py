@@ -128,6 +128,7 @@ class SharedStudy:
     def _claim(self, trial: Trial, lock: FileLock) -> Claim:
         values = suggest(self.space, trial)
         trial.set_user_attr("arguments", overrides(values))
+        trial.set_user_attr("searched", {"sampler": self.options.sampler, "pruner": self.options.pruner})
         return Claim(trial, values, self.directory(trial.number), lock)
 
     def is_waited_for(self) -> bool:

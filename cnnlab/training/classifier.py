@@ -131,7 +131,7 @@ class Classifier(L.LightningModule):
         plugin = self.trainer.precision_plugin
         if gradient_clip_val and getattr(plugin, "scaler", None) is None:
             Precision.clip_gradients(
-                plugin, optimizer, gradient_clip_val, GradClipAlgorithmType(gradient_clip_algorithm)
+                plugin, optimizer, gradient_clip_val, GradClipAlgorithmType(gradient_clip_algorithm or "norm")
             )
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)

@@ -61,6 +61,7 @@ class Progress(Callback):
         """The steps of the epoch are done."""
         if trainer.sanity_checking:
             return
+        self._validated = True
         pl_module.train_totals.means()  # waits for the device, on which the steps are only queued
         self._epoch_seconds = time.perf_counter() - self._epoch_started
         self._close_bar()
@@ -73,7 +74,7 @@ class Progress(Callback):
         now = time.perf_counter()
         seconds = self._epoch_seconds or now - self._epoch_started
         figures = trainer.callback_metrics
-        validated = "val/loss" in figures
+        validated = self._validated and "val/loss" in figures  # else those of an earlier epoch
         val_loss = f"{float(figures['val/loss']):.4f}" if validated else "-"
         val_accuracy = f"{float(figures['val/accuracy']):.2%}" if validated else "-"
         epochs = f"{trainer.current_epoch + 1}/{trainer.max_epochs if (trainer.max_epochs or 0) > 0 else '-'}"
@@ -90,6 +91,7 @@ class Progress(Callback):
     def _start_epoch(self, trainer: L.Trainer) -> None:
         self._epoch_started = self._refreshed = time.perf_counter()
         self._epoch_seconds = 0.0
+        self._validated = False
         module = trainer.lightning_module
         assert isinstance(module, Classifier)
         self._images_before = module.train_totals.images if trainer.fit_loop.restarted_mid_epoch else 0

@@ -27,6 +27,8 @@ from cnnlab.training.synced_norms import SyncedNorms
 Compile = Literal["off", "default", "reduce-overhead", "max-autotune"]
 # Others would share the weights, or start the processes, in ways that nothing here is prepared for.
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
+# With Lightning's short names. Weights in half precision add up losses and averages wrongly.
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16")
 
 
 class NoProfiler(PassThroughProfiler):
@@ -82,6 +84,10 @@ def build_trainer(
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
     accelerator = training_devices(options)[0].type
     check_accumulation(compile_mode, options.get("accumulate_grad_batches") or 1, accelerator)
+    if str(options.get("precision", "auto")) not in PRECISIONS:
+        raise ValueError(f"precision must be auto, 32-true, bf16-mixed or 16-mixed, got {options['precision']!r}")
+    if options.get("deterministic"):
+        options["benchmark"] = False  # cudnn would choose its algorithms by their times, which are never the same
     if options.get("precision", "auto") == "auto":
         options["precision"] = auto_precision(accelerator)
     if torch.cuda.is_available():

@@ -3,9 +3,10 @@
     python experiments/speed/overhead.py --path FOLDER
 
 Both sides take the same batches from the same kind of loader, with the recipe `fast`: network, loss, optimizer,
-schedule by the step, precision, and averaged weights; both add up loss and correct answers in tensors. cnnlab's side is
-what `cnnlab.train` runs: its Trainer, Progress, AveragedWeights and Recorder. Each measurement trains two epochs
-without validation, of which the second is timed. The sides take turns, and a ratio is of two that follow each other.
+schedule by the step, precision, clipped gradients and averaged weights; both add up loss and correct answers in
+tensors. cnnlab's side is what `cnnlab.train` runs: its Trainer, Progress, AveragedWeights and Recorder. Each
+measurement trains two epochs without validation, of which the second is timed. The sides take turns, and a ratio is of
+two that follow each other.
 """
 
 import os
@@ -27,7 +28,6 @@ import lightning as L
 import torch
 import yaml
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.instantiate import build
@@ -162,7 +162,8 @@ def trainer_options(setting: Setting) -> dict[str, Any]:
     """The trainer of `conf/trainer/cpu.yaml`, without validation."""
     options = {"accelerator": "cpu", "devices": 1, "num_sanity_val_steps": 0, "benchmark": True}
     limits = {"max_epochs": EPOCHS, "limit_train_batches": setting.steps, "limit_val_batches": 0}
-    return {**options, **limits, "precision": setting.precision}
+    clip = setting.recipe["trainer"]["gradient_clip_val"]
+    return {**options, **limits, "precision": setting.precision, "gradient_clip_val": clip}
 
 
 def by_hand(setting: Setting) -> Epoch:
@@ -172,8 +173,10 @@ def by_hand(setting: Setting) -> Epoch:
     optimizer = setting.part("optimizer")(parameter_groups(network, setting.recipe["decay_norms_and_biases"]))
     schedule = setting.part("schedule")(optimizer, EPOCHS * setting.steps)
     criterion = setting.part("loss")
-    every = setting.recipe["averaging"]["every_n_steps"]
-    average = None if setting.plain else averaged(network, setting.recipe["averaging"]["decay"] ** every)
+    every, largest = setting.recipe["averaging"]["every_n_steps"], setting.recipe["trainer"]["gradient_clip_val"]
+    weights = [value for value in network.state_dict().values() if value.is_floating_point()]
+    average = None if setting.plain else [value.clone() for value in weights]
+    share = 1 - setting.recipe["averaging"]["decay"] ** every
     loader = setting.data.train_dataloader()
     step, timed = 0, Epoch(0.0, 0.0)
     for epoch in range(EPOCHS):
@@ -186,21 +189,17 @@ def by_hand(setting: Setting) -> Epoch:
                 loss: Tensor = criterion(logits, labels)
             optimizer.zero_grad()
             loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), largest)
             optimizer.step()
             schedule.step()
             step += 1
             if average is not None and step % every == 0:
-                average.update_parameters(network)
+                torch._foreach_lerp_(average, weights, share)
             total_loss += loss.detach() * len(labels)
             correct += (logits.detach().argmax(1) == labels).sum()
             images += len(labels)
         timed = Epoch(time.perf_counter() - started, float(total_loss) / images)
     return timed
-
-
-def averaged(network: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average as torch has it."""
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 def print_row(batch_size: int, steps: int, pairs: list[tuple[Epoch, Epoch]]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -11,7 +12,9 @@ from hydra.core.utils import JobStatus
 from omegaconf import DictConfig
 
 from cnnlab.errors import RequestError
+from cnnlab.runs.directory import discard_unused
 from cnnlab.runs.processes import own_place
+from cnnlab.runs.sweeps import SWEEP_FILE
 from cnnlab.sweep import written
 
 
@@ -36,20 +39,33 @@ class AlternativesSweeper(BasicSweeper):
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
         if own_place().world_size:
             raise RequestError("-m: a sweep starts the processes of its runs itself; leave torchrun or srun out")
-        self._fix_directory(self.config)
+        directory = self._fix_directory(self.config)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        returns = self.launcher.launch(combinations(self.alternatives, arguments, parser), initial_job_idx=0)
+        try:
+            returns = self.launcher.launch(combinations(self.alternatives, arguments, parser), initial_job_idx=0)
+        finally:
+            discard_unused(directory)
         for job in returns:
             if job.status == JobStatus.FAILED:
                 raise job._return_value  # its property would print the error, and the caller does
         return [returns]
 
     @staticmethod
-    def _fix_directory(config: DictConfig) -> None:
-        """Decides on the sweep's directory, which depends on what is on disk: for the launcher and for all jobs."""
-        directory = str(config.hydra.sweep.dir)
+    def _fix_directory(config: DictConfig) -> Path:
+        """Decides on the sweep's directory, which depends on what is on disk: for the launcher and for all jobs.
+
+        A new one is made at once, so that a sweep which starts in the same second takes another.
+        """
+        directory, earlier = str(config.hydra.sweep.dir), None
+        while directory != earlier and not (Path(directory) / SWEEP_FILE).exists():
+            try:
+                Path(directory).mkdir(parents=True)
+                break
+            except FileExistsError:  # taken, or given as hydra.sweep.dir
+                directory, earlier = str(config.hydra.sweep.dir), directory
         config.hydra.sweep.dir = directory
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir={written(directory)}")
+        return Path(directory)
 
 
 def combinations(

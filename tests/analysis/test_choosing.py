@@ -72,12 +72,25 @@ def test_more_seeds_for_one_value_are_no_advantage(compared):
 def test_who_gets_there_first_is_kept_else_who_comes_nearest(compared):
     reach = {"metric": "val/accuracy", "value": 0.75}
     section, _ = compared(
-        *(("relu", 0.1, 0, 0.8, 5), ("relu", 0.2, 0, 0.79, 2)),  # the second climbs faster
+        *(("relu", 0.1, 0, 0.8, 5), ("relu", 0.2, 0, 0.9, 5)),  # the second climbs faster
         *(("tanh", 0.1, 0, 0.5, 5), ("tanh", 0.2, 0, 0.6, 5)),
-        **{"choose": "optimizer.lr", "reach": reach, "labels": NAMES, "search": {"trainer.max_epochs": 99}},
+        **{"choose": "optimizer.lr", "reach": reach, "labels": NAMES},
     )
     chosen = {group["label"]: group["choice"] and group["choice"]["value"] for group in section["groups"]}
-    assert chosen["tanh"] == 0.2
+    assert chosen == {"ReLU": 0.2, "tanh": 0.2}
+
+
+def test_trainings_of_other_lengths_are_no_rivals(compared):
+    runs = [("relu", lr, 0, accuracy, epochs) for lr in (0.1, 0.2) for accuracy, epochs in ((0.7 + lr, 3), (0.8, 5))]
+    asked = {"choose": "optimizer.lr", "search": {"trainer.max_epochs": 2}, "labels": NAMES}
+    section, record = compared(*runs, *(("relu", lr, 0, lr, 2) for lr in (0.1, 0.2)), **asked)
+    assert labels(section) == {"ReLU trainer.max_epochs=3": 1, "ReLU trainer.max_epochs=5": 1}
+    assert record["set_aside"] == []
+
+
+def test_values_without_a_seed_in_common_are_noted(compared):
+    _, record = compared(("relu", 0.1, 0, 0.8, 5), ("relu", 0.2, 1, 0.9, 5), choose="optimizer.lr")
+    assert any("have no seed in common; all count" in notice for notice in record["notices"])
 
 
 def test_a_search_is_told_and_not_compared(compared):

@@ -151,7 +151,7 @@ def test_runs_on_other_test_images_are_not_compared_image_by_image():
 def test_different_machines_and_commits_in_one_mean_are_said():
     runs = [run("a", git_commit="1" * 40), run("b", seed=1, device="NVIDIA H100", git_commit="2" * 40 + "-dirty")]
     assert group_runs(runs).notices == (
-        "lenet5: times and memory are averages over different devices: NVIDIA H100; cpu.",
+        "lenet5: times and memory are medians over different devices: NVIDIA H100; cpu.",
         "lenet5: its runs were made by different commits: 1111111111, 2222222222-dirty.",
     )
 

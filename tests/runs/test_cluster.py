@@ -60,15 +60,21 @@ def test_a_run_saves_when_its_time_is_up_and_is_submitted_again(tmp_path):
     )
     results = []
 
-    def on_notice() -> None:  # as submitit does it, in another process's main thread
+    def send_notice() -> None:
         while not (tmp_path / "a" / "up").exists():
             time.sleep(0.01)
-        results.append(allocation.checkpoint())
+        time.sleep(0.2)  # until the main thread waits for the run
+        os.kill(os.getpid(), signal.SIGUSR2)
 
-    notice = threading.Thread(target=on_notice)
+    # As submitit does it: in a signal handler, while the main thread waits for the run.
+    before = signal.signal(signal.SIGUSR2, lambda *_: results.append(allocation.checkpoint()))
+    notice = threading.Thread(target=send_notice)
     notice.start()
-    assert allocation()[0] == 130
-    notice.join()
+    try:
+        assert allocation()[0] == 130
+    finally:
+        notice.join()
+        signal.signal(signal.SIGUSR2, before)
     assert (tmp_path / "a" / "saved").exists()
     assert results[0].function.command == allocation.command
 

@@ -125,7 +125,7 @@ def test_ctrl_c_is_passed_on_and_nothing_more_is_started(tmp_path, capsys):
 
 
 def test_a_job_that_does_not_listen_is_killed_the_third_time(tmp_path):
-    deaf = job(tmp_path / "a", "trap '' INT; touch up; while :; do sleep 0.02; done")
+    deaf = job(tmp_path / "a", "trap '' INT; " + WRITE % ("running", "null") + "touch up; while :; do sleep 0.02; done")
     events = run_jobs([deaf], start, [{}])
     while not (tmp_path / "a" / "up").exists():
         next(events)
@@ -135,6 +135,7 @@ def test_a_job_that_does_not_listen_is_killed_the_third_time(tmp_path):
     with pytest.raises(Interrupted):
         list(events)
     assert time.monotonic() - began < 5
+    assert (deaf.state, deaf.record["status"]) == ("interrupted", "interrupted")  # the same command goes on with it
 
 
 def test_handlers_of_signals_are_put_back(tmp_path):

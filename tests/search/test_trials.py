@@ -87,9 +87,9 @@ def test_a_study_goes_through_its_trials_whatever_becomes_of_them(tmp_path, open
     assert told is not None and (told["status"], told["error"]) == ("interrupted", reasons[1])
     assert run(open_study(), "exit 1") == []  # there are enough
 
-    print_study(record, tmp_path)
+    print_study(record | {"seed": 3}, tmp_path)
     printed = capsys.readouterr().out
-    assert "2 completed, 2 pruned, 1 failed" in printed and "experiment=best" in printed
+    assert "2 completed, 2 pruned, 1 failed" in printed and 'experiment=best "seeds=[4,5,6]"' in printed
     draw_study(record | {"name": "a", "importance": {"optimizer.lr": 0.7, "model.activation": 0.3}}, tmp_path)
     assert all(imread(tmp_path / name).std() > 0.01 for name in FIGURES)
 
