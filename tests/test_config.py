@@ -241,6 +241,7 @@ WRONG = {
     "bias_lr_factor=high": "bias_lr_factor must be a number, got 'high'",
     "decay_norms_and_biases=some": "decay_norms_and_biases must be true or false, got 'some'",
     "trainer.precision=bf17": "did you mean bf16?",
+    "trainer.precision=bf16-true": "trainer.precision must be auto, 32-true, bf16-mixed or 16-mixed, got 'bf16-true'",
     "trainer.limit_train_batches=-1": "trainer.limit_train_batches",
     "trainer.limit_train_batches=0": "trainer.limit_train_batches must be above 0, got 0",
     "trainer.limit_test_batches=0": "trainer.limit_test_batches must be above 0, got 0",

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from cnnlab.data.images import load_images
 from cnnlab.data.sources import find_source
 from cnnlab.runs.directory import SUMMARY_KEYS
+from cnnlab.training.classifier import Classifier
 from cnnlab.training.interruption import StopRequest
 
 exhaustive = pytest.mark.exhaustive
@@ -243,10 +245,23 @@ def test_clipping_bounds_a_step(train, tmp_path):
         "optimizer.weight_decay=0",
     )
     train(*plain, "optimizer.lr=1e-9", "hydra.run.dir=start")
-    train(*plain, "optimizer.lr=1", "trainer.gradient_clip_val=0.01", "hydra.run.dir=clipped")
+    clipping = ("trainer.gradient_clip_val=0.01", "trainer.gradient_clip_algorithm=null")  # Lightning's own: the norm
+    train(*plain, "optimizer.lr=1", *clipping, "hydra.run.dir=clipped")
     before, after = (checkpoint(tmp_path / name)["state_dict"] for name in ("start", "clipped"))
     moved = sum(float((after[name] - before[name]).square().sum()) for name in before) ** 0.5
     assert moved == pytest.approx(0.01, rel=0.01)
+
+
+def test_steps_after_a_validation_within_an_epoch_take_their_time(train, tmp_path, monkeypatch):
+    step = Classifier.training_step
+
+    def slow(self: Classifier, *batch: Any) -> Any:
+        time.sleep(0.1)
+        return step(self, *batch)
+
+    monkeypatch.setattr(Classifier, "training_step", slow)
+    assert train(*TINY, "+trainer.val_check_interval=1", "hydra.run.dir=run").code == 0
+    assert 0 < summary(tmp_path / "run")["images_per_second"] < 16 / 0.1
 
 
 # --- how long --------------------------------------------------------------------------------------------------------

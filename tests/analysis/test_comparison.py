@@ -193,3 +193,35 @@ def test_trials_of_a_search_are_not_taken_for_a_result(make_run, tmp_path):
     assert not any("trials of a search" in notice for notice in compare_runs(trials, []).record["notices"])
     (study / "tune.json").write_text("{}")
     assert any("2 of these runs are trials of a search" in text for text in compare_runs(trials, []).record["notices"])
+
+
+def test_what_must_be_known_of_all_groups_is_said(make_run, tmp_path):
+    alike = {"accuracy": 0.8, "images": 100, "protocol": "article", "seed": 0}
+    one = make_run(tmp_path / "a", "lenet5", device="NVIDIA H100", git_commit="0123456789abcdef", **alike)
+    other = make_run(tmp_path / "b", "vgg11", device="2 cores", git_commit="fedcba9876543210-dirty", **alike)
+    notices = compare_runs([read_run(one), read_run(other)], []).record["notices"]
+    assert "cifar10: from group to group times and memory are of different devices: 2 cores; NVIDIA H100." in notices
+    assert "cifar10: from group to group commits differ: 0123456789; fedcba9876-dirty." in notices
+    assert any("the test images chose the best epoch of every run" in notice for notice in notices)
+
+
+def test_accuracy_with_augmentation_is_that_of_all_runs_or_none(make_run, tmp_path):
+    def tta(*accuracies):
+        for seed, accuracy in enumerate(accuracies):
+            make_run(tmp_path / f"{accuracies}{seed}", "lenet5", seed, 0.8, 100, test_accuracy_tta=accuracy)
+        found = [read_run(tmp_path / f"{accuracies}{seed}") for seed in range(len(accuracies))]
+        return compare_runs(found, []).record["sections"][0]["groups"][0]["test_accuracy_tta"]
+
+    assert tta(0.8, 0.9) == pytest.approx(0.85)
+    assert tta(0.8, None) is None
+
+
+def test_a_curve_ends_where_the_first_run_does(make_run, tmp_path):
+    """As with early stopping: the mean of those that go on would be of the slowest."""
+    config = {"trainer": {"max_epochs": 9}}
+    paths = [
+        make_run(tmp_path / str(n), "lenet5", n, 0.8, 100, epochs=epochs, config=config)
+        for n, epochs in ((0, 3), (1, 5))
+    ]
+    curve = compare_runs([read_run(path) for path in paths], []).record["sections"][0]["groups"][0]["curve"]
+    assert (curve["epoch"], curve["runs"]) == ([1, 2, 3], [2, 2, 2])

@@ -1,6 +1,7 @@
 """The page and the figure of an experiment's result."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,18 @@ def test_a_page_says_what_was_asked_run_and_found(runs, record):
     assert "to 99 %" not in page
     assert "part of the experiment" not in page
     assert "/home/me" not in page
+
+
+def test_an_answer_that_was_written_of_other_runs_is_told(runs, record):
+    head = replace(HEAD, command='make results EXPERIMENT=depth ARGS="data.path=FOLDER"', answer="yes")
+    pages = [
+        render_result(
+            head, Conduct(f"make results EXPERIMENT=depth ARGS='{given}'", 4, [], []), runs, record, ["a.png"]
+        )
+        for given in ("data.path=FOLDER hydra.launcher.n_jobs=2", "data.path=FOLDER seeds=1")
+    ]
+    assert ["**Answer**: yes" in page for page in pages] == [True, True]
+    assert ["written of other runs" in page for page in pages] == [False, True]
 
 
 def test_a_part_says_what_is_missing(runs, record):

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,15 @@ def test_writing_atomically_leaves_one_file(tmp_path):
     write_atomically(tmp_path / "a.txt", "two")
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "two"
+
+
+def test_the_seconds_of_a_killed_process_are_not_lost(tmp_path):
+    run = RunDirectory(tmp_path)
+    with run.recording({}):
+        run.update_summary(train_seconds=100.0)
+        shutil.copy(run.summary_file, tmp_path / "as_it_was")
+    (tmp_path / "as_it_was").replace(run.summary_file)  # nobody wrote how it had ended
+    again = RunDirectory(tmp_path)
+    with again.recording({}):
+        pass
+    assert again.summary["total_seconds"] >= 100

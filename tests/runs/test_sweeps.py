@@ -1,7 +1,9 @@
 import yaml
+from omegaconf import OmegaConf
 
-from cnnlab.runs.directory import RunDirectory
+from cnnlab.runs.directory import RunDirectory, new_directory
 from cnnlab.runs.sweeps import RecordedRuns, job_names, sweep_directory, unused_directory
+from hydra_plugins.cnnlab_sweep.sweeper import AlternativesSweeper
 
 
 def record(path, status, **config):
@@ -78,3 +80,15 @@ def test_every_job_has_a_name_of_its_own():
     assert job_names([["seed=0"]]) == ["0"]
     assert job_names([["data.path=/a/b"], ["data.path=/a,b"]]) == ["path-a-b", "path-a-b_1"]
     assert all(len(name) < 200 for name in job_names([[f"data.path={'x' * 400}{i}"] for i in range(3)]))
+
+
+def test_sweeps_that_start_in_the_same_second_do_not_meet(tmp_path):
+    OmegaConf.register_new_resolver("next_directory", lambda: str(new_directory(tmp_path / "sweep")), replace=True)
+
+    def started(directory="${next_directory:}"):
+        config = OmegaConf.create({"hydra": {"sweep": {"dir": directory}, "overrides": {"hydra": []}}})
+        return AlternativesSweeper._fix_directory(config)
+
+    found = [started() for _ in range(3)]
+    assert len(set(found)) == 3 and all(directory.is_dir() for directory in found)
+    assert started(str(found[0])) == found[0]  # given, or gone on with

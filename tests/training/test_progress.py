@@ -1,6 +1,7 @@
 import functools
 import logging
 import sys
+from typing import Any
 
 import lightning as L
 import pytest
@@ -14,7 +15,7 @@ from cnnlab.training.progress import Progress
 from cnnlab.training.schedules import constant
 
 
-def fit(epochs: int) -> None:
+def fit(epochs: int, **options: Any) -> None:
     images = Images(torch.zeros(8, 4, 4, 3, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64))
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
     module = Classifier(network, functools.partial(torch.optim.SGD, lr=0.1), constant, nn.CrossEntropyLoss())
@@ -26,6 +27,7 @@ def fit(epochs: int) -> None:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        **options,
     )
     loader = Loader(images, 4, torch.zeros(3), torch.ones(3))
     trainer.fit(module, loader, loader)
@@ -44,6 +46,13 @@ def test_every_epoch_has_a_line_of_figures(caplog):
         assert len(line) == len(head)
         assert "100.00%" in line
     assert epochs[-1].endswith("0:00")  # nothing is left
+
+
+def test_an_epoch_without_validation_does_not_show_that_of_another(caplog):
+    with caplog.at_level(logging.INFO, "cnnlab"):
+        fit(epochs=3, check_val_every_n_epoch=2)
+    _, *epochs = lines(caplog)
+    assert [line.split()[3:5] == ["-", "-"] for line in epochs] == [True, False, True]
 
 
 def test_a_terminal_shows_a_bar_with_figures(monkeypatch, capsys):

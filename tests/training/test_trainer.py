@@ -52,3 +52,16 @@ def test_gradients_are_not_added_up_where_cuda_graphs_write_over_them() -> None:
         check_accumulation(mode, 1, "cuda")
         check_accumulation(mode, 4, "cpu")
     check_accumulation("default", 4, "cuda")
+
+
+def test_what_must_repeat_is_not_chosen_by_its_speed(tmp_path: Path) -> None:
+    options = {"accelerator": "cpu", "max_epochs": 1, "benchmark": True}
+    before = torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
+    try:
+        build_trainer(options, [], [], tmp_path)
+        assert torch.backends.cudnn.benchmark
+        build_trainer({**options, "deterministic": True}, [], [], tmp_path)
+        assert not torch.backends.cudnn.benchmark
+    finally:
+        torch.backends.cudnn.benchmark = before[0]
+        torch.use_deterministic_algorithms(before[1])
