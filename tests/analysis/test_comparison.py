@@ -219,9 +219,8 @@ def test_accuracy_with_augmentation_is_that_of_all_runs_or_none(make_run, tmp_pa
 def test_a_curve_ends_where_the_first_run_does(make_run, tmp_path):
     """As with early stopping: the mean of those that go on would be of the slowest."""
     config = {"trainer": {"max_epochs": 9}}
-    paths = [
-        make_run(tmp_path / str(n), "lenet5", n, 0.8, 100, epochs=epochs, config=config)
-        for n, epochs in ((0, 3), (1, 5))
-    ]
-    curve = compare_runs([read_run(path) for path in paths], []).record["sections"][0]["groups"][0]["curve"]
+    for seed, epochs in ((0, 3), (1, 5)):
+        make_run(tmp_path / str(seed), "lenet5", seed, 0.8, 100, epochs=epochs, config=config)
+    runs = [read_run(tmp_path / str(seed)) for seed in range(2)]
+    curve = compare_runs(runs, []).record["sections"][0]["groups"][0]["curve"]
     assert (curve["epoch"], curve["runs"]) == ([1, 2, 3], [2, 2, 2])

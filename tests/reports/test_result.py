@@ -59,9 +59,7 @@ def test_a_page_says_what_was_asked_run_and_found(runs, record):
 def test_an_answer_that_was_written_of_other_runs_is_told(runs, record):
     head = replace(HEAD, command='make results EXPERIMENT=depth ARGS="data.path=FOLDER"', answer="yes")
     pages = [
-        render_result(
-            head, Conduct(f"make results EXPERIMENT=depth ARGS='{given}'", 4, [], []), runs, record, ["a.png"]
-        )
+        render_result(head, Conduct(f"make results EXPERIMENT=depth ARGS='{given}'", 4, [], []), runs, record, ["a"])
         for given in ("data.path=FOLDER hydra.launcher.n_jobs=2", "data.path=FOLDER seeds=1")
     ]
     assert ["**Answer**: yes" in page for page in pages] == [True, True]
