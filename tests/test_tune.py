@@ -17,7 +17,7 @@ DIGITS = ("model=lenet5", "data=digits", "data.batch_size=32", "logger=none", "t
 STEP = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1")
 
 WRONG = {
-    "trials=3": "search=NAME must be given; known: architecture, augmentation, empty, guide, ",
+    "trials=3": "search=NAME must be given; known: architecture, augmentation, easier, empty, guide, ",
     "search=optimiser": "search=optimiser is not known; did you mean search=optimizer?",
     "search=optimizer trails=3": "trails is not a key; did you mean trials?",
     "search=optimizer trials=0": "trials must be 1 or more, got 0",

@@ -191,14 +191,19 @@ def run_of(path: Path) -> RunDirectory | None:
 
 
 def discard_unused(path: Path) -> None:
-    """Removes a directory that holds nothing but what a run begins with, and its parent if that is then empty."""
+    """Removes a directory that holds nothing but what a run begins with, and its parent if that is then empty.
+
+    Of a relative path all parents that are empty then, such as `runs`.
+    """
     if not path.is_dir() or any(file.name not in BEGINNING for file in path.iterdir()):
         return
     for file in path.iterdir():
         file.unlink()
     path.rmdir()
-    if path.parent.name and not any(path.parent.iterdir()):
-        path.parent.rmdir()
+    for parent in path.parents[:1] if path.is_absolute() else path.parents:
+        if not parent.name or any(parent.iterdir()):
+            return
+        parent.rmdir()
 
 
 def check_output(output: str | None, suffixes: Iterable[str], key: str = "output") -> Path | None:

@@ -194,7 +194,7 @@ def by_hand(setting: Setting) -> Epoch:
             schedule.step()
             step += 1
             if average is not None and step % every == 0:
-                torch._foreach_lerp_(average, weights, share)
+                torch._foreach_lerp_(average, weights, share)  # pyright: ignore[reportPrivateImportUsage]
             total_loss += loss.detach() * len(labels)
             correct += (logits.detach().argmax(1) == labels).sum()
             images += len(labels)

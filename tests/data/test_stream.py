@@ -213,9 +213,10 @@ def test_many_threads_read_a_bounded_number_of_images_ahead() -> None:
             return super().read(indices)
 
     count = torch.arange(4000)
-    images = Noting(torch.arange(4000)[:, None, None, None].expand(-1, 2, 2, 3).byte(), count, count, size=2)
+    pixels = torch.arange(4000)[:, None, None, None].expand(-1, 2, 2, 3).byte()
+    images = Noting(pixels, count, count, size=2)
     batches = count.split(1000)
     reader = read_by_threads(images, batches, threads=3)
-    assert torch.equal(next(reader), images.items[batches[0]])  # pyright: ignore[reportArgumentType,reportIndexIssue]
+    assert torch.equal(next(reader), pixels[batches[0]])
     assert sum(read) <= 1000 + PIECE * (3 * AHEAD + 1)  # not three times two batches
     assert [len(batch) for batch in reader] == [1000] * 3
