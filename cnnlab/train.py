@@ -68,7 +68,7 @@ def follow(processes: Processes, settings: dict[str, Any], directory: str, check
 def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | None, processes: Processes) -> None:
     """Builds the parts, trains, tests the best epoch, and completes the record."""
     from cnnlab import assembly, networks
-    from cnnlab.runs.checkpoint import check_fits, check_images, network_description, read_checkpoint
+    from cnnlab.runs.checkpoint import check_fits, check_images, read_checkpoint, read_description
     from cnnlab.runs.environment import device_name, git_commit, versions
     from cnnlab.runs.recorder import Recorder
     from cnnlab.training.interruption import StopRequest
@@ -82,7 +82,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
         data = assembly.build_data(settings)
         checkpoint = read_checkpoint(checkpoint_file) if checkpoint_file else None
         if checkpoint and checkpoint_file:
-            about = network_description(checkpoint, checkpoint_file)
+            about = read_description(checkpoint, checkpoint_file, "resume")
             check_images(about, data.classes, data.fingerprint, checkpoint_file)
             data.normalize_by(about["mean"], about["std"])  # those of a sample may come out otherwise today
         network = networks.build_network(settings["model"], len(data.classes), data.image_size)

@@ -140,7 +140,7 @@ def _test_images(config: DictConfig, request: Request, net: "TrainedNetwork") ->
     run = run_of(net.checkpoint)
     settings = configuration.data_settings(config, run)
     del settings["eval_batch_size"]  # a few are computed at a time here
-    typed = any(re.match(r"[+~]*data[.=]", argument) for argument in configuration.command_line())
+    typed = any(key.partition(".")[0] == "data" for key in configuration.given_keys())
     if request.number is None and not typed and not (run and run.read_config()):
         return None, ""
     check_arguments(read_split, settings, "data")

@@ -412,6 +412,15 @@ def test_a_checkpoint_goes_on_in_a_directory_of_its_own(train, tmp_path):
     assert (record["status"], record["best_epoch"]) == ("completed", 3)
 
 
+def test_a_network_that_a_function_makes_can_be_resumed(train, tmp_path):
+    body = "    return nn.Sequential(nn.Flatten(), nn.Linear(3072, num_classes))"
+    (tmp_path / "by_function.py").write_text(f"from torch import nn\n\ndef make(num_classes):\n{body}\n")
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "mine.yaml").write_text("_target_: by_function.make\n")
+    assert train(*TINY, "model=mine", "hydra.run.dir=run").code == 0
+    assert train("resume=run", "trainer.max_epochs=3").code == 0
+
+
 def test_a_run_does_not_go_on_with_other_images(train, class_folders):
     """One file more is another split: what was trained on would choose the best epoch."""
     images = ("data=folder", f"data.path={class_folders}", "data.cache=cache", "logger=none")

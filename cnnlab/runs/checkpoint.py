@@ -88,12 +88,27 @@ def network_description(checkpoint: dict[str, Any], path: Path) -> dict[str, Any
     Raises:
         RequestError: when one is missing or cannot be right, or `model` names anything but a network.
     """
+    about = read_description(checkpoint, path)
+    return about | {"model": _safe_model(about["model"], path)}
+
+
+def read_description(checkpoint: dict[str, Any], path: Path, key: str = "checkpoint") -> dict[str, Any]:
+    """The same for a network that is made from elsewhere: whatever `model` names is not looked at.
+
+    Args:
+        checkpoint: its content.
+        path: its file, for messages.
+        key: what the user calls it, for messages.
+
+    Raises:
+        RequestError: when one is missing or cannot be right.
+    """
     about = checkpoint["cnnlab"]
-    for key, kind in DESCRIPTION.items():
-        value = about.get(key) if isinstance(about, dict) else None
-        if not fits(value, kind) or not _possible(key, value):
-            raise RequestError(f"checkpoint: {path} is damaged: its {key} cannot be {reprlib.repr(value)}")
-    return {key: about[key] for key in DESCRIPTION} | {"model": _safe_model(about["model"], path)}
+    for name, kind in DESCRIPTION.items():
+        value = about.get(name) if isinstance(about, dict) else None
+        if not fits(value, kind) or not _possible(name, value):
+            raise RequestError(f"{key}: {path} is damaged: its {name} cannot be {reprlib.repr(value)}")
+    return {name: about[name] for name in DESCRIPTION}
 
 
 def _possible(key: str, value: Any) -> bool:
@@ -162,7 +177,7 @@ def check_images(about: dict[str, Any], classes: Sequence[str], fingerprint: str
     """Checks that images are those that a checkpoint was trained on: another split of others would test what was seen.
 
     Args:
-        about: what the checkpoint says, as `network_description` gives it.
+        about: what the checkpoint says, as `read_description` gives it.
         classes: of the images here, by number.
         fingerprint: of the images here.
         path: its file, for messages.
