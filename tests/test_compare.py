@@ -33,8 +33,9 @@ def runs(make_run, tmp_path):
 
 
 def test_runs_that_were_trained_are_compared_with_their_images(compare, train, tmp_path):
-    asked = ("-m", "model=lenet5,lenet5_1998", "trainer.limit_train_batches=8", "trainer.limit_val_batches=1")
-    assert train(*asked, *TRAIN, "hydra.sweep.dir=runs/digits").code == 0
+    short = (*TRAIN, "trainer.limit_train_batches=8", "trainer.limit_val_batches=1")
+    for model in ("lenet5", "lenet5_1998"):
+        assert train(f"model={model}", *short, f"hydra.run.dir=runs/digits/{model}").code == 0
     outcome = compare("experiment=digits", "targets=[0.05]")
     assert (outcome.code, outcome.err) == (0, "")
     assert "digits, protocol holdout, 299 test images" in outcome.out

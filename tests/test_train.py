@@ -319,12 +319,13 @@ def test_a_stop_at_the_very_last_step_changes_nothing(train, tmp_path, monkeypat
 # --- stopping and going on -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", ["lenet5", "article"])  # the article net's dropout draws from the global generator
+# The article net's dropout draws from the global generator.
+@pytest.mark.parametrize("model", [("model=lenet5",), ("model=article", "model.width=0.25")], ids=["lenet5", "article"])
 @pytest.mark.parametrize(
     ("times", "step"), [pytest.param(3, 3, marks=exhaustive), (5, 4)]
 )  # at the end of the first epoch, within the second
 def test_a_resumed_run_ends_as_if_it_had_not_been_stopped(train, tmp_path, monkeypatch, model, times, step):
-    options = (*TINY, f"model={model}", "trainer.precision=32-true", "averaging.every_n_steps=2")
+    options = (*TINY, *model, "trainer.precision=32-true", "averaging.every_n_steps=2")
     train(*options, "hydra.run.dir=whole")
     with monkeypatch.context() as patch:
         stop_when_asked(patch, times)
