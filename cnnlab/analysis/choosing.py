@@ -65,7 +65,7 @@ def choose(
 
     Args:
         members: of one section.
-        key: dotted, of the setting.
+        key: dotted, of the setting; or `model`, `recipe` or `data`, for the best of those that were given.
         same: what two members must share, beside all other settings, to be chosen from.
         reach: that is asked for, or None.
         search: settings of the members that were only to find the value, and do not stay unless no others are there.
@@ -101,22 +101,22 @@ def _best(trained: list[Member], searched: list[Member], key: str, reach: Reach 
     seeds = set.intersection(*every) or set.union(*every)
     tried = [_entry(member, key, seeds, reach) for member in rivals]
     best = min(tried, key=lambda entry: _rank(entry, reach))["value"]
-    kept = next((member for member in trained if member.settings.get(key) == best), trained[0])
+    kept = next((member for member in trained if member.every.get(key) == best), trained[0])
     known = [entry["value"] for entry in tried]
-    dropped = [member for member in searched if member.settings.get(key) not in known]
+    dropped = [member for member in searched if member.every.get(key) not in known]
     tried += [{**_entry(member, key, seeds, reach), "dropped": True} for member in dropped]
     numbers = [entry["value"] for entry in tried]
     ordered = all(type(number) in (int, float) for number in numbers)
     listed = sorted(tried, key=lambda entry: entry["value"]) if ordered else tried
     at_edge = ordered and best in (min(numbers), max(numbers))
-    value = kept.settings.get(key)
+    value = kept.every.get(key)
     return kept, Choice(key, value, best, tuple(sorted(seeds, key=str)), tuple(listed), at_edge)
 
 
 def _entry(member: Candidate, key: str, seeds: set[Any], reach: Reach | None) -> dict[str, Any]:
     """What one of those that were tried came to, by the runs with these seeds."""
     runs = [run for run in member.runs if run.summary["seed"] in seeds]
-    return {"value": member.settings.get(key), "runs": len(runs), "dropped": False, **_merit(runs, reach)}
+    return {"value": member.every.get(key), "runs": len(runs), "dropped": False, **_merit(runs, reach)}
 
 
 def _merit(runs: Sequence[Run], reach: Reach | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from cnnlab.analysis.choosing import Choice, choose
 from cnnlab.analysis.naming import UNSET, Unnamed, label_groups, setting_text, unknown_settings
 from cnnlab.analysis.question import Question
+from cnnlab.instantiate import did_you_mean
 from cnnlab.runs.reading import Run
 
 # Settings that leave what is learned as it is: names, places, and how much is printed. Accuracies may be averaged over
@@ -24,6 +25,7 @@ ASIDE = (
     *("data.path", "data.cache", "data.residence", "data.workers", "data.eval_batch_size"),
     *("trainer.enable_progress_bar", "trainer.profile", "trainer.num_sanity_val_steps"),
 )
+NAMED = ("model", "recipe", "data")
 VALUES = 6  # of a setting in a notice
 
 
@@ -189,8 +191,11 @@ def _groups(
     notices += unknown_settings([group.every for group in unnamed], question.names)
     chosen: list[tuple[Unnamed, Choice | None]] = [(group, None) for group in unnamed]
     if question.choose is not None:
+        notices += _unknown_choice(unnamed, question.choose)
+        same = [name for name in NAMED if name != question.choose]
         chosen, unfollowed = choose(
-            unnamed, question.choose, lambda group: group.choices, question.reach, question.search
+            *(unnamed, question.choose, lambda group: tuple(group.every[name] for name in same)),
+            *(question.reach, question.search),
         )
         reason = f"it was only to find {question.choose}, and no training has followed"
         set_aside += [(run, reason) for group in unfollowed for run in group.runs]
@@ -230,8 +235,8 @@ def _unnamed(
     named: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
         named[str(run.summary["model"]), str(run.summary["recipe"]), str(run.summary["data"])].append(run)
-    several_recipes = len({recipe for _, recipe, _ in named}) > 1
-    several_data = len({data for _, _, data in named}) > 1
+    several_recipes = len({recipe for _, recipe, _ in named}) > 1 and question.choose != "recipe"
+    several_data = len({data for _, _, data in named}) > 1 and question.choose != "data"
     expected = {key for names in question.names for settings in names.values() for key in settings} | {
         question.choose,
         *question.search,
@@ -245,9 +250,15 @@ def _unnamed(
             notices.append(f"{base}: its runs differ in other settings than the seed and are kept apart: {every}.")
         for settings, same in split:
             one_each = _one_for_each_seed(same, set_aside)
-            choices = {"model": model, "recipe": recipe, "data": data}
+            choices = dict(zip(NAMED, (model, recipe, data), strict=True))
             groups.append(Unnamed(base, (model, recipe, data), settings, _settings(same[0]) | choices, one_each))
     return groups
+
+
+def _unknown_choice(groups: list[Unnamed], key: str) -> list[str]:
+    """A notice where there is nothing to choose, for no run has the setting."""
+    known = sorted({name for group in groups for name in group.every})
+    return [] if key in known else [f"choose: no run has a setting {key}{did_you_mean(key, known)}"]
 
 
 def _without(group: Unnamed, keys: set[str]) -> Unnamed:

@@ -80,7 +80,7 @@ class Question:
 
     Attributes:
         labels: names for groups, each with the settings that the group has; the first that fits is taken.
-        choose: dotted key of a setting: of groups that differ in it alone, the best one is kept.
+        choose: dotted key of a setting, or `recipe`: of groups that differ in it alone, the best one is kept.
         search: settings of runs that were only to find the value of `choose`, and are not compared themselves.
         reach: a value whose epochs and seconds are told.
         against: label of the group that the others' epochs and seconds are divided by; None for the best one.

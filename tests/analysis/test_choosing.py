@@ -60,6 +60,24 @@ def test_the_best_learning_rate_is_kept_by_the_validation_images(compared):
     assert record["notices"] == []
 
 
+def test_every_network_keeps_the_recipe_that_suits_it_best(compared, make_run, tmp_path):
+    accuracies = {("net", "fast"): 0.6, ("net", "standard"): 0.7, ("other", "fast"): 0.9, ("other", "standard"): 0.8}
+    for (model, recipe), accuracy in accuracies.items():
+        lr = {"fast": 0.1, "standard": 0.2}[recipe]
+        place = tmp_path / f"{model}_{recipe}"
+        make_run(place, model, 0, accuracy, images=100, config={"optimizer": {"lr": lr}}, recipe=recipe)
+    section, record = compared(choose="recipe")
+    kept = {group["label"]: (group["recipe"], group["choice"]["value"]) for group in section["groups"]}
+    assert kept == {"net": ("standard", "standard"), "other": ("fast", "fast")}
+    assert record["notices"] == []
+
+
+def test_a_choice_of_what_no_run_has_is_noted(compared):
+    section, record = compared(("relu", 0.1, 0, 0.8, 5), ("relu", 0.2, 0, 0.9, 5), choose="optimizer.lrr")
+    assert len(section["groups"]) == 2
+    assert any("no run has a setting optimizer.lrr; did you mean optimizer.lr?" in n for n in record["notices"])
+
+
 def test_more_seeds_for_one_value_are_no_advantage(compared):
     section, record = compared(
         ("relu", 0.1, 0, 0.8, 5), ("relu", 0.1, 1, 0.99, 5), ("relu", 0.2, 0, 0.9, 5), choose="optimizer.lr"
