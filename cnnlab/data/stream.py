@@ -2,6 +2,7 @@
 decode them."""
 
 import signal
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -90,6 +91,9 @@ class Workers:
             worker_init_fn=_leave_signals_to_the_main_process,
             generator=torch.Generator(),  # or every epoch would draw from the global one
         )
+        # Collected together with this object, as parts of a cycle, the queues to the processes would end first, and the
+        # loader could not tell them to: it waits 5 s and kills them. Held until then, it ends before its queues.
+        weakref.finalize(self, _let_go, self._loader).atexit = False
 
     def read(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """Pixels of one batch after the other, uint8 (B, size, size, 3).
@@ -126,6 +130,10 @@ class _Reader(Dataset[Tensor | str]):
             return self.images.read(positions)
         except RequestError as error:
             return str(error)
+
+
+def _let_go(loader: DataLoader[Tensor | str]) -> None:
+    """The last to hold the loader."""
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:

@@ -1,6 +1,8 @@
 """Images on the host and in their files give the same batches as images on the device."""
 
+import gc
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.data.images import StoredImages, streamed_images
 from cnnlab.data.loader import Loader
 from cnnlab.data.sources import find_source
-from cnnlab.data.stream import AHEAD, PIECE, read_by_threads
+from cnnlab.data.stream import AHEAD, PIECE, Workers, read_by_threads
 from cnnlab.errors import RequestError
 
 EVERYTHING = Augmentation(pad=3, flip="random", cutout=8, erasing=0.5, mixup=0.2, cutmix=1.0)
@@ -152,6 +154,21 @@ def test_statistics_of_a_stream_come_from_a_fixed_sample(class_folders: Path, mo
     assert not torch.equal(first.mean, module_of(class_folders, "host").mean)
     given = module_of(class_folders, "stream", mean=[0.1, 0.2, 0.3], std=[1.0, 2.0, 3.0])
     assert given.std.tolist() == [1, 2, 3]
+
+
+def test_workers_that_are_given_up_within_an_epoch_end_at_once(class_folders: Path) -> None:
+    """Lightning's objects hold each other: they are collected together, in no order."""
+    images = streamed_images(find_source(None, class_folders), 32).train
+    assert isinstance(images, StoredImages)
+    workers = Workers(images, 1, pinned=False, stay=True)
+    batches = workers.read(torch.arange(100).split(10))
+    next(batches)
+    cycle: list[Any] = [workers, batches]
+    cycle.append(cycle)
+    del workers, batches, cycle
+    start = time.perf_counter()
+    gc.collect()
+    assert time.perf_counter() - start < 4
 
 
 def test_a_thread_reads_a_bounded_number_of_batches_ahead() -> None:
