@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cnnlab.analysis.question import Reach
+from cnnlab.analysis.statistics import ratio_interval
 from cnnlab.runs.reading import Run
 
 Point = tuple[float, float, float]  # a metric's value, seconds of training, epoch
@@ -47,26 +48,41 @@ def target_times(runs: Sequence[Run], target: float) -> dict[str, Any]:
 
 
 def reach_times(runs: Sequence[Run], reach: Reach) -> dict[str, Any]:
-    """Mean and standard deviation of epochs and seconds over the runs that got there, and how many did."""
+    """Mean and standard deviation of epochs and seconds over the runs that got there, how many did, and each one's."""
     there = [when for run in runs if (when := reached(run, reach))]
     figures: dict[str, Any] = {"reached": len(there)}
     for place, name in enumerate(("seconds", "epochs")):
         values = [when[place] for when in there]
         figures[name] = statistics.fmean(values) if values else None
         figures[f"{name}_sd"] = statistics.stdev(values) if len(values) > 1 else None
+        figures[f"{name}_each"] = values
     return figures
 
 
 def add_ratios(groups: Sequence[dict[str, Any]], against: str | None) -> None:
     """Divides the epochs and seconds of every group by those of one: `epochs_ratio` and `seconds_ratio`.
 
+    Beside them `epochs_ratio_interval` and `seconds_ratio_interval`, low and high, over the seeds; None where not all
+    runs of the two groups got there, for those that did are the faster ones.
+
     Args:
-        groups: with `label` and `reach`, from `reach_times`.
+        groups: with `label`, `n` and `reach`, from `reach_times`.
         against: the label of that one; None for the fastest, in epochs and in seconds.
     """
     for name in ("epochs", "seconds"):
-        known = {group["label"]: group["reach"][name] for group in groups if group["reach"]["reached"]}
-        base = min(known.values(), default=None) if against is None else known.get(against)
+        there = [group for group in groups if group["reach"]["reached"]]
+        if against is None:
+            base = min(there, key=lambda group: group["reach"][name], default=None)
+        else:
+            base = next((group for group in there if group["label"] == against), None)
         for group in groups:
-            value = known.get(group["label"])
-            group["reach"][f"{name}_ratio"] = value / base if value is not None and base else None
+            known = base is not None and group in there and base["reach"][name] > 0
+            group["reach"][f"{name}_ratio"] = group["reach"][name] / base["reach"][name] if base and known else None
+            group["reach"][f"{name}_ratio_interval"] = _interval(group, base, name) if base and known else None
+
+
+def _interval(group: dict[str, Any], base: dict[str, Any], name: str) -> list[float] | None:
+    if group is base or any(one["reach"]["reached"] < one["n"] for one in (group, base)):
+        return None
+    interval = ratio_interval(group["reach"][f"{name}_each"], base["reach"][f"{name}_each"])
+    return interval and [interval.low, interval.high]

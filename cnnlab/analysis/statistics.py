@@ -79,6 +79,17 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Test | None:
     return Test(difference, Interval(difference - half, difference + half), p)
 
 
+def ratio_interval(a: Sequence[float], b: Sequence[float]) -> Interval | None:
+    """Of mean(a) / mean(b), of two independent groups of positive values: Welch's of the difference of logarithms.
+
+    Returns:
+        None where `welch` has no answer, or a value is not positive.
+    """
+    if min(*a, *b) <= 0 or (test := welch(np.log(a).tolist(), np.log(b).tolist())) is None:
+        return None
+    return Interval(math.exp(test.interval.low), math.exp(test.interval.high))
+
+
 def over_images(right_a: np.ndarray, runs_a: int, right_b: np.ndarray, runs_b: int) -> Test:
     """Compares two groups of trained networks on the same test images.
 

@@ -117,9 +117,9 @@ def _reach_columns(record: Record, section: Record) -> list[Column]:
     words, against = reach_words(reach, section["protocol"]), f"ratio to {record['against'] or 'the fastest'}"
     columns = [
         (f"epochs to {words}", [_spread(group, "epochs") for group in groups]),
-        (against, [_ratio(group["reach"]["epochs_ratio"]) for group in groups]),
+        (against, [_ratio(group["reach"], "epochs") for group in groups]),
         (f"seconds to {words}", [_spread(group, "seconds") for group in groups]),
-        (against, [_ratio(group["reach"]["seconds_ratio"]) for group in groups]),
+        (against, [_ratio(group["reach"], "seconds") for group in groups]),
     ]
     return [Column("reach", head, cells) for head, cells in columns]
 
@@ -203,8 +203,11 @@ def _some(reached: int, runs: int) -> str:
     return f" ({reached} of {runs})" if reached < runs else ""
 
 
-def _ratio(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.2f}"
+def _ratio(reach: Record, name: str) -> str:
+    value, interval = reach[f"{name}_ratio"], reach[f"{name}_ratio_interval"]
+    if value is None:
+        return NOTHING
+    return f"{value:.2f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
 
 
 def _percent(value: float | None) -> str:

@@ -153,6 +153,7 @@ def test_the_epochs_to_a_value_with_ratios(compared):
     assert (relu["reached"], relu["epochs_sd"], relu["epochs_ratio"]) == (2, 0, 1)
     assert (tanh["reached"], tanh["epochs_sd"]) == (1, None)
     assert (relu["epochs"], tanh["epochs"], tanh["epochs_ratio"]) == pytest.approx((4 * 2 / 3, 8 * 2 / 3, 2))
+    assert tanh["epochs_ratio_interval"] is None  # one of its runs never got there
 
 
 def test_a_place_on_an_axis_and_a_curve_beside(compared):

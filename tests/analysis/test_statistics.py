@@ -1,5 +1,6 @@
 """Intervals and tests: equal to those of scipy and statsmodels, and right as often as they say, on simulated data."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,16 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from cnnlab.analysis.statistics import Interval, holm, mean_interval, over_images, share_interval, sign_flip, welch
+from cnnlab.analysis.statistics import (
+    Interval,
+    holm,
+    mean_interval,
+    over_images,
+    ratio_interval,
+    share_interval,
+    sign_flip,
+    welch,
+)
 
 A, B = [0.912, 0.917, 0.921], [0.901, 0.915, 0.899, 0.906]
 
@@ -186,3 +196,12 @@ def test_of_ten_true_null_hypotheses_holm_rejects_any_in_5_percent(repetitions):
     corrected = [holm(random.uniform(size=10).tolist()) for _ in range(repetitions)]
     share = float(np.mean([min(p for p in family if p is not None) < 0.05 for family in corrected]))
     assert within(share, 0.05, repetitions)
+
+
+def test_the_interval_of_a_ratio_holds_it_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    drawn = [(np.exp(random.normal(1, 0.2, 4)), np.exp(random.normal(0.3, 0.1, 5))) for _ in range(1000)]
+    intervals = [interval for a, b in drawn if (interval := ratio_interval(a.tolist(), b.tolist()))]
+    assert 0.93 < np.mean([i.low < math.exp(0.7) < i.high for i in intervals]) < 0.98
+    assert ratio_interval([1, 2], [3]) is None
+    assert ratio_interval([0, 2], [3, 4]) is None
