@@ -21,7 +21,9 @@ results: .venv/ready  ## run an experiment to its end, or on: EXPERIMENT=NAME AR
 dashboard: .venv/ready  ## open TensorBoard on all runs, or on others: RUNS=FOLDER PORT=6006
 	$(BIN)/cnnlab dashboard runs='$(or $(RUNS),runs)' port=$(or $(PORT),null)
 
-test: lint types unit  ## the checks: lint, format, types, tests
+# The types take one core, and the tests leave some of theirs.
+test: lint  ## the checks: lint, format, types, tests
+	@$(MAKE) --no-print-directory -j2 types unit
 
 test-all: lint types  ## the same, and further cases that take some minutes more
 	$(PYTEST) -m ""
