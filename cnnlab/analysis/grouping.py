@@ -25,7 +25,7 @@ ASIDE = (
     *("data.path", "data.cache", "data.residence", "data.workers", "data.eval_batch_size"),
     *("trainer.enable_progress_bar", "trainer.profile", "trainer.num_sanity_val_steps"),
 )
-NAMED = ("model", "recipe", "data")
+CHOICES = ("model", "recipe", "data")
 VALUES = 6  # of a setting in a notice
 
 
@@ -192,7 +192,7 @@ def _groups(
     chosen: list[tuple[Unnamed, Choice | None]] = [(group, None) for group in unnamed]
     if question.choose is not None:
         notices += _unknown_choice(unnamed, question.choose)
-        same = [name for name in NAMED if name != question.choose]
+        same = [name for name in CHOICES if name != question.choose]
         chosen, unfollowed = choose(
             *(unnamed, question.choose, lambda group: tuple(group.every[name] for name in same)),
             *(question.reach, question.search),
@@ -250,7 +250,7 @@ def _unnamed(
             notices.append(f"{base}: its runs differ in other settings than the seed and are kept apart: {every}.")
         for settings, same in split:
             one_each = _one_for_each_seed(same, set_aside)
-            choices = dict(zip(NAMED, (model, recipe, data), strict=True))
+            choices = dict(zip(CHOICES, (model, recipe, data), strict=True))
             groups.append(Unnamed(base, (model, recipe, data), settings, _settings(same[0]) | choices, one_each))
     return groups
 
