@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from cnnlab.reports.comparison_tables import metric_words
@@ -113,8 +114,7 @@ def _costs(section: Record) -> Figure:
             x, y = [group[cost] for group in members], [100 * group["mean"] for group in members]
             axes.errorbar(x, y, yerr=_bars(members), linewidth=0.8, linestyle="", markersize=5, **style)
         for group in known[:NAMED]:
-            place = (group[cost], 100 * group["mean"])
-            axes.annotate(group["label"], place, xytext=(5, 4), textcoords="offset points", fontsize=7)
+            name_point(axes, group["label"], (group[cost], 100 * group["mean"]), xytext=(5, 4), fontsize=7)
         if known and max(group[cost] for group in known) > 3 * min(group[cost] for group in known):
             axes.set_xscale("log")
         else:
@@ -128,6 +128,16 @@ def _costs(section: Record) -> Figure:
         "with 95 % intervals; round and blue: no other group is better and as cheap (Pareto front)", fontsize=9
     )
     return figure
+
+
+def name_point(axes: Axes, name: str, point: tuple[float, float], **style: Any) -> None:
+    """Writes a name beside a point, legible where it crosses the bar of another one.
+
+    Args:
+        style: `xytext`, the distance from the point in typographic points, and what else matplotlib's `annotate` takes.
+    """
+    halo = [withStroke(linewidth=2.5, foreground="white")]
+    axes.annotate(name, point, textcoords="offset points", path_effects=halo, **style)
 
 
 def _bars(groups: Sequence[Record]) -> list[list[float]]:

@@ -4,20 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from cnnlab.reports.comparison_figures import COLOURS, COSTS, name_point
 from cnnlab.reports.comparison_tables import metric_words
 
 Record = Mapping[str, Any]
 
-COLOURS = mpl.colormaps["tab10"].colors  # pyright: ignore[reportAttributeAccessIssue]
 STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
-COSTS = {"parameters": "parameters", "macs": "MACs of one image", "train_seconds": "seconds of training"}
 WIDE = 3  # times the smallest cost, from where on a logarithm is easier to read
 
 
@@ -97,7 +95,7 @@ def _scatter(axes: Axes, groups: Sequence[Record], x_of: Callable[[Record], floa
         axes.errorbar(x, 100 * group["mean"], yerr=_bars(group), fmt="o", color=_colour(place), capsize=3)
         side, by = ("right", -6) if x == last and len(groups) > 1 else ("left", 6)  # a long name would leave the panel
         point = (x, 100 * group["mean"])
-        axes.annotate(group["label"], point, xytext=(by, 5), textcoords="offset points", ha=side, fontsize=8)
+        name_point(axes, group["label"], point, xytext=(by, 5), ha=side, fontsize=8)
     if lines:
         axes.legend(fontsize=8)
     axes.margins(x=0.2, y=0.15)
