@@ -174,12 +174,15 @@ def default_directory(folder: Path, resume: str | None, identity: Callable[[], d
 
 
 def new_directory(folder: Path) -> Path:
-    """A place in the folder that is named after the present moment and not taken."""
+    """Makes a directory in the folder that is named after the present moment, and is this process's alone."""
     started = folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     path, number = started, 2
-    while path.exists():
-        path, number = started.with_name(f"{started.name}_{number}"), number + 1
-    return path
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:  # of a run that began in the same second
+            path, number = started.with_name(f"{started.name}_{number}"), number + 1
 
 
 def run_of(path: Path) -> RunDirectory | None:
