@@ -1,6 +1,7 @@
 """The figure of an experiment's result: one panel or several, as its file asks."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cnnlab.reports.comparison_tables import metric_words
 Record = Mapping[str, Any]
 
 STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
+TICKS = 12  # that an axis has room for
 WIDE = 3  # times the smallest cost, from where on a logarithm is easier to read
 
 
@@ -115,6 +117,16 @@ def _scale(axes: Axes, values: Sequence[float], cost: bool) -> None:
     elif cost:
         axes.xaxis.set_major_formatter(EngFormatter())
     elif all(float(value).is_integer() for value in values):
+        mark_places(axes, values)
+
+
+def mark_places(axes: Axes, values: Sequence[float]) -> None:
+    """Puts the ticks of the x-axis where whole numbers lie, if they are far enough apart; else at round ones."""
+    places = sorted(set(values))
+    gaps = [after - before for before, after in pairwise(places)]
+    if gaps and min(gaps) >= (places[-1] - places[0]) / TICKS:
+        axes.set_xticks(places)
+    else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from cnnlab.analysis.comparison import compare_runs
 from cnnlab.analysis.question import read_question
 from cnnlab.reports.experiments import Head
 from cnnlab.reports.result import Conduct, render_result, result_data
-from cnnlab.reports.result_figure import draw_result
+from cnnlab.reports.result_figure import draw_result, mark_places
 from cnnlab.runs.reading import find_runs, read_run
 
 HEAD = Head("depth", "does depth help?", None, None, None, None)
@@ -102,3 +103,14 @@ def test_the_numbers_behind_it_are_small_and_tell_no_places(record):
 def test_every_panel_is_drawn(record, tmp_path: Path, panels):
     draw_result(record, record["sections"][0], panels, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("values", "own"), [([20, 56, 44, 32, 20], True), ([1998, 2012, 2014, 2015], False), ([20, 20], False)]
+)
+def test_an_axis_is_marked_at_the_values_where_there_is_room(values, own):
+    axes = Figure().subplots()
+    axes.plot(values, values, "o")
+    mark_places(axes, values)
+    assert (list(axes.get_xticks()) == sorted(set(values))) == own
+    assert all(float(tick).is_integer() for tick in axes.get_xticks())
