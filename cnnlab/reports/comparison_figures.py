@@ -112,7 +112,8 @@ def _costs(section: Record) -> Figure:
         others = [group for group in known if cost not in group["front"]]
         for members, style in ((front, {"color": "tab:blue", "fmt": "o"}), (others, {"color": "0.55", "fmt": "s"})):
             x, y = [group[cost] for group in members], [100 * group["mean"] for group in members]
-            axes.errorbar(x, y, yerr=_bars(members), linewidth=0.8, linestyle="", markersize=5, **style)
+            bars = axes.errorbar(x, y, yerr=_bars(members), linewidth=0.8, linestyle="", markersize=5, **style)
+            bars.lines[0].set_zorder(4)  # the points themselves, above names
         for group in known[:NAMED]:
             name_point(axes, group["label"], (group[cost], 100 * group["mean"]), xytext=(5, 4), fontsize=7)
         if known and max(group[cost] for group in known) > 3 * min(group[cost] for group in known):

@@ -94,7 +94,8 @@ def _scatter(axes: Axes, groups: Sequence[Record], x_of: Callable[[Record], floa
     for place, group in enumerate(groups):
         if (x := x_of(group)) is None:
             continue
-        axes.errorbar(x, 100 * group["mean"], yerr=_bars(group), fmt="o", color=_colour(place), capsize=3)
+        bar = axes.errorbar(x, 100 * group["mean"], yerr=_bars(group), fmt="o", color=_colour(place), capsize=3)
+        bar.lines[0].set_zorder(4)  # the point itself, above names
         side, by = ("right", -6) if x == last and len(groups) > 1 else ("left", 6)  # a long name would leave the panel
         point = (x, 100 * group["mean"])
         name_point(axes, group["label"], point, xytext=(by, 5), ha=side, fontsize=8)
