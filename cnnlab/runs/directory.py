@@ -174,15 +174,12 @@ def default_directory(folder: Path, resume: str | None, identity: Callable[[], d
 
 
 def new_directory(folder: Path) -> Path:
-    """Makes a directory in the folder that is named after the present moment, and is this process's alone."""
+    """A place in the folder that is named after the present moment and not taken."""
     started = folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     path, number = started, 2
-    while True:
-        try:
-            path.mkdir(parents=True)
-            return path
-        except FileExistsError:  # of a run that began in the same second
-            path, number = started.with_name(f"{started.name}_{number}"), number + 1
+    while path.exists():
+        path, number = started.with_name(f"{started.name}_{number}"), number + 1
+    return path
 
 
 def run_of(path: Path) -> RunDirectory | None:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import discard_unused
 from cnnlab.runs.processes import own_place
+from cnnlab.runs.sweeps import SWEEP_FILE
 from cnnlab.sweep import written
 
 
@@ -51,9 +52,17 @@ class AlternativesSweeper(BasicSweeper):
 
     @staticmethod
     def _fix_directory(config: DictConfig) -> Path:
-        """Decides on the sweep's directory, which depends on what is on disk: for the launcher and for all jobs."""
-        directory = str(config.hydra.sweep.dir)  # a new one with every look, where the command line does not give it
-        Path(directory).mkdir(parents=True, exist_ok=True)
+        """Decides on the sweep's directory, which depends on what is on disk: for the launcher and for all jobs.
+
+        A new one is made at once, so that a sweep which starts in the same second takes another.
+        """
+        directory, earlier = str(config.hydra.sweep.dir), None
+        while directory != earlier and not (Path(directory) / SWEEP_FILE).exists():
+            try:
+                Path(directory).mkdir(parents=True)
+                break
+            except FileExistsError:  # taken, or given as hydra.sweep.dir
+                directory, earlier = str(config.hydra.sweep.dir), directory
         config.hydra.sweep.dir = directory
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir={written(directory)}")
         return Path(directory)

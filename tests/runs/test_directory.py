@@ -1,6 +1,5 @@
 import json
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,11 +79,10 @@ def test_an_unknown_key_of_the_record_is_a_mistake(tmp_path):
         RunDirectory(tmp_path).update_summary(accuracy=1)
 
 
-def test_runs_that_begin_at_the_same_moment_have_directories_of_their_own(tmp_path):
-    with ThreadPoolExecutor(8) as together:
-        begun = list(together.map(lambda _: default_directory(tmp_path / "runs", None, dict), range(16)))
-    assert len(set(begun)) == 16
-    assert all(directory.is_dir() for directory in begun)
+def test_default_directories_never_meet(tmp_path):
+    first = default_directory(tmp_path, None, dict)
+    first.mkdir()
+    assert default_directory(tmp_path, None, dict) != first
 
 
 def test_auto_takes_the_last_unfinished_run_of_the_same_configuration(tmp_path):
@@ -94,7 +92,7 @@ def test_auto_takes_the_last_unfinished_run_of_the_same_configuration(tmp_path):
     finished(tmp_path / "4", "failed", seed=2)
     assert default_directory(tmp_path, "auto", lambda: {"seed": 1}) == tmp_path / "2"
     assert default_directory(tmp_path, "auto", lambda: {"seed": 2}) == tmp_path / "4"
-    assert not list(default_directory(tmp_path, "auto", lambda: {"seed": 3}).iterdir())
+    assert not default_directory(tmp_path, "auto", lambda: {"seed": 3}).exists()
 
 
 def test_auto_leaves_a_run_alone_that_is_still_going(tmp_path):
@@ -105,7 +103,7 @@ def test_auto_leaves_a_run_alone_that_is_still_going(tmp_path):
 
 def test_a_damaged_record_is_no_candidate(tmp_path):
     finished(tmp_path / "1", "interrupted", seed=1).summary_file.write_text("{")
-    assert not list(default_directory(tmp_path, "auto", lambda: {"seed": 1}).iterdir())
+    assert not default_directory(tmp_path, "auto", lambda: {"seed": 1}).exists()
 
 
 def test_a_path_means_its_run_directory(tmp_path):
