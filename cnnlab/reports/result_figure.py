@@ -122,7 +122,7 @@ def _scale(axes: Axes, values: Sequence[float], cost: bool) -> None:
 
 
 def mark_places(axes: Axes, values: Sequence[float]) -> None:
-    """Puts the ticks of the x-axis where whole numbers lie, if they are far enough apart; else at round ones."""
+    """Puts the ticks of the x-axis at the values, if they are far enough apart; else at round whole numbers."""
     places = sorted(set(values))
     gaps = [after - before for before, after in pairwise(places)]
     if gaps and min(gaps) >= (places[-1] - places[0]) / TICKS:
