@@ -119,9 +119,9 @@ class Loader:
 
     Args:
         images: all of them; `Images` are moved to the device, `StoredImages` are brought there batch by batch.
-        batch_size: images a batch over all processes; the last batch of an epoch holds what is left. What is left of
-            shuffled images joins the batch before where it is one image, or one for a process: batch norm over maps of
-            one pixel takes two at least.
+        batch_size: images a batch over all processes; the last batch of an epoch holds what is left. One image, or
+            less than an eighth of a batch, joins the batch before when images are shuffled: batch norm over maps of one
+            pixel takes two images at least, on every device.
         mean: per channel, of pixels in [0, 1].
         std: per channel, of pixels in [0, 1].
         augmentation: what is done to the images, or None.
@@ -161,7 +161,8 @@ class Loader:
         self.classes = classes
         self.sampler = EpochOrder(len(images), shuffle, seed)
         left = len(images) % batch_size
-        self.joins_last = shuffle and len(images) > batch_size and 0 < left < 2 * world_size
+        # By the batch and not by the number of processes, for these do not change what is trained.
+        self.joins_last = shuffle and len(images) > batch_size and 0 < left < max(2, batch_size / 8)
         if isinstance(images, Images):
             self.pixels = Resident(images, self.augmentation, self.device)
         else:

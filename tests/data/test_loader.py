@@ -116,15 +116,26 @@ def test_batch_smaller_than_the_number_of_processes_is_refused(sample: ImageData
         make_loader(sample.train, batch_size=3, world_size=4)
 
 
-@pytest.mark.parametrize(("batch_size", "world_size", "sizes"), [(17, 1, [17] * 6 + [18]), (39, 2, [39, 39, 42])])
-def test_an_image_that_would_be_alone_joins_the_batch_before(
-    batch_size: int, world_size: int, sizes: list[int]
-) -> None:
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"),
+    [
+        pytest.param(7, [7] * 16 + [8], id="one image"),
+        pytest.param(39, [39, 39, 42], id="less than an eighth"),
+        pytest.param(16, [16] * 7 + [8], id="half a batch stays"),
+        pytest.param(59, [59, 61], id="of two batches"),
+    ],
+)
+def test_a_few_images_that_are_left_join_the_batch_before(batch_size: int, world_size: int, sizes: list[int]) -> None:
+    """However many processes share the batches."""
     loaders = [make_loader(numbered(120), batch_size, rank=rank, world_size=world_size) for rank in range(world_size)]
     given = [loaders[0].batch_images for _ in zip(*loaders, strict=True)]
     assert given == sizes
     assert len(loaders[0]) == len(sizes)
     assert sorted(place for loader in loaders for place in order(loader)) == list(range(120))
+
+
+def test_what_is_left_of_images_in_their_order_stays_apart() -> None:
     assert len(make_loader(numbered(120), 17, shuffle=False)) == 8  # nothing is trained with these
 
 

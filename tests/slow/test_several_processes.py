@@ -24,17 +24,15 @@ EXACT = (
     *("data.eval_batch_size=99", "augmentation.flip=none", "averaging.every_n_steps=2", "optimizer.lr=0.02"),
 )
 LENET = ("model=lenet5", *EXACT)
-# Norms in every layer, and a last batch of one image.
-NORMED = (
-    *(*EXACT, "model=resnet20", "model.width=0.5", "data.image_size=16"),
-    *("data.batch_size=449", "trainer.max_epochs=1", "optimizer.lr=0.005"),
-)
+# Norms in every layer.
+NORMED = (*EXACT, "model=resnet20", "model.width=0.5", "data.image_size=16", "optimizer.lr=0.005")
 # Two epochs of 40 steps; the dropout draws from each process's own generator.
 LONG = (
     *("data=digits", "model=article", "model.width=0.25", "logger=none", "trainer.precision=32-true"),
     *("data.batch_size=32", "trainer.max_epochs=2", "trainer.limit_train_batches=40", "averaging.every_n_steps=2"),
 )
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+FOUR = (*TWO, "trainer.devices=4")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "cnnlab.train")
 PLAIN = (sys.executable, "-m", "cnnlab.train")
 CLEAN = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
@@ -120,6 +118,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.fixture
+def few(class_folders: Path) -> tuple[str, ...]:
+    """So few images that the last batch has three."""
+    return ("data=folder", f"data.path={class_folders}", "data.batch_size=15", "trainer.max_epochs=1")
+
+
 # --- the same figures ------------------------------------------------------------------------------------------------
 
 
@@ -154,41 +158,49 @@ def test_under_slurm(tmp_path, alone):
 
 
 @exhaustive
-def test_a_last_batch_with_fewer_images_than_processes(tmp_path):
-    """Three processes share 1,348 images in batches of 449: the last batch has one image."""
+def test_a_last_batch_with_fewer_images_than_processes(train, tmp_path, few):
+    assert train(*LENET, *few, "trainer=cpu", "hydra.run.dir=one").code == 0
+    code, _, err = run(tmp_path, *LENET, *few, *FOUR, "hydra.run.dir=four")
+    assert code == 0, err
+    assert record(tmp_path / "four")["steps"] == 8
+    assert_same_run(tmp_path / "four", tmp_path / "one")
+
+
+@exhaustive
+def test_a_few_images_that_are_left_join_the_batch_before(train, tmp_path):
+    """In one process and in three alike."""
     options = (*LENET, "data.batch_size=449", "trainer.max_epochs=1")
-    assert run(tmp_path, *options, "trainer=cpu", "hydra.run.dir=one")[0] == 0
+    assert train(*options, "trainer=cpu", "hydra.run.dir=one").code == 0
     code, _, err = run(tmp_path, *options, *TWO, "trainer.devices=3", "hydra.run.dir=three")
     assert code == 0, err
-    assert record(tmp_path / "three")["steps"] == 4
+    assert record(tmp_path / "three")["steps"] == 3
     assert_same_run(tmp_path / "three", tmp_path / "one")
 
 
 @exhaustive
-def test_mixed_images_and_test_time_augmentation_are_shared(tmp_path):
-    options = (*LENET, "data.batch_size=449", "trainer.max_epochs=1", "augmentation.mixup=0.2", "tta=flip_translate")
-    assert run(tmp_path, *options, "trainer=cpu", "hydra.run.dir=one")[0] == 0
-    code, _, err = run(tmp_path, *options, *TWO, "trainer.devices=3", "hydra.run.dir=three")
+def test_mixed_images_and_test_time_augmentation_are_shared(train, tmp_path, few):
+    options = (*LENET, *few, "augmentation.mixup=0.2", "tta=flip_translate")
+    assert train(*options, "trainer=cpu", "hydra.run.dir=one").code == 0
+    code, _, err = run(tmp_path, *options, *FOUR, "hydra.run.dir=four")
     assert code == 0, err
-    assert_same_run(tmp_path / "three", tmp_path / "one")
-    accuracies = [record(tmp_path / name)["test_accuracy_tta"] for name in ("one", "three")]
+    assert_same_run(tmp_path / "four", tmp_path / "one")
+    accuracies = [record(tmp_path / name)["test_accuracy_tta"] for name in ("one", "four")]
     assert accuracies[0] == pytest.approx(accuracies[1])
 
 
 @exhaustive
-@pytest.mark.parametrize("devices", [2, 3])  # of three, one has no share of the last batch
-def test_synchronized_norms_make_a_resnet_agree(train, tmp_path, devices):
-    assert train(*NORMED, "trainer=cpu", "hydra.run.dir=one").code == 0
-    synced = (*TWO, "trainer.sync_batchnorm=true", f"trainer.devices={devices}", "hydra.run.dir=several")
-    code, _, err = run(tmp_path, *NORMED, *synced)
+@pytest.mark.parametrize("processes", [TWO, FOUR], ids=["two", "four"])  # of four, one has no share of the last batch
+def test_synchronized_norms_make_a_resnet_agree(train, tmp_path, few, processes):
+    assert train(*NORMED, *few, "trainer=cpu", "hydra.run.dir=one").code == 0
+    code, _, err = run(tmp_path, *NORMED, *few, *processes, "trainer.sync_batchnorm=true", "hydra.run.dir=several")
     assert code == 0, err
     assert_same_run(tmp_path / "several", tmp_path / "one", tolerance=2e-3)
 
 
 @exhaustive
-def test_norms_that_are_not_synchronized_do_not_agree(train, tmp_path):
-    assert train(*NORMED, "trainer=cpu", "hydra.run.dir=one").code == 0
-    assert run(tmp_path, *NORMED, *TWO, "hydra.run.dir=apart")[0] == 0
+def test_norms_that_are_not_synchronized_do_not_agree(train, tmp_path, few):
+    assert train(*NORMED, *few, "trainer=cpu", "hydra.run.dir=one").code == 0
+    assert run(tmp_path, *NORMED, *few, *TWO, "hydra.run.dir=apart")[0] == 0
     with pytest.raises(AssertionError):
         assert_same_run(tmp_path / "apart", tmp_path / "one", tolerance=2e-3)
 
