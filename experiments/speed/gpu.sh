@@ -26,6 +26,7 @@ MODES=${MODES:-"default reduce-overhead max-autotune"} # beside off
 PEER_MODELS=${PEER_MODELS:-"resnet20 article"}
 PEER_STEPS=${PEER_STEPS:-44}
 TRAINED=${TRAINED:-resnet18}
+RECIPE=${RECIPE:-fast_resnet} # fast: to see what its rate gives a ResNet
 EPOCHS=${EPOCHS:-30}
 SEEDS=${SEEDS:-0,1,2}
 SPEED_SEEDS=${SPEED_SEEDS:-0,1,2,3,4,5,6,7,8,9}
@@ -92,7 +93,7 @@ if wanted off; then
     bench "$model-off" "$model" off 60 floor=true "figure=$OUT/benchmark-$model.png"
   done
 fi
-wanted train && train "$TRAINED" 170 "model=$TRAINED" recipe=fast "trainer.max_epochs=$EPOCHS" "seed=$SEEDS"
+wanted train && train "$TRAINED-$RECIPE" 170 "model=$TRAINED" "recipe=$RECIPE" "trainer.max_epochs=$EPOCHS" "seed=$SEEDS"
 # All training images, none of the test images for choosing an epoch: the last one counts, and nothing is validated.
 speedrun=(experiment=speedrun protocol=article trainer.limit_val_batches=0 "trainer.compile=$SPEED_COMPILE")
 if wanted speedrun; then
