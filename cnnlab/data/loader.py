@@ -121,7 +121,7 @@ class Loader:
         images: all of them; `Images` are moved to the device, `StoredImages` are brought there batch by batch.
         batch_size: images a batch over all processes; the last batch of an epoch holds what is left. One image, or
             less than an eighth of a batch, joins the batch before when images are shuffled: batch norm over maps of one
-            pixel takes two images at least, on every device.
+            pixel takes two at least, which every device then has if its share of a whole batch is 16 or more.
         mean: per channel, of pixels in [0, 1].
         std: per channel, of pixels in [0, 1].
         augmentation: what is done to the images, or None.
