@@ -17,6 +17,7 @@ from cnnlab.instantiate import build, check_arguments, explained, first_line
 from cnnlab.networks import CHANNELS, Settings, check_fits
 from cnnlab.training.classifier import Classifier
 from cnnlab.training.optimizers import build_optimizer
+from cnnlab.training.pool_first import pool_first
 from cnnlab.training.trainer import build_trainer, training_devices
 
 if TYPE_CHECKING:
@@ -65,7 +66,10 @@ def check_network(network: nn.Module, data: ImageDataModule) -> Cost:
 
 
 def build_classifier(settings: Settings, network: nn.Module) -> Classifier:
-    """The network with its loss, optimizer and schedule, each tried out, so that a wrong value is found now."""
+    """The network, brought into the cheaper order (`pool_first`), with its loss, optimizer and schedule.
+
+    Each of these is tried out, so that a wrong value is found now.
+    """
     parts = {key: build(settings[key], key) for key in ("optimizer", "schedule", "loss")}
     others = {key: settings[key] for key in ("decay_norms_and_biases", "bias_lr_factor", "tta")}
     check_arguments(Classifier, others)
@@ -80,6 +84,7 @@ def build_classifier(settings: Settings, network: nn.Module) -> Classifier:
         _try_loss(
             parts["loss"], torch.full((1, 2), 0.5), "loss (augmentation.mixup and cutmix make labels probabilities)"
         )
+    pool_first(network)
     return Classifier(network, **parts, **others)
 
 
