@@ -30,9 +30,14 @@ def auto_precision(accelerator: str) -> str:
     if accelerator == "cuda":
         return "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "32-true"
     if accelerator == "cpu" and platform.machine() in ("x86_64", "AMD64"):
-        pays = _supports("_is_amx_tile_supported") or (_supports("_is_avx512_bf16_supported") and _product_is_faster())
+        pays = has_matrix_tiles() or (_supports("_is_avx512_bf16_supported") and _product_is_faster())
         return "bf16-mixed" if pays else "32-true"
     return "32-true"
+
+
+def has_matrix_tiles() -> bool:
+    """Whether the processor has AMX, instructions for small matrices in bfloat16."""
+    return _supports("_is_amx_tile_supported")
 
 
 def _supports(question: str) -> bool:

@@ -12,8 +12,8 @@ tutorial-N  what a tutorial has: PIL images with a transform each (crop with pad
             clipping or averaging.
 by-hand     the best that we could write: images on the device, a batch cut out, flipped, blanked and normalized by a
             few operations on all of it, bf16 where it pays, channels_last, optimizer, schedule and averaging as the
-            recipe `fast` has them; max pooling before the activation, as cnnlab trains it (cnnlab.training.pool_first);
-            no figures are kept and nothing is logged. With --compile through torch.compile.
+            recipe `fast` has them; the network computing in the cheaper ways, as cnnlab trains it
+            (cnnlab.assembly.speed_up); no figures are kept and nothing is logged. With --compile through torch.compile.
             On Linux it keeps freed memory, as cnnlab does (cnnlab.process); a tutorial's loop does not.
 cnnlab      `cnnlab.train` with the recipe `fast`: Lightning, the record, running loss and accuracy.
 """
@@ -51,7 +51,6 @@ from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.environment import machine, peak_memory_bytes
 from cnnlab.runs.recorder import Recorder
 from cnnlab.speed.turns import Answer, Contestant, take_turns
-from cnnlab.training.pool_first import pool_first
 from cnnlab.training.precision import auto_precision
 from cnnlab.training.progress import Progress
 from cnnlab.training.trainer import compile_network
@@ -249,7 +248,7 @@ def by_hand(settings: dict[str, Any], steps: int | None, device: torch.device, a
     line = torch.arange(SIZE, device=device)
 
     network = new_network(settings, data).to(device).train()
-    pool_first(network)
+    assembly.speed_up(network)
     compile_network(network, settings["trainer"]["compile"])
     weights = [{"params": [p for p in network.parameters() if p.ndim >= 2], "weight_decay": 0.0005}]
     vectors = [{"params": [p for p in network.parameters() if p.ndim < 2], "weight_decay": 0.0}]
