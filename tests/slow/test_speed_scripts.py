@@ -44,6 +44,12 @@ def test_the_peers_take_turns(parquet_folder, tmp_path):
     assert result["errors"] == {}
 
 
+def test_cheaper_ways_take_turns_with_the_network_as_it_is_written():
+    printed = run("cheaper.py", "--models", "lenet5", "--batch-size", "8", "--steps", "2")
+    for way in ("as written", "pool first", "all"):
+        assert f"| lenet5 | {way} |" in printed
+
+
 def test_many_runs_are_compared():
     printed = run("compare.py", "--runs", "6", "--seeds", "3", "--images", "200", "--epochs", "3")
     assert "6 runs in 2 groups, 200 test images, 3 epochs" in printed
