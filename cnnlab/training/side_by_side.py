@@ -66,7 +66,7 @@ def _convolve_rows(
     width = _width(input, row, stride, padding)
     output = functional.conv2d(_rows(input, width * stride[1]), weight, bias, stride, padding)
     images = output.permute(0, 2, 3, 1).unflatten(2, (-1, width))[:, :, :, :row]
-    return images.transpose(1, 2).flatten(0, 1).permute(0, 3, 1, 2)
+    return images.transpose(1, 2).flatten(0, 1).contiguous().permute(0, 3, 1, 2)
 
 
 class _ConvolutionWithRowsForGradients(torch.autograd.Function):

@@ -91,6 +91,17 @@ def test_as_many_images_as_divide_the_batch(number: int, together: int):
 
 
 @pytest.mark.parametrize("width", [4, 8])
+@pytest.mark.parametrize("number", [32, 64])
+def test_what_comes_out_lies_in_memory_as_torchs_does(number: int, width: int):
+    usual, faster = (layer.to(memory_format=torch.channels_last) for layer in pair(2, 3, 3, padding=1))  # pyright: ignore[reportCallIssue]
+    images = batch(number, 2, 4, width).contiguous(memory_format=torch.channels_last)
+    (expected, gradient, *_), _ = passes(usual, images)
+    (got, other, *_), _ = passes(faster, images)
+    assert got.stride() == expected.stride()
+    assert other.stride() == gradient.stride()
+
+
+@pytest.mark.parametrize("width", [4, 8])
 def test_an_image_does_not_see_its_neighbours(width: int):
     _, faster = pair(2, 3, 3, padding=1)
     images = batch(6, 2, width, width)
