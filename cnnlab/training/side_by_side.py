@@ -16,10 +16,10 @@ MOST_IMAGES = 32  # in a row; more of them gained nothing either
 class SideBySideConv2d(nn.Conv2d):
     """A convolution that computes with rows of many images, where images are small and numbers bfloat16.
 
-    A processor's matrix tiles (AMX) take 32 numbers in bfloat16 at once, and torch's convolution gives them a row of
-    one image at a time: with rows of 4 pixels most of a tile stays empty, above all for the gradients of the filters.
-    Where images lie side by side, with zeros between them, a row fills it. Results differ from those of `nn.Conv2d`
-    by rounding; what does not gain is convolved by it.
+    A processor's matrix tiles (AMX) take 32 numbers in bfloat16 at once, and torch's convolution is several times
+    slower with rows of a few pixels than with long ones, above all for the gradients of the filters: it seems to fill
+    tiles from one row of one image. Here images lie side by side, with zeros between them. Results differ from those
+    of `nn.Conv2d` by rounding; what does not gain is convolved by it.
     """
 
     def forward(self, input: Tensor) -> Tensor:

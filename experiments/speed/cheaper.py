@@ -76,7 +76,6 @@ def measure(model: str, batch_size: int, steps: int, mixed: bool) -> dict[str, l
     settings = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "model" / f"{model}.yaml"))
     assert isinstance(settings, dict)
     written = build_network({str(key): value for key, value in settings.items()}, classes=10).train()
-    written = written.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     networks = {way: copy.deepcopy(written) for way in WAYS}
     for way, change in WAYS.items():
         change(networks[way])
