@@ -60,12 +60,23 @@ class SpeedNet(nn.Module):
         num_classes: length of the logits.
         activation: GELU as in the source; ReLU is quicker on a CPU.
         width: factor on the channels of the blocks: 0.5 makes them 32, 128, 128.
+        whitening_eps: added to the variances that the whitening filters divide by, above 0; 0.0005 as in the source.
+            Where components of the patches hardly vary, as colours do between neighbours in JPEG files, the filters
+            amplify rounding errors, the more the smaller it is.
     """
 
     def __init__(
-        self, in_channels: int = 3, num_classes: int = 10, activation: Activation = "gelu", width: float = 1.0
+        self,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        activation: Activation = "gelu",
+        width: float = 1.0,
+        whitening_eps: float = 5e-4,
     ):
         super().__init__()
+        if whitening_eps <= 0:
+            raise ValueError(f"whitening_eps must be above 0, got {whitening_eps}")
+        self.whitening_eps = whitening_eps
         whitened = 2 * in_channels * 2 * 2
         narrow, wide = scaled(64, width), scaled(256, width)
         self.whitening = nn.Conv2d(in_channels, whitened, kernel_size=2)
@@ -94,8 +105,7 @@ class SpeedNet(nn.Module):
         patches = images.float().unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
         covariance = (patches.T @ patches / len(patches)).double()
         variances, components = torch.linalg.eigh(covariance)
-        # The small constant keeps components that hardly vary from becoming noise.
-        scaled_components = components.T / (variances + 5e-4).sqrt()[:, None]
+        scaled_components = components.T / (variances + self.whitening_eps).sqrt()[:, None]
         filters = scaled_components.flip(0).reshape(-1, *self.whitening.weight.shape[1:])
         self.whitening.weight.copy_(torch.cat([filters, -filters]))
 

@@ -39,6 +39,24 @@ def test_whitening_filters_give_uncorrelated_maps_of_unit_variance_and_their_neg
     torch.testing.assert_close(covariance, torch.eye(12), atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize(("eps", "least", "most"), [(1e-8, 0.9, 1.1), (5e-4, 0.05, 0.15), (2e-2, 0, 0.01)])
+def test_the_constant_keeps_components_faint_that_hardly_vary(eps: float, least: float, most: float) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(500, 3, 8, 8)
+    images[:, 2] = images[:, 1] + 0.01 * torch.randn(500, 8, 8)  # so 4 of the 12 components vary by 0.00005
+    network = SpeedNet(whitening_eps=eps)
+    network.initialize_from(images)
+    variances = nn.functional.conv2d(images, network.whitening.weight)[:, :12].var((0, 2, 3))
+    assert (variances[:8] > 0.9).all()
+    assert ((least <= variances[8:]) & (variances[8:] <= most)).all()
+
+
+@pytest.mark.parametrize("eps", [0, -0.1])
+def test_a_constant_that_would_not_keep_whitening_finite_is_refused(eps: float) -> None:
+    with pytest.raises(ValueError, match="whitening_eps"):
+        SpeedNet(whitening_eps=eps)
+
+
 def test_the_components_that_vary_most_come_first() -> None:
     network, images = SpeedNet(), correlated_images()
     network.initialize_from(images)
