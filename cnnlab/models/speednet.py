@@ -9,23 +9,23 @@ from cnnlab.models.layers import Activation, activation_layer, scaled
 class SpeedBlock(nn.Module):
     """Convolution, pooling, norm, activation, convolution, norm, activation; the filters start as the identity.
 
-    The norms learn an offset only. Their statistics move fast (momentum 0.4) because the whole training takes a few
-    hundred steps.
+    The norms learn an offset only.
 
     Args:
         in_channels: channels of the input.
         channels: channels of the output.
         activation: after each norm.
+        norm_momentum: share of the last batch in the norms' running statistics.
     """
 
-    def __init__(self, in_channels: int, channels: int, activation: Activation):
+    def __init__(self, in_channels: int, channels: int, activation: Activation, norm_momentum: float):
         super().__init__()
         self.conv1 = _identity_convolution(in_channels, channels)
         self.pool = nn.MaxPool2d(2)
-        self.norm1 = _offset_norm(channels)
+        self.norm1 = _offset_norm(channels, norm_momentum)
         self.activation1 = activation_layer(activation, inplace=True)
         self.conv2 = _identity_convolution(channels, channels)
-        self.norm2 = _offset_norm(channels)
+        self.norm2 = _offset_norm(channels, norm_momentum)
         self.activation2 = activation_layer(activation, inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,6 +63,8 @@ class SpeedNet(nn.Module):
         whitening_eps: added to the variances that the whitening filters divide by, above 0; 0.0005 as in the source.
             Where components of the patches hardly vary, as colours do between neighbours in JPEG files, the filters
             amplify rounding errors, the more the smaller it is.
+        norm_momentum: share of the last batch in the norms' running statistics, which validation and test use, above 0
+            and at most 1; 0.4 as in the source, whose training takes a few hundred steps of 2,000 images.
     """
 
     def __init__(
@@ -72,10 +74,13 @@ class SpeedNet(nn.Module):
         activation: Activation = "gelu",
         width: float = 1.0,
         whitening_eps: float = 5e-4,
+        norm_momentum: float = 0.4,
     ):
         super().__init__()
         if whitening_eps <= 0:
             raise ValueError(f"whitening_eps must be above 0, got {whitening_eps}")
+        if not 0 < norm_momentum <= 1:
+            raise ValueError(f"norm_momentum must be above 0 and at most 1, got {norm_momentum}")
         self.whitening_eps = whitening_eps
         whitened = 2 * in_channels * 2 * 2
         narrow, wide = scaled(64, width), scaled(256, width)
@@ -83,9 +88,9 @@ class SpeedNet(nn.Module):
         self.whitening.weight.requires_grad_(False)
         nn.init.zeros_(self.whitening.bias)  # pyright: ignore[reportArgumentType]
         self.activation = activation_layer(activation, inplace=True)
-        self.block1 = SpeedBlock(whitened, narrow, activation)
-        self.block2 = SpeedBlock(narrow, wide, activation)
-        self.block3 = SpeedBlock(wide, wide, activation)
+        self.block1 = SpeedBlock(whitened, narrow, activation, norm_momentum)
+        self.block2 = SpeedBlock(narrow, wide, activation, norm_momentum)
+        self.block3 = SpeedBlock(wide, wide, activation, norm_momentum)
         self.pool = nn.AdaptiveMaxPool2d(1)
         self.head = nn.Linear(wide, num_classes, bias=False)
 
@@ -116,7 +121,7 @@ def _identity_convolution(in_channels: int, channels: int) -> nn.Conv2d:
     return convolution
 
 
-def _offset_norm(channels: int) -> nn.BatchNorm2d:
-    norm = nn.BatchNorm2d(channels, momentum=0.4)
+def _offset_norm(channels: int, momentum: float) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(channels, momentum=momentum)
     norm.weight.requires_grad_(False)
     return norm

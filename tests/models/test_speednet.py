@@ -51,10 +51,22 @@ def test_the_constant_keeps_components_faint_that_hardly_vary(eps: float, least:
     assert ((least <= variances[8:]) & (variances[8:] <= most)).all()
 
 
-@pytest.mark.parametrize("eps", [0, -0.1])
-def test_a_constant_that_would_not_keep_whitening_finite_is_refused(eps: float) -> None:
-    with pytest.raises(ValueError, match="whitening_eps"):
-        SpeedNet(whitening_eps=eps)
+def test_the_norms_statistics_move_by_their_momentum() -> None:
+    network = SpeedNet(width=0.25, norm_momentum=0.1)
+    network(torch.randn(4, 3, 32, 32))
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(norms) == 6
+    for norm in norms:
+        assert norm.running_var is not None
+        assert (norm.running_var >= 0.9).all()  # from 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"whitening_eps": 0}, {"whitening_eps": -0.1}, {"norm_momentum": 0}, {"norm_momentum": 1.5}]
+)
+def test_numbers_out_of_their_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        SpeedNet(**wrong)  # pyright: ignore[reportArgumentType]
 
 
 def test_the_components_that_vary_most_come_first() -> None:
