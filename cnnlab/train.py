@@ -69,7 +69,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
     """Builds the parts, trains, tests the best epoch, and completes the record."""
     from cnnlab import assembly, networks
     from cnnlab.runs.checkpoint import check_fits, check_images, read_checkpoint, read_description
-    from cnnlab.runs.environment import device_name, git_commit, versions
+    from cnnlab.runs.environment import git_commit, versions
     from cnnlab.runs.recorder import Recorder
     from cnnlab.training.interruption import StopRequest
     from cnnlab.training.progress import Progress
@@ -103,11 +103,9 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
         trainer = assembly.build_lightning_trainer(settings, callbacks, loggers, run.path, from_outside)
         with explained("trainer", settings["trainer"]):
             compile_network(network, settings["trainer"]["compile"])
-        device = device_name(trainer.strategy.root_device)
         run.update_summary(
             parameters=cost.parameters,
             macs=cost.macs,
-            device=device if trainer.world_size == 1 else f"{trainer.world_size} x {device}",
             precision=str(trainer.precision),
             data_fingerprint=data.fingerprint,
             versions=versions(),

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from cnnlab.errors import Interrupted
 from cnnlab.runs.directory import COLUMNS, METRICS, RunDirectory
-from cnnlab.runs.environment import peak_memory_bytes
+from cnnlab.runs.environment import device_name, peak_memory_bytes
 
 
 class Recorder(Checkpoint):
@@ -57,7 +57,7 @@ class Recorder(Checkpoint):
         return self.seconds_before + (time.perf_counter() - self._started if self._started is not None else 0.0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Starts the clock, and metrics.csv with the rows that a resumed run has already; records the rate."""
+        """Starts the clock, and metrics.csv with the rows that a resumed run has already; records rate and device."""
         if self.run.writes:
             self.run.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
             with self.run.metrics_file.open("w", newline="") as stream:
@@ -67,7 +67,13 @@ class Recorder(Checkpoint):
             self.run.predictions_file.unlink(missing_ok=True)
         # The scores of a run that was complete, and is made longer, are those of other weights.
         stale = dict.fromkeys(("test_accuracy", "test_loss", "test_accuracy_tta"))
-        self.run.update_summary(lr=trainer.optimizers[0].param_groups[0].get("initial_lr"), **stale)
+        # Not earlier: processes on the CPU have their share of the threads since Lightning launched them.
+        device = device_name(trainer.strategy.root_device)
+        self.run.update_summary(
+            lr=trainer.optimizers[0].param_groups[0].get("initial_lr"),
+            device=device if trainer.world_size == 1 else f"{trainer.world_size} x {device}",
+            **stale,
+        )
         self._started = self._saved = time.perf_counter()
         self._stepping_since = self._started
         self._before = (self.seconds, self.stepping_seconds, self.images)

@@ -15,6 +15,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from cnnlab.process import available_cores
+
 pytestmark = pytest.mark.slow
 exhaustive = pytest.mark.exhaustive
 
@@ -134,7 +136,9 @@ def test_two_processes_do_what_one_does(tmp_path, alone):
     assert_same_run(directory, alone)
     summary = record(directory)
     assert (summary["status"], summary["steps"]) == ("completed", 18)
+    threads = os.environ.get("OMP_NUM_THREADS") or max(1, available_cores() // 2)
     assert summary["device"].startswith("2 x cpu")
+    assert summary["device"].endswith(f", {threads} threads")  # of each
     assert out.count("2/2") == (directory / "train.log").read_text().count("2/2") == 1
     images = 2 * 1348 / summary["train_seconds"]
     assert summary["images_per_second"] > images  # of both, and without validation
