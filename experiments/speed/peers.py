@@ -11,8 +11,8 @@ tutorial-N  what a tutorial has: PIL images with a transform each (crop with pad
             loss read in every step. It has no Nesterov step, schedule, label smoothing, cutout,
             clipping or averaging.
 by-hand     the best that we could write: images on the device, a batch cut out, flipped, blanked and normalized by a
-            few operations on all of it, bf16 where it pays, channels_last, optimizer, schedule and averaging as the
-            recipe `fast` has them; the network computing in the cheaper ways, as cnnlab trains it
+            few operations on all of it, bf16 where it pays (or --precision), channels_last, optimizer, schedule and
+            averaging as the recipe `fast` has them; the network computing in the cheaper ways, as cnnlab trains it
             (cnnlab.assembly.speed_up); no figures are kept and nothing is logged. With --compile through torch.compile.
             On Linux it keeps freed memory, as cnnlab does (cnnlab.process); a tutorial's loop does not.
 cnnlab      `cnnlab.train` with the recipe `fast`: Lightning, the record, running loss and accuracy.
@@ -73,7 +73,9 @@ def main() -> None:
         raise SystemExit(f"--rounds must be less than {SCHEDULED}, the epochs of the schedule")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     about = machine(torch.device(device))
-    print(f"{about['device']}; torch {torch.__version__}; lightning {L.__version__}; rounds: {arguments.rounds}\n")
+    precision = auto_precision(device) if arguments.precision == "auto" else arguments.precision
+    print(f"{about['device']}; torch {torch.__version__}; lightning {L.__version__}; {precision}; ", end="")
+    print(f"rounds: {arguments.rounds}\n")
     results = []
     for model in arguments.models:
         settings = run_settings(model, arguments, device)
@@ -102,6 +104,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each way that count")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--steps", type=int, help="of a turn; by default those of an epoch")
+    parser.add_argument(
+        "--precision", choices=["auto", "32-true", "bf16-mixed"], default="auto", help="of by-hand and cnnlab"
+    )
     parser.add_argument("--compile", action="store_true", help="compile the network of by-hand and cnnlab")
     parser.add_argument("--output", type=Path, help="a JSON file for the figures")
     return parser.parse_args()
@@ -116,6 +121,7 @@ def run_settings(model: str, arguments: argparse.Namespace, device: str) -> dict
         f"data.path={Path(arguments.path).absolute()}",
         f"data.batch_size={arguments.batch_size}",
         f"trainer.accelerator={device}",
+        f"trainer.precision={arguments.precision}",
         f"trainer.max_epochs={SCHEDULED}",
         f"trainer.limit_train_batches={arguments.steps or 1.0}",
         "trainer.limit_val_batches=0",
@@ -257,7 +263,8 @@ def by_hand(settings: dict[str, Any], steps: int | None, device: torch.device, a
     criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
     current = [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
     average = [tensor.detach().clone() for tensor in current]
-    autocast = auto_precision(device.type) == "bf16-mixed"
+    precision = settings["trainer"]["precision"]
+    autocast = (auto_precision(device.type) if precision == "auto" else precision) == "bf16-mixed"
 
     step, epoch = 0, 0
     first_flips = (torch.rand(images) < 0.5).to(device)

@@ -44,6 +44,14 @@ def test_the_peers_take_turns(parquet_folder, tmp_path):
     assert result["errors"] == {}
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_peers_precision_can_be_chosen(parquet_folder, precision):
+    small = ("--models", "lenet5", "--batch-size", "16", "--steps", "2", "--rounds", "1", "--ways", "by-hand", "cnnlab")
+    printed = run("peers.py", "--path", parquet_folder, *small, "--precision", precision)
+    assert f"; {precision}; " in printed
+    assert "| cnnlab / by-hand |" in printed
+
+
 def test_cheaper_ways_take_turns_with_the_network_as_it_is_written():
     printed = run("cheaper.py", "--models", "lenet5", "--batch-size", "8", "--steps", "2")
     for way in ("as written", "pool first", "all"):
