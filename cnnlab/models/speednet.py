@@ -61,8 +61,8 @@ class SpeedNet(nn.Module):
         activation: GELU as in the source; ReLU is quicker on a CPU.
         width: factor on the channels of the blocks: 0.5 makes them 32, 128, 128.
         whitening_eps: added to the variances that the whitening filters divide by, above 0; 0.0005 as in the source.
-            Where components of the patches hardly vary, as colours do between neighbours in JPEG files, the filters
-            amplify rounding errors, the more the smaller it is.
+            Components that vary much less than this stay faint, as differences of colour between neighbours can in
+            images that were stored as JPEG.
         norm_momentum: share of the last batch in the norms' running statistics, which validation and test use, above 0
             and at most 1; 0.4 as in the source, whose training takes a few hundred steps of 2,000 images.
     """

@@ -73,8 +73,9 @@ def main() -> None:
         raise SystemExit(f"--rounds must be less than {SCHEDULED}, the epochs of the schedule")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     about = machine(torch.device(device))
-    precision = auto_precision(device) if arguments.precision == "auto" else arguments.precision
-    print(f"{about['device']}; torch {torch.__version__}; lightning {L.__version__}; {precision}; ", end="")
+    if arguments.precision == "auto":
+        arguments.precision = auto_precision(device)
+    print(f"{about['device']}; torch {torch.__version__}; lightning {L.__version__}; {arguments.precision}; ", end="")
     print(f"rounds: {arguments.rounds}\n")
     results = []
     for model in arguments.models:
@@ -263,8 +264,7 @@ def by_hand(settings: dict[str, Any], steps: int | None, device: torch.device, a
     criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
     current = [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
     average = [tensor.detach().clone() for tensor in current]
-    precision = settings["trainer"]["precision"]
-    autocast = (auto_precision(device.type) if precision == "auto" else precision) == "bf16-mixed"
+    autocast = settings["trainer"]["precision"] == "bf16-mixed"
 
     step, epoch = 0, 0
     first_flips = (torch.rand(images) < 0.5).to(device)
