@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnlab.trained import load
+    from cnnlab.inference.trained import load
 
 __all__ = ["__version__", "load"]
 __version__ = "0.1.0"
@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Imports the door to trained networks when it is asked for: torch takes seconds, and commands start without it."""
     if name == "load":
-        from cnnlab.trained import load
+        from cnnlab.inference.trained import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,8 +24,8 @@ def benchmark(config: DictConfig) -> None:
     data, trainer = settings["data"], settings["trainer"]
     check_available(find_source(data["source"], data["path"]), data["image_size"], data["cache"])
 
-    from cnnlab.reports.speed import draw_speed, print_speed
     from cnnlab.speed.benchmark import combinations, measure
+    from cnnlab.speed.report import draw_speed, print_speed
 
     single = {"batch_sizes": data["batch_size"], "precisions": trainer["precision"], "compile": trainer["compile"]}
     listed = {key: [value] if settings[key] is None else settings[key] for key, value in single.items()}
@@ -54,7 +54,7 @@ def benchmark(config: DictConfig) -> None:
         raise RuntimeError(f"{len(failed)} of {len(rows)} combinations failed; the first: {failed[0]['error']}")
 
 
-main = configuration.command("benchmark", benchmark)
+main = configuration.make_command("benchmark", benchmark)
 
 if __name__ == "__main__":
     main()

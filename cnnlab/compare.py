@@ -14,9 +14,9 @@ from cnnlab.runs.directory import check_output_folder, write_atomically
 from cnnlab.runs.reading import find_runs, read_run
 
 if TYPE_CHECKING:
-    from cnnlab.analysis.comparison import Comparison
-    from cnnlab.analysis.grouping import Section
-    from cnnlab.analysis.question import Question
+    from cnnlab.comparison.compare import Comparison
+    from cnnlab.comparison.grouping import Section
+    from cnnlab.comparison.spec import Question
     from cnnlab.data.recorded import TestImages
 
 log = logging.getLogger("cnnlab.compare")
@@ -34,10 +34,10 @@ def compare(config: DictConfig) -> None:
     found = find_runs(paths)
     folder = check_output_folder(settings["output"] or default_output(paths))
 
-    from cnnlab.analysis.question import QUESTION, read_question, read_targets
-    from cnnlab.reports.comparison import print_comparison, render_csv, render_markdown
-    from cnnlab.reports.comparison_figures import draw_comparison
-    from cnnlab.reports.comparison_page import render_page
+    from cnnlab.comparison.figures import draw_comparison
+    from cnnlab.comparison.page import render_page
+    from cnnlab.comparison.spec import QUESTION, read_question, read_targets
+    from cnnlab.comparison.text import print_comparison, render_csv, render_markdown
     from cnnlab.reports.terminal import terminal_width
 
     question = read_question(**{key: settings[key] for key in QUESTION})
@@ -69,8 +69,8 @@ def compare(config: DictConfig) -> None:
 
 def answer(runs: Sequence[Path], targets: list[float], question: "Question") -> "Comparison":
     """Reads run directories and compares them, with the sizes of the feature maps where they are asked for."""
-    from cnnlab.analysis.comparison import compare_runs
-    from cnnlab.networks import DescribedImages, map_sizes
+    from cnnlab.build.network import DescribedImages, map_sizes
+    from cnnlab.comparison.compare import compare_runs
 
     comparison = compare_runs([read_run(path) for path in runs], targets, question)
     if question.maps:
@@ -110,7 +110,7 @@ def _test_images(section: "Section", notices: list[str]) -> "TestImages | None":
     return None
 
 
-main = configuration.command("compare", compare)
+main = configuration.make_command("compare", compare)
 
 if __name__ == "__main__":
     main()

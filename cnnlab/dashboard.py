@@ -32,7 +32,7 @@ def dashboard(config: DictConfig) -> None:
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # or it tells of every run that was resumed
     from tensorboard.program import TensorBoard, TensorBoardServerException
 
-    from cnnlab.reports.dashboard import View
+    from cnnlab.comparison.tensorboard_view import View
 
     with tempfile.TemporaryDirectory(prefix="cnnlab-dashboard-") as folder:
         view = View(Path(folder), paths)
@@ -56,7 +56,7 @@ def dashboard(config: DictConfig) -> None:
             signal.signal(signal.SIGTERM, before)
 
 
-main = configuration.command("dashboard", dashboard)
+main = configuration.make_command("dashboard", dashboard)
 
 if __name__ == "__main__":
     main()

@@ -10,7 +10,7 @@ from cnnlab.instantiate import check_arguments
 from cnnlab.runs.directory import check_output, write_atomically
 
 if TYPE_CHECKING:
-    from cnnlab.reports.layers import Form
+    from cnnlab.inspection.layer_report import Form
 
 SUFFIXES: dict[str, "Form"] = {".json": "json", ".md": "markdown", ".txt": "plain"}
 
@@ -21,9 +21,9 @@ def describe(config: DictConfig) -> None:
     models = configuration.each_model(config)
     output = check_output(settings["output"], SUFFIXES)
 
-    from cnnlab import networks
-    from cnnlab.analysis.published import published
-    from cnnlab.reports.layers import Description, render
+    from cnnlab.build import network as networks
+    from cnnlab.inspection.layer_report import Description, render
+    from cnnlab.inspection.published import published
     from cnnlab.reports.terminal import terminal_width
 
     check_arguments(render, {"format": settings["format"]})
@@ -39,7 +39,7 @@ def describe(config: DictConfig) -> None:
         write_atomically(output, render(descriptions, compare, SUFFIXES[output.suffix]))
 
 
-main = configuration.command("describe", describe)
+main = configuration.make_command("describe", describe)
 
 if __name__ == "__main__":
     main()

@@ -17,8 +17,8 @@ from cnnlab.instantiate import check_arguments, explained
 from cnnlab.runs.directory import RunDirectory, check_output_folder, replacing, run_of, write_atomically
 
 if TYPE_CHECKING:
-    from cnnlab.answers import Answers
     from cnnlab.data.images import StoredImages
+    from cnnlab.inference.scoring import Answers
 
 
 def evaluate(config: DictConfig) -> None:
@@ -32,13 +32,13 @@ def evaluate(config: DictConfig) -> None:
     batch_size = _batch_size(data.pop("eval_batch_size"))
     find_source(data["source"], data["path"])  # before anything slow is imported
 
-    from cnnlab.analysis.evaluation import score
-    from cnnlab.answers import Clock, ask, ask_moved, check_shift, chosen_tta
     from cnnlab.data.splits import read_split
-    from cnnlab.reports.evaluation import print_evaluation, save_figures
+    from cnnlab.inference.evaluation_report import print_evaluation, save_figures
+    from cnnlab.inference.metrics import score
+    from cnnlab.inference.scoring import Clock, ask, ask_moved, check_shift, chosen_tta
+    from cnnlab.inference.trained import load
     from cnnlab.runs.checkpoint import same_images
     from cnnlab.runs.environment import device_name, versions
-    from cnnlab.trained import load
 
     clock = Clock(imports=time.perf_counter() - started)
     where = {key: settings[key] for key in ("checkpoint", "device")}
@@ -70,7 +70,7 @@ def evaluate(config: DictConfig) -> None:
         save_figures(folder, scores, answers.logits, images.labels, images.read)
     embeddings = None
     if answers.features is not None:
-        from cnnlab.reports.embeddings import save_embeddings
+        from cnnlab.inference.embedding_report import save_embeddings
 
         with clock("embeddings"), explained("embeddings"):
             named = answers.logits.argmax(dim=1)
@@ -155,7 +155,7 @@ def _json(record: Mapping[str, Any]) -> str:
     return innermost.sub(lambda match: match[1] + re.sub(r"\n\s+", " ", match[2]) + match[3], text) + "\n"
 
 
-main = configuration.command("evaluate", evaluate)
+main = configuration.make_command("evaluate", evaluate)
 
 if __name__ == "__main__":
     main()

@@ -12,7 +12,7 @@ def export(config: DictConfig) -> None:
     settings = configuration.settings(config)
     options = {key: settings[key] for key in ("format", "opset", "normalize", "softmax")}
 
-    from cnnlab.deploy import BATCH_SIZES, SUFFIXES, deploy
+    from cnnlab.inference.export import BATCH_SIZES, SUFFIXES, deploy
 
     check_arguments(deploy, {"checkpoint": settings["checkpoint"], **options})
     output = check_output(settings["output"], (SUFFIXES[options["format"]],))
@@ -26,7 +26,7 @@ def export(config: DictConfig) -> None:
     print(f"  checked batches of {batches} images: at most {deployed.difference:.1e} from the checkpoint's answers")
 
 
-main = configuration.command("export", export)
+main = configuration.make_command("export", export)
 
 if __name__ == "__main__":
     main()

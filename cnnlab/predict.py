@@ -21,11 +21,11 @@ from cnnlab.runs.directory import check_output, run_of
 if TYPE_CHECKING:
     import numpy as np
 
-    from cnnlab.classify import KnownImages
     from cnnlab.data.images import StoredImages
     from cnnlab.data.splits import Split
-    from cnnlab.reports.predictions import Prediction
-    from cnnlab.trained import TrainedNetwork
+    from cnnlab.inference.classify import KnownImages
+    from cnnlab.inference.prediction_files import Prediction
+    from cnnlab.inference.trained import TrainedNetwork
 
 log = logging.getLogger("cnnlab.predict")
 
@@ -84,11 +84,11 @@ def predict(config: DictConfig) -> None:
     images = settings["images"]
     paths = None if images == TEST else list_pictures(images)
 
-    from cnnlab.classify import KnownImages, classify
     from cnnlab.data.pictures import read_images, read_pictures
-    from cnnlab.reports.predictions import print_predictions, writing
+    from cnnlab.inference.classify import KnownImages, classify
+    from cnnlab.inference.prediction_files import print_predictions, writing
+    from cnnlab.inference.trained import load
     from cnnlab.reports.terminal import printable
-    from cnnlab.trained import load
 
     warnings.filterwarnings("ignore", module="PIL")  # it warns of what it then reads
     opened = {key: settings[key] for key in ("checkpoint", "device", "precision")}
@@ -189,7 +189,7 @@ def _draw(outcome: Outcome, net: "TrainedNetwork", known: "KnownImages | None", 
         draw_gallery([tile for row in rows for tile in row], file, title)
 
 
-main = configuration.command("predict", predict)
+main = configuration.make_command("predict", predict)
 
 if __name__ == "__main__":
     main()

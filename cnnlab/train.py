@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
+from cnnlab.config.paths import PACKAGE
+from cnnlab.cpu import flush_denormals
 from cnnlab.data.cache import check_available
 from cnnlab.data.sources import find_source
 from cnnlab.instantiate import explained
-from cnnlab.places import PACKAGE
-from cnnlab.process import flush_denormals
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.processes import Processes, own_place
 from cnnlab.runs.resume import find_checkpoint, recorded_run
@@ -67,7 +67,8 @@ def follow(processes: Processes, settings: dict[str, Any], directory: str, check
 
 def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | None, processes: Processes) -> None:
     """Builds the parts, trains, tests the best epoch, and completes the record."""
-    from cnnlab import assembly, networks
+    from cnnlab.build import network as networks
+    from cnnlab.build import run as assembly
     from cnnlab.runs.checkpoint import check_fits, check_images, read_checkpoint, read_description
     from cnnlab.runs.environment import git_commit, versions
     from cnnlab.runs.recorder import Recorder
@@ -175,9 +176,9 @@ def _embed(logger: "TensorBoard", data: "ImageDataModule", run: RunDirectory, de
     """Shows the projector what the last layer sees of some test images, spread evenly over all."""
     import torch
 
-    from cnnlab.answers import ask
-    from cnnlab.reports.embeddings import add_to_projector
-    from cnnlab.trained import load
+    from cnnlab.inference.embedding_report import add_to_projector
+    from cnnlab.inference.scoring import ask
+    from cnnlab.inference.trained import load
 
     positions = torch.linspace(0, len(data.test) - 1, min(logger.embeddings, len(data.test)), dtype=torch.float64)
     images = data.test.take(positions.long())
@@ -187,7 +188,7 @@ def _embed(logger: "TensorBoard", data: "ImageDataModule", run: RunDirectory, de
     add_to_projector(logger.experiment, answers.features, images.pixels, *named)
 
 
-main = configuration.command("train", train, follow)
+main = configuration.make_command("train", train, follow)
 
 if __name__ == "__main__":
     main()

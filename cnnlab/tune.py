@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
+from cnnlab.config.paths import ROOT
 from cnnlab.errors import Incomplete, Interrupted, RequestError
 from cnnlab.instantiate import check_arguments
-from cnnlab.places import ROOT
 from cnnlab.runs.directory import write_atomically
 from cnnlab.runs.jobs import slots
 from cnnlab.runs.processes import own_place
+from cnnlab.search.configurations import NAMED, Variants
 from cnnlab.search.space import Parameter, flat, read_space, starting_point
-from cnnlab.variants import NAMED, Variants
 
 if TYPE_CHECKING:
     from cnnlab.search.study import Options
@@ -32,10 +32,10 @@ def tune(config: DictConfig) -> None:
     variants = Variants(settings["name"], space)
     variants.check()
 
-    from cnnlab.reports.search import SearchProgress, print_study
-    from cnnlab.reports.search_figures import draw_study
+    from cnnlab.search.figures import draw_study
     from cnnlab.search.record import describe_study
     from cnnlab.search.study import SharedStudy
+    from cnnlab.search.terminal import SearchProgress, print_study
     from cnnlab.search.trials import Trials
 
     folder = configuration.output_directory()
@@ -144,7 +144,7 @@ def _without_result(record: dict[str, Any], folder: Path) -> str:
     return f"No trial was completed; {len(failed)} failed, the last: {last['reason']} ({place})"
 
 
-main = configuration.command("tune", tune)
+main = configuration.make_command("tune", tune)
 
 if __name__ == "__main__":
     main()

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cnnlab.data.images import StoredImages
-    from cnnlab.reports.inside.page import Inside
-    from cnnlab.trained import TrainedNetwork
+    from cnnlab.inference.trained import TrainedNetwork
+    from cnnlab.inspection.page.page import Inside
 
 log = logging.getLogger("cnnlab.visualize")
 
@@ -36,7 +36,7 @@ class Request:
         image: a file, or `test:N` for one of the data's test images, from 0.
         images: of the data, that the activation functions are watched on.
         output: a folder; None for `visualization` in the checkpoint's run, or in the working directory.
-        device: as `cnnlab.trained.load` has it.
+        device: as `cnnlab.inference.trained.load` has it.
     """
 
     checkpoint: str
@@ -63,8 +63,8 @@ def visualize(config: DictConfig) -> None:
     run = run_of(Path(request.checkpoint).expanduser())
     folder = _folder(request.output, run)
 
-    from cnnlab.reports.inside.page import write_inside
-    from cnnlab.trained import load
+    from cnnlab.inference.trained import load
+    from cnnlab.inspection.page.page import write_inside
 
     net = load(request.checkpoint, request.device, precision="32-true")
     inside = _look(request, net, *_test_images(config, request, net), _model_name(net, run))
@@ -79,12 +79,12 @@ def visualize(config: DictConfig) -> None:
 
 def _look(request: Request, net: "TrainedNetwork", tested: "StoredImages | None", called: str, model: str) -> "Inside":
     """Shows the network the image, and looks at what it does."""
-    from cnnlab.analysis.activations import watch_activations
-    from cnnlab.analysis.attribution import class_activation
-    from cnnlab.analysis.feature_maps import trace_maps
-    from cnnlab.analysis.layers import tabulate
-    from cnnlab.reports.inside.page import Inside
-    from cnnlab.reports.inside.tiles import ClassMap
+    from cnnlab.inspection.activations import watch_activations
+    from cnnlab.inspection.attribution import class_activation
+    from cnnlab.inspection.feature_maps import trace_maps
+    from cnnlab.inspection.layers import tabulate
+    from cnnlab.inspection.page.page import Inside
+    from cnnlab.inspection.page.tiles import ClassMap
 
     pixels, about, truth = _image(request, net, tested)
     image = net.normalize(pixels[None].to(net.device))
@@ -192,7 +192,7 @@ def _model_name(net: "TrainedNetwork", run: RunDirectory | None) -> str:
     return recorded.get("model") or configuration.model_name(made_by, net.model)
 
 
-main = configuration.command("visualize", visualize)
+main = configuration.make_command("visualize", visualize)
 
 if __name__ == "__main__":
     main()

@@ -25,7 +25,7 @@ from cnnlab.runs.directory import write_atomically
 from cnnlab.runs.reading import read_run, read_shift
 
 if TYPE_CHECKING:
-    from cnnlab.reports.result import Conduct
+    from cnnlab.comparison.result import Conduct
     from hydra_plugins.cnnlab_sweep.experiment import Plan, PlannedRun
 
 # Arguments that leave what the file asks for as it is; fewer seeds are told as runs that are missing.
@@ -108,10 +108,10 @@ def write_result(file: Path, asked: Mapping[str, Any], runs: Sequence[Path], con
         runs: directories of those that are complete.
         conduct: how they came about.
     """
-    from cnnlab.analysis.question import QUESTION, read_question, read_targets
-    from cnnlab.reports.experiments import read_head, without_paths
-    from cnnlab.reports.result import render_result, result_data
-    from cnnlab.reports.result_figure import draw_result
+    from cnnlab.comparison.experiment_files import read_head, without_paths
+    from cnnlab.comparison.result import render_result, result_data
+    from cnnlab.comparison.result_figure import draw_result
+    from cnnlab.comparison.spec import QUESTION, read_question, read_targets
 
     question = read_question(**{key: asked[key] for key in QUESTION})
     if question.shift:
@@ -137,8 +137,8 @@ def conduct_of(name: str, arguments: Sequence[str], plan: "Plan", in_file: "Plan
         plan: the runs that these ask for.
         in_file: the runs that its file asks for.
     """
-    from cnnlab.reports.experiments import without_places
-    from cnnlab.reports.result import Conduct
+    from cnnlab.comparison.experiment_files import without_places
+    from cnnlab.comparison.result import Conduct
 
     given = without_places(arguments)
     told = f' ARGS="{" ".join(given)}"' if given else ""
@@ -154,7 +154,7 @@ def conduct_of(name: str, arguments: Sequence[str], plan: "Plan", in_file: "Plan
 
 def _why(run: "PlannedRun") -> str:
     """What became of a run, and the error if it failed."""
-    from cnnlab.reports.experiments import without_paths
+    from cnnlab.comparison.experiment_files import without_paths
 
     error = (run.run.read_summary() or {}).get("error") if run.run and run.status == "failed" else None
     return f"{run.status}: {without_paths(error)}" if error else run.status
@@ -170,7 +170,7 @@ def evaluate_moved(runs: Sequence[Path], pixels: int) -> None:
 
 def write_index(folder: Path) -> None:
     """Writes the table of all experiments into the README.md of their folder, where there is one."""
-    from cnnlab.reports.experiments import render_index, with_index
+    from cnnlab.comparison.experiment_files import render_index, with_index
 
     readme = folder / "README.md"
     if readme.exists():

@@ -22,10 +22,10 @@ import yaml
 from hydra._internal.hydra import Hydra
 from PIL import Image
 
-from cnnlab import config
+from cnnlab.build.network import build_network
+from cnnlab.config import compose
+from cnnlab.config.paths import ROOT
 from cnnlab.data.images import ImageData, Images, StoredImages
-from cnnlab.networks import build_network
-from cnnlab.places import ROOT
 
 # Each of many hundred commands that are run here composes its configuration. OmegaConf parses it with PyYAML's loader
 # that is written in Python; the one in C reads the same, in less time.
@@ -42,17 +42,17 @@ def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
 
 Hydra.get_mode = _mode
 # And every command tells Hydra of all experiments; those of the project need not be told to this process again.
-_store, _stored = config._store, dict[tuple[str, str], Any]()
+_store, _stored = compose._store, dict[tuple[str, str], Any]()
 
 
 def _store_once(file: Path, group: str, command: str = "") -> None:
-    told = (file, command, config._only_listed())
+    told = (file, command, compose._only_listed())
     if file.parent != ROOT / "experiments" or _stored.get((group, file.stem)) != told:
         _store(file, group, command)
         _stored[group, file.stem] = told
 
 
-config._store = _store_once
+compose._store = _store_once
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN_PER_CLASS, TEST_PER_CLASS = 12, 3

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cnnlab.__main__ import COMMANDS
-from cnnlab.analysis.question import QUESTION, read_question, read_targets
 from cnnlab.compare import default_output
+from cnnlab.comparison.spec import QUESTION, read_question, read_targets
 from cnnlab.config import ROOT
 from cnnlab.runs.reading import find_runs
 from hydra_plugins.cnnlab_sweep.experiment import asked_of

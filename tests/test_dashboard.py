@@ -14,7 +14,7 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout  # pyright: igno
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from cnnlab.reports.dashboard import LAYOUT, View
+from cnnlab.comparison.tensorboard_view import LAYOUT, View
 from cnnlab.training.tensorboard import TensorBoard
 
 Make = Callable[..., Path]

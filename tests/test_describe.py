@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from cnnlab.config.paths import ROOT
 from cnnlab.describe import main
-from cnnlab.places import ROOT
 
 MODELS = sorted(file.stem for file in (ROOT / "conf" / "model").glob("*.yaml"))
 

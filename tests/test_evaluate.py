@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from cnnlab.networks import build_network
+from cnnlab.build.network import build_network
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.reading import read_shift
 from cnnlab.train import main as train

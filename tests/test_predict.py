@@ -20,7 +20,7 @@ import yaml
 from PIL import Image
 
 import cnnlab
-from cnnlab.networks import build_network
+from cnnlab.build.network import build_network
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")  # of the sample
 LENET = {"_target_": "cnnlab.models.lenet.LeNet5"}

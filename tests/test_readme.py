@@ -97,7 +97,7 @@ def test_the_python_example_runs(trained, capsys):
 
 
 def test_the_readme_names_every_shipped_choice(train):
-    from cnnlab.places import ROOT
+    from cnnlab.config.paths import ROOT
 
     for group in ("model", "data", "recipe", "trainer", "logger"):
         for file in (ROOT / "conf" / group).glob("*.yaml"):

@@ -468,7 +468,7 @@ def test_a_network_that_wants_to_see_images_first_is_shown_them_once(train, tmp_
     norms = whitening[:12].flatten(1).norm(dim=1)
     assert (norms.diff() > -1e-3).all()  # principal components in order, not random filters; grey ones vary in four
     monkeypatch.setattr(
-        "cnnlab.assembly.initialize_from_data", lambda *_: pytest.fail("a resumed network has seen them")
+        "cnnlab.build.run.initialize_from_data", lambda *_: pytest.fail("a resumed network has seen them")
     )
     assert train("resume=run", "trainer.max_epochs=2").code == 0
     assert torch.equal(checkpoint(tmp_path / "run")["state_dict"]["network.whitening.weight"], whitening)

@@ -9,7 +9,7 @@ import optuna
 import pytest
 import yaml
 
-from cnnlab.places import ROOT
+from cnnlab.config.paths import ROOT
 from cnnlab.search.space import overrides, read_space, suggest
 
 SPACES = sorted(file.stem for file in (ROOT / "conf" / "search").glob("*.yaml"))

@@ -11,7 +11,7 @@ import torch
 import yaml
 from PIL import Image
 
-from cnnlab.networks import build_network
+from cnnlab.build.network import build_network
 
 LENET = {"_target_": "cnnlab.models.lenet.LeNet5"}
 DIGITS = [str(number) for number in range(10)]
@@ -37,7 +37,7 @@ def checkpoint(tmp_path: Path) -> Callable[..., str]:
 @pytest.fixture(autouse=True)
 def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing them is most of the work."""
-    monkeypatch.setattr("cnnlab.reports.inside.style.DPI", 30)
+    monkeypatch.setattr("cnnlab.inspection.page.style.DPI", 30)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from cnnlab.cpu import available_cores
 from cnnlab.data.augment import Augmentation
 from cnnlab.data.images import (
     ImageData,
@@ -23,7 +24,6 @@ from cnnlab.data.sources import find_source
 from cnnlab.data.splits import Protocol, check_holdout, has_numbers_for_names, split_by_protocol
 from cnnlab.data.stream import read_by_threads
 from cnnlab.errors import RequestError
-from cnnlab.process import available_cores
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from cnnlab.cpu import available_cores
 from cnnlab.data.decoding import MAX_PIXELS, UnreadablePicture, to_rgb, too_large
 from cnnlab.data.formats import picture_formats
 from cnnlab.data.images import Images, StoredImages, to_rgb_square
 from cnnlab.data.stream import map_by_threads, read_by_threads
 from cnnlab.instantiate import first_line
-from cnnlab.process import available_cores
 
 Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
 

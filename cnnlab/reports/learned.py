@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from cnnlab.reports.evaluation import draw_confusion_matrix
+from cnnlab.inspection.page.tiles import draw_filters
+from cnnlab.reports.confusion import draw_confusion_matrix
 from cnnlab.reports.gallery import FAINT, INK, PAGE, RIGHT, WRONG, shortened, typeface
-from cnnlab.reports.inside.tiles import draw_filters
 
 COLUMNS = 4
 SIDE = 96  # pixels of a sample image
@@ -21,7 +21,7 @@ WIDEST = 1100  # pixels of a figure
 
 
 def filters_picture(filters: Tensor) -> Image.Image:
-    """All filters of a layer; see `cnnlab.reports.inside.tiles.draw_filters`.
+    """All filters of a layer; see `cnnlab.inspection.page.tiles.draw_filters`.
 
     Args:
         filters: float32 (out, in, height, width).

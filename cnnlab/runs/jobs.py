@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from cnnlab.cpu import available_cores
 from cnnlab.errors import Interrupted
-from cnnlab.process import available_cores
 from cnnlab.runs.directory import RunDirectory
 
 LOOK_EVERY = 0.2  # seconds

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal, Protocol
 
+from cnnlab.config.sweeps import written
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import did_you_mean
-from cnnlab.sweep import written
 
 Kind = Literal["float", "int", "choice"]
 Values = dict[str, Any]

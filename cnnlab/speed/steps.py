@@ -13,9 +13,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from cnnlab import assembly, networks
+from cnnlab.build import network as networks
+from cnnlab.build import run as assembly
+from cnnlab.cpu import flush_denormals, keep_freed_memory
 from cnnlab.data.loader import Loader
-from cnnlab.process import flush_denormals, keep_freed_memory
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.environment import machine, peak_memory_bytes
 from cnnlab.runs.recorder import Recorder

@@ -4,7 +4,7 @@
 
 as written    the layers in their order, each as torch computes it
 pool first    max pooling before the activation (cnnlab.training.pool_first)
-all           what training uses on this processor (cnnlab.assembly.speed_up): with matrix tiles also convolutions of
+all           what training uses on this processor (cnnlab.build.run.speed_up): with matrix tiles also convolutions of
               small images that lie side by side (cnnlab.training.side_by_side)
 
 A step is the forward and the backward pass of one batch of noise, without an optimizer, on the CPU. The ways take turns
@@ -13,7 +13,7 @@ step by step in one process; a ratio is of two steps that followed each other.
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as cnnlab.process does
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as cnnlab.cpu does
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import argparse
@@ -26,10 +26,10 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from cnnlab.assembly import speed_up
-from cnnlab.networks import build_network
-from cnnlab.places import ROOT
-from cnnlab.process import keep_freed_memory
+from cnnlab.build.network import build_network
+from cnnlab.build.run import speed_up
+from cnnlab.config.paths import ROOT
+from cnnlab.cpu import keep_freed_memory
 from cnnlab.runs.environment import device_name
 from cnnlab.training.pool_first import pool_first
 from cnnlab.training.precision import auto_precision

@@ -11,7 +11,7 @@ two that follow each other.
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as cnnlab.process does
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as cnnlab.cpu does
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import argparse
@@ -29,9 +29,9 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from cnnlab.cpu import keep_freed_memory
 from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.instantiate import build
-from cnnlab.process import keep_freed_memory
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.environment import device_name
 from cnnlab.runs.recorder import Recorder

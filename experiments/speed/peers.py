@@ -13,14 +13,14 @@ tutorial-N  what a tutorial has: PIL images with a transform each (crop with pad
 by-hand     the best that we could write: images on the device, a batch cut out, flipped, blanked and normalized by a
             few operations on all of it, bf16 where it pays (or --precision), channels_last, optimizer, schedule and
             averaging as the recipe `fast` has them; the network computing in the cheaper ways, as cnnlab trains it
-            (cnnlab.assembly.speed_up); no figures are kept and nothing is logged. With --compile through torch.compile.
-            On Linux it keeps freed memory, as cnnlab does (cnnlab.process); a tutorial's loop does not.
+            (cnnlab.build.run.speed_up); nothing is logged. With --compile through torch.compile.
+            On Linux it keeps freed memory, as cnnlab does (cnnlab.cpu); a tutorial's loop does not.
 cnnlab      `cnnlab.train` with the recipe `fast`: Lightning, the record, running loss and accuracy.
 """
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as cnnlab.process does
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as cnnlab.cpu does
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import argparse
@@ -42,11 +42,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from cnnlab import assembly, networks
 from cnnlab import config as configuration
+from cnnlab.build import network as networks
+from cnnlab.build import run as assembly
+from cnnlab.config.paths import ROOT
+from cnnlab.cpu import keep_freed_memory
 from cnnlab.data.datamodule import ImageDataModule
-from cnnlab.places import ROOT
-from cnnlab.process import keep_freed_memory
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.environment import machine, peak_memory_bytes
 from cnnlab.runs.recorder import Recorder

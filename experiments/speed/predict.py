@@ -17,7 +17,7 @@ loader-N    the same transform in torch's DataLoader with N workers
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as cnnlab.process does
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as cnnlab.cpu does
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import argparse
@@ -40,10 +40,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from cnnlab import predict
-from cnnlab.networks import build_network
+from cnnlab.build.network import build_network
+from cnnlab.inference.trained import TrainedNetwork, load
 from cnnlab.runs.environment import machine, peak_memory_bytes
 from cnnlab.speed.turns import Answer, Contestant, take_turns
-from cnnlab.trained import TrainedNetwork, load
 
 if TYPE_CHECKING:
     from cnnlab.data.datamodule import ImageDataModule

@@ -9,10 +9,10 @@ import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cnnlab.config import ROOT, identity, register_configs, settings, sweep_folder
+from cnnlab.config.sweeps import expand_seeds
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.sweeps import RecordedRuns, job_names
-from cnnlab.sweep import expand_seeds
 from hydra_plugins.cnnlab_sweep.sweeper import combinations
 
 ELSEWHERE = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "resume", "name")

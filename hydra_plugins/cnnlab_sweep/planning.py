@@ -8,10 +8,10 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, open_dict
 
 from cnnlab.config import identity, sweep_folder
+from cnnlab.config.sweeps import written
 from cnnlab.errors import RequestError
 from cnnlab.runs.jobs import Job
 from cnnlab.runs.sweeps import RecordedRuns, job_names, unused_directory
-from cnnlab.sweep import written
 
 # What is said to the sweep and not to its jobs.
 OF_THE_SWEEP = ("hydra.mode=", "hydra.run.", "hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher")

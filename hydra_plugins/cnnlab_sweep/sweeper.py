@@ -11,18 +11,18 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobStatus
 from omegaconf import DictConfig
 
+from cnnlab.config.sweeps import written
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import discard_unused
 from cnnlab.runs.processes import own_place
 from cnnlab.runs.sweeps import SWEEP_FILE
-from cnnlab.sweep import written
 
 
 class AlternativesSweeper(BasicSweeper):
     """Hydra's own sweeper, where an experiment can hold several sweeps.
 
     Args:
-        alternatives: of `cnnlab.sweep.alternatives`; what the command line gives wins over them.
+        alternatives: of `cnnlab.config.sweeps.alternatives`; what the command line gives wins over them.
     """
 
     def __init__(self, alternatives: list[dict[str, str]]):
@@ -74,7 +74,7 @@ def combinations(
     """The key=value arguments of every job, each once.
 
     Args:
-        alternatives: of `cnnlab.sweep.alternatives`.
+        alternatives: of `cnnlab.config.sweeps.alternatives`.
         arguments: of the command line, which win over them.
         parser: reads both.
     """

@@ -4,8 +4,8 @@ import optuna
 import pytest
 import yaml
 
+from cnnlab.config.paths import ROOT
 from cnnlab.errors import RequestError
-from cnnlab.places import ROOT
 from cnnlab.search.space import flat, overrides, read_space, starting_point, suggest, way_to
 
 SPACE = """

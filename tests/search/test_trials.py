@@ -10,12 +10,12 @@ import pytest
 from matplotlib.image import imread
 
 from cnnlab.errors import Interrupted, RequestError
-from cnnlab.reports.search import SearchProgress, print_study
-from cnnlab.reports.search_figures import FIGURES, draw_study
 from cnnlab.runs.directory import RunDirectory
+from cnnlab.search.figures import FIGURES, draw_study
 from cnnlab.search.record import describe_study
 from cnnlab.search.space import read_space
 from cnnlab.search.study import Options, SharedStudy
+from cnnlab.search.terminal import SearchProgress, print_study
 from cnnlab.search.trials import Trials, read_epochs
 
 SPACE = {

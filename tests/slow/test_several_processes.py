@@ -15,7 +15,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cnnlab.process import available_cores
+from cnnlab.cpu import available_cores
 
 pytestmark = pytest.mark.slow
 exhaustive = pytest.mark.exhaustive

@@ -1,1 +1,0 @@
-"""What can be found out about networks and results."""

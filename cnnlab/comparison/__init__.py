@@ -1,0 +1,1 @@
+"""Which of many runs is better: grouping, statistics, tables, figures, a page."""

@@ -1,0 +1,96 @@
+"""Start a command: compose its configuration, run its task, set the exit code."""
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from cnnlab import cpu
+from cnnlab.config.compose import hydra_arguments, register_configs
+from cnnlab.config.messages import check_keys, explain
+from cnnlab.config.paths import ROOT
+from cnnlab.config.settings import output_directory
+from cnnlab.errors import Incomplete, Interrupted, RequestError, SweepFailed
+from cnnlab.runs.directory import discard_unused
+from cnnlab.runs.processes import Processes, own_place
+
+
+def make_command(name: str, task: Callable[..., Any], follow: Callable[..., None] | None = None) -> Callable[[], None]:
+    """The program for a command: composes `conf/<name>.yaml` with the command line, runs the task, sets the exit code.
+
+    Args:
+        name: of the command and of its primary configuration.
+        task: gets the composed configuration; what it returns is what a sweeper optimizes.
+        follow: for a command that may run in several processes: what all but the first do, with the job that they are
+            told (see `cnnlab.runs.processes`). The task then gets `processes` too.
+    """
+
+    def main() -> None:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are explained here, not by Hydra
+        cpu.prepare()
+        if str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))  # a network of the user's own is found in the working directory
+        if follow is None:
+            sys.exit(_exit_code(name, task))
+        processes = Processes(own_place())
+        if not processes.leads:
+            sys.exit(processes.follow(follow))
+        try:
+            code = _exit_code(name, functools.partial(task, processes=processes), processes)
+        finally:
+            processes.dismiss()
+        sys.exit(code)
+
+    return main
+
+
+def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processes | None = None) -> int:
+    """0 done, 1 failed, 2 the request was wrong, 130 interrupted; says on stderr what went wrong."""
+    failures: list[Exception] = []
+
+    def job(config: DictConfig) -> Any:
+        try:
+            check_keys(config, name)
+            return task(config)
+        except Exception as error:  # the other jobs of a sweep go on
+            if isinstance(error, RequestError | OmegaConfBaseException) and output_directory() != Path.cwd():
+                discard_unused(output_directory())
+            failures.append(error)
+            return None
+
+    try:
+        register_configs(Path.cwd(), name)
+        sys.argv[1:] = hydra_arguments(sys.argv[1:], name)
+        hydra.main(config_path=str(ROOT / "conf"), config_name=name, version_base="1.3")(job)()
+    except (Interrupted, KeyboardInterrupt) as error:
+        return _say(str(error) or "Interrupted.", 130)
+    except Exception as error:
+        failures.append(error)
+    return min((_report(error, name) for error in failures), default=0)
+
+
+def _report(error: Exception, name: str) -> int:
+    """Says what went wrong, with a traceback where it was not the request; returns the exit code."""
+    if isinstance(error, RequestError):
+        return _say(str(error), 2)
+    if isinstance(error, SweepFailed):
+        return _say(str(error), error.code)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _say(explain(error, name), 2)
+    if isinstance(error, Incomplete):
+        return _say(str(error), 1)
+    traceback.print_exception(error)
+    return _say(f"The work failed: {type(error).__name__}: {error}", 1)
+
+
+def _say(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code

@@ -1,0 +1,200 @@
+"""Activation functions at work: what enters them over many images, and which units have gone dead or are saturated."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cnnlab.inspection.cost import run_image
+
+BINS = 150
+SHOWN = 0.998  # share of the values that a histogram covers; a few far ones would squeeze the others into one bin
+SATURATED = 0.95  # |tanh| above it, or a sigmoid nearer than 1 - this to 0 or 1: hardly any gradient passes
+
+Quiet = Literal["dead", "saturated", "left"]
+
+# PyTorch's operations, the name by which their function is known, and what makes its values quiet.
+FUNCTIONS: dict[str, tuple[str, Quiet]] = {
+    "relu": ("ReLU", "dead"),
+    "hardtanh": ("ReLU6", "dead"),
+    "tanh": ("tanh", "saturated"),
+    "sigmoid": ("sigmoid", "saturated"),
+    "hardsigmoid": ("hard sigmoid", "saturated"),
+    "gelu": ("GELU", "left"),
+    "silu": ("SiLU", "left"),
+    "leaky_relu": ("leaky ReLU", "left"),
+    "elu": ("ELU", "left"),
+    "celu": ("CELU", "left"),
+    "mish": ("Mish", "left"),
+    "softplus": ("softplus", "left"),
+    "hardswish": ("hard swish", "left"),
+}
+
+
+@dataclass(frozen=True)
+class ActivationUse:
+    """One place of a network where an activation function is computed, watched over some images.
+
+    A unit is one value of its output for an image: a neuron, or one position of one channel.
+
+    Attributes:
+        name: of the module that computes it; `forward` for the network itself.
+        function: its name.
+        quiet: what is counted: `dead` values are zero, `saturated` ones lie within 5 % of the function's limits, `left`
+            ones come from an input of zero or below, where this function lets little or nothing of it through.
+        inputs: where a histogram of what enters has its bins' edges, ascending, (bins + 1,).
+        counts: values of each bin, (bins,); those of a few outliers are left out.
+        outputs: what the function makes of the bins' middles, (bins,).
+        units: how many it has.
+        quiet_share: of all values, over all images.
+        quiet_units: that were quiet for every image.
+        channels: of a map; None where the output is none.
+        quiet_channels: all of whose units were quiet for every image.
+    """
+
+    name: str
+    function: str
+    quiet: Quiet
+    inputs: Tensor
+    counts: Tensor
+    outputs: Tensor
+    units: int
+    quiet_share: float
+    quiet_units: int
+    channels: int | None
+    quiet_channels: int | None
+
+
+def watch_activations(network: nn.Module, batches: Iterable[Tensor]) -> tuple[ActivationUse, ...]:
+    """Watches every activation function of a network, be it a module or a function, while images run through it.
+
+    Args:
+        network: images (N, C, H, W) to logits.
+        batches: normalized images, (N, C, H, W) each, on the network's device; at least one.
+
+    Returns:
+        In the order in which the network computes them.
+    """
+    watch = _Watch(network)
+    with watch.watching():
+        for images in batches:
+            watch.place = 0
+            run_image(network, images)
+    return tuple(seen.result() for seen in watch.seen)
+
+
+class _Seen:
+    """What was seen so far at one place.
+
+    Args:
+        name: of the module.
+        operation: PyTorch's name.
+        inputs: of the first batch; they decide the histogram's range.
+        function: the activation function.
+    """
+
+    def __init__(self, name: str, operation: str, inputs: Tensor, function: Callable[[Tensor], Tensor]):
+        self.name, self.function = name, function
+        self.title: str = FUNCTIONS[operation][0]
+        self.quiet: Quiet = FUNCTIONS[operation][1]
+        low, high = inputs.aminmax()
+        margin = max(float(high - low), 1e-3)
+        self.range = float(low) - margin / 4, float(high) + margin / 4
+        self.counts = torch.zeros(BINS, dtype=torch.float64)
+        self.always_quiet = torch.ones(inputs.shape[1:], dtype=torch.bool, device=inputs.device)
+        self.quiet_values = self.values = 0
+
+    def add(self, inputs: Tensor, outputs: Tensor) -> None:
+        """Counts what went in and came out for a batch."""
+        quiet = self._is_quiet(inputs, outputs)
+        self.always_quiet &= quiet.all(dim=0)
+        self.quiet_values += int(quiet.sum())
+        self.values += quiet.numel()
+        self.counts += torch.histc(inputs.float(), BINS, *self.range).double().cpu()
+
+    def result(self) -> ActivationUse:
+        """All that was seen."""
+        edges = torch.linspace(*self.range, BINS + 1)
+        first, last = self._shown_bins()
+        edges, counts = edges[first : last + 2], self.counts[first : last + 1]
+        is_map = self.always_quiet.ndim == 3
+        return ActivationUse(
+            name=self.name,
+            function=self.title,
+            quiet=self.quiet,
+            inputs=edges,
+            counts=counts,
+            outputs=self.function((edges[1:] + edges[:-1]) / 2),
+            units=self.always_quiet.numel(),
+            quiet_share=self.quiet_values / self.values,
+            quiet_units=int(self.always_quiet.sum()),
+            channels=len(self.always_quiet) if is_map else None,
+            quiet_channels=int(self.always_quiet.flatten(1).all(dim=1).sum()) if is_map else None,
+        )
+
+    def _is_quiet(self, inputs: Tensor, outputs: Tensor) -> Tensor:
+        if self.quiet == "dead":
+            return outputs == 0
+        if self.quiet == "left":
+            return inputs <= 0
+        if self.title == "tanh":
+            return outputs.abs() > SATURATED
+        return (outputs > SATURATED) | (outputs < 1 - SATURATED)
+
+    def _shown_bins(self) -> tuple[int, int]:
+        """First and last of those that hold all but a few outliers."""
+        shares = self.counts.cumsum(0) / self.counts.sum()
+        outside = (1 - SHOWN) / 2
+        return int((shares <= outside).sum()), min(int((shares < 1 - outside).sum()), BINS - 1)
+
+
+class _Watch(TorchDispatchMode):
+    """Sees every activation function that is computed while it is active, and knows which module computes it.
+
+    `place` counts those of one pass, and is to be set to 0 before each: the same place is computed at the same count.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.seen: list[_Seen] = []
+        self.place = 0
+        self._names = {module: name or "forward" for name, module in network.named_modules()}
+        self._running: list[str] = []
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Looks at what is called inside."""
+        with ExitStack() as stack:
+            for module in self._names:
+                stack.callback(module.register_forward_pre_hook(self._on_begin).remove)
+                stack.callback(module.register_forward_hook(self._on_end).remove)
+            stack.enter_context(self)
+            yield
+
+    def _on_begin(self, module: nn.Module, inputs: Any) -> None:
+        self._running.append(self._names[module])
+
+    def _on_end(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self._running.pop()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs an operation, and counts its values where it is an activation function."""
+        kwargs = kwargs or {}
+        operation = func._schema.name.removeprefix("aten::").removesuffix("_")
+        if operation not in FUNCTIONS or (operation == "hardtanh" and args[1] != 0):  # ReLU6 is one from 0
+            return func(*args, **kwargs)
+        inputs = args[0].clone()  # it may work in place
+        outputs = func(*args, **kwargs)
+        if self.place == len(self.seen):
+
+            def function(values: Tensor) -> Tensor:
+                return func(values.clone(), *args[1:], **kwargs)
+
+            self.seen.append(_Seen(self._running[-1], operation, inputs, function))
+        self.seen[self.place].add(inputs, outputs)
+        self.place += 1
+        return outputs

@@ -1,0 +1,195 @@
+"""Feature maps: what becomes of one image on its way through a network."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from cnnlab.inspection.cost import run_image
+from cnnlab.inspection.receptive_field import ReceptiveField
+from cnnlab.inspection.receptive_field_rules import FieldMode, Operation, Pair
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The last maps of one size that a network makes of an image.
+
+    Attributes:
+        name: of the module that gives them, as `named_modules` has it: the innermost one that is called once.
+        kind: its class.
+        maps: float32 (C, H, W), on the CPU.
+        field: what a value of them can see of the image; None where that is not known.
+    """
+
+    name: str
+    kind: str
+    maps: Tensor
+    field: ReceptiveField | None
+
+    @property
+    def sides(self) -> Pair:
+        """Height and width."""
+        return self.maps.shape[1], self.maps.shape[2]
+
+    @property
+    def signed(self) -> bool:
+        """Whether there are values below zero."""
+        return bool(self.maps.min() < 0)
+
+    @property
+    def silent_channels(self) -> int:
+        """Channels that are zero everywhere."""
+        return int((self.maps == 0).all(dim=2).all(dim=1).sum())
+
+    def most_active(self, count: int) -> list[int]:
+        """Channels by the mean absolute value of their map, the largest first."""
+        return self.maps.abs().mean(dim=(1, 2)).argsort(descending=True, stable=True)[:count].tolist()
+
+
+@dataclass(frozen=True)
+class FeatureMaps:
+    """The maps of one image that are worth a look.
+
+    Attributes:
+        first: of the first convolution, before anything else is done to them; None where no module is one.
+        filters: its weights, (out, in / groups, height, width), on the CPU.
+        stages: the last maps of each size above one pixel, in the order in which the network makes them.
+        explaining: the one of the stages in which the last convolution's maps end up, before they are pooled to a
+            smaller size: what a class activation map is made of. None where that is the first convolution's own, or
+            there is no convolution.
+        logits: float32 (classes,), on the CPU.
+    """
+
+    first: Stage | None
+    filters: Tensor | None
+    stages: tuple[Stage, ...]
+    explaining: Stage | None
+    logits: Tensor
+
+
+def trace_maps(network: nn.Module, image: Tensor) -> FeatureMaps:
+    """Shows a network an image, and keeps the maps that are worth a look.
+
+    A map is what a module gives as (1, C, H, W) with H = W > 1; images are square here, so tensors with channels last
+    are told apart by that. What is still computed in a block that makes maps smaller counts as the last map of the
+    larger size only where there is no other.
+
+    Args:
+        network: images (N, C, H, W) to logits (N, classes).
+        image: normalized, (1, C, H, W), on the network's device.
+    """
+    calls = _count_calls(network, image)
+    watch = _Watch(network, image, calls)
+    with watch.watching():
+        logits = run_image(network, image)
+    stages = tuple(found.stage for found in watch.latest.values())
+    explaining = next((stage for stage in stages if stage.sides == watch.last_convolved), None)
+    if watch.first is not None and explaining is not None and explaining.name == watch.first.name:
+        explaining = None
+    return FeatureMaps(watch.first, watch.filters, stages, explaining, logits[0].float().cpu())
+
+
+@dataclass
+class _Calls:
+    """How a module is called while an image runs through the network.
+
+    Attributes:
+        count: how often.
+        leaves: height and width of its input, where it is a block that gives maps of another size.
+    """
+
+    count: int = 0
+    leaves: Pair | None = None
+
+
+def _count_calls(network: nn.Module, image: Tensor) -> dict[str, _Calls]:
+    calls = {name: _Calls() for name, _ in network.named_modules()}
+    with ExitStack() as stack:
+        for name, module in network.named_modules():
+
+            def see(module: nn.Module, inputs: Any, output: Any, call: _Calls = calls[name]) -> None:
+                call.count += 1
+                before, after = (_sides(value) for value in (next(iter(inputs), None), output))
+                # A sequence is no block: it may be the whole network.
+                if before and after and before != after and type(module) is not nn.Sequential:
+                    call.leaves = before
+
+            stack.callback(module.register_forward_hook(see).remove)
+        run_image(network, image)
+    return calls
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A tensor with maps, and what they are.
+
+    Attributes:
+        tensor: itself.
+        version: of its values; a layer that works in place makes a new one.
+        stage: named after the first module that gave it.
+        passing: whether it was computed in a block that makes maps smaller.
+    """
+
+    tensor: Tensor
+    version: int
+    stage: Stage
+    passing: bool
+
+
+class _Watch:
+    """Keeps the last maps of each size while an image runs through a network."""
+
+    def __init__(self, network: nn.Module, image: Tensor, calls: dict[str, _Calls]):
+        self.first: Stage | None = None
+        self.filters: Tensor | None = None
+        self.latest: dict[Pair, _Found] = {}
+        self.last_convolved: Pair | None = None  # height and width of what the last convolution gave
+        self._network = network
+        self._calls = calls
+        self._fields = FieldMode(image, self._on_operation)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Looks at what is called inside."""
+        with ExitStack() as stack:
+            for name, module in self._network.named_modules():
+                if self._calls[name].count == 1 and module is not self._network:
+
+                    def see(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
+                        self._on_output(name, module, output)
+
+                    stack.callback(module.register_forward_hook(see).remove)
+            stack.enter_context(self._fields)
+            yield
+
+    def _on_output(self, name: str, module: nn.Module, output: Any) -> None:
+        sides = _sides(output)
+        if sides is None:
+            return
+        known = self.latest.get(sides)
+        if known and known.tensor is output and known.version == output._version:
+            return  # a container that hands on what an inner module gave
+        passing = any(self._calls[name[:end]].leaves == sides for end, letter in enumerate(name) if letter == ".")
+        if known and passing and not known.passing:
+            return
+        seen = self._fields.field(output)
+        field = None if seen is None else ReceptiveField.of(seen)
+        # A copy, because what follows may work in place.
+        stage = Stage(name, type(module).__name__, output[0].float().cpu().clone(), field)
+        self.latest.pop(sides, None)  # so that the order is that of the last maps
+        self.latest[sides] = _Found(output, output._version, stage, passing)
+        if self.first is None and isinstance(module, nn.Conv2d):
+            self.first, self.filters = stage, module.weight.detach().float().cpu()
+
+    def _on_operation(self, operation: Operation) -> None:
+        if operation.kind == "convolution":
+            self.last_convolved = _sides(operation.output) or self.last_convolved
+
+
+def _sides(output: Any) -> Pair | None:
+    """Height and width of maps; None for anything else."""
+    if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] == output.shape[3] > 1:
+        return output.shape[2], output.shape[3]
+    return None

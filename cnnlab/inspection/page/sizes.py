@@ -1,0 +1,266 @@
+"""What kernels, strides, padding and pooling make of an image's size: as formulas, and as pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from cnnlab.inspection.feature_maps import Stage
+from cnnlab.inspection.layers import Layer, LayerTable
+from cnnlab.inspection.page.style import WIDTH, Sheet
+from cnnlab.inspection.receptive_field_rules import Window
+
+COLUMNS = 5  # maps in a row of the path, at most
+LISTED = 4  # kinds of windows under a map
+RULERS = 4  # windows that are drawn
+CELLS = 34  # of a longer row of pixels, the middle is left out
+
+
+@dataclass(frozen=True)
+class Step:
+    """A layer that moves a window, and the arithmetic of its output's size.
+
+    Attributes:
+        layer: as `describe` lists it.
+        window: its own.
+        formula: how its output's height comes about, and its width where that is another.
+    """
+
+    layer: Layer
+    window: Window
+    formula: str
+
+    @property
+    def unseen(self) -> list[int]:
+        """The rows of its input that no window covers, because the stride does not divide what there is."""
+        assert self.layer.output
+        size, stride, padding, dilation = (
+            pair[0] for pair in (self.window.input, self.window.stride, self.window.padding, self.window.dilation)
+        )
+        starts = range(-padding, self.layer.output[1] * stride - padding, stride)
+        seen = {start + dilation * place for start in starts for place in range(self.window.kernel[0])}
+        return [row for row in range(size) if row not in seen]
+
+
+def steps(table: LayerTable) -> list[Step]:
+    """The layers with windows in the order of their calls, with their formulas."""
+    return [
+        Step(layer, layer.window, formula(layer.window, layer.output))
+        for layer in table.layers
+        if layer.window and layer.output and layer.is_map
+    ]
+
+
+def formula(window: Window, output: Sequence[int]) -> str:
+    """How a window makes the output's height of the input's, such as `⌊(32 + 2·1 − 4) / 1⌋ + 1 = 31`.
+
+    Args:
+        window: of a convolution or pooling.
+        output: (C, H, W), as it was computed.
+
+    Returns:
+        The formula; for height and width where they differ; where it does not give what was computed (a transposed
+        convolution), the sizes alone.
+    """
+    texts = []
+    for axis in (0, 1):
+        size, kernel, stride = window.input[axis], window.kernel[axis], window.stride[axis]
+        padding, dilation = window.padding[axis], window.dilation[axis]
+        reach = dilation * (kernel - 1) + 1
+        rest = size + 2 * padding - reach
+        count, brackets = rest // stride + 1, "⌊⌋"
+        if window.ceil_mode:
+            count, brackets = -(-rest // stride) + 1, "⌈⌉"
+            if (count - 1) * stride >= size + padding:  # a window may not begin beyond the border
+                count -= 1
+        spread = f"({dilation}·({kernel} − 1) + 1)" if dilation > 1 else str(kernel)
+        inner = f"{size} + 2·{padding} − {spread}"
+        text = f"{brackets[0]}({inner}) / {stride}{brackets[1]} + 1 = {output[1 + axis]}"
+        texts.append(text if count == output[1 + axis] else f"{size} becomes {output[1 + axis]}")
+    return texts[0] if texts[0] == texts[1] else f"height {texts[0]}, width {texts[1]}"
+
+
+def in_words(window: Window) -> str:
+    """Such as `4×4, stride 2, padding 1`; a padding of 0 and a stride of 1 are left out."""
+    words = [_product(window.kernel)]
+    for name, value, usual in (
+        ("stride", window.stride, (1, 1)),
+        ("padding", window.padding, (0, 0)),
+        ("dilation", window.dilation, (1, 1)),
+    ):
+        if value != usual:
+            words.append(f"{name} {value[0] if value[0] == value[1] else _product(value)}")
+    return ", ".join(words)
+
+
+def _product(pair: Sequence[int]) -> str:
+    return f"{pair[0]}×{pair[1]}"
+
+
+# --- the path --------------------------------------------------------------------------------------------------------
+
+
+def draw_path(pixels: Tensor, stages: Sequence[Stage], found: Sequence[Step]) -> Figure:
+    """Draws the image and the map of every stage to scale, and below what its middle value can see of the image.
+
+    Args:
+        pixels: uint8 (H, W, 3).
+        stages: in the order of the network.
+        found: its layers with windows; those whose output is as large as a stage are listed under it.
+    """
+    image = pixels.numpy() / 255
+    height, width = pixels.shape[:2]
+    columns = min(COLUMNS, len(stages))
+    rows = [stages[start : start + columns] for start in range(0, len(stages), columns)]
+    windows = {stage.sides: _windows_of(stage, found) for stage in stages}
+    lines = max(len(listed) for listed in windows.values())
+    cell = WIDTH / (columns + 1)
+    side = min(0.72 * cell, 1.0)
+    band = 2 * side + 1.3 + 0.14 * lines
+    sheet = Sheet(band * len(rows))
+    for row, part in enumerate(rows):
+        top = band * row + 0.2
+        middle, words, below = top + side / 2, top + side + 0.1, top + side + 0.58 + 0.14 * lines
+        if row == 0:
+            sheet.image((cell - side) / 2, top, side, side, image)
+            sheet.text(cell / 2, words, f"{height} × {width} × 3\nthe image", fontsize=8)
+            sheet.text(cell / 2, words + 0.36, "windows: kernel/\nstride/padding", fontsize=7)
+        for column, stage in enumerate(part, start=1):
+            centre = cell * (column + 0.5)
+            sheet.text(centre - cell / 2, middle, "→", va="center", fontsize=10, color="C0")
+            _draw_stack(sheet, centre, middle, side * stage.sides[0] / height, stage)
+            about = f"{stage.sides[0]} × {stage.sides[1]} × {len(stage.maps)}\n{_shortened(stage.name)}"
+            sheet.text(centre, words, about, fontsize=8)
+            sheet.text(centre, words + 0.36, "\n".join(windows[stage.sides]), fontsize=7)
+            _draw_sight(sheet, centre - side / 2, below, side, image, stage)
+        sheet.text(cell / 2, below + side / 2, "what the\nmiddle value\nof each map\ncan see", va="center", fontsize=8)
+    return sheet.figure
+
+
+def _windows_of(stage: Stage, found: Sequence[Step]) -> list[str]:
+    """The windows whose outputs are as large as a stage, such as `3 Conv2d 3/1/1`, at most four of them."""
+    counts: dict[str, int] = {}
+    for step in found:
+        if step.layer.output and step.layer.output[1:] == stage.sides:
+            window = step.window
+            sizes = (str(a) if a == b else f"{a}×{b}" for a, b in (window.kernel, window.stride, window.padding))
+            text = f"{step.layer.kind} {'/'.join(sizes)}"
+            counts[text] = counts.get(text, 0) + 1
+    listed = [f"{count} {text}" if count > 1 else text for text, count in counts.items()]
+    return listed if len(listed) <= LISTED else [*listed[: LISTED - 1], f"and {len(listed) - LISTED + 1} more kinds"]
+
+
+def _draw_stack(sheet: Sheet, centre: float, middle: float, side: float, stage: Stage) -> None:
+    """The most active map, with others behind it."""
+    number = stage.most_active(1)[0]
+    values = stage.maps[number].numpy()
+    behind = min(4, len(stage.maps) - 1)
+    for depth in range(behind, -1, -1):
+        x, y = centre - side / 2 + 0.02 * depth, middle - side / 2 - 0.02 * depth
+        sheet.box(x, y, side, side, fill=True, facecolor="C2", edgecolor="C0", linewidth=0.6)
+    sheet.image(centre - side / 2, middle - side / 2, side, side, values, cmap="gray", zorder=2)
+
+
+def _draw_sight(sheet: Sheet, x: float, y: float, side: float, image: np.ndarray, stage: Stage) -> None:
+    """The image, with all darkened that the value in the middle of the map cannot see."""
+    height, width = image.shape[:2]
+    rows, columns = stage.sides
+    box = stage.field.box(rows // 2, columns // 2, height, width) if stage.field else None
+    if stage.field is None or box is None:
+        sheet.image(x, y, side, side, 0.25 * image)
+        sheet.text(x + side / 2, y + side + 0.06, "not known", fontsize=8)
+        return
+    top, left, bottom, right = box
+    seen = 0.25 * image
+    seen[top : bottom + 1, left : right + 1] = image[top : bottom + 1, left : right + 1]
+    sheet.image(x, y, side, side, seen)
+    pixel = side / height
+    frame = (x + left * pixel, y + top * pixel, (right - left + 1) * pixel, (bottom - top + 1) * pixel)
+    sheet.box(*frame, edgecolor="C1", linewidth=1.5)
+    sheet.text(x + side / 2, y + side + 0.06, f"{' × '.join(map(str, stage.field.size))} pixels", fontsize=8)
+    if stage.field.exceeds(height, width):
+        sheet.text(x + side / 2, y + side + 0.21, "all, and beyond", fontsize=7)
+
+
+def _shortened(name: str, length: int = 18) -> str:
+    return name if len(name) <= length else "…" + name[1 - length :]
+
+
+# --- windows ---------------------------------------------------------------------------------------------------------
+
+
+def drawn_steps(found: Sequence[Step]) -> list[Step]:
+    """The first layer of each kind and window, or the first whose windows leave a rest, at most four of them."""
+    drawn: dict[tuple[str, str], Step] = {}
+    for step in found:
+        if step.window.kernel != (1, 1):
+            sort = (step.layer.kind, in_words(step.window))
+            if sort not in drawn or (step.unseen and not drawn[sort].unseen):
+                drawn[sort] = step
+    return list(drawn.values())[:RULERS]
+
+
+def draw_windows(found: Sequence[Step]) -> Figure:
+    """Draws for each layer a row of its input's pixels, with padding, and the places that its window takes.
+
+    Args:
+        found: layers; their height is drawn.
+    """
+    band = 1.45
+    sheet = Sheet(band * len(found))
+    for number, step in enumerate(found):
+        _draw_ruler(sheet, band * number + 0.08, step)
+    return sheet.figure
+
+
+def _draw_ruler(sheet: Sheet, top: float, step: Step) -> None:
+    assert step.layer.output
+    count = step.layer.output[1]
+    size, kernel, stride, padding, dilation = (
+        pair[0]
+        for pair in (
+            step.window.input,
+            step.window.kernel,
+            step.window.stride,
+            step.window.padding,
+            step.window.dilation,
+        )
+    )
+    reach = dilation * (kernel - 1) + 1
+    end = max(size + padding, (count - 1) * stride - padding + reach)  # with ceil_mode the last window reaches further
+    columns = _columns(list(range(-padding, end)))
+    unit = min((WIDTH - 0.2) / (max(columns.values()) + 1), 0.3)
+    sheet.text(0.1, top, f"{step.layer.name}  {step.layer.kind}  {in_words(step.window)}", ha="left", fontsize=8)
+    sheet.text(WIDTH - 0.1, top, step.formula, ha="right", fontsize=8, color="C0")
+    top += 0.26
+    for row, column in columns.items():
+        look = {"facecolor": "C1" if row in step.unseen else "C2"}
+        if not 0 <= row < size:
+            look = {"facecolor": "none", "hatch": "////"}
+        sheet.box(0.1 + column * unit, top, unit, 0.2, fill=True, edgecolor="C0", linewidth=0.6, **look)
+    for line, place in enumerate(sorted({place for place in (0, 1, 2, count - 1) if place < count})):
+        rows = range(place * stride - padding, place * stride - padding + reach, dilation)
+        if any(row not in columns for row in rows):
+            continue  # it lies where rows are left out
+        y = top + 0.27 + 0.18 * line
+        for row in rows:
+            sheet.box(0.1 + columns[row] * unit, y, unit, 0.11, fill=True, facecolor="C0", edgecolor="none")
+        left, right = (0.1 + columns[rows[0]] * unit - 0.06, 0.1 + (columns[rows[-1]] + 1) * unit + 0.06)
+        last = place == count - 1 and place > 2
+        x, side = (left, "right") if last else (right, "left")
+        sheet.text(x, y + 0.055, _ordinal(place, count), ha=side, va="center", fontsize=7)
+
+
+def _columns(rows: list[int]) -> dict[int, int]:
+    """Where each row of the input is drawn; of many, those in the middle are left out."""
+    if len(rows) <= CELLS:
+        return {row: place for place, row in enumerate(rows)}
+    head, tail = rows[: CELLS // 2], rows[-(CELLS // 2 - 1) :]
+    return {row: place for place, row in enumerate(head)} | {row: CELLS // 2 + 1 + n for n, row in enumerate(tail)}
+
+
+def _ordinal(place: int, count: int) -> str:
+    words = ("first window", "second", "third")
+    return f"last, number {count}" if place == count - 1 and count > 3 else words[place]

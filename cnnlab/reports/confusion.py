@@ -1,0 +1,54 @@
+"""Draw a confusion matrix."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import ListedColormap, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+WITH_COUNTS = 20  # classes up to which every cell shows its count
+
+
+def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes: Sequence[str]) -> Figure:
+    """A confusion matrix, coloured by the share of each true class, with the counts where there is room for them.
+
+    Args:
+        counts: images by true class (row) and answer (column).
+        classes: their names.
+    """
+    matrix, number = np.asarray(counts), len(classes)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    few = number <= WITH_COUNTS
+    side = max(2.8, 0.62 * number) if few else min(16.0, 6 + 0.09 * number)  # of the matrix, in inches
+    letters = 9.0 if few else max(3.0, 50 * side / number)
+    figure = Figure(figsize=(side + 2.2, side + 1.2), layout="constrained")
+    axes = figure.subplots()
+    # The root makes confusions of a few percent visible beside a diagonal near 100. Nothing at all is white.
+    image = axes.imshow(np.ma.masked_equal(shares, 0), cmap=_colour_map(), norm=PowerNorm(0.5, 0, 1))
+    if few:
+        for (row, column), count in np.ndenumerate(matrix):
+            if count:
+                colour = "white" if shares[row, column] > 0.2 else "black"
+                axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=8.5)
+    axes.set_xticks(range(number), classes, rotation=45 if few else 90, fontsize=letters)
+    if few:
+        for label in axes.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(number), classes, fontsize=letters)
+    axes.tick_params(length=0)
+    axes.spines[:].set_color("0.8")
+    axes.set_xlabel("answer")
+    axes.set_ylabel("true class")
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 1], pad=0.02)
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    bar.set_label("share of the true class", fontsize=9)
+    bar.ax.tick_params(labelsize=8, length=0)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    return figure
+
+
+def _colour_map() -> ListedColormap:
+    """Matplotlib's magma from light to dark, which is perceptually uniform, without its blackest part."""
+    return ListedColormap(colormaps["magma_r"](np.linspace(0.04, 0.82, 256)))

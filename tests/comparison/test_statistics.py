@@ -1,0 +1,207 @@
+"""Intervals and tests: equal to those of scipy and statsmodels, and right as often as they say, on simulated data."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+from cnnlab.comparison.statistics import (
+    Interval,
+    holm,
+    mean_interval,
+    over_images,
+    ratio_interval,
+    share_interval,
+    sign_flip,
+    welch,
+)
+
+A, B = [0.912, 0.917, 0.921], [0.901, 0.915, 0.899, 0.906]
+
+
+def bounds(interval: Interval) -> tuple[float, float]:
+    return interval.low, interval.high
+
+
+def mcnemar_p(cells: list[list[int]], **options: bool) -> float:
+    result: Any = mcnemar(cells, **options)
+    return result.pvalue
+
+
+def table(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which images two runs get right."""
+    a = np.repeat([1, 1, 0, 0], [both, only_a, only_b, neither])
+    b = np.repeat([1, 0, 1, 0], [both, only_a, only_b, neither])
+    return a, b
+
+
+# --- equal to the libraries ------------------------------------------------------------------------------------------
+
+
+def test_the_interval_of_a_mean_is_scipys():
+    low, high = stats.ttest_1samp(A, 0).confidence_interval(0.95)
+    assert bounds(mean_interval(A)) == pytest.approx((low, high))
+
+
+def test_the_interval_of_a_share_is_wilsons():
+    low, high = proportion_confint(937, 1000, method="wilson")
+    assert bounds(share_interval(937, 1000)) == pytest.approx((low, high))
+
+
+def test_welch_is_scipys():
+    ours = welch(A, B)
+    theirs: Any = stats.ttest_ind(A, B, equal_var=False)
+    assert ours is not None
+    assert ours.p == pytest.approx(theirs.pvalue)
+    assert bounds(ours.interval) == pytest.approx(tuple(theirs.confidence_interval(0.95)))
+    assert ours.difference == pytest.approx(np.mean(A) - np.mean(B))
+
+
+@pytest.mark.parametrize(("a", "b"), [([0.9], B), (A, [0.9]), ([0.9, 0.9], [0.8, 0.8])])
+def test_welch_needs_two_values_and_some_spread(a, b):
+    assert welch(a, b) is None
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(12, 3), (3, 12), (1, 0), (80, 61)])
+def test_with_one_run_each_the_test_over_images_is_mcnemars(only_a, only_b):
+    a, b = table(500, only_a, only_b, 40)
+    exact = mcnemar_p([[500, only_a], [only_b, 40]], exact=True)
+    smaller = min(only_a, only_b)
+    mid_p = exact - stats.binom.pmf(smaller, only_a + only_b, 0.5)
+    assert over_images(a, 1, b, 1).p == pytest.approx(mid_p)
+
+
+def test_where_many_images_differ_it_is_mcnemars_chi_square():
+    a, b = table(9000, 400, 340, 200)
+    chi_square = mcnemar_p([[9000, 400], [340, 200]], exact=False, correction=False)
+    assert over_images(a, 1, b, 1).p == pytest.approx(chi_square)
+
+
+def test_the_exact_and_the_normal_form_meet():
+    exact = sign_flip(np.repeat([1, -1], [115, 85]))  # 200 images
+    normal = sign_flip(np.repeat([1, -1, 1, -1], [115, 85, 1, 1]))
+    assert exact == pytest.approx(normal, rel=0.05)
+
+
+def test_with_several_runs_it_is_a_permutation_test():
+    random = np.random.default_rng(3)
+    a, b = random.binomial(3, 0.8, 60), random.binomial(2, 0.7, 60)
+    differences = 2 * a - 3 * b
+    drawn = stats.permutation_test(
+        (differences,), np.sum, permutation_type="samples", n_resamples=20_000, rng=np.random.default_rng(0)
+    )
+    sums = np.abs(np.asarray(drawn.null_distribution))
+    total = abs(differences.sum())
+    mid_p = float((sums > total).mean() + (sums == total).mean() / 2)
+    assert over_images(a, 3, b, 2).p == pytest.approx(mid_p, abs=0.01)
+
+
+def test_the_difference_over_images_is_that_of_the_mean_accuracies():
+    a, b = np.array([3, 3, 0, 1]), np.array([2, 0, 0, 1])
+    test = over_images(a, 3, b, 2)
+    assert test.difference == pytest.approx(a.mean() / 3 - b.mean() / 2)
+    assert test.interval.low < test.difference < test.interval.high
+
+
+def test_networks_that_answer_alike_do_not_differ():
+    a = np.ones(50, dtype=int)
+    test = over_images(a, 1, a, 1)
+    assert (test.difference, test.p) == (0, 1)
+    assert test.interval.low < 0 < test.interval.high
+
+
+def test_holm_is_statsmodels():
+    p = [0.01, 0.04, 0.03, 0.005, 0.9]
+    assert holm(p) == pytest.approx(list(multipletests(p, method="holm")[1]))  # pyright: ignore[reportArgumentType]
+    assert holm([0.01, None, 0.03]) == [pytest.approx(0.02), None, pytest.approx(0.03)]
+    assert holm([0.01, 0.03], untold=8) == [pytest.approx(0.1), pytest.approx(0.27)]
+
+
+# --- right as often as they say --------------------------------------------------------------------------------------
+
+REPETITIONS = [600, pytest.param(10_000, marks=pytest.mark.exhaustive)]
+
+
+def within(share: float, wanted: float, repetitions: int, slack: float = 0.0) -> bool:
+    """Whether a simulated share is what it should be, up to four standard errors and what the method is known for."""
+    print(f"{share:.4f} for {wanted}, {repetitions} repetitions")
+    return abs(share - wanted) < 4 * (wanted * (1 - wanted) / repetitions) ** 0.5 + slack
+
+
+@pytest.mark.parametrize("repetitions", REPETITIONS)
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_coverage_of_the_mean(n, repetitions):
+    draws = np.random.default_rng(0).normal(0.9, 0.01, (repetitions, n))
+    inside = [(i := mean_interval(draw)).low <= 0.9 <= i.high for draw in draws]  # pyright: ignore[reportArgumentType]
+    assert within(float(np.mean(inside)), 0.95, repetitions)
+
+
+@pytest.mark.parametrize("repetitions", REPETITIONS)
+def test_coverage_of_a_share(repetitions):
+    counts = np.random.default_rng(1).binomial(1000, 0.93, repetitions)
+    inside = [(i := share_interval(int(count), 1000)).low <= 0.93 <= i.high for count in counts]
+    assert within(float(np.mean(inside)), 0.95, repetitions, slack=0.01)  # counts are whole numbers
+
+
+@pytest.mark.parametrize("repetitions", REPETITIONS)
+@pytest.mark.parametrize("sizes", [(3, 3), (5, 5), (10, 4)])
+def test_welch_finds_differences_where_there_are_none_in_5_percent(sizes, repetitions):
+    random = np.random.default_rng(2)
+    tests = [welch(random.normal(0.9, 0.01, sizes[0]), random.normal(0.9, 0.02, sizes[1])) for _ in range(repetitions)]
+    found = float(np.mean([test is not None and test.p < 0.05 for test in tests]))
+    covered = float(np.mean([test is not None and test.interval.low <= 0 <= test.interval.high for test in tests]))
+    assert found + covered == pytest.approx(1)
+    # With three values and unequal spreads Welch's approximation is known to be a little off.
+    assert within(found, 0.05, repetitions, slack=0.015)
+
+
+def answers(random: np.random.Generator, runs: tuple[int, int], images: int, better: float) -> tuple[Any, Any]:
+    """How many runs of two groups are right on each image; images differ in how hard they are, and for whom."""
+    hard = random.beta(6, 0.5, (3, images))
+    chance_a, chance_b = (hard[0] + hard[1]) / 2, (hard[0] + hard[2]) / 2
+    return random.binomial(runs[0], chance_a), random.binomial(runs[1], (1 - better) * chance_b)
+
+
+@pytest.mark.parametrize("repetitions", REPETITIONS)
+@pytest.mark.parametrize("runs", [(1, 1), (3, 3), (5, 2)])
+@pytest.mark.parametrize("images", [300, 2000])
+def test_over_images_finds_differences_where_there_are_none_in_5_percent(runs, images, repetitions):
+    random = np.random.default_rng(3)
+    found = [over_images(a, runs[0], b, runs[1]).p < 0.05 for a, b in _drawn(random, runs, images, 0, repetitions)]
+    assert within(float(np.mean(found)), 0.05, repetitions, slack=0.005)
+
+
+@pytest.mark.parametrize("repetitions", REPETITIONS)
+@pytest.mark.parametrize(("runs", "images"), [((1, 1), 300), ((3, 3), 300), ((5, 2), 2000)])
+def test_coverage_of_a_difference_over_images(runs, images, repetitions):
+    random = np.random.default_rng(4)
+    truth = 6 / 6.5 * 0.03  # the mean of the beta distribution, and 3 % of it less
+    tests = [over_images(a, runs[0], b, runs[1]) for a, b in _drawn(random, runs, images, 0.03, repetitions)]
+    inside = [test.interval.low <= truth <= test.interval.high for test in tests]
+    assert within(float(np.mean(inside)), 0.95, repetitions, slack=0.01)
+
+
+def _drawn(random: np.random.Generator, runs: tuple[int, int], images: int, better: float, repetitions: int) -> Any:
+    return (answers(random, runs, images, better) for _ in range(repetitions))
+
+
+@pytest.mark.parametrize("repetitions", REPETITIONS)
+def test_of_ten_true_null_hypotheses_holm_rejects_any_in_5_percent(repetitions):
+    random = np.random.default_rng(5)
+    corrected = [holm(random.uniform(size=10).tolist()) for _ in range(repetitions)]
+    share = float(np.mean([min(p for p in family if p is not None) < 0.05 for family in corrected]))
+    assert within(share, 0.05, repetitions)
+
+
+def test_the_interval_of_a_ratio_holds_it_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    drawn = [(np.exp(random.normal(1, 0.2, 4)), np.exp(random.normal(0.3, 0.1, 5))) for _ in range(1000)]
+    intervals = [interval for a, b in drawn if (interval := ratio_interval(a.tolist(), b.tolist()))]
+    assert 0.93 < np.mean([i.low < math.exp(0.7) < i.high for i in intervals]) < 0.98
+    assert ratio_interval([1, 2], [3]) is None
+    assert ratio_interval([0, 2], [3, 4]) is None

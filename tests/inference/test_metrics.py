@@ -1,0 +1,153 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binom, binomtest
+from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, top_k_accuracy_score
+from torch import Tensor
+
+from cnnlab.inference.metrics import calibration, confident_mistakes, largest_confusions, score, wilson_interval
+
+NAMES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu")
+
+
+def answers_of(seed: int = 0, images: int = 300, classes: int = len(NAMES)) -> tuple[Tensor, Tensor]:
+    """Logits of a network that is often right, and labels."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (images,), generator=generator)
+    logits = torch.randn(images, classes, generator=generator)
+    logits[torch.arange(images), labels] += 1.5
+    return logits, labels
+
+
+def logits_of(*probabilities: list[float]) -> Tensor:
+    return torch.tensor(probabilities).log()
+
+
+def test_all_figures_are_those_of_scikit_learn() -> None:
+    logits, labels = answers_of()
+    scores = score(logits, labels, NAMES)
+    answers = logits.argmax(dim=1).numpy()
+    probabilities = logits.double().softmax(dim=1).numpy()
+    assert scores.accuracy == pytest.approx(float((answers == labels.numpy()).mean()))
+    assert scores.top5_accuracy == pytest.approx(top_k_accuracy_score(labels, probabilities, k=5))
+    assert scores.loss == pytest.approx(log_loss(labels, probabilities))
+    assert scores.confusion_matrix == confusion_matrix(labels, answers).tolist()
+    expected: Any = precision_recall_fscore_support(labels, answers)
+    for number, row in enumerate(scores.per_class):
+        precision, recall, f1, support = (figures[number] for figures in expected)
+        assert (row.name, row.support, row.predicted) == (NAMES[number], support, int((answers == number).sum()))
+        assert (row.precision, row.recall, row.f1) == pytest.approx((precision, recall, f1))
+
+
+def test_a_case_by_hand() -> None:
+    logits = logits_of([0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8])
+    scores = score(logits, torch.tensor([0, 1, 1, 2]), ("a", "b", "c"))
+    assert scores.accuracy == 0.75
+    assert scores.loss == pytest.approx(-(math.log(0.7) + math.log(0.3) + 2 * math.log(0.8)) / 4)
+    assert scores.confusion_matrix == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    assert [row.precision for row in scores.per_class] == [0.5, 1, 1]
+    assert [row.recall for row in scores.per_class] == [1, 0.5, 1]
+    assert scores.top5_accuracy is None
+
+
+def test_top_5_is_there_from_six_classes() -> None:
+    for classes in (5, 6):
+        scores = score(*answers_of(classes=classes), NAMES[:classes])
+        assert (scores.top5_accuracy is None) == (classes == 5)
+
+
+def test_two_classes() -> None:
+    scores = score(logits_of([0.9, 0.1], [0.2, 0.8], [0.6, 0.4]), torch.tensor([0, 1, 1]), ("no", "yes"))
+    assert scores.confusion_matrix == [[1, 0], [1, 1]]
+    assert [(row.precision, row.recall) for row in scores.per_class] == [(0.5, 1), (1, 0.5)]
+
+
+def test_what_is_not_defined_is_not_zero() -> None:
+    """Class c is not there and never answered, b is never answered, d is answered but not there."""
+    logits = logits_of([0.7, 0.1, 0.1, 0.1], [0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.7])
+    a, b, c, d = score(logits, torch.tensor([0, 1, 0]), ("a", "b", "c", "d")).per_class
+    assert (a.precision, a.recall) == (0.5, 0.5)
+    assert (b.precision, b.recall, b.f1) == (None, 0, 0)
+    assert (c.precision, c.recall, c.f1) == (None, None, None)
+    assert (d.precision, d.recall, d.f1) == (0, None, 0)
+
+
+def test_answers_that_are_no_numbers_are_refused() -> None:
+    logits, labels = answers_of()
+    logits[3, 2] = float("nan")
+    with pytest.raises(ValueError, match="may have diverged"):
+        score(logits, labels, NAMES)
+
+
+# --- the interval ----------------------------------------------------------------------------------------------------
+
+
+def test_the_interval_by_hand() -> None:
+    """8 of 10: centre (0.8 + 1.9207 / 10) / 1.38415, half width 1.95996 sqrt(0.016 + 0.0096036) / 1.38415."""
+    interval = wilson_interval(8, 10)
+    assert (interval.low, interval.high) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+    assert (interval.confidence, interval.method) == (0.95, "Wilson")
+
+
+@pytest.mark.parametrize(("right", "images"), [(0, 10), (10, 10), (1, 2), (9123, 10000)])
+def test_the_interval_is_scipys_and_stays_within_0_and_1(right: int, images: int) -> None:
+    interval, expected = wilson_interval(right, images), binomtest(right, images).proportion_ci(method="wilson")
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+    assert interval.low >= 0
+    assert interval.high <= 1
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.9, 0.98])
+def test_the_interval_holds_the_true_accuracy_about_as_often_as_it_says(accuracy: float) -> None:
+    right = np.arange(301)
+    holds = [interval.low <= accuracy <= interval.high for interval in (wilson_interval(int(n), 300) for n in right)]
+    assert float(binom.pmf(right, 300, accuracy)[holds].sum()) == pytest.approx(0.95, abs=0.02)
+
+
+# --- calibration -----------------------------------------------------------------------------------------------------
+
+
+def test_the_calibration_error_by_hand() -> None:
+    """Two bins of [0.5, 1]: three answers of confidence 0.6, one right; one of 0.9, right."""
+    logits = logits_of([0.6, 0.4], [0.6, 0.4], [0.4, 0.6], [0.9, 0.1])
+    found = calibration(logits, torch.tensor([0, 1, 0, 0]), bins=4)
+    assert [part.images for part in found.bins] == [0, 0, 3, 1]
+    assert [part.accuracy for part in found.bins] == [None, None, pytest.approx(1 / 3), 1]
+    assert found.bins[2].confidence == pytest.approx(0.6)
+    assert found.error == pytest.approx(3 / 4 * (0.6 - 1 / 3) + 1 / 4 * (1 - 0.9))
+    assert found.confidence == pytest.approx(0.675)
+
+
+def test_the_bins_make_the_error_also_where_confidences_round_to_1() -> None:
+    logits, labels = answers_of(images=2000)
+    for factor in (1, 100):
+        found = calibration(factor * logits, labels)
+        parts = [
+            part.images * abs(part.accuracy - part.confidence)
+            for part in found.bins
+            if part.accuracy is not None and part.confidence is not None
+        ]
+        assert len(found.bins) == 15
+        assert sum(part.images for part in found.bins) == 2000
+        assert found.error == pytest.approx(sum(parts) / 2000, abs=1e-5)
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+
+def test_the_surest_mistakes_come_first() -> None:
+    logits = logits_of([0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.1, 0.9], [0.7, 0.3])
+    labels = torch.tensor([0, 1, 0, 1, 1])
+    assert confident_mistakes(logits, labels, 2).tolist() == [2, 4]
+    assert confident_mistakes(logits, labels, 10).tolist() == [2, 4, 1]
+    assert confident_mistakes(logits, logits.argmax(1), 10).tolist() == []
+
+
+def test_the_largest_confusions_are_named() -> None:
+    logits = logits_of([0.2, 0.8], [0.3, 0.7], [0.6, 0.4], [0.4, 0.6])
+    scores = score(logits, torch.tensor([0, 0, 1, 1]), ("cat", "dog"))
+    assert largest_confusions(scores, 5) == [("cat", "dog", 2), ("dog", "cat", 1)]
+    assert largest_confusions(scores, 1) == [("cat", "dog", 2)]

@@ -1,0 +1,154 @@
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cnnlab.build.network import build_network
+from cnnlab.config.paths import ROOT
+from cnnlab.inspection.activations import watch_activations
+from cnnlab.inspection.attribution import class_activation
+from cnnlab.inspection.feature_maps import FeatureMaps, trace_maps
+from cnnlab.inspection.layers import tabulate
+from cnnlab.inspection.page.sizes import steps
+from cnnlab.instantiate import import_target
+from cnnlab.models.article import ArticleNet
+from cnnlab.models.resnet import ResNet
+
+MODELS = sorted({file.stem for file in (ROOT / "conf" / "model").glob("*.yaml")} - {"timm", "torchvision"})
+
+
+def image(size: int = 32) -> Tensor:
+    return torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def traced(network: nn.Module, size: int = 32) -> FeatureMaps:
+    return trace_maps(network.eval(), image(size))
+
+
+def composed(name: str) -> dict[str, Any]:
+    config = yaml.safe_load(Path(ROOT / "conf" / "model" / f"{name}.yaml").read_text())
+    for base in config.pop("defaults", []):
+        config = composed(base) | config
+    return config
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_network_of_the_zoo_can_be_looked_into(name: str) -> None:
+    config = composed(name)
+    if "width" in inspect.signature(import_target(config["_target_"], "model")).parameters:
+        config["width"] = 0.125
+    network = build_network(config, classes=10).eval()
+    maps = traced(network)
+    assert maps.first is not None
+    assert maps.filters is not None
+    assert len(maps.filters) == len(maps.first.maps)
+    assert len(maps.stages) >= 3
+    sides = [stage.sides[0] for stage in maps.stages]
+    assert sides == sorted(sides, reverse=True)
+    assert len(set(sides)) == len(sides)
+    assert all(stage.field for stage in maps.stages)
+    assert maps.explaining in maps.stages
+    torch.testing.assert_close(maps.logits, network(image())[0].detach(), rtol=1e-4, atol=1e-5)
+    explained = class_activation(network, maps.explaining.name, image(), [0, 1, 2])
+    assert explained.shape == (3, *maps.explaining.sides)
+    uses = watch_activations(network, [image()])
+    assert uses
+    assert all(use.units for use in uses)
+    table = tabulate(network, (3, 32, 32))
+    found = steps(table)
+    assert found
+    assert all(step.formula.endswith(f"= {step.layer.output[1]}") for step in found if step.layer.output)
+
+
+def test_the_stages_of_the_article_net() -> None:
+    maps = traced(ArticleNet(width=0.25))
+    assert [(stage.name, stage.kind, tuple(stage.maps.shape)) for stage in maps.stages] == [
+        ("features.1", "ReLU", (16, 31, 31)),
+        ("features.2", "MaxPool2d", (16, 15, 15)),
+        ("features.4", "ReLU", (48, 14, 14)),
+        ("features.11", "ReLU", (64, 6, 6)),
+        ("features.12", "MaxPool2d", (64, 2, 2)),
+    ]
+    assert maps.stages[0].field is not None
+    assert maps.stages[0].field.size == (4, 4)
+    assert maps.explaining is not None
+    assert maps.explaining.name == "features.11"  # of the last convolution, not of the pooling after it
+
+
+def test_what_a_block_computes_on_its_way_to_a_smaller_size_is_no_stage() -> None:
+    maps = traced(ResNet(depth=50, width=0.125))
+    assert [stage.name for stage in maps.stages] == ["layer1.2", "layer2.3", "layer3.5", "layer4.2"]
+
+
+def test_maps_are_what_the_layers_gave_before_others_overwrote_them() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Conv2d(4, 2, 3), nn.Flatten()
+    ).eval()
+    maps = traced(network, 10)
+    with torch.no_grad():
+        convolved = network[0](image(10))
+    assert maps.first is not None
+    torch.testing.assert_close(maps.first.maps, convolved[0])
+    torch.testing.assert_close(maps.stages[0].maps, convolved[0].relu())
+    assert (maps.stages[0].name, maps.stages[0].kind) == ("1", "ReLU")
+
+
+def test_the_most_active_channels_and_the_silent_ones() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.ReLU(), nn.Flatten())
+    with torch.no_grad():
+        weights = torch.tensor([1.0, 0.0, 3.0, 2.0])
+        network[0].weight.copy_(weights[:, None, None, None].expand(4, 3, 1, 1))  # pyright: ignore
+    (stage,) = traced(network, 8).stages
+    assert stage.most_active(3) == [2, 3, 0]
+    assert stage.silent_channels == 1
+    assert not stage.signed
+
+
+class Patches(nn.Module):
+    """What a transformer for images does first, and a map with its channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(3, 6, 4, stride=4)
+        self.norm = nn.LayerNorm(6)
+        self.head = nn.Linear(6, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.norm(self.project(images).permute(0, 2, 3, 1)).mean(dim=(1, 2)))
+
+
+def test_where_the_first_layer_is_the_only_convolution_no_class_can_be_explained() -> None:
+    maps = traced(Patches())
+    assert [stage.name for stage in maps.stages] == ["project"]  # the norm's channels are last: no map
+    assert maps.explaining is None
+
+
+def test_a_network_without_maps_has_none() -> None:
+    maps = traced(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), 8)
+    assert (maps.first, maps.filters, maps.stages, maps.explaining) == (None, None, (), None)
+    assert maps.logits.shape == (10,)
+
+
+class Functional(nn.Module):
+    """One activation module that is called everywhere, and a convolution that is a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, stride=2)
+        self.activation = nn.ReLU()
+        self.weight = nn.Parameter(torch.randn(5, 4, 2, 2))
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.activation(self.conv2(self.activation(self.conv1(images))))
+        return functional.conv2d(x, self.weight).relu().mean(dim=(2, 3))
+
+
+def test_what_no_module_gives_alone_is_named_after_the_nearest_that_does() -> None:
+    maps = traced(Functional(), 12)
+    assert [(stage.name, stage.sides) for stage in maps.stages] == [("conv1", (10, 10)), ("conv2", (4, 4))]
+    assert maps.explaining is None  # the last convolution's maps are no module's

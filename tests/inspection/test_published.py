@@ -1,0 +1,98 @@
+import pytest
+import torch
+import torchvision
+import yaml
+
+from cnnlab.build.network import DescribedImages, tabulate_network
+from cnnlab.config.paths import ROOT
+from cnnlab.inspection.published import TABLE, Figure, Published, published
+from cnnlab.models.resnet_cifar import CifarResNet
+
+RESNET18 = {"depth": 18, "stem": "imagenet", "normalization": "batch", "width": 1.0}
+
+
+@pytest.mark.parametrize("entry", TABLE, ids=lambda entry: f"{entry.model}, {entry.source}")
+def test_an_entry_is_about_a_shipped_model_and_its_options(entry: Published) -> None:
+    file = ROOT / "conf" / "model" / f"{entry.model}.yaml"
+    config = yaml.safe_load(file.read_text())
+    for key, value in entry.options.items():
+        assert key in config
+        assert config[key] == value or key in ("stem", "batch_norm", "name")
+    for key in ("width", "normalization", "batch_norm", "depth", "configuration", "stem", "shortcuts"):
+        assert (key in entry.options) == (key in config), f"{key} changes the counts"
+    assert entry.parameters or entry.macs or entry.accuracy
+    assert entry.accuracy is None or 0.5 < entry.accuracy < 1
+
+
+@pytest.mark.parametrize(
+    "entry", [entry for entry in TABLE if "torchvision" in entry.source], ids=lambda entry: entry.source
+)
+def test_torchvisions_figures_are_those_of_the_installed_package(entry: Published) -> None:
+    name = entry.source.partition(", ")[2].partition("_Weights")[0].lower()
+    meta = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].meta
+    assert entry.parameters == Figure(str(meta["num_params"]))
+    assert entry.macs == Figure(str(meta["_ops"]), "G")
+
+
+# Three; the others with `make test-all`.
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(entry, marks=pytest.mark.exhaustive if number >= 3 else (), id=entry.source)
+        for number, entry in enumerate(entry for entry in TABLE if entry.model == "torchvision")
+    ],
+)
+def test_our_counts_of_torchvisions_networks_are_those_that_it_prints(entry: Published) -> None:
+    images = DescribedImages(entry.image_size, entry.channels, entry.classes)
+    target = "cnnlab.libraries.torchvision_network"
+    table = tabulate_network({"_target_": target, **entry.options}, images)
+    assert entry.parameters is not None
+    assert entry.macs is not None
+    assert entry.parameters.agrees(table.parameters)
+    assert entry.macs.agrees(table.macs)
+
+
+def test_figures_hold_in_one_form_alone() -> None:
+    assert {entry.source[:5] for entry in published("resnet18", RESNET18, 1000, (3, 224, 224))} == {"He et", "torch"}
+    for model, options, classes, shape in (
+        ("resnet34", RESNET18, 1000, (3, 224, 224)),
+        ("resnet18", RESNET18 | {"depth": 34}, 1000, (3, 224, 224)),
+        ("resnet18", RESNET18 | {"stem": "cifar"}, 1000, (3, 224, 224)),
+        ("resnet18", RESNET18 | {"width": 0.5}, 1000, (3, 224, 224)),
+        ("resnet18", RESNET18 | {"normalization": "none"}, 1000, (3, 224, 224)),
+        ("resnet18", RESNET18, 10, (3, 224, 224)),
+        ("resnet18", RESNET18, 1000, (3, 64, 64)),
+        ("resnet18", RESNET18, 1000, (1, 224, 224)),
+    ):
+        assert not published(model, options, classes, shape)
+
+
+@pytest.mark.parametrize(
+    ("figure", "count", "agrees"),
+    [
+        (Figure("0.27", "M"), 269_722, True),
+        (Figure("0.27", "M"), 275_001, False),
+        (Figure("1.7", "M"), 1_727_962, True),
+        (Figure("138", "M"), 138_357_544, True),
+        (Figure("15.47", "G"), 15_470_264_320, True),
+        (Figure("60000"), 60_000, True),
+        (Figure("60000"), 60_001, False),
+    ],
+)
+def test_a_figure_agrees_as_far_as_it_was_printed(figure: Figure, count: int, agrees: bool) -> None:
+    assert figure.agrees(count) is agrees
+
+
+def test_a_figure_is_shown_as_it_was_printed() -> None:
+    assert [str(Figure("0.27", "M")), str(Figure("11689512"))] == ["0.27 M", "11,689,512"]
+    assert Figure("3.8", "G").difference(4_180_000_000) == pytest.approx(0.1)
+
+
+def test_our_counts_are_those_of_the_papers_for_cifar10() -> None:
+    for depth in (20, 32, 44, 56, 110):
+        options = {"depth": depth, "shortcuts": True, "normalization": "batch", "width": 1.0}
+        (entry,) = published(f"resnet{depth}", options, 10, (3, 32, 32))
+        with torch.device("meta"):
+            network = CifarResNet(depth)
+        assert entry.parameters is not None
+        assert entry.parameters.agrees(sum(p.numel() for p in network.parameters()))
