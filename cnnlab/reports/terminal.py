@@ -1,4 +1,4 @@
-"""Tables on the terminal."""
+"""Print tables and hints on the terminal."""
 
 import sys
 from pathlib import Path
@@ -9,17 +9,27 @@ from rich.table import Table
 
 
 def terminal_width() -> int | None:
-    """Columns of the terminal that is printed on; None where the output goes elsewhere."""
+    """Return the number of columns of the terminal, or None if stdout is not a terminal."""
     return Console().width if sys.stdout.isatty() else None
 
 
 def printable(text: str) -> str:
-    """The text with every letter replaced that is none: a file's name may hold commands for the terminal."""
+    """Return the text with unprintable characters replaced: a file name may hold commands for the terminal."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
+def suggest_next(command: str) -> None:
+    """Print what one would do next, if a person reads it: on stderr, and only if that is a terminal.
+
+    Args:
+        command: a command line that works as it stands, such as `cnnlab compare runs=runs/sweep`.
+    """
+    if sys.stderr.isatty():
+        print(f"Next: {printable(command)}", file=sys.stderr)
+
+
 def print_summary(summary: dict[str, Any], path: Path) -> None:
-    """Prints the closing table of a run.
+    """Print the closing table of a run.
 
     Args:
         summary: the record.

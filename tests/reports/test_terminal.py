@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from cnnlab.reports.terminal import print_summary
+from cnnlab.reports.terminal import print_summary, suggest_next
 from cnnlab.runs.directory import SUMMARY_KEYS
 
 FIGURES = {
@@ -27,3 +27,11 @@ def test_the_closing_table_shows_the_figures(capsys):
 def test_figures_that_are_not_known_are_dashes(capsys):
     print_summary(dict.fromkeys(SUMMARY_KEYS) | FIGURES | {"test_accuracy": None}, Path("runs/demo"))
     assert any("test accuracy" in line and " - " in line for line in capsys.readouterr().out.splitlines())
+
+
+def test_a_next_step_is_suggested_on_a_terminal_only(capsys, monkeypatch):
+    suggest_next("cnnlab compare runs=runs/sweep")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    suggest_next("cnnlab compare runs=runs/sweep")
+    assert capsys.readouterr() == ("", "Next: cnnlab compare runs=runs/sweep\n")
