@@ -5,6 +5,7 @@ argument with a traceback; here the names and types are checked against the func
 """
 
 import contextlib
+import dataclasses
 import difflib
 import functools
 import inspect
@@ -14,9 +15,11 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from cnnlab.errors import RequestError
+
+T = TypeVar("T")
 
 
 def build(config: Mapping[str, Any], key: str, **extra: Any) -> Any:
@@ -74,14 +77,49 @@ def explained(key: str, arguments: Mapping[str, Any] | None = None) -> Iterator[
         yield
     except ValueError as error:
         message, arguments = first_line(error), arguments or {}
-        if any(message.startswith(f"{name} ") for name in arguments):
-            raise RequestError(f"{key}.{message}") from None
+        if any(message.startswith((f"{name} ", f"{name}: ", f"{name}.")) for name in arguments):
+            raise RequestError(dotted(key, message)) from None
         by_name = [name for name in arguments if re.search(rf"\b{name}\b", message)]
         by_value = [
             name for name, value in arguments.items() if type(value) in (int, float) and _quotes(message, value)
         ]
-        named = ".".join([key, *(by_name or by_value)[:1]])
-        raise RequestError(f"{named}: {message}") from None
+        named = dotted(key, *(by_name or by_value)[:1])
+        raise RequestError(f"{named}: {message}" if named else message) from None
+
+
+def read_options(options: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
+    """Read keys of a command into a dataclass that has a field for each, and check their types and values.
+
+    Args:
+        options: a dataclass. Its `__post_init__` may refuse a value with a ValueError whose message starts with the
+            field's name; see `check_at_least`.
+        values: all keys of the command; those without a field belong to somebody else. With a prefix, the keys below
+            it, and each must have a field.
+        prefix: the key that holds the values, for messages.
+
+    Raises:
+        RequestError: for a wrong name, type or value, and for a missing key whose field has no default.
+    """
+    fields = {field.name: field for field in dataclasses.fields(options)}  # pyright: ignore[reportArgumentType]
+    given = {name: value for name, value in values.items() if prefix or name in fields}
+    check_arguments(options, given, prefix)
+    for name, field in fields.items():
+        if name not in given and field.default is field.default_factory is dataclasses.MISSING:
+            raise RequestError(f"{dotted(prefix, name)} must be given")
+    with explained(prefix, dict.fromkeys(fields) | given):
+        return options(**given)
+
+
+def check_at_least(least: float, **values: float | None) -> None:
+    """Raise a ValueError that names the first value below a limit; None passes."""
+    for name, value in values.items():
+        if value is not None and value < least:
+            raise ValueError(f"{name} must be {least} or more, got {value}")
+
+
+def dotted(*names: str) -> str:
+    """Join the names of keys with dots, without the empty ones: `trainer.precision`."""
+    return ".".join(name for name in names if name)
 
 
 def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], key: str = "") -> None:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from cnnlab import config as configuration
 from cnnlab.data.listing import STANDARD_INPUT, list_pictures
 from cnnlab.errors import Incomplete, RequestError
-from cnnlab.instantiate import check_arguments, explained
+from cnnlab.instantiate import check_arguments, check_at_least, explained, read_options
 from cnnlab.runs.directory import check_output, run_of
 
 if TYPE_CHECKING:
@@ -37,12 +37,15 @@ SHOWN, SHOWN_WITH_NEIGHBOURS = 36, 12  # images in the gallery
 
 @dataclass(frozen=True)
 class Counts:
-    """What is asked for in numbers, all 1 or more: images from the first, classes, neighbours, images of a batch."""
+    """Hold the command's numbers, all 1 or more, or None for all images and no neighbours; see conf/predict.yaml."""
 
     limit: int | None
     top: int
     neighbours: int | None
     batch_size: int
+
+    def __post_init__(self) -> None:
+        check_at_least(1, limit=self.limit, top=self.top, neighbours=self.neighbours, batch_size=self.batch_size)
 
 
 @dataclass
@@ -77,7 +80,7 @@ class Outcome:
 def predict(config: DictConfig) -> None:
     """Classifies the images that are asked for, batch by batch, and writes what the network says about them."""
     settings = configuration.settings(config)
-    counts = _counts(settings)
+    counts = read_options(Counts, settings)
     to_stdout = settings["output"] == STANDARD_OUTPUT
     output = None if to_stdout else check_output(settings["output"], (".csv", ".jsonl"))
     gallery = check_output(settings["gallery"], (".png",), "gallery")
@@ -131,15 +134,6 @@ def predict(config: DictConfig) -> None:
         log.info("%s", gallery)
     if outcome.unreadable:
         raise Incomplete(f"{outcome.unreadable:,} of {outcome.done + outcome.unreadable:,} images could not be read.")
-
-
-def _counts(settings: dict[str, Any]) -> Counts:
-    values = {key: settings[key] for key in Counts.__annotations__}
-    check_arguments(Counts, values)
-    for key, value in values.items():
-        if value is not None and value < 1:
-            raise RequestError(f"{key} must be 1 or more, got {value}")
-    return Counts(**values)
 
 
 def _images(config: DictConfig, net: "TrainedNetwork", split: "Split") -> "StoredImages":

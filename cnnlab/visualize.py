@@ -5,13 +5,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import check_arguments, explained
+from cnnlab.instantiate import check_arguments, check_at_least, explained, read_options
 from cnnlab.runs.directory import RunDirectory, check_output_folder, run_of
 
 if TYPE_CHECKING:
@@ -45,6 +45,11 @@ class Request:
     output: str | None
     device: str
 
+    def __post_init__(self) -> None:
+        check_at_least(1, images=self.images)
+        if self.number is None and not self.file.is_file():
+            raise ValueError(f"image: there is no file {self.image}; test:7 is the data's eighth test image")
+
     @property
     def number(self) -> int | None:
         """Of the test image; None for a file."""
@@ -59,7 +64,7 @@ class Request:
 
 def visualize(config: DictConfig) -> None:
     """Draws what is inside the configuration's network, and writes a page."""
-    request = _request(configuration.settings(config))
+    request = read_options(Request, configuration.settings(config))
     run = run_of(Path(request.checkpoint).expanduser())
     folder = _folder(request.output, run)
 
@@ -112,17 +117,6 @@ def _look(request: Request, net: "TrainedNetwork", tested: "StoredImages | None"
         watched=watched,
         class_maps=class_maps,
     )
-
-
-def _request(settings: dict[str, Any]) -> Request:
-    values = {key: settings[key] for key in Request.__annotations__}
-    check_arguments(Request, values)
-    request = Request(**values)
-    if request.images < 1:
-        raise RequestError(f"images must be 1 or more, got {request.images}")
-    if request.number is None and not request.file.is_file():
-        raise RequestError(f"image: there is no file {request.image}; test:7 is the data's eighth test image")
-    return request
 
 
 def _folder(output: str | None, run: RunDirectory | None) -> Path:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +9,16 @@ import torch
 
 from cnnlab.data.augment import Augmentation
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import build, check_arguments, did_you_mean, explained, first_line, fits
+from cnnlab.instantiate import (
+    build,
+    check_arguments,
+    check_at_least,
+    did_you_mean,
+    explained,
+    first_line,
+    fits,
+    read_options,
+)
 from cnnlab.models.lenet import LeNet5
 
 AUGMENTATION = "cnnlab.data.augment.Augmentation"
@@ -148,6 +158,41 @@ def test_value_errors_name_the_key(message: str, expected: str) -> None:
             raise ValueError(message)
 
     assert request_error(fail) == expected
+
+
+@dataclass(frozen=True)
+class Options:
+    count: int
+    limit: int | None = None
+    mode: Literal["fast", "slow"] = "fast"
+    names: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_at_least(1, count=self.count, limit=self.limit)
+        if self.mode == "slow" and self.limit is None:
+            raise ValueError("limit: slow needs one")
+
+
+def test_options_are_read_from_the_keys_of_a_command() -> None:
+    assert read_options(Options, {"count": 3, "mode": "fast", "seed": 0}) == Options(3)
+
+
+@pytest.mark.parametrize(
+    ("values", "prefix", "message"),
+    [
+        ({"count": "3"}, "", "count must be a whole number, got '3'"),
+        ({"count": 0}, "", "count must be 1 or more, got 0"),
+        ({"count": 1, "limit": 0}, "reach", "reach.limit must be 1 or more, got 0"),
+        ({"count": 1, "mode": "slow"}, "", "limit: slow needs one"),
+        ({"count": 1, "mode": "slow"}, "reach", "reach.limit: slow needs one"),
+        ({"count": 1, "mode": "slo"}, "", "mode must be one of fast, slow, got 'slo'; did you mean slow?"),
+        ({"limit": 1}, "", "count must be given"),
+        ({"limit": 1}, "reach", "reach.count must be given"),
+        ({"count": 1, "limits": 1}, "reach", "reach.limits is not a key; did you mean reach.limit?"),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_would_be_right(values: Config, prefix: str, message: str) -> None:
+    assert request_error(read_options, Options, values, prefix) == message
 
 
 def test_other_errors_pass_unchanged() -> None:
