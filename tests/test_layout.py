@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "cpu": set(),
     "errors": set(),
     "instantiate": set(),
+    "intervals": set(),
     "libraries": set(),
     "models": set(),
     "data": {"cpu"},
@@ -25,8 +26,8 @@ MAY_IMPORT = {
     "reports": {"inspection", "runs"},
     "config": {"cpu", "runs"},
     "build": {"data", "inspection", "reports", "training"},
-    "inference": {"build", "cpu", "data", "reports", "runs", "training"},
-    "comparison": {"inspection", "runs"},
+    "inference": {"build", "cpu", "data", "intervals", "reports", "runs", "training"},
+    "comparison": {"inspection", "intervals", "runs"},
     "search": {"build", "config", "data", "reports", "runs"},
     "speed": {"build", "cpu", "data", "runs", "training"},
 }

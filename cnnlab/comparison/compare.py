@@ -11,9 +11,10 @@ from cnnlab.comparison.grouping import Group, Grouping, Section, group_runs, sho
 from cnnlab.comparison.labels import name_of
 from cnnlab.comparison.pairs import ALL_PAIRS, compare_pairs
 from cnnlab.comparison.spec import Axis, Question, Reference
-from cnnlab.comparison.statistics import Interval, mean_interval, share_interval
+from cnnlab.comparison.statistics import mean_interval
 from cnnlab.comparison.time_to_value import add_ratios, reach_times, target_times
 from cnnlab.inspection.published import published
+from cnnlab.intervals import Interval, wilson_interval
 from cnnlab.runs.directory import METRICS
 from cnnlab.runs.reading import Run, is_trial, read_shift
 
@@ -216,7 +217,7 @@ def _interval(group: Group, accuracies: list[float]) -> tuple[Interval | None, s
     if not group.scored:
         return None, None
     images = len(group.labels)
-    return share_interval(round(accuracies[0] * images), images), "Wilson, over test images"
+    return wilson_interval(round(accuracies[0] * images), images), "Wilson, over test images"
 
 
 def _place(group: Group, axis: Axis) -> float | None:

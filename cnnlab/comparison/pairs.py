@@ -22,13 +22,13 @@ def compare_pairs(section: Section) -> list[dict[str, Any]]:
     """
     groups, accuracies = section.groups, [group.accuracies for group in section.groups]
     places = list(itertools.combinations(range(len(groups)), 2))
-    untold = 0
+    omitted = 0
     if len(groups) > ALL_PAIRS:
         told = places[: len(groups) - 1]
-        places, untold = told, len(places) - len(told)
+        places, omitted = told, len(places) - len(told)
     by_seeds = [welch(accuracies[i], accuracies[j]) for i, j in places]
     by_images = [_over_images(groups[i], groups[j]) for i, j in places]
-    corrected = [holm([test and test.p for test in tests], untold) for tests in (by_seeds, by_images)]
+    corrected = [holm([test and test.p for test in tests], omitted) for tests in (by_seeds, by_images)]
     pairs = []
     for number, (i, j) in enumerate(places):
         a, b = groups[i], groups[j]

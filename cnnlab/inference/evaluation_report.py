@@ -17,8 +17,8 @@ from cnnlab.inference.metrics import (
     Scores,
     confident_mistakes,
     largest_confusions,
-    wilson_interval,
 )
+from cnnlab.intervals import wilson_interval
 from cnnlab.reports.confusion import draw_confusion_matrix
 from cnnlab.reports.gallery import Tile, draw_gallery
 

@@ -1,7 +1,6 @@
 """How good a network's answers are: figures from logits and labels."""
 
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import torch
 from torch import Tensor
@@ -14,26 +13,10 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
+from cnnlab.intervals import Interval, wilson_interval
+
 BINS = 15  # of confidence, as Guo et al. 2017, "On calibration of modern neural networks", take them
-CONFIDENCE = 0.95  # of intervals
 TOP = 5
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Where the accuracy on images of this kind lies.
-
-    Attributes:
-        low: a fraction.
-        high: a fraction.
-        confidence: how often such an interval holds it.
-        method: that it was computed by.
-    """
-
-    low: float
-    high: float
-    confidence: float = CONFIDENCE
-    method: str = "Wilson"
 
 
 @dataclass(frozen=True)
@@ -139,21 +122,6 @@ def score(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Scores:
         confusion_matrix=matrix.tolist(),
         calibration=calibration(logits, labels),
     )
-
-
-def wilson_interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
-    """The score interval of Wilson 1927 for a share; unlike the usual one it stays in [0, 1] and holds for few trials.
-
-    Args:
-        successes: 0 to `trials`.
-        trials: 1 or more.
-        confidence: in (0, 1).
-    """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share, weight = successes / trials, z**2 / trials
-    centre = (share + weight / 2) / (1 + weight)
-    half = z * (share * (1 - share) / trials + weight / (4 * trials)) ** 0.5 / (1 + weight)
-    return Interval(max(0.0, centre - half), min(1.0, centre + half), confidence)
 
 
 def calibration(logits: Tensor, labels: Tensor, bins: int = BINS) -> Calibration:

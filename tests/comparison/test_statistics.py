@@ -11,15 +11,14 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from cnnlab.comparison.statistics import (
-    Interval,
     holm,
     mean_interval,
     over_images,
     ratio_interval,
-    share_interval,
     sign_flip,
     welch,
 )
+from cnnlab.intervals import Interval, wilson_interval
 
 A, B = [0.912, 0.917, 0.921], [0.901, 0.915, 0.899, 0.906]
 
@@ -50,16 +49,26 @@ def test_the_interval_of_a_mean_is_scipys():
 
 def test_the_interval_of_a_share_is_wilsons():
     low, high = proportion_confint(937, 1000, method="wilson")
-    assert bounds(share_interval(937, 1000)) == pytest.approx((low, high))
+    assert bounds(wilson_interval(937, 1000)) == pytest.approx((low, high))
 
 
-def test_welch_is_scipys():
+def test_welch_equals_a_computation_by_hand():
+    """Standard error sqrt(var(A) / 3 + var(B) / 4), degrees of freedom by Welch and Satterthwaite."""
     ours = welch(A, B)
-    theirs: Any = stats.ttest_ind(A, B, equal_var=False)
+    parts = [np.var(values, ddof=1) / len(values) for values in (A, B)]
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 2 + parts[1] ** 2 / 3)
+    difference, error = np.mean(A) - np.mean(B), sum(parts) ** 0.5
+    half = stats.t.ppf(0.975, freedom) * error
     assert ours is not None
-    assert ours.p == pytest.approx(theirs.pvalue)
-    assert bounds(ours.interval) == pytest.approx(tuple(theirs.confidence_interval(0.95)))
-    assert ours.difference == pytest.approx(np.mean(A) - np.mean(B))
+    assert ours.difference == pytest.approx(difference)
+    assert ours.p == pytest.approx(2 * stats.t.sf(difference / error, freedom))
+    assert bounds(ours.interval) == pytest.approx((difference - half, difference + half))
+
+
+def test_welch_works_if_one_group_has_no_spread():
+    test = welch([0.9, 0.9], [0.8, 0.82])
+    assert test is not None
+    assert test.interval.low < 0.09 < test.interval.high
 
 
 @pytest.mark.parametrize(("a", "b"), [([0.9], B), (A, [0.9]), ([0.9, 0.9], [0.8, 0.8])])
@@ -119,7 +128,7 @@ def test_holm_is_statsmodels():
     p = [0.01, 0.04, 0.03, 0.005, 0.9]
     assert holm(p) == pytest.approx(list(multipletests(p, method="holm")[1]))  # pyright: ignore[reportArgumentType]
     assert holm([0.01, None, 0.03]) == [pytest.approx(0.02), None, pytest.approx(0.03)]
-    assert holm([0.01, 0.03], untold=8) == [pytest.approx(0.1), pytest.approx(0.27)]
+    assert holm([0.01, 0.03], omitted=8) == [pytest.approx(0.1), pytest.approx(0.27)]
 
 
 # --- right as often as they say --------------------------------------------------------------------------------------
@@ -144,7 +153,7 @@ def test_coverage_of_the_mean(n, repetitions):
 @pytest.mark.parametrize("repetitions", REPETITIONS)
 def test_coverage_of_a_share(repetitions):
     counts = np.random.default_rng(1).binomial(1000, 0.93, repetitions)
-    inside = [(i := share_interval(int(count), 1000)).low <= 0.93 <= i.high for count in counts]
+    inside = [(i := wilson_interval(int(count), 1000)).low <= 0.93 <= i.high for count in counts]
     assert within(float(np.mean(inside)), 0.95, repetitions, slack=0.01)  # counts are whole numbers
 
 

@@ -1,14 +1,12 @@
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from scipy.stats import binom, binomtest
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, top_k_accuracy_score
 from torch import Tensor
 
-from cnnlab.inference.metrics import calibration, confident_mistakes, largest_confusions, score, wilson_interval
+from cnnlab.inference.metrics import calibration, confident_mistakes, largest_confusions, score
 
 NAMES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu")
 
@@ -80,31 +78,6 @@ def test_answers_that_are_no_numbers_are_refused() -> None:
     logits[3, 2] = float("nan")
     with pytest.raises(ValueError, match="may have diverged"):
         score(logits, labels, NAMES)
-
-
-# --- the interval ----------------------------------------------------------------------------------------------------
-
-
-def test_the_interval_by_hand() -> None:
-    """8 of 10: centre (0.8 + 1.9207 / 10) / 1.38415, half width 1.95996 sqrt(0.016 + 0.0096036) / 1.38415."""
-    interval = wilson_interval(8, 10)
-    assert (interval.low, interval.high) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
-    assert (interval.confidence, interval.method) == (0.95, "Wilson")
-
-
-@pytest.mark.parametrize(("right", "images"), [(0, 10), (10, 10), (1, 2), (9123, 10000)])
-def test_the_interval_is_scipys_and_stays_within_0_and_1(right: int, images: int) -> None:
-    interval, expected = wilson_interval(right, images), binomtest(right, images).proportion_ci(method="wilson")
-    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
-    assert interval.low >= 0
-    assert interval.high <= 1
-
-
-@pytest.mark.parametrize("accuracy", [0.5, 0.9, 0.98])
-def test_the_interval_holds_the_true_accuracy_about_as_often_as_it_says(accuracy: float) -> None:
-    right = np.arange(301)
-    holds = [interval.low <= accuracy <= interval.high for interval in (wilson_interval(int(n), 300) for n in right)]
-    assert float(binom.pmf(right, 300, accuracy)[holds].sum()) == pytest.approx(0.95, abs=0.02)
 
 
 # --- calibration -----------------------------------------------------------------------------------------------------
