@@ -54,7 +54,6 @@ def test_help_does_not_import_torch(tmp_path):
     assert "models=" in done.stdout
 
 
-@pytest.mark.slow
 def test_a_benchmark_leaves_what_it_was_asked_for_and_nothing_else(command, tmp_path):
     outcome = command(
         *("benchmark", "models=[lenet5]", "batch_sizes=[16]", "precisions=[32-true]", "data=digits", "steps=3"),
@@ -72,7 +71,6 @@ def test_a_benchmark_leaves_what_it_was_asked_for_and_nothing_else(command, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_a_combination_that_fails_is_told_beside_the_others(command, tmp_path):
     (tmp_path / "broken.py").write_text(BROKEN)
     (tmp_path / "conf" / "model").mkdir(parents=True)

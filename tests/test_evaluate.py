@@ -254,7 +254,6 @@ def test_a_wrong_request_is_explained_and_leaves_nothing(command, save, class_fo
     assert sorted(tmp_path.rglob("*")) == there
 
 
-@pytest.mark.slow
 def test_lightning_is_not_needed(save, photo_folders, tmp_path):
     """It takes seconds to import."""
     save(("cat", "dog", "owl"))

@@ -61,7 +61,6 @@ def test_the_readmes_sweep_composes(train, examples, tmp_path):
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["name"] == "depth"
 
 
-@pytest.mark.slow
 def test_the_readmes_search_runs(command, examples, tmp_path):
     outcome = command("tune", "search=mine", "model=lenet5", "data=digits", *SHORT, "trials=1", "name=study")
     assert outcome.code == 0, outcome.err

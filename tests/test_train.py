@@ -18,7 +18,7 @@ from cnnlab.runs.directory import SUMMARY_KEYS
 from cnnlab.training.classifier import Classifier
 from cnnlab.training.interruption import StopRequest
 
-exhaustive = pytest.mark.exhaustive
+slow = pytest.mark.slow
 
 # A run of a second: 2 epochs of 3 steps.
 TINY = (
@@ -181,8 +181,8 @@ def test_test_time_augmentation_is_reported_beside_the_plain_accuracy(train, tmp
     "option",
     [
         "augmentation.mixup=0.2",
-        pytest.param("augmentation.cutmix=1", marks=exhaustive),
-        pytest.param("augmentation.erasing=0.5", marks=exhaustive),
+        pytest.param("augmentation.cutmix=1", marks=slow),
+        pytest.param("augmentation.erasing=0.5", marks=slow),
     ],
 )
 def test_mixed_and_erased_images_train_and_resume_exactly(train, tmp_path, monkeypatch, option):
@@ -207,13 +207,13 @@ def test_a_loss_that_takes_no_probabilities_cannot_be_used_with_mixing(train):
 
 @pytest.mark.parametrize(
     "recipe",
-    ["fast", *(pytest.param(r, marks=exhaustive) for r in ("standard", "article", "resnet_paper")), "speedrun"],
+    ["fast", *(pytest.param(r, marks=slow) for r in ("standard", "article", "resnet_paper")), "speedrun"],
 )
 def test_gradients_of_small_batches_add_up_to_those_of_a_large_one(train, tmp_path, monkeypatch, recipe):
     monkeypatch.setattr("cnnlab.training.muon.auto_precision", lambda device: "32-true")
     # LeNet-5 has no norms. Without them the speedrun's rate of biases is far too high.
-    slow = ["optimizer.lr=0.01", "optimizer.sgd_lr=0.1", "bias_lr_factor=2"] if recipe == "speedrun" else []
-    options = (*TINY, f"recipe={recipe}", "trainer.precision=32-true", "trainer.gradient_clip_val=0.5", *slow)
+    gentle = ["optimizer.lr=0.01", "optimizer.sgd_lr=0.1", "bias_lr_factor=2"] if recipe == "speedrun" else []
+    options = (*TINY, f"recipe={recipe}", "trainer.precision=32-true", "trainer.gradient_clip_val=0.5", *gentle)
     train(*options, "data.batch_size=32", "trainer.limit_train_batches=4", "hydra.run.dir=large")
     small = ("data.batch_size=8", "trainer.limit_train_batches=16", "trainer.accumulate_grad_batches=4")
     train(*options, *small, "hydra.run.dir=small")
@@ -255,11 +255,11 @@ def test_clipping_bounds_a_step(train, tmp_path):
 def test_steps_after_a_validation_within_an_epoch_take_their_time(train, tmp_path, monkeypatch):
     step = Classifier.training_step
 
-    def slow(self: Classifier, *batch: Any) -> Any:
+    def slow_step(self: Classifier, *batch: Any) -> Any:
         time.sleep(0.1)
         return step(self, *batch)
 
-    monkeypatch.setattr(Classifier, "training_step", slow)
+    monkeypatch.setattr(Classifier, "training_step", slow_step)
     assert train(*TINY, "+trainer.val_check_interval=1", "hydra.run.dir=run").code == 0
     assert 0 < summary(tmp_path / "run")["images_per_second"] < 16 / 0.1
 
@@ -292,7 +292,7 @@ def test_a_training_may_end_within_an_epoch(train, tmp_path, options, epochs, st
 
 
 # Within the first epoch, within the one that is cut short.
-@exhaustive
+@slow
 @pytest.mark.parametrize("times", [4, 8])
 def test_a_training_that_ends_within_an_epoch_resumes_exactly(train, tmp_path, monkeypatch, times):
     # The first model and recipe have norms, two kinds of groups, and rates of their own for biases.
@@ -322,7 +322,7 @@ def test_a_stop_at_the_very_last_step_changes_nothing(train, tmp_path, monkeypat
 # The article net's dropout draws from the global generator.
 @pytest.mark.parametrize("model", [("model=lenet5",), ("model=article", "model.width=0.25")], ids=["lenet5", "article"])
 @pytest.mark.parametrize(
-    ("times", "step"), [pytest.param(3, 3, marks=exhaustive), (5, 4)]
+    ("times", "step"), [pytest.param(3, 3, marks=slow), (5, 4)]
 )  # at the end of the first epoch, within the second
 def test_a_resumed_run_ends_as_if_it_had_not_been_stopped(train, tmp_path, monkeypatch, model, times, step):
     options = (*TINY, *model, "trainer.precision=32-true", "averaging.every_n_steps=2")
@@ -506,8 +506,8 @@ def test_a_damaged_checkpoint_is_refused(train, tmp_path, content):
     [
         ("host", "parquet_folder"),
         ("stream", "photo_folders"),
-        *(pytest.param("host", folder, marks=exhaustive) for folder in ("class_folders", "photo_folders")),
-        *(pytest.param("stream", folder, marks=exhaustive) for folder in ("parquet_folder", "class_folders")),
+        *(pytest.param("host", folder, marks=slow) for folder in ("class_folders", "photo_folders")),
+        *(pytest.param("stream", folder, marks=slow) for folder in ("parquet_folder", "class_folders")),
     ],
 )
 def test_a_run_is_the_same_wherever_its_images_are(train, tmp_path, fixture, residence, request):

@@ -84,7 +84,7 @@ def test_trials_of_every_shipped_space_train(train, search):
     assert outcome.code == 0, outcome.err
 
 
-@pytest.mark.exhaustive  # their spaces are tried above
+@pytest.mark.slow  # their spaces are tried above
 @pytest.mark.parametrize("search", SPACES)
 def test_a_search_of_every_shipped_space_begins(tune, search):
     outcome = tune(f"search={search}", *DIGITS, "timeout=0.000001")  # over before the first trial
@@ -111,7 +111,6 @@ def test_without_optuna_the_message_says_what_to_install(tune, monkeypatch):
     assert (outcome.code, outcome.err) == (2, "tune needs a package: pip install 'cnnlab[tune]'\n")
 
 
-@pytest.mark.slow
 def test_a_study_leaves_its_record_and_a_best_configuration_that_trains(tune, command, train, tmp_path):
     arguments = ("search=mine", "protocol=holdout", *DIGITS, *STEP, "trials=2", "n_jobs=2")
     outcome = tune(*arguments)
@@ -138,7 +137,6 @@ def test_a_study_leaves_its_record_and_a_best_configuration_that_trains(tune, co
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_a_study_whose_trials_all_fail_says_why(tune, tmp_path):
     outcome = tune("search=optimizer", *DIGITS, *STEP, "trials=1", "trainer.devices=many")
     assert outcome.code == 1

@@ -133,7 +133,7 @@ def test_holm_is_statsmodels():
 
 # --- right as often as they say --------------------------------------------------------------------------------------
 
-REPETITIONS = [600, pytest.param(10_000, marks=pytest.mark.exhaustive)]
+REPETITIONS = [600, pytest.param(10_000, marks=pytest.mark.slow)]
 
 
 def within(share: float, wanted: float, repetitions: int, slack: float = 0.0) -> bool:

@@ -46,7 +46,7 @@ DEEP = {
 
 
 def except_deep(models: list[str]) -> list[Any]:
-    return [pytest.param(model, marks=pytest.mark.exhaustive if model in DEEP else ()) for model in models]
+    return [pytest.param(model, marks=pytest.mark.slow if model in DEEP else ()) for model in models]
 
 
 def architecture(model: str) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def test_every_data_trains(train, parquet_folder, data):
 
 @pytest.mark.parametrize("trainer", names("conf/trainer"))
 def test_every_trainer_trains_or_says_that_its_device_is_missing(train, trainer):
-    outcome = train(*DIGITS, f"trainer={trainer}")  # several processes: tests/slow/test_several_processes.py
+    outcome = train(*DIGITS, f"trainer={trainer}")  # several processes: tests/runs/test_several_processes.py
     if trainer == "gpu" and not torch.cuda.is_available():
         assert (outcome.code, outcome.err.startswith("trainer")) == (2, True)
     else:

@@ -1,4 +1,4 @@
-"""What a sweep runs over, and `-m` from the outside; what only real processes show is in tests/slow/test_sweeps.py."""
+"""Sweeps from the outside, in this process; tests/runs/test_sweep_processes.py has real processes."""
 
 import json
 import sys

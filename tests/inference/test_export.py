@@ -200,7 +200,7 @@ def test_a_network_that_is_hard_to_write(save: Callable[..., Path], model: str, 
     check_network(save, model, HARD[model], format)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["onnx", "torch", "safetensors"])
 @pytest.mark.parametrize("model", MODELS)
 def test_every_network(save: Callable[..., Path], model: str, format: str) -> None:

@@ -38,7 +38,7 @@ def test_torchvisions_figures_are_those_of_the_installed_package(entry: Publishe
 @pytest.mark.parametrize(
     "entry",
     [
-        pytest.param(entry, marks=pytest.mark.exhaustive if number >= 3 else (), id=entry.source)
+        pytest.param(entry, marks=pytest.mark.slow if number >= 3 else (), id=entry.source)
         for number, entry in enumerate(entry for entry in TABLE if entry.model == "torchvision")
     ],
 )

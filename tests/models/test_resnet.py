@@ -45,7 +45,7 @@ def test_channels_classes_and_any_size_are_honoured(stem: Stem) -> None:
 
 
 # The deepest are built as the one before: with `make test-all`.
-@pytest.mark.parametrize("depth", [pytest.param(d, marks=pytest.mark.exhaustive if d > 50 else ()) for d in LAYOUTS])
+@pytest.mark.parametrize("depth", [pytest.param(d, marks=pytest.mark.slow if d > 50 else ()) for d in LAYOUTS])
 def test_imagenet_form_is_torchvisions_weight_for_weight(assert_same_network, depth: Depth) -> None:
     torch.manual_seed(0)
     theirs = getattr(torchvision.models, f"resnet{depth}")()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from cnnlab.models.layers import Activation, Pooling
 from cnnlab.models.vgg import STAGES, VGG, Configuration
 
-exhaustive = pytest.mark.exhaustive
+slow = pytest.mark.slow
 
 PARAMETERS = {"A": 9_231_114, "B": 9_416_010, "D": 14_728_266, "E": 20_040_522}
 DEPTHS = {"A": 11, "B": 13, "D": 16, "E": 19}
@@ -32,8 +32,8 @@ def test_the_imagenet_form_has_the_depth_of_the_paper(configuration: Configurati
 
 
 # The shallowest; the others with `make test-all`, for they have 130 million parameters each.
-@pytest.mark.parametrize("batch_norm", [True, pytest.param(False, marks=exhaustive)])
-@pytest.mark.parametrize("configuration", ["A", *(pytest.param(c, marks=exhaustive) for c in "BDE")])
+@pytest.mark.parametrize("batch_norm", [True, pytest.param(False, marks=slow)])
+@pytest.mark.parametrize("configuration", ["A", *(pytest.param(c, marks=slow) for c in "BDE")])
 def test_the_imagenet_form_is_torchvisions_weight_for_weight(
     assert_same_network, configuration: Configuration, batch_norm: bool
 ) -> None:

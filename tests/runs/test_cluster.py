@@ -40,7 +40,7 @@ def test_a_job_that_was_handed_over_says_how_it_ended(tmp_path):
     assert (tmp_path / "good" / "output.log").read_text() == "hello\n"
 
 
-@pytest.mark.exhaustive  # submitit waits a while for its result
+@pytest.mark.slow  # submitit waits a while for its result
 def test_a_job_that_the_cluster_loses_has_failed(tmp_path):
     executor = make_executor("local", tmp_path / "submitit", {})
     lost = submit(executor, job(tmp_path / "lost", "sleep 0.2; kill -KILL $PPID"))

@@ -1,4 +1,4 @@
-"""Leader and follower in two threads; tests/slow/test_several_processes.py has them in processes."""
+"""Leader and follower in two threads; tests/runs/test_several_processes.py has them in processes."""
 
 import threading
 from typing import Any

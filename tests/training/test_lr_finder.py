@@ -64,7 +64,7 @@ def summary(run: Path) -> dict[str, Any]:
 
 
 # fast averages.
-@pytest.mark.parametrize("recipe", [pytest.param("standard", marks=pytest.mark.exhaustive), "fast"])
+@pytest.mark.parametrize("recipe", [pytest.param("standard", marks=pytest.mark.slow), "fast"])
 def test_a_run_with_the_rate_found_is_the_run_with_that_rate(train, tmp_path: Path, recipe: str) -> None:
     """Weights, norm statistics, averages, batches and the generators are as if there had been no search."""
     outcome = train(*TINY, *SEARCH, f"recipe={recipe}", "hydra.run.dir=searched")

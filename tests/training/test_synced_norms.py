@@ -1,4 +1,4 @@
-"""In one process; what several make of it is shown in tests/slow/test_several_processes.py."""
+"""In one process; what several make of it is shown in tests/runs/test_several_processes.py."""
 
 import copy
 from collections.abc import Iterator

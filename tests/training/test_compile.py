@@ -10,10 +10,9 @@ import torch
 
 from cnnlab.training.interruption import StopRequest
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="compiling needs a C++ compiler"),
-]
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("clang++")), reason="compiling needs a C++ compiler"
+)
 
 # 2 epochs of 3 steps, the last batch of an epoch smaller than the others, with averaged weights.
 RUN = (
@@ -60,7 +59,7 @@ def test_a_compiled_run_learns_the_same_and_leaves_the_same_checkpoint(train, tm
         assert all(torch.allclose(found[key], expected[key], atol=0.01) for key in expected)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_a_compiled_run_goes_on_and_can_be_tested_uncompiled(train, tmp_path, monkeypatch):
     options = (*RUN, "trainer.compile=default")
     assert train(*options, "hydra.run.dir=whole").code == 0

@@ -9,11 +9,7 @@ import venv
 import zipfile
 from pathlib import Path
 
-import pytest
-
-PROJECT = Path(__file__).parents[2]
-
-pytestmark = pytest.mark.slow
+PROJECT = Path(__file__).parents[1]
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
+pytestmark = pytest.mark.slow
 
 # Two epochs of 40 steps of a narrow article net, whose dropout draws from the global generator.
 OPTIONS = (

@@ -10,7 +10,7 @@ import pytest
 
 SPEED = Path(__file__).parents[2] / "experiments" / "speed"
 
-pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
+pytestmark = pytest.mark.slow
 
 
 def run(script: str, *arguments: str | Path) -> str:

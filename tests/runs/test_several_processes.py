@@ -17,8 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cnnlab.cpu import available_cores
 
-pytestmark = pytest.mark.slow
-exhaustive = pytest.mark.exhaustive
+slow = pytest.mark.slow
 
 # 1,348 images in batches of 150: shares are uneven, and so is the last batch, of 148.
 EXACT = (
@@ -144,7 +143,7 @@ def test_two_processes_do_what_one_does(tmp_path, alone):
     assert summary["images_per_second"] > images  # of both, and without validation
 
 
-@exhaustive
+@slow
 def test_under_torchrun(tmp_path, alone):
     code, out, err = run(tmp_path, *LENET, *TWO, program=TORCHRUN)
     assert code == 0, err
@@ -153,7 +152,7 @@ def test_under_torchrun(tmp_path, alone):
     assert out.count("2/2") == 1
 
 
-@exhaustive
+@slow
 def test_under_slurm(tmp_path, alone):
     first, second = run_as_slurm(tmp_path, *LENET, *TWO)
     assert (first[0], second) == (0, (0, "", "")), first
@@ -161,7 +160,7 @@ def test_under_slurm(tmp_path, alone):
     assert_same_run(directory, alone)
 
 
-@exhaustive
+@slow
 def test_a_last_batch_with_fewer_images_than_processes(train, tmp_path, few):
     assert train(*LENET, *few, "trainer=cpu", "hydra.run.dir=one").code == 0
     code, _, err = run(tmp_path, *LENET, *few, *FOUR, "hydra.run.dir=four")
@@ -170,7 +169,7 @@ def test_a_last_batch_with_fewer_images_than_processes(train, tmp_path, few):
     assert_same_run(tmp_path / "four", tmp_path / "one")
 
 
-@exhaustive
+@slow
 def test_a_few_images_that_are_left_join_the_batch_before(train, tmp_path):
     """In one process and in three alike."""
     options = (*LENET, "data.batch_size=449", "trainer.max_epochs=1")
@@ -181,7 +180,7 @@ def test_a_few_images_that_are_left_join_the_batch_before(train, tmp_path):
     assert_same_run(tmp_path / "three", tmp_path / "one")
 
 
-@exhaustive
+@slow
 def test_mixed_images_and_test_time_augmentation_are_shared(train, tmp_path, few):
     options = (*LENET, *few, "augmentation.mixup=0.2", "tta=flip_translate")
     assert train(*options, "trainer=cpu", "hydra.run.dir=one").code == 0
@@ -192,7 +191,7 @@ def test_mixed_images_and_test_time_augmentation_are_shared(train, tmp_path, few
     assert accuracies[0] == pytest.approx(accuracies[1])
 
 
-@exhaustive
+@slow
 @pytest.mark.parametrize("processes", [TWO, FOUR], ids=["two", "four"])  # of four, one has no share of the last batch
 def test_synchronized_norms_make_a_resnet_agree(train, tmp_path, few, processes):
     assert train(*NORMED, *few, "trainer=cpu", "hydra.run.dir=one").code == 0
@@ -201,7 +200,7 @@ def test_synchronized_norms_make_a_resnet_agree(train, tmp_path, few, processes)
     assert_same_run(tmp_path / "several", tmp_path / "one", tolerance=2e-3)
 
 
-@exhaustive
+@slow
 def test_norms_that_are_not_synchronized_do_not_agree(train, tmp_path, few):
     assert train(*NORMED, *few, "trainer=cpu", "hydra.run.dir=one").code == 0
     assert run(tmp_path, *NORMED, *few, *TWO, "hydra.run.dir=apart")[0] == 0
@@ -209,7 +208,7 @@ def test_norms_that_are_not_synchronized_do_not_agree(train, tmp_path, few):
         assert_same_run(tmp_path / "apart", tmp_path / "one", tolerance=2e-3)
 
 
-@exhaustive
+@slow
 @pytest.mark.parametrize("residence", ["host", "stream"])
 def test_images_that_are_not_on_the_device_are_shared_too(train, tmp_path, class_folders, residence):
     data = ("data=folder", f"data.path={class_folders}", "data.batch_size=17", "data.workers=1")
@@ -220,7 +219,7 @@ def test_images_that_are_not_on_the_device_are_shared_too(train, tmp_path, class
     assert_same_run(tmp_path / "two", tmp_path / "one")
 
 
-@exhaustive
+@slow
 def test_a_sweep_of_runs_in_two_processes(tmp_path):
     code, _, err = run(tmp_path, "-m", *LENET, *TWO, "trainer.max_epochs=1", "seed=0,1")
     assert code == 0, err
@@ -238,7 +237,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-@exhaustive
+@slow
 @pytest.mark.parametrize(
     ("program", "to"),
     [
@@ -285,7 +284,7 @@ class Broken(nn.Module):
 """
 
 
-@exhaustive
+@slow
 @pytest.mark.parametrize(
     ("program", "how"),
     [
@@ -307,7 +306,7 @@ def test_a_process_that_fails_ends_all(tmp_path, program, how):
         assert "the network broke" in err
 
 
-@exhaustive
+@slow
 def test_a_leader_that_is_killed_takes_the_others_with_it(tmp_path):
     process = start(tmp_path, *LONG, *TWO, "hydra.run.dir=run")
     wait_until((tmp_path / "run" / "checkpoints" / "last.ckpt").exists, process)
@@ -324,7 +323,7 @@ def test_a_leader_that_is_killed_takes_the_others_with_it(tmp_path):
 # --- wrong requests --------------------------------------------------------------------------------------------------
 
 
-@exhaustive
+@slow
 @pytest.mark.parametrize(
     ("wrong", "explanation"),
     [
@@ -339,19 +338,19 @@ def test_a_wrong_request_under_torchrun_is_explained_once(tmp_path, wrong, expla
     assert not list(tmp_path.glob("runs/*/*"))
 
 
-@exhaustive
+@slow
 def test_a_rate_is_not_searched_on_several_devices(tmp_path):
     code, _, err = run(tmp_path, *LENET, *TWO, "callbacks=lr_finder")
     assert (code, err.count("callbacks.lr_finder searches on one device")) == (2, 1), err
 
 
-@exhaustive
+@slow
 def test_a_sweep_under_torchrun_is_refused(tmp_path):
     _, _, err = run(tmp_path, "-m", *LENET, *TWO, "seed=0,1", program=TORCHRUN)
     assert "-m: a sweep starts the processes of its runs itself" in err
 
 
-@exhaustive
+@slow
 def test_one_process_alone_writes_for_tensorboard_and_nothing_is_learned_otherwise(tmp_path):
     few = ("trainer.limit_train_batches=3", *TWO)
     for logger in ("none", "tensorboard"):

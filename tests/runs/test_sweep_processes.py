@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow
-
 TINY = ("data=digits", "logger=none", "data.batch_size=16", "trainer.max_epochs=2", "trainer.limit_train_batches=2")
 
 FAULTY = """
@@ -87,7 +85,7 @@ def test_a_job_that_is_killed_costs_only_itself_and_goes_on(faulty):
     assert complete.read_text() == before
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_jobs_that_exit_or_need_too_much_memory_cost_only_themselves(faulty):
     code, _, err = run(faulty, "-m", "model=faulty", "model.fault=exit,memory,none", "hydra.launcher.n_jobs=2")
     assert code == 1, err
@@ -104,7 +102,7 @@ def test_jobs_that_exit_or_need_too_much_memory_cost_only_themselves(faulty):
     assert "Traceback" not in err
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_ctrl_c_stops_a_sweep_and_the_same_command_goes_on(tmp_path):
     sweep = ("model=lenet5", "seeds=[4]", "trainer.limit_train_batches=60", "trainer.max_epochs=8", "name=stopped")
     process = start(tmp_path, *sweep)
