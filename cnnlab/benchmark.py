@@ -1,7 +1,8 @@
-"""Measures how fast networks train and answer: `python -m cnnlab.benchmark models=[lenet5,resnet20]`."""
+"""Measure how fast networks train and predict: `cnnlab benchmark models=[lenet5,resnet20]`."""
 
 import json
 import logging
+import shlex
 import tempfile
 
 from omegaconf import DictConfig
@@ -16,7 +17,7 @@ log = logging.getLogger("cnnlab.benchmark")
 
 
 def benchmark(config: DictConfig) -> None:
-    """Measures every combination of what the configuration lists; prints tables, and writes what it is asked for."""
+    """Measure every combination of the listed models and options, print tables, and write the files asked for."""
     settings = configuration.settings(config)
     models = configuration.each_model(config)
     output = check_output(settings["output"], (".json",))
@@ -24,24 +25,26 @@ def benchmark(config: DictConfig) -> None:
     data, trainer = settings["data"], settings["trainer"]
     check_available(find_source(data["source"], data["path"]), data["image_size"], data["cache"])
 
+    from cnnlab.reports.terminal import suggest_next
     from cnnlab.speed.benchmark import combinations, measure
     from cnnlab.speed.report import draw_speed, print_speed
 
     single = {"batch_sizes": data["batch_size"], "precisions": trainer["precision"], "compile": trainer["compile"]}
-    listed = {key: [value] if settings[key] is None else settings[key] for key, value in single.items()}
-    asked = {key: settings[key] for key in ("rounds", "steps", "floor")}
-    check_arguments(combinations, listed)
-    check_arguments(measure, asked)
-    rows = combinations(list(models), **listed)
+    lists = {key: [value] if settings[key] is None else settings[key] for key, value in single.items()}
+    options = {key: settings[key] for key in ("rounds", "steps", "floor")}
+    check_arguments(combinations, lists)
+    check_arguments(measure, options)
+    rows = combinations(list(models), **lists)
+    command = ["cnnlab", "benchmark", *configuration.command_line()]
     with tempfile.TemporaryDirectory() as folder:
         if (data["path"] or data["source"]) == "synthetic":
-            data["cache"] = data["cache"] or folder  # noise need not be kept
+            data["cache"] = data["cache"] or folder  # random images need not be kept
         record = {
-            "command": " ".join(["python -m cnnlab.benchmark", *configuration.command_line()]),
+            "command": shlex.join(command),
             "images": data["path"] or data["source"],
             "recipe": configuration.choices()["recipe"],
             "rounds": settings["rounds"],
-            **measure(rows, settings, models, **asked, say=log.info),
+            **measure(rows, settings, models, **options, show=log.info),
         }
     print_speed(record)
     if output:
@@ -52,6 +55,9 @@ def benchmark(config: DictConfig) -> None:
         log.info("%s", figure)
     if failed := [row for row in record["results"] if row["error"]]:
         raise RuntimeError(f"{len(failed)} of {len(rows)} combinations failed; the first: {failed[0]['error']}")
+    # How near is this to the limit of the machine? If that is known: where are the multiplications?
+    layers = ["cnnlab", "describe", f"models=[{','.join(models)}]"]
+    suggest_next(shlex.join(layers if settings["floor"] else [*command, "floor=true"]))
 
 
 main = configuration.make_command("benchmark", benchmark)

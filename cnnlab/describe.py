@@ -21,16 +21,16 @@ def describe(config: DictConfig) -> None:
     models = configuration.each_model(config)
     output = check_output(settings["output"], SUFFIXES)
 
-    from cnnlab.build import network as networks
+    from cnnlab.build.network import described_images, tabulate_network
     from cnnlab.inspection.layer_report import Description, render
     from cnnlab.inspection.published import published
     from cnnlab.reports.terminal import terminal_width
 
     check_arguments(render, {"format": settings["format"]})
-    data = networks.described_images(settings["data"])
+    data = described_images(settings["data"])
     descriptions = []
     for choice, model in models.items():
-        table = networks.tabulate_network(model, data)
+        table = tabulate_network(model, data)
         printed = published(choice, model, data.classes, data.shape)
         descriptions.append(Description(configuration.model_name(choice, model), data.classes, table, printed))
     compare = settings["models"] is not None

@@ -1,9 +1,12 @@
-"""Trains a network and leaves a record: `python -m cnnlab.train model=resnet18`."""
+"""Train a network and leave a record: `cnnlab train model=resnet18`."""
 
 import logging
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
@@ -11,9 +14,8 @@ from cnnlab.config.paths import PACKAGE
 from cnnlab.cpu import flush_denormals
 from cnnlab.data.cache import check_available
 from cnnlab.data.sources import find_source
-from cnnlab.instantiate import explained
 from cnnlab.runs.directory import RunDirectory
-from cnnlab.runs.processes import Processes, own_place
+from cnnlab.runs.processes import Processes, own_rank
 from cnnlab.runs.resume import find_checkpoint, recorded_run
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ log = logging.getLogger("cnnlab.train")
 
 
 def train(config: DictConfig, processes: Processes | None = None) -> float | None:
-    """Trains one network as the configuration says; returns the validation accuracy, which a search maximizes."""
+    """Train one network, and return the validation accuracy for sweepers."""
     run = RunDirectory(configuration.output_directory())
     names: dict[str, Any] = configuration.choices()
     if recorded := recorded_run(config.resume):
@@ -44,100 +46,97 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
         **{group: names[group] for group in ("recipe", "data")},
         "protocol": config.protocol,
         "seed": config.seed,
-        "command": " ".join(["python -m cnnlab.train", *configuration.command_line()]),
+        "command": shlex.join(["cnnlab", "train", *configuration.command_line()]),
     }
     settings = configuration.settings(config)
+    data = settings["data"]
     with run.recording(settings, **known):
-        _check_images(settings["data"])  # before anything slow is imported
-        _train(settings, run, checkpoint, processes or Processes(own_place()))
-    from cnnlab.reports.terminal import print_summary
-
-    print_summary(run.summary, run.path)
+        source = find_source(data.get("source"), data.get("path"))
+        check_available(source, data.get("image_size", 32), data.get("cache"))  # before anything slow is imported
+        _train(settings, run, checkpoint, processes or Processes(own_rank()))
+    _show_outcome(run)
     return run.summary["val_accuracy"]
 
 
-def _check_images(data: dict[str, Any]) -> None:
-    check_available(find_source(data.get("source"), data.get("path")), data.get("image_size", 32), data.get("cache"))
+def _show_outcome(run: RunDirectory) -> None:
+    from cnnlab.reports.terminal import print_summary, suggest_next
+
+    print_summary(run.summary, run.path)
+    if HydraConfig.get().mode is RunMode.RUN:
+        suggest_next(shlex.join(["cnnlab", "evaluate", f"checkpoint={run.path}"]))
 
 
 def follow(processes: Processes, settings: dict[str, Any], directory: str, checkpoint: str | None) -> None:
-    """Trains as one of the processes that do not lead: with its share of every batch, and without a word."""
+    """Train as a follower: with a share of every batch, and without printing."""
     _train(settings, RunDirectory(directory, writes=False), Path(checkpoint) if checkpoint else None, processes)
 
 
 def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | None, processes: Processes) -> None:
-    """Builds the parts, trains, tests the best epoch, and completes the record."""
-    from cnnlab.build import network as networks
-    from cnnlab.build import run as assembly
-    from cnnlab.runs.checkpoint import check_fits, check_images, read_checkpoint, read_description
+    """Build the parts, train, test the best epoch, and complete the record."""
+    from cnnlab.build.run import build_data, build_parts, checkpoint_metadata, seed_everything
+    from cnnlab.runs.checkpoint import check_images, check_weights_match, read_checkpoint, read_description
     from cnnlab.runs.environment import git_commit, versions
     from cnnlab.runs.recorder import Recorder
     from cnnlab.training.interruption import StopRequest
-    from cnnlab.training.progress import Progress
-    from cnnlab.training.trainer import compile_network
 
     flush_denormals()
     stop = StopRequest(silent=not processes.leads)
     with stop.listening():
-        assembly.seed_everything(settings["seed"])
-        data = assembly.build_data(settings)
+        seed_everything(settings["seed"])
+        data = build_data(settings)
         checkpoint = read_checkpoint(checkpoint_file) if checkpoint_file else None
         if checkpoint and checkpoint_file:
             about = read_description(checkpoint, checkpoint_file, "resume")
             check_images(about, data.classes, data.fingerprint, checkpoint_file)
-            data.normalize_by(about["mean"], about["std"])  # those of a sample may come out otherwise today
-        network = networks.build_network(settings["model"], len(data.classes), data.image_size)
-        cost = assembly.check_network(network, data)
+            data.normalize_by(about["mean"], about["std"])  # a sample drawn today may give slightly different values
+        parts = build_parts(
+            settings,
+            data,
+            run.path,
+            [Recorder(run, checkpoint_metadata(settings, data), stop)],
+            bar=settings["trainer"]["enable_progress_bar"] and processes.leads,
+            initialize=checkpoint is None,
+            started_from_outside=processes.rank.world_size is not None,
+        )
+        trainer = parts.trainer
         if checkpoint and checkpoint_file:
-            check_fits(checkpoint, network, checkpoint_file)
-        else:
-            assembly.initialize_from_data(network, data)
-        classifier = assembly.build_classifier(settings, network)
-        loggers = assembly.build_loggers(settings, run.path)
-        callbacks = [
-            Progress(bar=settings["trainer"]["enable_progress_bar"] and processes.leads),
-            *assembly.build_callbacks(settings),
-            *assembly.build_pictures(loggers, data),
-            Recorder(run, assembly.checkpoint_metadata(settings, data), stop),
-        ]
-        from_outside = processes.place.world_size is not None
-        trainer = assembly.build_lightning_trainer(settings, callbacks, loggers, run.path, from_outside)
-        with explained("trainer", settings["trainer"]):
-            compile_network(network, settings["trainer"]["compile"])
+            check_weights_match(checkpoint, parts.network, checkpoint_file)
+        precision = str(trainer.precision)
         run.update_summary(
-            parameters=cost.parameters,
-            macs=cost.macs,
-            precision=str(trainer.precision),
+            parameters=parts.cost.parameters,
+            macs=parts.cost.macs,
+            precision=precision,
             data_fingerprint=data.fingerprint,
             versions=versions(),
             git_commit=git_commit(PACKAGE) or git_commit(Path.cwd()),
         )
         log.info("%s", run.path)
-        decided = {
+        # The followers use the values that the leader has chosen for `auto`.
+        chosen = {
             "data": data.decided(settings["data"]),
-            "trainer": settings["trainer"] | {"precision": str(trainer.precision)},
+            "trainer": settings["trainer"] | {"precision": precision},
         }
         job = {
-            "settings": settings | decided,
+            "settings": settings | chosen,
             "directory": str(run.path.absolute()),
             "checkpoint": str(checkpoint_file.absolute()) if checkpoint_file else None,
         }
-        with processes.together(trainer.num_devices, trainer.num_nodes, job, run.record_end):
+        with processes.running_job(trainer.num_devices, trainer.num_nodes, job, run.record_end):
             with stop.waiting():
-                trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint_file, weights_only=True)
-            _test(classifier, trainer, data, run)
+                trainer.fit(parts.classifier, datamodule=data, ckpt_path=checkpoint_file, weights_only=True)
+            _test(parts.classifier, trainer, data, run)
             if processes.leads:
                 _log_outcome(trainer, settings, run, data)
 
 
 def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule", run: RunDirectory) -> None:
-    """Scores the test images with the best epoch's weights."""
+    """Score the test images with the weights of the best epoch."""
     import numpy as np
     import torch
 
     from cnnlab.runs.checkpoint import read_checkpoint
 
-    if run.writes:  # the other processes are given the same weights before the test
+    if run.writes:  # the other processes receive the same weights before the test
         classifier.load_state_dict(read_checkpoint(run.best_checkpoint)["state_dict"])
     figures = trainer.test(classifier, datamodule=data, verbose=False)[0]
     if not run.writes:
@@ -152,7 +151,7 @@ def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule
 
 
 def _log_outcome(trainer: "L.Trainer", settings: dict[str, Any], run: RunDirectory, data: "ImageDataModule") -> None:
-    """Hands configuration and final figures to the loggers, so that their dashboards can compare runs."""
+    """Pass configuration and final figures to the loggers, so that their dashboards can compare runs."""
     from lightning.pytorch.loggers import WandbLogger
 
     from cnnlab.runs.outcome import final_figures, readable_settings
@@ -162,18 +161,18 @@ def _log_outcome(trainer: "L.Trainer", settings: dict[str, Any], run: RunDirecto
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoard):
             if logger.embeddings:
-                _embed(logger, data, run, str(trainer.strategy.root_device))
+                _log_embeddings(logger, data, run, str(trainer.strategy.root_device))
             logger.log_outcome(readable_settings(settings, run.summary), figures, trainer.current_epoch)
         else:
             logger.log_hyperparams(settings)
             logger.log_metrics(figures, step=trainer.global_step)
         logger.finalize("success")
         if isinstance(logger, WandbLogger):
-            logger.experiment.finish()  # or the next run of this process would go on in it
+            logger.experiment.finish()  # or the next run of this process would continue it
 
 
-def _embed(logger: "TensorBoard", data: "ImageDataModule", run: RunDirectory, device: str) -> None:
-    """Shows the projector what the last layer sees of some test images, spread evenly over all."""
+def _log_embeddings(logger: "TensorBoard", data: "ImageDataModule", run: RunDirectory, device: str) -> None:
+    """Show TensorBoard's projector the features of some test images, spread evenly over all."""
     import torch
 
     from cnnlab.inference.embedding_report import add_to_projector

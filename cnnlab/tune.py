@@ -14,7 +14,7 @@ from cnnlab.errors import Incomplete, Interrupted, RequestError
 from cnnlab.instantiate import check_arguments
 from cnnlab.runs.directory import write_atomically
 from cnnlab.runs.jobs import slots
-from cnnlab.runs.processes import own_place
+from cnnlab.runs.processes import own_rank
 from cnnlab.search.configurations import NAMED, Variants
 from cnnlab.search.space import Parameter, flat, read_space, starting_point
 
@@ -80,7 +80,7 @@ def _read_space(settings: dict[str, Any]) -> list[Parameter]:
     if settings.get("search") is None:
         known = {file.stem for place in (ROOT, Path()) for file in (place / "conf" / "search").glob("*.yaml")}
         raise RequestError(f"search=NAME must be given; known: {', '.join(sorted(known))}")
-    if own_place().world_size:
+    if own_rank().world_size:
         raise RequestError("tune starts the processes of its trials itself; leave torchrun or srun out")
     return read_space(settings["search"])
 

@@ -588,7 +588,7 @@ def test_a_failing_network_leaves_a_record_that_says_so(train, tmp_path):
 def test_a_network_with_too_few_outputs_is_refused(train, tmp_path):
     write_own_network(tmp_path, "narrownet", out="7")
     outcome = train(*TINY, "model=narrownet")
-    assert (outcome.code, "names 7 classes, the data have 10" in outcome.err) == (2, True)
+    assert (outcome.code, "the network has 7 classes, the data have 10" in outcome.err) == (2, True)
 
 
 def test_a_recipe_and_an_experiment_of_the_users_own(train, tmp_path):

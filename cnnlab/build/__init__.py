@@ -1,1 +1,1 @@
-"""Objects from settings: networks, and the parts of a run."""
+"""Make objects from settings: networks, and the parts of a run."""

@@ -1,4 +1,4 @@
-"""Networks from their settings (a model's configuration as plain values), and what they are made of."""
+"""Make networks from their settings (the configuration of a model as plain values), and list their layers."""
 
 import inspect
 from collections.abc import Mapping
@@ -15,20 +15,20 @@ from cnnlab.instantiate import build, check_arguments, explained, import_target
 
 Settings = Mapping[str, Any]
 
-CHANNELS = 3  # images are brought to RGB
+CHANNELS = 3  # all images are converted to RGB
 
 
 def build_network(model: Settings, classes: int, image_size: int = 32, channels: int = CHANNELS) -> nn.Module:
-    """The network, told of the images and the classes what its arguments want to know.
+    """Make a network. It gets `num_classes`, `image_size` and `in_channels` if it has arguments of these names.
 
     Args:
         model: `_target_` and options.
-        classes: given as `num_classes`.
-        image_size: height and width in pixels, given as `image_size`.
-        channels: of the images, given as `in_channels`.
+        classes: number of classes.
+        image_size: height and width in pixels.
+        channels: number of channels of the images.
 
     Raises:
-        RequestError: when it cannot be made.
+        RequestError: if the network cannot be made.
     """
     wanted = inspect.signature(import_target(model.get("_target_"), "model")).parameters
     known = {"in_channels": channels, "num_classes": classes, "image_size": image_size}
@@ -38,27 +38,27 @@ def build_network(model: Settings, classes: int, image_size: int = 32, channels:
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
-def check_fits(network: nn.Module, image_shape: tuple[int, int, int], classes: int) -> Cost:
-    """What the network costs on images (C, H, W) of so many classes.
+def check_image_shape(network: nn.Module, image_shape: tuple[int, int, int], classes: int) -> Cost:
+    """Check that a network accepts images of a shape (C, H, W), and return its cost on one of them.
 
     Raises:
-        RequestError: when images of that size do not fit it, or it names another number of classes.
+        RequestError: if the network does not accept such images, or has another number of classes.
     """
     with explained("model"):
         cost = measure_cost(network, image_shape)
         if cost.outputs != classes:
-            raise ValueError(f"the network names {cost.outputs} classes, the data have {classes}")
+            raise ValueError(f"the network has {cost.outputs} classes, the data have {classes}")
     return cost
 
 
 @dataclass(frozen=True)
 class DescribedImages:
-    """Images that need not exist, to describe a network for.
+    """Size and classes of the images that a network is described for; no images are needed.
 
     Attributes:
-        image_size: pixels a side.
-        channels: 3 for colour.
-        classes: that they belong to.
+        image_size: height and width in pixels.
+        channels: number of channels, 3 for colour.
+        classes: number of classes.
     """
 
     image_size: int
@@ -67,18 +67,18 @@ class DescribedImages:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """Shape (C, H, W) of an image."""
         return self.channels, self.image_size, self.image_size
 
 
 def described_images(data: Any) -> DescribedImages:
-    """The images that `data.*` speaks of.
+    """Read `data.image_size`, `data.channels` and `data.classes`.
 
     Raises:
-        RequestError: for a value that is no whole number above zero.
+        RequestError: if one of them is not a positive whole number.
     """
     if not isinstance(data, Mapping):
-        raise RequestError("data must be data.image_size, data.channels and data.classes: nothing is loaded here")
+        raise RequestError("data: give data.image_size, data.channels and data.classes; no images are loaded here")
     check_arguments(DescribedImages, data, "data")
     for key, value in data.items():
         if value < 1:
@@ -87,10 +87,10 @@ def described_images(data: Any) -> DescribedImages:
 
 
 def tabulate_network(model: Settings, images: DescribedImages) -> LayerTable:
-    """The layers of a network, which is made without its weights where that works.
+    """List the layers of a network, without making its weights if possible.
 
     Raises:
-        RequestError: when it cannot be made, or the images do not fit it.
+        RequestError: if the network cannot be made, or does not accept the images.
     """
 
     def make() -> nn.Module:
@@ -100,20 +100,20 @@ def tabulate_network(model: Settings, images: DescribedImages) -> LayerTable:
         with torch.device("meta"):
             network = make()
         table = tabulate(network, images.shape)
-    except Exception:  # it computes with values; where the request is wrong, that is found again, and explained
+    except Exception:  # it computes with values, or the request is wrong, which is then explained below
         network = make()
-        check_fits(network, images.shape, images.classes)
+        check_image_shape(network, images.shape, images.classes)
         return tabulate(network, images.shape)
-    check_fits(network, images.shape, images.classes)
+    check_image_shape(network, images.shape, images.classes)
     return table
 
 
 def map_sizes(model: Settings, images: DescribedImages) -> list[int]:
-    """The height of the maps that convolutions and poolings give, one after the other; equal neighbours once.
+    """Return the heights of the feature maps after each convolution and pooling; equal neighbours once.
 
     Raises:
         RequestError: as `tabulate_network`.
     """
     layers = tabulate_network(model, images).layers
     heights = [layer.output[1] for layer in layers if layer.window and layer.output and layer.is_map]
-    return [height for place, height in enumerate(heights) if place == 0 or height != heights[place - 1]]
+    return [height for number, height in enumerate(heights) if number == 0 or height != heights[number - 1]]

@@ -1,6 +1,8 @@
-"""Makes the parts of a run from its settings (the composed configuration as plain values)."""
+"""Make the parts of a run from its settings (the composed configuration as plain values)."""
 
 import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
-from cnnlab.build.network import CHANNELS, Settings, check_fits
+from cnnlab.build.network import CHANNELS, Settings, build_network, check_image_shape
 from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.errors import RequestError
 from cnnlab.inspection.cost import Cost
@@ -19,18 +21,73 @@ from cnnlab.training.classifier import Classifier
 from cnnlab.training.optimizers import build_optimizer
 from cnnlab.training.pool_first import pool_first
 from cnnlab.training.precision import has_matrix_tiles
+from cnnlab.training.progress import Progress
 from cnnlab.training.side_by_side import side_by_side
-from cnnlab.training.trainer import build_trainer, training_devices
+from cnnlab.training.trainer import build_trainer, compile_network, training_devices
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def seed_everything(seed: Any) -> None:
-    """Seeds the generators of Python, numpy and torch: initial weights and dropout come from them.
+@dataclass(frozen=True)
+class RunParts:
+    """Parts of one training.
+
+    Attributes:
+        network: the network; it belongs to the classifier.
+        cost: its parameters and multiplications per image.
+        classifier: network, loss, optimizer and schedule.
+        trainer: Lightning's Trainer, with all callbacks and loggers.
+    """
+
+    network: nn.Module
+    cost: Cost
+    classifier: Classifier
+    trainer: L.Trainer
+
+
+def build_parts(
+    settings: Settings,
+    data: ImageDataModule,
+    directory: Path,
+    more_callbacks: Sequence[Callback],
+    *,
+    bar: bool = False,
+    initialize: bool = True,
+    started_from_outside: bool = False,
+) -> RunParts:
+    """Make everything that a training needs beside its images.
+
+    Args:
+        settings: the settings of the run.
+        data: the images, from `build_data`.
+        directory: place for the files of loggers and callbacks.
+        more_callbacks: callbacks beside the configured ones, called after them.
+        bar: whether to show a progress bar.
+        initialize: whether to show the network images before its first step; False for a run that is resumed.
+        started_from_outside: whether torchrun or Slurm have started the processes.
 
     Raises:
-        RequestError: when it is not a whole number that numpy takes.
+        RequestError: if a setting is wrong.
+    """
+    network = build_network(settings["model"], len(data.classes), data.image_size)
+    cost = check_network(network, data)
+    if initialize:
+        initialize_from_data(network, data)
+    classifier = build_classifier(settings, network)
+    loggers = build_loggers(settings, directory)
+    callbacks = [Progress(bar), *build_callbacks(settings), *build_pictures(loggers, data), *more_callbacks]
+    trainer = build_lightning_trainer(settings, callbacks, loggers, directory, started_from_outside)
+    with explained("trainer", settings["trainer"]):
+        compile_network(network, settings["trainer"]["compile"])
+    return RunParts(network, cost, classifier, trainer)
+
+
+def seed_everything(seed: Any) -> None:
+    """Seed the random generators of Python, numpy and torch, which initial weights and dropout use.
+
+    Raises:
+        RequestError: if the seed is not a whole number that numpy accepts.
     """
     check_arguments(L.seed_everything, {"seed": seed})
     with explained("seed"):
@@ -38,7 +95,7 @@ def seed_everything(seed: Any) -> None:
 
 
 def build_data(settings: Settings) -> ImageDataModule:
-    """The images, split by the protocol, for the device of the training."""
+    """Load the images, split by the protocol, for the device of the training."""
     augmentation = build(settings["augmentation"], "augmentation")
     with explained("trainer", settings["trainer"]):
         devices = training_devices(settings["trainer"])
@@ -48,9 +105,9 @@ def build_data(settings: Settings) -> ImageDataModule:
 
 
 def initialize_from_data(network: nn.Module, data: ImageDataModule) -> None:
-    """Shows training images to a network that wants to see some before its first step.
+    """Show training images to a network that computes its first weights from them.
 
-    Such a network has a method `initialize_from(images)`; it gets normalized images (N, C, H, W).
+    Such a network has a method `initialize_from(images)`. It gets normalized images (N, C, H, W).
     """
     initialize = getattr(network, "initialize_from", None)
     if callable(initialize):
@@ -58,40 +115,45 @@ def initialize_from_data(network: nn.Module, data: ImageDataModule) -> None:
 
 
 def check_network(network: nn.Module, data: ImageDataModule) -> Cost:
-    """What the network costs on the data's images; raises as `check_fits`, also for a size of the augmentation."""
+    """Check that a network accepts the images, in all sizes of the augmentation too, and return its cost on one.
+
+    Raises:
+        RequestError: if it does not.
+    """
     for _, size in data.augmentation.sizes if data.augmentation else ():
         try:
-            check_fits(network, (CHANNELS, size, size), len(data.classes))
+            check_image_shape(network, (CHANNELS, size, size), len(data.classes))
         except RequestError as error:
             raise RequestError(f"augmentation.sizes: {error}") from None
-    return check_fits(network, (CHANNELS, data.image_size, data.image_size), len(data.classes))
+    return check_image_shape(network, (CHANNELS, data.image_size, data.image_size), len(data.classes))
 
 
 def build_classifier(settings: Settings, network: nn.Module) -> Classifier:
-    """The network, computing in the cheaper ways (`speed_up`), with its loss, optimizer and schedule.
+    """Make the LightningModule: the network with faster layers, its loss, optimizer and schedule.
 
-    Each of these is tried out, so that a wrong value is found now.
+    Each of them is tried out, so that a wrong value is found now.
+
+    Raises:
+        RequestError: if a value is wrong.
     """
     parts = {key: build(settings[key], key) for key in ("optimizer", "schedule", "loss")}
-    others = {key: settings[key] for key in ("decay_norms_and_biases", "bias_lr_factor", "tta")}
-    check_arguments(Classifier, others)
+    options = {key: settings[key] for key in ("decay_norms_and_biases", "bias_lr_factor", "tta")}
+    check_arguments(Classifier, options)
     with explained("optimizer", settings["optimizer"]):
-        optimizer = build_optimizer(
-            parts["optimizer"], network, others["decay_norms_and_biases"], others["bias_lr_factor"]
-        )
+        decay_all, bias_factor = options["decay_norms_and_biases"], options["bias_lr_factor"]
+        optimizer = build_optimizer(parts["optimizer"], network, decay_all, bias_factor)
     with explained("schedule", settings["schedule"]):
         parts["schedule"](optimizer, 10)
     _try_loss(parts["loss"], torch.zeros(1, dtype=torch.long), "loss")
     if build(settings["augmentation"], "augmentation").mixes:
-        _try_loss(
-            parts["loss"], torch.full((1, 2), 0.5), "loss (augmentation.mixup and cutmix make labels probabilities)"
-        )
-    speed_up(network)
-    return Classifier(network, **parts, **others)
+        key = "loss (augmentation.mixup and cutmix make labels probabilities)"
+        _try_loss(parts["loss"], torch.full((1, 2), 0.5), key)
+    use_faster_layers(network)
+    return Classifier(network, **parts, **options)
 
 
-def speed_up(network: nn.Module) -> None:
-    """Lets a network compute the same in cheaper ways, in place; its layers keep their places, names and weights."""
+def use_faster_layers(network: nn.Module) -> None:
+    """Replace layers by faster ones that compute the same, in place; names and weights stay."""
     pool_first(network)
     if has_matrix_tiles():
         side_by_side(network)
@@ -105,17 +167,16 @@ def _try_loss(loss: nn.Module, labels: torch.Tensor, key: str) -> None:
 
 
 def build_callbacks(settings: Settings) -> list[Callback]:
-    """What the configuration asks for beside training: averaging, early stopping and the like."""
+    """Make the configured callbacks: averaging, early stopping and the like."""
     averaging = [build(settings["averaging"], "averaging")] if settings["averaging"] else []
-    others = [build(part, f"callbacks.{name}") for name, part in (settings["callbacks"] or {}).items()]
-    return averaging + others
+    return averaging + [build(part, f"callbacks.{name}") for name, part in (settings["callbacks"] or {}).items()]
 
 
 def build_loggers(settings: Settings, directory: Path) -> list[Logger]:
-    """Where figures go beside the run directory.
+    """Make the configured loggers.
 
     Raises:
-        RequestError: when a logger's package is not installed.
+        RequestError: if the package of a logger is not installed.
     """
     loggers = []
     for name, part in (settings["logger"] or {}).items():
@@ -127,7 +188,7 @@ def build_loggers(settings: Settings, directory: Path) -> list[Logger]:
 
 
 def build_pictures(loggers: list[Logger], data: ImageDataModule) -> list[Callback]:
-    """What shows in TensorBoard what the network has learned, where that is a logger."""
+    """Make the callback that draws filters, predictions and confusions, if TensorBoard is among the loggers."""
     from cnnlab.training.tensorboard import LearnedSoFar, TensorBoard
 
     def draw_samples(positions: Tensor, probabilities: Tensor) -> "Image":
@@ -150,10 +211,14 @@ def build_lightning_trainer(
     directory: Path,
     started_from_outside: bool = False,
 ) -> L.Trainer:
-    """The Trainer, after checking names and types of its arguments; see `cnnlab.training.trainer.build_trainer`."""
+    """Make the Trainer (see `cnnlab.training.trainer.build_trainer`) after checking its arguments.
+
+    Raises:
+        RequestError: if an argument is wrong.
+    """
     options = settings["trainer"]
-    ours = {"tf32", "compile", "profile", "max_epochs", *(["precision"] if options["precision"] == "auto" else [])}
-    check_arguments(L.Trainer, {key: value for key, value in options.items() if key not in ours}, "trainer")
+    our_own = {"tf32", "compile", "profile", "max_epochs", *(["precision"] if options["precision"] == "auto" else [])}
+    check_arguments(L.Trainer, {key: value for key, value in options.items() if key not in our_own}, "trainer")
     with explained("trainer", options):
         trainer = build_trainer(options, callbacks, loggers, directory, started_from_outside)
     for key in ("batch_size", "eval_batch_size"):
@@ -163,7 +228,7 @@ def build_lightning_trainer(
 
 
 def checkpoint_metadata(settings: Settings, data: ImageDataModule) -> dict[str, Any]:
-    """What predicting needs beside the weights, as plain values."""
+    """Return what a checkpoint must hold beside the weights to be used for predictions, as plain values."""
     return {
         "model": settings["model"],
         "classes": list(data.classes),

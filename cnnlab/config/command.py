@@ -20,7 +20,7 @@ from cnnlab.config.paths import ROOT
 from cnnlab.config.settings import output_directory
 from cnnlab.errors import Incomplete, Interrupted, RequestError, SweepFailed
 from cnnlab.runs.directory import discard_unused
-from cnnlab.runs.processes import Processes, own_place
+from cnnlab.runs.processes import Processes, own_rank
 
 
 def make_command(name: str, task: Callable[..., Any], follow: Callable[..., None] | None = None) -> Callable[[], None]:
@@ -40,7 +40,7 @@ def make_command(name: str, task: Callable[..., Any], follow: Callable[..., None
             sys.path.append(str(Path.cwd()))  # a network of the user's own is found in the working directory
         if follow is None:
             sys.exit(_exit_code(name, task))
-        processes = Processes(own_place())
+        processes = Processes(own_rank())
         if not processes.leads:
             sys.exit(processes.follow(follow))
         try:

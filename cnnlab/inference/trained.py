@@ -17,7 +17,7 @@ from cnnlab.data.normalization import Normalization
 from cnnlab.data.pictures import Picture, read_picture
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import check_arguments, first_line
-from cnnlab.runs.checkpoint import check_fits, network_description, network_weights, read_checkpoint
+from cnnlab.runs.checkpoint import check_weights_match, network_description, network_weights, read_checkpoint
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.training.precision import auto_precision, device_type
 
@@ -201,7 +201,7 @@ def load(checkpoint: str | Path, device: str = "auto", precision: Precision = "a
     about = network_description(content, path)
     try:
         network = build_network(about["model"], len(about["classes"]), about["image_size"])
-        check_fits(content, network, path, "checkpoint")
+        check_weights_match(content, network, path, "checkpoint")
         network.load_state_dict(network_weights(content))
     except RequestError:
         raise

@@ -126,9 +126,8 @@ def _values_at(space: list[Parameter], end: int) -> Values:
 
 def _check_parts(settings: dict[str, Any]) -> None:
     """Makes network, optimizer, schedule, loss, augmentation and callbacks, for their own messages."""
-    from cnnlab.build import network as networks
-    from cnnlab.build import run as assembly
+    from cnnlab.build.network import build_network
+    from cnnlab.build.run import build_callbacks, build_classifier
 
-    network = networks.build_network(settings["model"], 10, settings["data"]["image_size"])
-    assembly.build_classifier(settings, network)
-    assembly.build_callbacks(settings)
+    build_classifier(settings, build_network(settings["model"], 10, settings["data"]["image_size"]))
+    build_callbacks(settings)

@@ -1,1 +1,1 @@
-"""How fast it is: processes that are timed in turns, training steps, and what the machine could do at most."""
+"""Measure speed: training steps, processes that take turns, and upper bounds of the machine."""

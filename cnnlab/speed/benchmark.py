@@ -1,4 +1,4 @@
-"""The figures of many combinations of model, batch size, precision and compilation, measured in turns."""
+"""Measure many combinations of model, batch size, precision and compilation in turns."""
 
 import os
 import time
@@ -9,9 +9,9 @@ from statistics import median, quantiles
 from typing import Any, Literal
 
 from cnnlab.errors import RequestError
-from cnnlab.speed.floor import attainable_images_per_second, rate_name
 from cnnlab.speed.steps import time_machine, time_training
 from cnnlab.speed.turns import Contestant, take_turns
+from cnnlab.speed.upper_bound import max_images_per_second, rate_name
 from cnnlab.training.trainer import Compile
 
 Settings = Mapping[str, Any]
@@ -20,7 +20,7 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 @dataclass(frozen=True)
 class Combination:
-    """What one row of the benchmark measures."""
+    """Model and options of one row of the benchmark."""
 
     model: str
     batch_size: int
@@ -31,22 +31,18 @@ class Combination:
 def combinations(
     models: list[str], batch_sizes: list[int], precisions: list[Precision], compile: list[Compile]
 ) -> list[Combination]:
-    """Every combination, models slowest.
+    """Return every combination, grouped by model.
 
     Raises:
-        RequestError: where there is nothing to combine, or a batch without images.
+        RequestError: if a list is empty, or a batch size is below 1.
     """
-    for name, values in (
-        ("models", models),
-        ("batch_sizes", batch_sizes),
-        ("precisions", precisions),
-        ("compile", compile),
-    ):
+    lists = {"models": models, "batch_sizes": batch_sizes, "precisions": precisions, "compile": compile}
+    for name, values in lists.items():
         if not values:
             raise RequestError(f"{name} must have at least one entry")
     if min(batch_sizes) < 1:
         raise RequestError(f"batch_sizes must be 1 or more, got {min(batch_sizes)}")
-    return [Combination(*values) for values in product(models, batch_sizes, precisions, compile)]
+    return [Combination(*values) for values in product(*lists.values())]
 
 
 def measure(
@@ -56,26 +52,26 @@ def measure(
     rounds: int,
     steps: int | None,
     floor: bool,
-    say: Callable[[str], None],
+    show: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Times all combinations, each in a process of its own, in `rounds` rounds after one that warms up.
+    """Time all combinations, each in its own process, in `rounds` rounds after a warm-up.
 
     Args:
-        rows: what is measured.
-        settings: those of a run, less the model.
-        models: configuration of each model by its name.
-        rounds: turns of each combination that count.
-        steps: of a turn; None for as many as take about two seconds.
-        floor: whether the device's own rates are measured beside them.
-        say: told how far it is.
+        rows: combinations to measure.
+        settings: settings of a run without the model.
+        models: configuration of each model, by name.
+        rounds: number of turns of each combination that count.
+        steps: steps in a turn; None for about two seconds of steps.
+        floor: whether to measure the upper bound of the device too.
+        show: called with a line of progress.
 
     Returns:
-        The record: `machine`, `seconds` that it took, `load` (the machine's mean number of busy threads in the minute
-        before and in the last one), `floor` (rates of the device or None), and `results`, one for each row, in which
-        figures are medians over the rounds and missing where the combination failed, with `error`.
+        `machine`; `seconds` of the measurement; `load`, the mean number of busy threads of the machine in the minute
+        before and in the last minute; `floor`, the rates of the device or None; and `results`, one for each row.
+        Figures are medians over the rounds. A combination that failed has an `error` and no figures.
 
     Raises:
-        RequestError: where a combination cannot be trained as it was asked for.
+        RequestError: if a combination cannot be trained.
     """
     if rounds < 1 or (steps is not None and steps < 1):
         raise RequestError(f"{'rounds' if rounds < 1 else 'steps'} must be 1 or more")
@@ -84,41 +80,41 @@ def measure(
         Contestant(time_training, {"settings": _settings_of(row, settings, models), "steps": steps}) for row in rows
     ]
     machine = [Contestant(time_machine, {"settings": _settings_of(rows[0], settings, models)})] if floor else []
-    answers = take_turns([*contestants, *machine], rounds + 1, say)
-    rates = _best_rates(answers[-1]) if machine and answers[-1] else None
+    reports = take_turns([*contestants, *machine], rounds + 1, show)
+    rates = _best_rates(reports[-1]) if machine and reports[-1] else None
     tf32 = bool(settings["trainer"]["tf32"])
     return {
-        "machine": next((given[0]["machine"] for given in answers[: len(rows)] if given), None),
+        "machine": next((own[0]["machine"] for own in reports[: len(rows)] if own), None),
         "seconds": round(time.perf_counter() - started, 1),
         "load": [load, _load()],
         "floor": rates,
         "results": [
-            result(row, contestant, given, rates, tf32)
-            for row, contestant, given in zip(rows, contestants, answers, strict=False)
+            result(row, contestant, own, rates, tf32)
+            for row, contestant, own in zip(rows, contestants, reports, strict=False)
         ],
     }
 
 
 def result(
-    row: Combination, contestant: Contestant, answers: list[dict[str, Any]], rates: dict[str, Any] | None, tf32: bool
+    row: Combination, contestant: Contestant, reports: list[dict[str, Any]], rates: dict[str, Any] | None, tf32: bool
 ) -> dict[str, Any]:
-    """One row's figures.
+    """Compute the figures of one row.
 
     Args:
         row: the combination.
         contestant: the process that measured it.
-        answers: what it gave: the first step, the turn that warmed up, and one for each round.
-        rates: those of the device, or None.
-        tf32: whether float32 was multiplied in TensorFloat-32 where the device has it.
+        reports: its reports: of the first step, of the warm-up, and of each round.
+        rates: rates of the device, or None.
+        tf32: whether float32 was multiplied in TensorFloat-32 if the device supports it.
     """
     figures: dict[str, Any] = {**asdict(row), "error": contestant.error}
-    if len(answers) < 3:
+    if len(reports) < 3:
         return figures
-    first, warm_up, *turns = answers
+    first, warm_up, *turns = reports
     training, inference = (speed([turn[part] for turn in turns]) for part in ("train", "inference"))
     starting = first["train"]["seconds"] + warm_up["train"]["seconds"]
     figures |= {
-        "precision": first["precision"],  # what `auto` stands for
+        "precision": first["precision"],  # the one that `auto` has chosen
         **{key: first[key] for key in ("parameters", "macs", "data_fingerprint")},
         "training": training,
         "inference": inference,
@@ -129,21 +125,21 @@ def result(
     if rates:
         name = rate_name(first["precision"], rates["device_type"], tf32)
         for part, is_training in ((training, True), (inference, False)):
-            attainable = attainable_images_per_second(rates["rates"][name], first["macs"], is_training)
-            part["floor_images_per_second"] = attainable
-            part["floor_share"] = part["images_per_second"] / attainable
+            bound = max_images_per_second(rates["rates"][name], first["macs"], is_training)
+            part["floor_images_per_second"] = bound
+            part["floor_share"] = part["images_per_second"] / bound
     return figures
 
 
 def speed(turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Images a second, and the duration of a step, with their spread.
+    """Compute images per second and the duration of a step, with their spread.
 
     Args:
         turns: each with `images` and `seconds`, a list of the durations of its steps.
 
     Returns:
-        `images_per_second`, the median of `rounds`, which are those of the turns; `step_seconds`, the median over all
-        steps; `step_iqr`, the distance between their quartiles.
+        `rounds`, the images per second of each turn, and `images_per_second`, their median; `step_seconds`, the median
+        over all steps, and `step_iqr`, the distance between their quartiles; `steps`, their number.
     """
     rounds = [turn["images"] / sum(turn["seconds"]) for turn in turns]
     steps = [seconds for turn in turns for seconds in turn["seconds"]]
@@ -158,20 +154,19 @@ def speed(turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _settings_of(row: Combination, settings: Settings, models: Mapping[str, Settings]) -> dict[str, Any]:
-    """A run's settings for one combination."""
     data = {**settings["data"], "batch_size": row.batch_size, "eval_batch_size": row.batch_size}
     trainer = {
         **settings["trainer"],
         **{"precision": row.precision, "compile": row.compile},
-        # Until it is told to stop, and steps alone.
+        # Train until told to stop, without validation.
         **{"max_epochs": 100_000, "limit_val_batches": 0, "enable_progress_bar": False},
     }
     return {**settings, "model": models[row.model], "data": data, "trainer": trainer, "logger": None, "callbacks": None}
 
 
-def _best_rates(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    best = {name: max(answer["rates"][name] for answer in answers) for name in answers[0]["rates"]}
-    return {"device_type": answers[0]["device_type"], "rates": best}
+def _best_rates(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    best = {name: max(report["rates"][name] for report in reports) for name in reports[0]["rates"]}
+    return {"device_type": reports[0]["device_type"], "rates": best}
 
 
 def _load() -> float | None:

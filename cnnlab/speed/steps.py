@@ -1,4 +1,4 @@
-"""Training steps and inference of one combination, timed in a process of its own."""
+"""Time training steps and inference of one combination, in a process of its own."""
 
 import tempfile
 import time
@@ -13,46 +13,43 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
-from cnnlab.build import network as networks
-from cnnlab.build import run as assembly
+from cnnlab.build.run import build_data, build_lightning_trainer, build_parts, seed_everything
 from cnnlab.cpu import flush_denormals, keep_freed_memory
 from cnnlab.data.loader import Loader
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.environment import machine, peak_memory_bytes
 from cnnlab.runs.recorder import Recorder
-from cnnlab.speed.floor import measure_rates
-from cnnlab.speed.turns import Answer
-from cnnlab.training.progress import Progress
-from cnnlab.training.trainer import compile_network
+from cnnlab.speed.turns import Report
+from cnnlab.speed.upper_bound import measure_rates
 
-WARM_UP = 8  # steps of the first turn, with those in which CUDA graphs are recorded
-SETTLE = 2  # steps at the start of a turn that are not counted: caches are cold, a GPU has slowed down
-TURN_SECONDS = 2.0  # of a turn, where the number of steps is not given
-FEWEST, MOST = 5, 5000  # steps of a turn
+WARM_UP_STEPS = 8  # in the first turn, with those in which CUDA graphs are recorded
+UNCOUNTED_STEPS = 2  # at the start of a turn: caches are cold, and a GPU has slowed down
+TURN_SECONDS = 2.0  # length of a turn if the number of steps is not given
+FEWEST_STEPS, MOST_STEPS = 5, 5000  # in a turn
 
 
 class StepClock:
-    """Durations of steps that follow each other. On CUDA the device's own: the host only queues work."""
+    """Clock for consecutive steps. On CUDA it uses the clock of the device, as the host only queues work."""
 
     def __init__(self, device: torch.device):
         self._device = device
-        self._stretches: list[list[Any]] = []
+        self._stretches: list[list[Any]] = []  # moments between which steps follow each other
 
     def begin(self) -> None:
-        """The next step starts now; what was between it and the step before is nobody's."""
+        """Start the next step now; the time since the step before is not counted."""
         self._stretches.append([self._now()])
 
     def step(self) -> None:
-        """A step ends, and the next one starts."""
+        """End a step and start the next one."""
         self._stretches[-1].append(self._now())
 
     @property
     def steps(self) -> int:
-        """How many have been noted."""
+        """Number of steps since the last `take`."""
         return sum(len(stretch) - 1 for stretch in self._stretches)
 
     def take(self) -> list[float]:
-        """Waits for the device; the seconds of all steps since the last call."""
+        """Wait for the device and return the seconds of every step since the last call."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         pairs = [pair for stretch in self._stretches for pair in zip(stretch, stretch[1:], strict=False)]
@@ -70,88 +67,81 @@ class StepClock:
 
 
 class TimedTurns(Callback):
-    """Times the steps of a training, turn by turn; between two turns the training stands still.
+    """Times the steps of a training turn by turn. Between two turns the training pauses.
 
-    The first answer is given after the first step, the second after the steps that warm up, and any other holds
-    `train` and `inference`, each with `images` and `seconds`, a list of the steps' durations, and `peak_memory_bytes`.
+    The first report comes after the first step, the second after the warm-up, the others after each turn. They hold
+    `train` and `inference`, each with `images` and `seconds` (of every step), and `peak_memory_bytes`.
 
     Args:
-        answer: see `cnnlab.speed.turns`.
-        loader: images for the inference.
-        steps: of a turn; None for as many as take about TURN_SECONDS.
-        about: added to the first answer.
+        report: see `cnnlab.speed.turns`.
+        loader: makes a loader of images for the inference.
+        steps: number of steps in a turn; None for about TURN_SECONDS.
+
+    Attributes:
+        first_entries: entries to add to the first report.
     """
 
-    def __init__(self, answer: Answer, loader: Callable[[], Loader], steps: int | None, about: dict[str, Any]):
-        self.answer, self.loader, self.about = answer, loader, about
+    def __init__(self, report: Report, loader: Callable[[], Loader], steps: int | None):
+        self.report, self.loader = report, loader
+        self.first_entries: dict[str, Any] = {}
         self._steps = self._inference_steps = steps
-        self._first = True
-        self._unsettled = 0
-        self._wanted = 1
+        self._is_first = True
+        self._uncounted = 0  # steps left that are not counted
+        self._steps_of_turn = 1
         self._images = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The device is known now."""
+        """Prepare a clock for the device, which is known now."""
         self.device = trainer.strategy.root_device
         self.clock = StepClock(self.device)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """What the end of an epoch took is not a step's."""
+        """Leave out the time since the last step, in which an epoch has ended."""
         self.clock.begin()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Notes the step, and ends the turn when it was the last."""
-        if self._unsettled:
-            self._unsettled -= 1
-            if self._unsettled == 0:
+        """Count the step, and end the turn if it was the last."""
+        if self._uncounted:
+            self._uncounted -= 1
+            if self._uncounted == 0:
                 self.clock.take()
                 self.clock.begin()
             return
         self.clock.step()
         self._images += len(batch[1])
-        if self.clock.steps >= self._wanted:
+        if self.clock.steps >= self._steps_of_turn:
             self._end_turn(trainer, pl_module)
 
     def _end_turn(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         train = {"images": self._images, "seconds": self.clock.take()}
         memory = peak_memory_bytes(self.device)
-        if self._first:
-            result = {
-                **self.about,
-                "machine": machine(self.device),
-                "precision": str(trainer.precision),
-                "train": train,
-            }
-            self._first, self._wanted = False, WARM_UP
-            go_on = self.answer(result)
+        if self._is_first:
+            precision = str(trainer.precision)
+            result = {**self.first_entries, "machine": machine(self.device), "precision": precision, "train": train}
+            self._is_first, self._steps_of_turn = False, WARM_UP_STEPS
         else:
             network = pl_module.network
             assert isinstance(network, nn.Module)
-            self._steps = self._steps or self._fitting(train["seconds"])
-            self._inference_steps = self._inference_steps or self._fitting(
-                self._infer(trainer, network, WARM_UP)["seconds"]
-            )
+            if self._steps is None or self._inference_steps is None:
+                self._steps = _steps_in_a_turn(train["seconds"])
+                self._inference_steps = _steps_in_a_turn(self._infer(trainer, network, WARM_UP_STEPS)["seconds"])
             inference = self._infer(trainer, network, self._inference_steps)
-            go_on = self.answer({"train": train, "inference": inference, "peak_memory_bytes": memory})
-            self._wanted, self._unsettled = self._steps, SETTLE
+            result = {"train": train, "inference": inference, "peak_memory_bytes": memory}
+            self._steps_of_turn, self._uncounted = self._steps, UNCOUNTED_STEPS
+        trainer.should_stop = not self.report(result)
         self._images = 0
-        trainer.should_stop = not go_on
         self.clock.begin()
 
-    @staticmethod
-    def _fitting(seconds: list[float]) -> int:
-        return min(MOST, max(FEWEST, ceil(TURN_SECONDS / median(seconds[len(seconds) // 2 :]))))
-
     def _infer(self, trainer: L.Trainer, network: nn.Module, steps: int) -> dict[str, Any]:
-        """The network's answers on batches as the evaluation gets them."""
+        """Time the network on batches as the evaluation uses them."""
         clock = StepClock(self.device)
         images = 0
         network.eval()
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             batches = _forever(self.loader())
-            for _ in range(SETTLE):
+            for _ in range(UNCOUNTED_STEPS):
                 network(next(batches)[0])
             clock.begin()
             for _ in range(steps):
@@ -163,53 +153,51 @@ class TimedTurns(Callback):
         return {"images": images, "seconds": clock.take()}
 
 
-def time_training(task: dict[str, Any], answer: Answer) -> None:
-    """Trains one combination turn by turn, as `cnnlab.train` would (see `cnnlab.speed.turns` and TimedTurns).
+def time_training(task: dict[str, Any], report: Report) -> None:
+    """Train one combination turn by turn, as `cnnlab train` would (see `cnnlab.speed.turns` and TimedTurns).
 
     Args:
-        task: `settings`, those of a run, and `steps` of a turn or None.
-        answer: gets the timings.
+        task: `settings` of a run, and `steps` in a turn or None.
+        report: receives the timings.
     """
     keep_freed_memory()  # as every command does
     flush_denormals()  # as training does
     settings = task["settings"]
-    assembly.seed_everything(settings["seed"])
-    data = assembly.build_data(settings)
-    full = len(data.train) // settings["data"]["batch_size"]
-    if full and isinstance(settings["trainer"]["limit_train_batches"], float):
-        # A last batch with fewer images would be a step of another kind, for which a GPU compiles and tunes anew.
-        settings = {**settings, "trainer": {**settings["trainer"], "limit_train_batches": full}}
-    network = networks.build_network(settings["model"], len(data.classes), data.image_size)
-    cost = assembly.check_network(network, data)
-    assembly.initialize_from_data(network, data)
-    about = {"parameters": cost.parameters, "macs": cost.macs, "data_fingerprint": data.fingerprint}
+    seed_everything(settings["seed"])
+    data = build_data(settings)
+    full_batches = len(data.train) // settings["data"]["batch_size"]
+    if full_batches and isinstance(settings["trainer"]["limit_train_batches"], float):
+        # A last batch with fewer images would be another kind of step, for which a GPU compiles and tunes anew.
+        settings = {**settings, "trainer": {**settings["trainer"], "limit_train_batches": full_batches}}
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(folder)
-        timed = TimedTurns(answer, data.val_dataloader, task["steps"], about)
-        callbacks = [
-            Progress(bar=False),
-            *assembly.build_callbacks(settings),
-            timed,
-            Recorder(run, {}, stop_requested=lambda: False, minutes=float("inf")),
-        ]
-        classifier = assembly.build_classifier(settings, network)
-        loggers = assembly.build_loggers(settings, run.path)
-        trainer = assembly.build_lightning_trainer(settings, callbacks, loggers, run.path)
-        compile_network(network, settings["trainer"]["compile"])
-        trainer.fit(classifier, datamodule=data)
+        timed = TimedTurns(report, data.val_dataloader, task["steps"])
+        recorder = Recorder(run, {}, stop_requested=lambda: False, minutes=float("inf"))
+        parts = build_parts(settings, data, run.path, [timed, recorder])
+        timed.first_entries = {
+            "parameters": parts.cost.parameters,
+            "macs": parts.cost.macs,
+            "data_fingerprint": data.fingerprint,
+        }
+        parts.trainer.fit(parts.classifier, datamodule=data)
 
 
-def time_machine(task: dict[str, Any], answer: Answer) -> None:
-    """Measures the rates of the device turn by turn (see `cnnlab.speed.turns` and `measure_rates`).
+def time_machine(task: dict[str, Any], report: Report) -> None:
+    """Measure the rates of the device turn by turn (see `cnnlab.speed.turns` and `measure_rates`).
 
     Args:
         task: `settings` of a run, for its device.
-        answer: gets the rates of each turn.
+        report: receives the rates of each turn.
     """
-    trainer = assembly.build_lightning_trainer(task["settings"], [], [], Path(tempfile.gettempdir()))
+    trainer = build_lightning_trainer(task["settings"], [], [], Path(tempfile.gettempdir()))
     device = trainer.strategy.root_device
-    while answer({"device_type": device.type, "rates": measure_rates(device)}):
+    while report({"device_type": device.type, "rates": measure_rates(device)}):
         pass
+
+
+def _steps_in_a_turn(seconds: list[float]) -> int:
+    """Return how many steps take TURN_SECONDS, from the durations of some."""
+    return min(MOST_STEPS, max(FEWEST_STEPS, ceil(TURN_SECONDS / median(seconds[len(seconds) // 2 :]))))
 
 
 def _forever(loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:

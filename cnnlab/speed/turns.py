@@ -1,4 +1,4 @@
-"""Processes that take turns, so that a slow moment of the machine falls on all that is compared alike."""
+"""Run processes in turns, so that slow moments of the machine affect everything that is compared alike."""
 
 import contextlib
 import multiprocessing
@@ -13,31 +13,31 @@ from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
 
 
-class Answer(Protocol):
-    """Says what the latest turn gave, and waits for the next turn."""
+class Report(Protocol):
+    """Function that sends the result of a turn to the parent process, and waits for the next turn."""
 
     def __call__(self, result: Any) -> bool:
-        """True when there is another turn, false when it was the last."""
+        """Return True if there is another turn, False if this was the last."""
         ...
 
 
-Work = Callable[[Any, Answer], None]
+Work = Callable[[Any, Report], None]
 
 
 class Contestant:
-    """A process of its own that waits until it is its turn.
+    """A process that works only when it is its turn.
 
-    It imports everything anew, so that its peak memory is its own, and the time from its start to its first answer is
-    what a command needs until its work is under way.
+    It imports everything anew. So its peak memory is its own, and the time from its start to its first report is the
+    time that a command needs to start.
 
     Args:
-        work: a function of a module, called in the new process with the task and `answer`. It prepares itself, and
-            then does what is timed between any two answers, the first of which says that it is ready.
+        work: a function of a module, called in the new process with the task and `report`. It prepares itself and
+            reports once when it is ready. What it does between two reports is a turn.
         task: plain values.
 
     Attributes:
-        startup_seconds: from its start to its first answer.
-        error: why there is nothing more to come from it, or None.
+        startup_seconds: time from the start of the process to its first report.
+        error: the error that has ended the process, or None.
     """
 
     def __init__(self, work: Work, task: Any):
@@ -46,13 +46,13 @@ class Contestant:
         self.error: str | None = None
 
     def start(self) -> Any:
-        """Starts the process and returns its first answer, or None where it failed.
+        """Start the process and return its first report, or None if it failed.
 
         Raises:
-            RequestError: here and in a turn, where the work raised one.
+            RequestError: if the work raised one; `turn` raises it too.
         """
         context = multiprocessing.get_context("spawn")
-        self._ours, theirs = context.Pipe()
+        self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_run, args=(self.work, self.task, theirs))
         started = time.perf_counter()
         self._process.start()
@@ -62,16 +62,16 @@ class Contestant:
         return first
 
     def turn(self) -> Any:
-        """Lets it have a turn and returns what that gave, or None where it failed, now or before."""
-        if self.error is None:
-            with contextlib.suppress(OSError):  # it died between two turns: the next line finds out
-                self._ours.send(True)
-            return self._receive()
-        return None
+        """Let the process take a turn and return its report, or None if it has failed now or before."""
+        if self.error is not None:
+            return None
+        with contextlib.suppress(OSError):  # the process died between two turns; _receive says so
+            self._connection.send(True)
+        return self._receive()
 
     def stop(self) -> None:
-        """Ends the process."""
-        self._ours.close()
+        """End the process."""
+        self._connection.close()
         self._process.join(timeout=10)
         if self._process.is_alive():
             self._process.kill()
@@ -79,7 +79,7 @@ class Contestant:
 
     def _receive(self) -> Any:
         try:
-            kind, result = self._ours.recv()
+            kind, result = self._connection.recv()
         except (EOFError, OSError):
             self._process.join()
             kind, result = "failed", f"the process ended with code {self._process.exitcode}"
@@ -91,50 +91,50 @@ class Contestant:
         return result
 
 
-def take_turns(contestants: Sequence[Contestant], rounds: int, say: Callable[[str], None]) -> list[list[Any]]:
-    """Starts each process after the one before is ready, then gives all of them a turn in every round.
+def take_turns(contestants: Sequence[Contestant], rounds: int, show: Callable[[str], None]) -> list[list[Any]]:
+    """Start the processes one after the other, then give each a turn in every round.
 
-    Every second round goes backwards. A process that fails drops out; its `error` says why.
+    Every second round goes backwards. A process that fails drops out; its `error` tells why.
 
     Args:
-        contestants: each is started here and has ended on return.
-        rounds: turns of each.
-        say: told how far it is.
+        contestants: processes to start; all have ended on return.
+        rounds: number of turns of each process.
+        show: called with a line of progress.
 
     Returns:
-        For each contestant what it answered: the first answer, then one for each turn that it finished.
+        For each process its reports: the first one, then one for each turn that it has finished.
     """
-    answers: list[list[Any]] = [[] for _ in contestants]
+    reports: list[list[Any]] = [[] for _ in contestants]
     started: list[Contestant] = []
     try:
         for number, contestant in enumerate(contestants):
-            say(f"starting {number + 1}/{len(contestants)}")
+            show(f"starting {number + 1}/{len(contestants)}")
             started.append(contestant)
-            answers[number].append(contestant.start())
+            reports[number].append(contestant.start())
         for number in range(rounds):
-            say(f"round {number + 1}/{rounds}")
-            forth = range(len(contestants))
-            for position in forth if number % 2 == 0 else reversed(forth):
-                answers[position].append(contestants[position].turn())
+            show(f"round {number + 1}/{rounds}")
+            forwards = range(len(contestants))
+            for position in forwards if number % 2 == 0 else reversed(forwards):
+                reports[position].append(contestants[position].turn())
     finally:
         for contestant in started:
             contestant.stop()
-    return [[answer for answer in each if answer is not None] for each in answers]
+    return [[report for report in each if report is not None] for each in reports]
 
 
 def _run(work: Work, task: Any, connection: Connection) -> None:
-    """What the process does."""
+    """Do the work in the new process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
 
-    def answer(result: Any) -> bool:
-        connection.send(("answer", result))
+    def report(result: Any) -> bool:
+        connection.send(("result", result))
         try:
             return connection.recv()
         except EOFError:
             return False
 
     try:
-        work(task, answer)
+        work(task, report)
     except RequestError as error:
         connection.send(("wrong request", str(error)))
     except Exception as error:

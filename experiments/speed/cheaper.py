@@ -4,8 +4,8 @@
 
 as written    the layers in their order, each as torch computes it
 pool first    max pooling before the activation (cnnlab.training.pool_first)
-all           what training uses on this processor (cnnlab.build.run.speed_up): with matrix tiles also convolutions of
-              small images that lie side by side (cnnlab.training.side_by_side)
+all           as cnnlab trains on this processor (cnnlab.build.run.use_faster_layers): if it has matrix tiles, small
+              images are also laid side by side for a convolution (cnnlab.training.side_by_side)
 
 A step is the forward and the backward pass of one batch of noise, without an optimizer, on the CPU. The ways take turns
 step by step in one process; a ratio is of two steps that followed each other.
@@ -27,7 +27,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from cnnlab.build.network import build_network
-from cnnlab.build.run import speed_up
+from cnnlab.build.run import use_faster_layers
 from cnnlab.config.paths import ROOT
 from cnnlab.cpu import keep_freed_memory
 from cnnlab.runs.environment import device_name
@@ -37,7 +37,7 @@ from cnnlab.training.precision import auto_precision
 WAYS: dict[str, Callable[[nn.Module], None]] = {
     "as written": lambda network: None,
     "pool first": pool_first,
-    "all": speed_up,
+    "all": use_faster_layers,
 }
 
 

@@ -13,7 +13,7 @@ tutorial-N  what a tutorial has: PIL images with a transform each (crop with pad
 by-hand     the best that we could write: images on the device, a batch cut out, flipped, blanked and normalized by a
             few operations on all of it, bf16 where it pays (or --precision), channels_last, optimizer, schedule and
             averaging as the recipe `fast` has them; the network computing in the cheaper ways, as cnnlab trains it
-            (cnnlab.build.run.speed_up); nothing is logged. With --compile through torch.compile.
+            (cnnlab.build.run.use_faster_layers); nothing is logged. With --compile through torch.compile.
             On Linux it keeps freed memory, as cnnlab does (cnnlab.cpu); a tutorial's loop does not.
 cnnlab      `cnnlab.train` with the recipe `fast`: Lightning, the record, running loss and accuracy.
 """
@@ -43,15 +43,25 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from cnnlab import config as configuration
-from cnnlab.build import network as networks
-from cnnlab.build import run as assembly
+from cnnlab.build.network import build_network
+from cnnlab.build.run import (
+    build_callbacks,
+    build_classifier,
+    build_data,
+    build_lightning_trainer,
+    build_loggers,
+    checkpoint_metadata,
+    initialize_from_data,
+    seed_everything,
+    use_faster_layers,
+)
 from cnnlab.config.paths import ROOT
 from cnnlab.cpu import keep_freed_memory
 from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.environment import machine, peak_memory_bytes
 from cnnlab.runs.recorder import Recorder
-from cnnlab.speed.turns import Answer, Contestant, take_turns
+from cnnlab.speed.turns import Contestant, Report, take_turns
 from cnnlab.training.precision import auto_precision
 from cnnlab.training.progress import Progress
 from cnnlab.training.trainer import compile_network
@@ -85,8 +95,8 @@ def main() -> None:
             {"way": way, "settings": settings, "steps": arguments.steps, "device": device} for way in arguments.ways
         ]
         contestants = [Contestant(work, task) for task in tasks]
-        answers = take_turns(contestants, arguments.rounds + 1, say=lambda text: None)
-        result = summarize(model, arguments.ways, answers)
+        reports = take_turns(contestants, arguments.rounds + 1, show=lambda text: None)
+        result = summarize(model, arguments.ways, reports)
         result["errors"] = {way: c.error for way, c in zip(arguments.ways, contestants, strict=True) if c.error}
         print_tables(result)
         results.append(result)
@@ -134,26 +144,26 @@ def run_settings(model: str, arguments: argparse.Namespace, device: str) -> dict
         return configuration.settings(hydra.compose("train", overrides=overrides))
 
 
-def work(task: dict[str, Any], answer: Answer) -> None:
+def work(task: dict[str, Any], report: Report) -> None:
     """What a process does: trains in one way, a turn at a time."""
-    assembly.seed_everything(task["settings"]["seed"])
+    seed_everything(task["settings"]["seed"])
     torch.set_float32_matmul_precision("high")  # TF32 on a GPU, for all ways; cnnlab sets it too
     torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     way, _, workers = task["way"].partition("-")
     if way != "tutorial":
         keep_freed_memory()
     if way == "cnnlab":
-        by_cnnlab(task["settings"], answer)
+        by_cnnlab(task["settings"], report)
     elif way == "by":
-        by_hand(task["settings"], task["steps"], torch.device(task["device"]), answer)
+        by_hand(task["settings"], task["steps"], torch.device(task["device"]), report)
     else:
-        by_tutorial(task["settings"], task["steps"], torch.device(task["device"]), int(workers), answer)
+        by_tutorial(task["settings"], task["steps"], torch.device(task["device"]), int(workers), report)
 
 
 def new_network(settings: dict[str, Any], data: ImageDataModule) -> nn.Module:
     """The network as cnnlab makes it."""
-    network = networks.build_network(settings["model"], len(data.classes), data.image_size)
-    assembly.initialize_from_data(network, data)
+    network = build_network(settings["model"], len(data.classes), data.image_size)
+    initialize_from_data(network, data)
     return network
 
 
@@ -196,10 +206,10 @@ class Pictures(Dataset[tuple[Any, int]]):
 
 
 def by_tutorial(
-    settings: dict[str, Any], steps: int | None, device: torch.device, workers: int, answer: Answer
+    settings: dict[str, Any], steps: int | None, device: torch.device, workers: int, report: Report
 ) -> None:
     """An epoch a turn, with a new iterator over the images each time, as a loop over epochs has it."""
-    data = assembly.build_data(settings)
+    data = build_data(settings)
     transform = transforms.Compose(
         [
             transforms.RandomCrop(SIZE, padding=4),
@@ -223,7 +233,7 @@ def by_tutorial(
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     criterion = nn.CrossEntropyLoss()
     result: Any = "ready"
-    while answer(result):
+    while report(result):
         turn = Turn(device)
         running_loss = 0.0
         for number, (images, labels) in enumerate(loader, 1):
@@ -242,9 +252,9 @@ def by_tutorial(
 # --- by hand ---------------------------------------------------------------------------------------------------------
 
 
-def by_hand(settings: dict[str, Any], steps: int | None, device: torch.device, answer: Answer) -> None:
+def by_hand(settings: dict[str, Any], steps: int | None, device: torch.device, report: Report) -> None:
     """Everything written out, for the device alone."""
-    data = assembly.build_data(settings)
+    data = build_data(settings)
     images, batch_size = len(data.train), data.batch_size
     steps = min(steps or images, -(-images // batch_size))
     margin = ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0))
@@ -256,7 +266,7 @@ def by_hand(settings: dict[str, Any], steps: int | None, device: torch.device, a
     line = torch.arange(SIZE, device=device)
 
     network = new_network(settings, data).to(device).train()
-    assembly.speed_up(network)
+    use_faster_layers(network)
     compile_network(network, settings["trainer"]["compile"])
     weights = [{"params": [p for p in network.parameters() if p.ndim >= 2], "weight_decay": 0.0005}]
     vectors = [{"params": [p for p in network.parameters() if p.ndim < 2], "weight_decay": 0.0}]
@@ -270,7 +280,7 @@ def by_hand(settings: dict[str, Any], steps: int | None, device: torch.device, a
     step, epoch = 0, 0
     first_flips = (torch.rand(images) < 0.5).to(device)
     result: Any = "ready"
-    while answer(result):
+    while report(result):
         turn = Turn(device)
         order = torch.randperm(images).to(device)
         tops, lefts = torch.randint(0, 2 * PAD + 1, (2, images)).to(device)
@@ -310,12 +320,12 @@ def by_hand(settings: dict[str, Any], steps: int | None, device: torch.device, a
 class EpochTurns(Callback):
     """Makes every epoch of a training a turn."""
 
-    def __init__(self, answer: Answer):
-        self.answer = answer
+    def __init__(self, report: Report):
+        self.report = report
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Ready."""
-        trainer.should_stop = not self.answer("ready")
+        trainer.should_stop = not self.report("ready")
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The turn starts."""
@@ -325,21 +335,21 @@ class EpochTurns(Callback):
         """The turn ends; what is logged and saved now is not part of it."""
         assert isinstance(pl_module.train_totals.images, int)  # pyright: ignore[reportAttributeAccessIssue]
         self.turn.images = pl_module.train_totals.images  # pyright: ignore[reportAttributeAccessIssue]
-        trainer.should_stop = not self.answer(self.turn.result())
+        trainer.should_stop = not self.report(self.turn.result())
 
 
-def by_cnnlab(settings: dict[str, Any], answer: Answer) -> None:
+def by_cnnlab(settings: dict[str, Any], report: Report) -> None:
     """The parts are put together as in `cnnlab.train`."""
-    data = assembly.build_data(settings)
+    data = build_data(settings)
     network = new_network(settings, data)
-    classifier = assembly.build_classifier(settings, network)
+    classifier = build_classifier(settings, network)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(folder)
-        recorder = Recorder(run, assembly.checkpoint_metadata(settings, data), lambda: False)
+        recorder = Recorder(run, checkpoint_metadata(settings, data), lambda: False)
         # The clock stops before the others do what they do at the end of an epoch.
-        callbacks = [EpochTurns(answer), Progress(bar=False), *assembly.build_callbacks(settings), recorder]
-        loggers = assembly.build_loggers(settings, run.path)
-        trainer = assembly.build_lightning_trainer(settings, callbacks, loggers, run.path)
+        callbacks = [EpochTurns(report), Progress(bar=False), *build_callbacks(settings), recorder]
+        loggers = build_loggers(settings, run.path)
+        trainer = build_lightning_trainer(settings, callbacks, loggers, run.path)
         compile_network(network, settings["trainer"]["compile"])
         trainer.fit(classifier, datamodule=data)
 
@@ -347,11 +357,11 @@ def by_cnnlab(settings: dict[str, Any], answer: Answer) -> None:
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
-def summarize(model: str, ways: list[str], answers: list[list[Any]]) -> dict[str, Any]:
-    """Medians over the rounds, and ratios within them; the first two answers are "ready" and the warm-up's."""
+def summarize(model: str, ways: list[str], reports: list[list[Any]]) -> dict[str, Any]:
+    """Medians over the rounds, and ratios within them; the first two reports are "ready" and the warm-up's."""
     speeds = {
         way: [turn["images"] / turn["seconds"] for turn in given[2:]]
-        for way, given in zip(ways, answers, strict=True)
+        for way, given in zip(ways, reports, strict=True)
         if len(given) > 2
     }
     rows = {
@@ -362,7 +372,7 @@ def summarize(model: str, ways: list[str], answers: list[list[Any]]) -> dict[str
             "images": given[-1]["images"],
             "peak_memory_bytes": given[-1]["peak_memory_bytes"],
         }
-        for way, given in zip(ways, answers, strict=True)
+        for way, given in zip(ways, reports, strict=True)
         if way in speeds
     }
     ratios = {

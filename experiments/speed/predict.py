@@ -43,7 +43,7 @@ from cnnlab import predict
 from cnnlab.build.network import build_network
 from cnnlab.inference.trained import TrainedNetwork, load
 from cnnlab.runs.environment import machine, peak_memory_bytes
-from cnnlab.speed.turns import Answer, Contestant, take_turns
+from cnnlab.speed.turns import Contestant, Report, take_turns
 
 if TYPE_CHECKING:
     from cnnlab.data.datamodule import ImageDataModule
@@ -60,15 +60,15 @@ def main() -> None:
     print(f"{about['device']}; {os.cpu_count()} cores; torch {torch.__version__}; rounds: {arguments.rounds}")
     with tempfile.TemporaryDirectory() as name:
         # In a process of its own, too: on Linux, a process starts with the peak memory of the one that starts it.
-        take_turns([Contestant(prepare, {**vars(arguments), "folder": name})], 0, say=lambda text: None)
+        take_turns([Contestant(prepare, {**vars(arguments), "folder": name})], 0, show=lambda text: None)
         task = {"folder": name, "batch_size": arguments.batch_size, "precision": arguments.precision}
         contestants = [Contestant(work, {**task, "way": way}) for way in arguments.ways]
-        answers = take_turns(contestants, arguments.rounds + 1, say=lambda text: None)
+        reports = take_turns(contestants, arguments.rounds + 1, show=lambda text: None)
     for way, contestant in zip(arguments.ways, contestants, strict=True):
         if contestant.error:
             raise SystemExit(f"{way}: {contestant.error}")
     print(f"{arguments.files:,} JPEG files of {arguments.side} x {arguments.side} pixels, {arguments.model}\n")
-    print_tables(arguments.ways, [turns[2:] for turns in answers], arguments.files)  # ready, and the warm-up
+    print_tables(arguments.ways, [turns[2:] for turns in reports], arguments.files)  # ready, and the warm-up
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -85,14 +85,14 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def prepare(task: dict[str, Any], answer: Answer) -> None:
+def prepare(task: dict[str, Any], report: Report) -> None:
     """Writes the files that are classified and the checkpoint."""
     from cnnlab.data.datamodule import ImageDataModule  # with Lightning, whose memory the other processes do not need
 
     data = ImageDataModule(path=task["path"], protocol="article")
     write_files(data, Path(task["folder"]) / "photos", task["files"], task["side"])
     save_checkpoint(data, Path(task["folder"]) / "untrained.ckpt", task["model"])
-    answer("ready")
+    report("ready")
 
 
 def write_files(data: "ImageDataModule", folder: Path, files: int, side: int) -> None:
@@ -122,15 +122,15 @@ def save_checkpoint(data: "ImageDataModule", file: Path, name: str) -> None:
     torch.save({"state_dict": weights, "cnnlab": about}, file)
 
 
-def work(task: dict[str, Any], answer: Answer) -> None:
+def work(task: dict[str, Any], report: Report) -> None:
     """What each process does: one turn after the other."""
     run: Callable[[dict[str, Any]], None] = run_predict if task["way"] == "predict" else run_by_hand
-    going_on = answer("ready")
+    going_on = report("ready")
     while going_on:
         started = time.perf_counter()
         run(task)
         seconds = time.perf_counter() - started
-        going_on = answer({"seconds": seconds, "peak_memory_bytes": peak_memory_bytes(torch.device("cpu"))})
+        going_on = report({"seconds": seconds, "peak_memory_bytes": peak_memory_bytes(torch.device("cpu"))})
 
 
 def run_predict(task: dict[str, Any]) -> None:

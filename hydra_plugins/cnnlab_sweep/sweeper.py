@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from cnnlab.config.sweeps import written
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import discard_unused
-from cnnlab.runs.processes import own_place
+from cnnlab.runs.processes import own_rank
 from cnnlab.runs.sweeps import SWEEP_FILE
 
 
@@ -37,7 +37,7 @@ class AlternativesSweeper(BasicSweeper):
             SweepFailed: when a job was not completed.
         """
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
-        if own_place().world_size:
+        if own_rank().world_size:
             raise RequestError("-m: a sweep starts the processes of its runs itself; leave torchrun or srun out")
         directory = self._fix_directory(self.config)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)

@@ -16,7 +16,7 @@ from cnnlab.config.sweeps import alternatives, choices, expand_seeds, written
 from cnnlab.errors import RequestError, SweepFailed
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.jobs import Job
-from cnnlab.runs.processes import Place
+from cnnlab.runs.processes import Rank
 
 DIGITS = ("data=digits", "model=lenet5", "logger=none")
 
@@ -280,7 +280,7 @@ def test_an_experiments_wrong_sweep_is_named(train, experiment):
 
 def test_a_sweep_is_not_started_by_several_processes(train, started, monkeypatch):
     train("--cfg", "job")  # Hydra has loaded the sweeper
-    monkeypatch.setattr(sys.modules["hydra_plugins.cnnlab_sweep.sweeper"], "own_place", lambda: Place(0, 2))
+    monkeypatch.setattr(sys.modules["hydra_plugins.cnnlab_sweep.sweeper"], "own_rank", lambda: Rank(0, 2))
     outcome = train(*DIGITS, "seeds=2")
     assert (outcome.code, "leave torchrun or srun out" in outcome.err) == (2, True)
 

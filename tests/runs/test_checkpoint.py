@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cnnlab.errors import RequestError
-from cnnlab.runs.checkpoint import check_fits, network_weights, read_checkpoint
+from cnnlab.runs.checkpoint import check_weights_match, network_weights, read_checkpoint
 
 
 def checkpoint_of(network: nn.Module) -> dict:
@@ -49,6 +49,6 @@ def test_a_missing_checkpoint_is_named(tmp_path):
 )
 def test_another_network_does_not_fit(tmp_path, other, message):
     checkpoint = checkpoint_of(nn.Linear(3, 2))
-    check_fits(checkpoint, nn.Linear(3, 2), tmp_path)
+    check_weights_match(checkpoint, nn.Linear(3, 2), tmp_path)
     with pytest.raises(RequestError, match=message):
-        check_fits(checkpoint, other, tmp_path)
+        check_weights_match(checkpoint, other, tmp_path)

@@ -1,4 +1,4 @@
-"""Leader and follower in two threads; tests/runs/test_several_processes.py has them in processes."""
+"""Run a leader and a follower in two threads; test_several_processes.py runs them in processes."""
 
 import threading
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from cnnlab.errors import Interrupted, RequestError
 from cnnlab.runs import processes
-from cnnlab.runs.processes import Place, Processes, own_place
+from cnnlab.runs.processes import Processes, Rank, own_rank
 
 LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "CNNLAB_RANK", "SLURM_NTASKS")
 
@@ -19,31 +19,31 @@ def nothing_was_launched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "place"),
+    ("environment", "rank"),
     [
-        ({}, Place(0)),
-        ({"RANK": "3", "WORLD_SIZE": "4"}, Place(3, 4)),
-        ({"RANK": "0", "WORLD_SIZE": "1"}, Place(0)),  # torchrun with one process
-        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_JOB_NAME": "train"}, Place(1, 2)),
-        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "interactive"}, Place(0)),
-        ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, Place(0)),
-        ({"CNNLAB_RANK": "2", "LOCAL_RANK": "2", "WORLD_SIZE": "4"}, Place(2)),
-        ({"RANK": "1", "WORLD_SIZE": "2", "SLURM_NTASKS": "8", "SLURM_PROCID": "7"}, Place(1, 2)),  # torchrun in Slurm
+        ({}, Rank(0)),
+        ({"RANK": "3", "WORLD_SIZE": "4"}, Rank(3, 4)),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, Rank(0)),  # torchrun with one process
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_JOB_NAME": "train"}, Rank(1, 2)),
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "interactive"}, Rank(0)),
+        ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, Rank(0)),
+        ({"CNNLAB_RANK": "2", "LOCAL_RANK": "2", "WORLD_SIZE": "4"}, Rank(2)),
+        ({"RANK": "1", "WORLD_SIZE": "2", "SLURM_NTASKS": "8", "SLURM_PROCID": "7"}, Rank(1, 2)),  # torchrun in Slurm
     ],
 )
-def test_the_environment_says_which_process_this_is(environment, place, monkeypatch) -> None:
+def test_the_rank_is_read_from_the_environment(environment, rank, monkeypatch) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert own_place() == place
+    assert own_rank() == rank
 
 
 @pytest.fixture
 def pair(monkeypatch: pytest.MonkeyPatch) -> tuple[Processes, Processes]:
-    """Two processes as torchrun or Slurm start them."""
+    """Return two processes as torchrun or Slurm start them."""
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(processes._free_port()))
-    leader = Processes(Place(0, 2))
-    return leader, Processes(Place(1, 2))
+    leader = Processes(Rank(0, 2))
+    return leader, Processes(Rank(1, 2))
 
 
 class Follower(threading.Thread):
@@ -66,11 +66,11 @@ def fail(error: BaseException) -> None:
     raise error
 
 
-def test_a_follower_is_told_the_job(pair) -> None:
+def test_a_follower_receives_the_job(pair) -> None:
     leader, other = pair
     jobs = []
     follower = Follower(other, lambda processes, **job: jobs.append(job))
-    with leader.together(2, 1, {"settings": {"lr": 0.1}, "checkpoint": None}, fail):
+    with leader.running_job(2, 1, {"settings": {"lr": 0.1}, "checkpoint": None}, fail):
         pass
     assert join(leader, follower) == 0
     assert jobs == [{"settings": {"lr": 0.1}, "checkpoint": None}]
@@ -90,36 +90,36 @@ def test_a_follower_without_a_job_is_sent_away(pair) -> None:
         (Interrupted("Interrupted by SIGTERM."), 130, Interrupted("Interrupted by SIGTERM.")),
     ],
 )
-def test_the_leader_raises_what_a_follower_ended_with(pair, error, code, seen) -> None:
+def test_the_leader_raises_the_error_of_a_follower(pair, error, code, seen) -> None:
     leader, other = pair
     follower = Follower(other, lambda **job: fail(error))
-    with pytest.raises(type(seen)) as caught, leader.together(2, 1, {}, fail):
-        while not leader._store.check(["word"]):
+    with pytest.raises(type(seen)) as caught, leader.running_job(2, 1, {}, fail):
+        while not leader._store.check(["exit_report"]):
             pass
-        raise ConnectionError("connection closed by peer")  # what an operation of all says then
+        raise ConnectionError("connection closed by peer")  # as a collective operation fails then
     assert str(caught.value) == str(seen)
     assert join(leader, follower) == code
 
 
 def test_the_first_to_fail_is_the_cause(pair) -> None:
     leader, other = pair
-    with pytest.raises(RuntimeError, match="^mine$"), leader.together(2, 1, {}, fail):
+    with pytest.raises(RuntimeError, match="^mine$"), leader.running_job(2, 1, {}, fail):
         raise RuntimeError("mine")
-    assert other._leave_word(RuntimeError("yours")) == {"rank": 0, "code": 1, "text": "RuntimeError: mine"}
+    assert other._report_exit(RuntimeError("yours")) == {"rank": 0, "code": 1, "text": "RuntimeError: mine"}
 
 
-def test_another_number_of_processes_than_asked_for_is_refused(pair) -> None:
-    with pytest.raises(RequestError, match="trainer.devices: 3 on each of 2 machine.* are 6 processes, but 2 were"):
-        pair[0].together(3, 2, {}, fail).__enter__()
+def test_a_wrong_number_of_processes_is_refused(pair) -> None:
+    with pytest.raises(RequestError, match="trainer.devices: 3 on each of 2 machine.* need 6 processes, but 2 were"):
+        pair[0].running_job(3, 2, {}, fail).__enter__()
 
 
 def test_several_machines_need_a_launcher() -> None:
     with pytest.raises(RequestError, match="trainer.num_nodes"):
-        Processes(Place(0)).together(1, 2, {}, fail).__enter__()
+        Processes(Rank(0)).running_job(1, 2, {}, fail).__enter__()
 
 
-def test_a_process_alone_has_nobody_to_tell() -> None:
-    alone = Processes(Place(0))
-    with alone.together(1, 1, {}, fail):
+def test_a_single_process_needs_no_store() -> None:
+    alone = Processes(Rank(0))
+    with alone.running_job(1, 1, {}, fail):
         assert alone._store is None
     alone.dismiss()

@@ -327,7 +327,7 @@ def test_a_leader_that_is_killed_takes_the_others_with_it(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "explanation"),
     [
-        ("trainer.devices=3", "trainer.devices: 3 on each of 1 machine(s)"),
+        ("trainer.devices=3", "trainer.devices: 3 on each of 1 machine (trainer.num_nodes) need 3 processes"),
         ("modle=lenet5", "modle is not a key; did you mean model?"),
     ],
 )

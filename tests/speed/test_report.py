@@ -60,13 +60,14 @@ def test_the_tables_show_the_figures_in_a_hundred_columns(capsys):
         assert text in printed
     for text in ("NVIDIA H200", "synthetic", "bfloat16 800.00", "4,300 GB/s", "3,456.8", "10.0%", "out of memory"):
         assert text in printed
+    assert "upper bound: images/s" in printed
     assert "…" not in printed
     assert max(len(line) for line in printed.splitlines()) <= 100
 
 
-def test_without_a_floor_nothing_is_said_of_one(capsys):
+def test_without_measured_rates_no_upper_bound_is_printed(capsys):
     print_speed(record(floor=None))
-    assert "floor" not in capsys.readouterr().out
+    assert "bound" not in capsys.readouterr().out
 
 
 def test_the_figure_is_drawn_with_and_without_results(tmp_path):
