@@ -1,1 +1,1 @@
-"""How a network is trained. It is handed networks and loaders, and knows nothing of where they come from."""
+"""Train networks. This package is handed networks and loaders, and does not know where they come from."""

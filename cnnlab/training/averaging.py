@@ -1,4 +1,4 @@
-"""Averaging of the weights over the steps."""
+"""Average the weights over training steps."""
 
 from itertools import chain
 from typing import Any
@@ -10,16 +10,16 @@ from torch import Tensor
 
 
 class AveragedWeights(WeightAveraging):
-    """An exponential moving average of weights and norm statistics, which is what is validated, tested and saved.
+    """Keep an exponential moving average of weights and norm statistics, and validate, test and save that average.
 
     (Polyak and Juditsky 1992; exponential as in Tarvainen and Valpola 2017, "Mean teachers", section 2.)
-    The optimizer goes on from its own weights; a checkpoint holds both. In the first updates the average is over
-    fewer steps, so that it does not hold on to the initial weights: update n keeps at most (1 + n) / (10 + n), and the
-    first nothing. Before that one, the average is the weights themselves.
+    The optimizer continues from its own weights; a checkpoint holds both. Early updates average over fewer steps, so
+    that the initial weights are soon forgotten: update n keeps at most (1 + n) / (10 + n) of the average, and the first
+    update keeps nothing. Before the first update, the average equals the current weights.
 
     Args:
         decay: share of the average that one step keeps, in [0, 1).
-        every_n_steps: steps from one update to the next; an update then keeps decay ** every_n_steps.
+        every_n_steps: steps between updates; an update then keeps decay ** every_n_steps.
     """
 
     def __init__(self, decay: float = 0.998, every_n_steps: int = 5):
@@ -33,7 +33,7 @@ class AveragedWeights(WeightAveraging):
         self._updates = 0
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """After every `every_n_steps`-th step, and after each of those before the first: no step may be lost."""
+        """Return True after every `every_n_steps`-th step, and after each step before the first of these."""
         if step_idx is None:
             return False
         self._updates, rest = divmod(step_idx + 1, self.every_n_steps)
@@ -42,11 +42,11 @@ class AveragedWeights(WeightAveraging):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Updates the average after a step, where one is due.
+        """Update the average if an update is due.
 
-        In place of Lightning's own, whose `AveragedModel.update_parameters` waits for the device twice in each update.
+        Replaces Lightning's method, whose `AveragedModel.update_parameters` waits for the device twice per update.
         """
-        step = trainer.global_step  # the same for all batches whose gradients are added up
+        step = trainer.global_step  # does not change between batches whose gradients are accumulated
         if step > self._latest_update_step and self.should_update(step_idx=step - 1):
             self._update(pl_module)
             self._latest_update_step = step
@@ -65,7 +65,7 @@ class AveragedWeights(WeightAveraging):
                 averages.append(average)
                 currents.append(current)
             else:
-                average.copy_(current)  # counters of the norms
+                average.copy_(current)  # batch counters of the norms
         n = self._updates
         keep = min(self.decay**self.every_n_steps, (1 + n) / (10 + n)) if n > 1 else 0.0
         torch._foreach_lerp_(averages, currents, 1 - keep)  # pyright: ignore[reportPrivateImportUsage]

@@ -1,4 +1,4 @@
-"""How long a training takes: epochs, of which the last may be a part of one, or steps."""
+"""End the training after a number of epochs or steps; the last epoch may be a fraction."""
 
 import math
 from typing import Any
@@ -8,14 +8,14 @@ from lightning.pytorch.callbacks import Callback
 
 
 class Duration(Callback):
-    """Ends the training after `epochs` epochs or `max_steps` steps, whichever comes first.
+    """End the training after `epochs` epochs or `max_steps` steps, whichever comes first.
 
-    Lightning counts whole epochs. Its own limit of steps, when it falls within an epoch, ends the training without
-    validation; here the epoch that is cut short ends like every last one, validated and recorded.
+    Lightning counts whole epochs only, and its own step limit ends the training without validation if it falls within
+    an epoch. Here, a shortened last epoch is validated and recorded like any other.
 
     Args:
-        epochs: above 0; a part of an epoch is rounded up to whole steps.
-        max_steps: steps of the optimizer, or -1 for no limit.
+        epochs: above 0; a fraction of an epoch is rounded up to whole steps.
+        max_steps: optimizer steps, or -1 for no limit.
     """
 
     def __init__(self, epochs: float, max_steps: int = -1):
@@ -23,35 +23,35 @@ class Duration(Callback):
         self.max_steps = max_steps
 
     def steps(self, trainer: L.Trainer) -> int:
-        """Steps of the whole training. Makes the training batches, if there are none yet, to count them."""
+        """Return the steps of the whole training, creating the training loader if needed to count its batches."""
         if trainer.train_dataloader is None:
             trainer.fit_loop.setup_data()
-        steps = max(1, math.ceil(round(self.epochs * _steps_an_epoch(trainer), 6)))
+        steps = max(1, math.ceil(round(self.epochs * _steps_per_epoch(trainer), 6)))
         return steps if self.max_steps == -1 else min(steps, self.max_steps)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Tells Lightning the number of epochs; a run that was resumed may have done its steps already."""
-        self._end_after = self.steps(trainer)
-        trainer.fit_loop.max_epochs = math.ceil(self._end_after / _steps_an_epoch(trainer))
-        self._end_if_done(trainer)
+        """Tell Lightning the number of epochs. A resumed run may already have all its steps."""
+        self._last_step = self.steps(trainer)
+        trainer.fit_loop.max_epochs = math.ceil(self._last_step / _steps_per_epoch(trainer))
+        self._stop_if_done(trainer)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Asks Lightning to stop, which then validates."""
-        self._end_if_done(trainer)
+        """Ask Lightning to validate and stop after the last step."""
+        self._stop_if_done(trainer)
 
-    def _end_if_done(self, trainer: L.Trainer) -> None:
-        if trainer.global_step >= self._end_after:
+    def _stop_if_done(self, trainer: L.Trainer) -> None:
+        if trainer.global_step >= self._last_step:
             trainer.should_stop = True
 
 
-def _steps_an_epoch(trainer: L.Trainer) -> int:
+def _steps_per_epoch(trainer: L.Trainer) -> int:
     return math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
 
 
 def total_steps(trainer: L.Trainer) -> int:
-    """Steps that the training takes from its first to its last."""
+    """Return the number of steps of the whole training, those before a resume included."""
     for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
         if isinstance(callback, Duration):
             return callback.steps(trainer)

@@ -1,4 +1,4 @@
-"""Ctrl-C and termination signals, as a request to save and end."""
+"""Turn Ctrl-C and termination signals into a request to save and stop."""
 
 import signal
 import sys
@@ -9,17 +9,17 @@ from types import FrameType
 
 from cnnlab.errors import Interrupted
 
-SAME = 0.2  # seconds; torchrun sends its processes once more the Ctrl-C that the terminal has sent them already
+ECHO_SECONDS = 0.2  # torchrun repeats a Ctrl-C to its processes, which already got it from the terminal
 
 
 class StopRequest:
-    """Whether the user has asked the run to stop.
+    """Remember whether the user asked the run to stop.
 
-    While `waiting()`, a first signal is only noted, for the training to end after the step that is under way; a second
-    one, and any outside of it, ends the work at once.
+    Within `waiting()`, a first signal is only remembered, so that training can end after the current step. A second
+    signal, or any signal outside of `waiting()`, stops the work at once.
 
     Args:
-        silent: leaves it to another process to say so.
+        silent: whether another process prints the message instead.
     """
 
     def __init__(self, silent: bool = False) -> None:
@@ -29,12 +29,12 @@ class StopRequest:
         self._can_wait = False
 
     def __call__(self) -> bool:
-        """True once a signal came."""
+        """Return True once a signal has arrived."""
         return self.requested
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handles SIGINT and SIGTERM inside."""
+        """Handle SIGINT and SIGTERM within this context."""
         before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -44,7 +44,7 @@ class StopRequest:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Inside, somebody asks often enough to stop in good order."""
+        """Let a first signal wait: within this context, the training asks after every step."""
         self._can_wait = True
         try:
             yield
@@ -56,8 +56,8 @@ class StopRequest:
         if self._can_wait and not self.requested:
             self.requested, self._since = True, now
             if not self.silent:
-                print("\nStopping after this step, to save. Once more to stop at once.", file=sys.stderr)
+                print("\nStopping after this step to save the run. Interrupt again to stop at once.", file=sys.stderr)
             return
-        if self._can_wait and now - self._since < SAME:
+        if self._can_wait and now - self._since < ECHO_SECONDS:
             return
         raise Interrupted(f"Interrupted by {signal.Signals(number).name}.")

@@ -1,4 +1,4 @@
-"""Searches the learning rate before the training."""
+"""Search for a learning rate before the training."""
 
 import contextlib
 import csv
@@ -19,25 +19,25 @@ from cnnlab.training.classifier import Classifier
 
 log = logging.getLogger(__name__)
 
-LIGHTNINGS_DECAY = 0.98  # of the running mean of losses that its search returns
-WINDOW = 11  # steps that a loss is averaged over here
-SMALLEST_FALL = 0.01  # of the loss, without which no rate is better than another
+LIGHTNINGS_DECAY = 0.98  # of the running mean of losses in Lightning's search
+WINDOW = 11  # steps over which a loss is averaged here
+SMALLEST_FALL = 0.01  # share of the first loss; below it, no rate counts as better than another
 
 
 class LearningRateFinder(callbacks.LearningRateFinder):
-    """Tries rising rates for some steps, puts the weights back, and trains with the highest that was of use.
+    """Try rising learning rates for some steps, restore the weights, and train with the rate of the lowest loss.
 
-    The range test (Smith 2017, "Cyclical learning rates for training neural networks", section 3.3), as Lightning does
-    it. Chosen is the rate from which on the loss rises, because it becomes the peak of the schedule; for a constant
-    rate it is rather high. (Lightning's own choice, the steepest fall, is often that of the first steps, in which a
-    network just learns to expect all classes alike: 0.0006 for a ResNet-20 that trains well with 0.05.) Writes
-    lr_finder.csv and lr_finder.png to the run directory. A run that is resumed keeps its rate.
+    Runs Lightning's range test (Smith 2017, "Cyclical learning rates for training neural networks", section 3.3). Above
+    the chosen rate, the loss rises. It becomes the peak of the schedule; for a constant rate it is rather high.
+    (Lightning would choose the steepest fall. That is often in the first steps, in which a network only learns to
+    expect all classes alike: 0.0006 for a ResNet-20 that trains well with 0.05.) Writes lr_finder.csv and lr_finder.png
+    to the run directory. A resumed run keeps its rate.
 
     Args:
-        min_lr: of the first step.
-        max_lr: of the last step.
-        num_training_steps: of the search.
-        early_stop_threshold: ends the search when the smoothed loss is that many times its lowest value.
+        min_lr: rate of the first step.
+        max_lr: rate of the last step.
+        num_training_steps: steps of the search.
+        early_stop_threshold: stop the search if the smoothed loss exceeds its minimum by this factor.
     """
 
     def __init__(
@@ -54,45 +54,45 @@ class LearningRateFinder(callbacks.LearningRateFinder):
         super().__init__(min_lr, max_lr, num_training_steps, "exponential", early_stop_threshold, update_attr=False)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Searches, unless the run goes on from a checkpoint.
+        """Search, unless the run resumes from a checkpoint.
 
         Raises:
-            RequestError: where parameters have different rates, or no rate lets the loss fall.
+            RequestError: if parameters have different rates, the run uses several devices, or the loss never falls.
         """
         if trainer.ckpt_path is not None:
             return
         assert isinstance(pl_module, Classifier)
         if trainer.world_size > 1:
             raise RequestError(
-                "callbacks.lr_finder searches on one device: give its rate as optimizer.lr to a run on several"
+                "callbacks.lr_finder works on one device only; for several, search on one and set optimizer.lr"
             )
         if len({group["lr"] for group in trainer.optimizers[0].param_groups}) > 1:
             raise RequestError(
-                "callbacks.lr_finder searches one rate for all parameters: bias_lr_factor must be 1, and Muon has two"
+                "callbacks.lr_finder needs one rate for all parameters: bias_lr_factor must be 1; Muon has two rates"
             )
-        with _for_search(trainer):
+        with _unlimited_and_quiet(trainer):
             self.lr_find(trainer, pl_module)
         assert self.optimal_lr is not None
-        rates, losses = self.optimal_lr.results["lr"], smoothed(self.optimal_lr.results["loss"])
-        lr = highest_useful(rates, losses)
+        rates, losses = self.optimal_lr.results["lr"], smooth_losses(self.optimal_lr.results["loss"])
+        lr = rate_of_lowest_loss(rates, losses)
         folder = Path(trainer.default_root_dir)
         if trainer.is_global_zero:
             _write(folder, rates, losses, lr)
         if lr is None:
             raise RequestError(
-                f"callbacks.lr_finder: the loss falls at no rate from {self._min_lr} to {self._max_lr} "
+                f"callbacks.lr_finder: the loss does not fall at any rate from {self._min_lr} to {self._max_lr} "
                 f"({folder / 'lr_finder.csv'})"
             )
-        log.info("Learning rate %.3g, from which on the loss rises (%s)", lr, folder / "lr_finder.png")
+        log.info("Learning rate %.3g: the loss rises above it (%s)", lr, folder / "lr_finder.png")
         pl_module.optimizer = functools.partial(pl_module.optimizer, lr=lr)  # pyright: ignore[reportCallIssue]
         trainer.strategy.setup_optimizers(trainer)
 
 
-def smoothed(running_means: list[float]) -> list[float]:
-    """Losses averaged over their neighbours, from the running means of Lightning's search.
+def smooth_losses(running_means: list[float]) -> list[float]:
+    """Return losses averaged over neighbouring steps, from the running means of Lightning's search.
 
-    Those lag behind by some 50 steps, and the first ones are too small: they are divided by 1 - decay^(n + 1) in step n
-    instead of 1 - decay^n. So the losses of the steps are taken out of them first.
+    The running means lag by some 50 steps, and the first ones are too small: in step n, Lightning divides by
+    1 - decay^(n + 1) instead of 1 - decay^n. So this first recovers the loss of each step.
     """
     if not running_means:
         return []
@@ -104,12 +104,12 @@ def smoothed(running_means: list[float]) -> list[float]:
     return pooled[0].tolist()
 
 
-def highest_useful(rates: list[float], losses: list[float]) -> float | None:
-    """The rate with the lowest loss, or None where that is hardly below the first.
+def rate_of_lowest_loss(rates: list[float], losses: list[float]) -> float | None:
+    """Return the rate with the lowest loss, or None if that is hardly below the first loss.
 
     Args:
         rates: rising.
-        losses: smoothed, at each rate.
+        losses: smoothed, one for each rate; there may be fewer.
     """
     points = [(loss, rate) for rate, loss in zip(rates, losses, strict=False) if math.isfinite(loss)]
     if not points or min(points)[0] > (1 - SMALLEST_FALL) * points[0][0]:
@@ -118,13 +118,12 @@ def highest_useful(rates: list[float], losses: list[float]) -> float | None:
 
 
 @contextlib.contextmanager
-def _for_search(trainer: L.Trainer) -> Iterator[None]:
-    """Inside, the training has no end of its own and does not validate; a bar is shown on terminals alone."""
+def _unlimited_and_quiet(trainer: L.Trainer) -> Iterator[None]:
+    """Let a Trainer train without an end and without validation; show its bar on terminals only."""
     epochs, every = trainer.fit_loop.max_epochs, trainer.check_val_every_n_epoch
     trainer.fit_loop.max_epochs, trainer.check_val_every_n_epoch = -1, sys.maxsize
-    quiet = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
     try:
-        with quiet:
+        with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):
             yield
     finally:
         trainer.fit_loop.max_epochs, trainer.check_val_every_n_epoch = epochs, every
@@ -134,9 +133,7 @@ def _write(folder: Path, rates: list[float], losses: list[float], chosen: float 
     from matplotlib.figure import Figure
 
     with (folder / "lr_finder.csv").open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["lr", "loss"])
-        writer.writerows(zip(rates, losses, strict=False))
+        csv.writer(stream).writerows([("lr", "loss"), *zip(rates, losses, strict=False)])
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(rates[: len(losses)], losses)

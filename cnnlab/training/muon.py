@@ -1,4 +1,4 @@
-"""Muon for the hidden layers of a network and SGD for the rest, in one optimizer."""
+"""Combine Muon for hidden layers and SGD for all other parameters in one optimizer."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -11,36 +11,36 @@ from torch.optim.sgd import sgd
 
 from cnnlab.training.precision import auto_precision
 
-# Jordan 2024, "Muon: an optimizer for hidden layers in neural networks", the tuned quintic.
+# Jordan 2024, "Muon: an optimizer for hidden layers in neural networks": the tuned quintic.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 SMALLEST_NORM = 1e-7
 
 
 class Muon(Optimizer):
-    """Momentum whose steps are orthogonalized (Jordan 2024) for hidden layers; Nesterov SGD for everything else.
+    """Momentum with orthogonalized steps (Jordan 2024) for hidden layers; Nesterov SGD for all other parameters.
 
-    A filter bank (out, in, k, k) counts as the matrix (out, in * k * k). The direction of a step is the momentum with
-    all its singular values brought near 1, so that rare directions are followed as fast as frequent ones. The first
-    and the last layer and all vectors (biases, norms) are left to SGD, which is torch's own. torch.optim.Muon takes
-    matrices only, one after the other, and no other parameters; Lightning runs one optimizer; hence this one.
+    A filter bank (out, in, k, k) counts as a matrix (out, in * k * k). The step's direction is the momentum with all
+    its singular values brought close to 1, so that rare directions are learned as fast as frequent ones. The first and
+    last layer and all vectors (biases, norms) use torch's SGD. torch.optim.Muon takes only matrices, one at a time, and
+    Lightning runs only one optimizer; this class serves all parameters at once.
 
     Args:
-        params: groups as `cnnlab.training.optimizers.parameter_groups` makes them: those with `hidden` true are
-            Muon's. Parameters without groups are Muon's if they have two dimensions or more.
-        lr: of the hidden layers; times sqrt(out / in) where a matrix is taller than wide. A step has the same length
-            whatever the gradient's.
-        momentum: of the hidden layers, in [0, 1).
-        nesterov: whether the hidden layers look ahead.
-        weight_decay: of the hidden layers; a step shrinks them by lr * weight_decay.
+        params: groups of `cnnlab.training.optimizers.parameter_groups`; Muon takes those with `hidden` true. Without
+            groups, Muon takes parameters of two or more dimensions.
+        lr: of hidden layers; times sqrt(out / in) if the matrix is taller than wide. The gradient's length does not
+            change the length of a step.
+        momentum: of hidden layers, in [0, 1).
+        nesterov: whether hidden layers use Nesterov momentum.
+        weight_decay: of hidden layers; a step shrinks them by lr * weight_decay.
         ns_steps: Newton-Schulz iterations.
-        normalize_weights: brings every hidden matrix to the norm sqrt(out) before each step, instead of weight decay
-            (as Jordan's airbench94_muon does). For networks whose hidden layers are all followed by norms.
+        normalize_weights: scale every hidden matrix to the norm sqrt(out) before each step, in place of weight decay
+            (as Jordan's airbench94_muon does). For networks with a norm after every hidden layer.
         sgd_lr: of the other parameters.
-        sgd_momentum: of the other parameters, in [0, 1); Nesterov's, unless it is 0.
+        sgd_momentum: of the other parameters, in [0, 1); Nesterov momentum unless 0.
         sgd_weight_decay: of the other parameters, added to the gradient.
     """
 
-    hidden_apart = True  # asks `build_optimizer` for groups that are marked
+    separate_hidden = True  # tells `build_optimizer` to mark which groups are hidden layers
 
     def __init__(
         self,
@@ -65,19 +65,18 @@ class Muon(Optimizer):
         if ns_steps < 1:
             raise ValueError(f"ns_steps must be 1 or more, got {ns_steps}")
         self.ns_steps, self.normalize_weights = ns_steps, normalize_weights
-        of_hidden = {"lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
-        of_others = {
+        hidden = {"lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
+        others = {
             "lr": sgd_lr,
             "momentum": sgd_momentum,
             "nesterov": sgd_momentum > 0,
             "weight_decay": sgd_weight_decay,
         }
-        groups = [(of_hidden if group["hidden"] else of_others) | group for group in _marked(params)]
-        super().__init__(groups, of_hidden)
+        super().__init__([(hidden if group["hidden"] else others) | group for group in _marked(params)], hidden)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        """One step for all parameters that have a gradient; waits for no device."""
+        """Update all parameters that have a gradient, without waiting for the device."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -86,14 +85,12 @@ class Muon(Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
                 continue
-            if group["hidden"]:
-                self._muon_step(params, group)
-            else:
-                self._sgd_step(params, group)
+            gradients = [p.grad for p in params]
+            update = self._muon_step if group["hidden"] else self._sgd_step
+            update(params, gradients, group)
         return loss
 
-    def _muon_step(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        gradients = [_gradient(p) for p in params]
+    def _muon_step(self, params: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
         momenta = [self._momentum_buffer(p) for p in params]
         torch._foreach_mul_(momenta, group["momentum"])  # pyright: ignore[reportPrivateImportUsage]
         torch._foreach_add_(momenta, gradients)  # pyright: ignore[reportPrivateImportUsage]
@@ -105,17 +102,19 @@ class Muon(Optimizer):
                 p.mul_(len(p) ** 0.5 / p.norm().clamp_min(SMALLEST_NORM))
         if group["weight_decay"]:
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])  # pyright: ignore
-        for positions in _by_shape(params):
-            matrices = torch.stack([directions[i].reshape(len(params[i]), -1) for i in positions])
-            height, width = matrices.shape[1:]
+        by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for p, direction in zip(params, directions, strict=True):
+            by_shape[len(p), p[0].numel()].append((p, direction))
+        for (height, width), pairs in by_shape.items():
+            updates = orthogonalized(torch.stack([d.reshape(height, width) for _, d in pairs]), self.ns_steps)
             lr = group["lr"] * max(1, height / width) ** 0.5
-            for i, update in zip(positions, orthogonalized(matrices, self.ns_steps), strict=True):
-                params[i].add_(update.view(params[i].shape), alpha=-lr)
+            for (p, _), update in zip(pairs, updates, strict=True):
+                p.add_(update.view(p.shape), alpha=-lr)
 
-    def _sgd_step(self, params: list[Tensor], group: dict[str, Any]) -> None:
+    def _sgd_step(self, params: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
         sgd(
             params,
-            [_gradient(p) for p in params],
+            gradients,
             [self._momentum_buffer(p) for p in params] if group["momentum"] else [None] * len(params),
             weight_decay=group["weight_decay"],
             momentum=group["momentum"],
@@ -133,16 +132,16 @@ class Muon(Optimizer):
 
 
 def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrices, roughly: singular values end between about 0.7 and 1.2 after five steps.
+    """Return approximately the nearest semi-orthogonal matrices: after five steps, singular values are 0.7 to 1.2.
 
-    A quintic Newton-Schulz iteration (Jordan 2024), in bfloat16 on devices that compute faster in it.
+    Uses a quintic Newton-Schulz iteration (Jordan 2024), in bfloat16 on devices that compute faster in it.
 
     Args:
         matrices: (N, height, width).
-        steps: iterations; fewer leave small singular values small.
+        steps: iterations; with fewer, small singular values stay small.
 
     Returns:
-        (N, height, width), of the same type.
+        (N, height, width), of the same dtype.
     """
     a, b, c = COEFFICIENTS
     in_bf16 = auto_precision(matrices.device.type) == "bf16-mixed"
@@ -150,7 +149,7 @@ def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(SMALLEST_NORM)  # no singular value above 1
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(SMALLEST_NORM)  # makes all singular values 1 or less
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
@@ -158,7 +157,7 @@ def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 def _marked(params: Iterable[Any]) -> list[dict[str, Any]]:
-    """Groups of which each says whether it is `hidden`."""
+    """Return parameter groups with a key `hidden`, splitting groups without it by dimensions."""
     groups = list(params)
     if groups and not isinstance(groups[0], dict):
         groups = [{"params": groups}]
@@ -172,16 +171,3 @@ def _marked(params: Iterable[Any]) -> list[dict[str, Any]]:
             if chosen := [p for p in members if (p.ndim >= 2) is hidden]:
                 marked.append({**group, "params": chosen, "hidden": hidden})
     return marked
-
-
-def _by_shape(params: list[Tensor]) -> list[list[int]]:
-    """Positions of parameters that are matrices of one shape."""
-    positions = defaultdict(list)
-    for i, p in enumerate(params):
-        positions[p.shape[0], p[0].numel()].append(i)
-    return list(positions.values())
-
-
-def _gradient(parameter: Tensor) -> Tensor:
-    assert parameter.grad is not None
-    return parameter.grad

@@ -1,4 +1,4 @@
-"""What a training shows on the terminal: a bar within an epoch, a line after it."""
+"""Show the training on the terminal: a bar within an epoch, a line after it."""
 
 import logging
 import sys
@@ -14,15 +14,15 @@ from cnnlab.training.duration import total_steps
 
 log = logging.getLogger(__name__)
 
-REFRESH = 0.5  # seconds; reading the loss waits for a GPU, so it is done seldom
+REFRESH = 0.5  # seconds; rare, because reading the loss waits for a GPU
 HEADER = "   epoch   train loss  train acc   val loss   val acc    images/s   elapsed      left"
 
 
 class Progress(Callback):
-    """A bar with loss, accuracy, images/s and time left on a terminal, and a line of figures for every epoch.
+    """Show a bar with loss, accuracy, images/s and time left on a terminal, and log a line of metrics per epoch.
 
     Args:
-        bar: whether there is a bar; without a terminal there is none.
+        bar: whether to show the bar; without a terminal, there is none.
     """
 
     def __init__(self, bar: bool = True):
@@ -30,7 +30,7 @@ class Progress(Callback):
         self._bar: tqdm[Any] | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The table's head."""
+        """Log the header of the table."""
         self._started = time.perf_counter()
         self._steps_before = trainer.global_step
         self._total_steps = total_steps(trainer)
@@ -38,54 +38,54 @@ class Progress(Callback):
         self._start_epoch(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A new bar."""
+        """Start a new bar."""
         self._start_epoch(trainer)
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: L.Trainer, pl_module: Classifier, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Refreshes the bar, if it is time."""
+        """Refresh the bar if it is time."""
         now = time.perf_counter()
         if self._bar is None or now - self._refreshed < REFRESH:
             return
         self._refreshed = now
         loss, accuracy = pl_module.train_totals.means()
-        images = (pl_module.train_totals.images - self._images_before) * trainer.world_size  # about, of equal shares
+        images = (pl_module.train_totals.images - self._images_before) * trainer.world_size  # if shares are equal
         speed = images / (now - self._epoch_started)
         self._bar.n = batch_idx + 1
-        left = _clock(self._left(trainer, now))
-        figures = f"loss {loss:.3f}, acc {accuracy:.1%}, {speed:,.0f} images/s, {left} left"
-        self._bar.set_description_str(f"{self._label(trainer)}, {figures}")
+        left = _clock(self._seconds_left(trainer, now))
+        metrics = f"loss {loss:.3f}, acc {accuracy:.1%}, {speed:,.0f} images/s, {left} left"
+        self._bar.set_description_str(f"{self._label(trainer)}, {metrics}")
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Classifier) -> None:  # type: ignore[override]
-        """The steps of the epoch are done."""
+        """Stop the clock of the epoch's training steps."""
         if trainer.sanity_checking:
             return
         self._validated = True
-        pl_module.train_totals.means()  # waits for the device, on which the steps are only queued
+        pl_module.train_totals.means()  # waits for the device, where steps are only queued
         self._epoch_seconds = time.perf_counter() - self._epoch_started
         self._close_bar()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:  # type: ignore[override]
-        """Writes the epoch's line."""
+        """Log the epoch's line."""
         self._close_bar()
-        totals = pl_module.everywhere(pl_module.train_totals)
+        totals = pl_module.sum_over_processes(pl_module.train_totals)
         loss, accuracy = totals.means()
         now = time.perf_counter()
         seconds = self._epoch_seconds or now - self._epoch_started
-        figures = trainer.callback_metrics
-        validated = self._validated and "val/loss" in figures  # else those of an earlier epoch
-        val_loss = f"{float(figures['val/loss']):.4f}" if validated else "-"
-        val_accuracy = f"{float(figures['val/accuracy']):.2%}" if validated else "-"
+        metrics = trainer.callback_metrics
+        validated = self._validated and "val/loss" in metrics  # else they are an earlier epoch's
+        val_loss = f"{float(metrics['val/loss']):.4f}" if validated else "-"
+        val_accuracy = f"{float(metrics['val/accuracy']):.2%}" if validated else "-"
         epochs = f"{trainer.current_epoch + 1}/{trainer.max_epochs if (trainer.max_epochs or 0) > 0 else '-'}"
         speed = (totals.images - self._images_before) / seconds
         log.info(
             f"{epochs:>8} {loss:>12.4f} {accuracy:>10.2%} {val_loss:>10} {val_accuracy:>9} {speed:>11,.0f}"
-            f" {_clock(now - self._started):>9} {_clock(self._left(trainer, now)):>9}"
+            f" {_clock(now - self._started):>9} {_clock(self._seconds_left(trainer, now)):>9}"
         )
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Leaves the terminal clean."""
+        """Remove the bar from the terminal."""
         self._close_bar()
 
     def _start_epoch(self, trainer: L.Trainer) -> None:
@@ -100,7 +100,7 @@ class Progress(Callback):
                 total=int(trainer.num_training_batches),
                 desc=self._label(trainer),
                 leave=False,
-                miniters=1 << 62,  # drawn when the figures are refreshed, not by the step
+                miniters=1 << 62,  # the bar is drawn when its text is refreshed, not by step
                 bar_format="{percentage:3.0f}% |{bar}| {desc}",
             )
 
@@ -113,16 +113,14 @@ class Progress(Callback):
             self._bar.close()
             self._bar = None
 
-    def _left(self, trainer: L.Trainer, now: float) -> float:
-        """Seconds to the end, at the pace so far."""
+    def _seconds_left(self, trainer: L.Trainer, now: float) -> float:
+        """Estimate the seconds to the end from the pace so far."""
         done = trainer.global_step - self._steps_before
         total = self._total_steps - self._steps_before
         return (now - self._started) * (total - done) / max(1, done)
 
 
 def _clock(seconds: float) -> str:
-    if seconds == float("inf"):
-        return "-"
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,4 +1,4 @@
-"""Learning rates by step. Each function takes the optimizer, the number of steps, and its own options.
+"""Schedule the learning rate by step. Each function takes the optimizer, the number of steps, and its own options.
 
 The optimizer's `lr` is the peak; a schedule multiplies it by a factor in [0, 1].
 """
@@ -11,26 +11,26 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> LRScheduler:
-    """The same rate all along."""
+    """Keep the same rate throughout."""
     return LambdaLR(optimizer, lambda step: 1.0)
 
 
 def triangle(optimizer: Optimizer, total_steps: int, warmup: float = 0.2, final: float = 0.0) -> LRScheduler:
-    """Rises in a line to the peak, then falls in a line.
+    """Rise linearly to the peak, then fall linearly.
 
     Args:
-        optimizer: whose rates are set.
+        optimizer: its rates are scheduled.
         total_steps: of the whole training.
         warmup: share of the steps in which the rate rises, in [0, 1).
-        final: share of the peak that is left at the end, in [0, 1].
+        final: share of the peak that remains at the end, in [0, 1].
     """
     return _warmup_then(optimizer, total_steps, warmup, final, lambda progress: 1 - progress)
 
 
 def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.0, final: float = 0.0) -> LRScheduler:
-    """Rises in a line to the peak, then falls along half a cosine (Loshchilov and Hutter 2017, SGDR, equation 5).
+    """Rise linearly to the peak, then fall along half a cosine (Loshchilov and Hutter 2017, SGDR, equation 5).
 
-    With a warm-up of about 0.3 this is what is called one-cycle. Arguments as in `triangle`.
+    With a warm-up of about 0.3, this is known as one-cycle. Arguments as in `triangle`.
     """
     return _warmup_then(optimizer, total_steps, warmup, final, lambda progress: (1 + math.cos(math.pi * progress)) / 2)
 
@@ -43,20 +43,19 @@ def multistep(
     warmup: float = 0.0,
     warmup_factor: float = 0.1,
 ) -> LRScheduler:
-    """Stays, and falls at once at each milestone (He et al. 2015, section 4.2).
+    """Keep the rate constant between milestones and reduce it at each (He et al. 2015, section 4.2).
 
     Args:
-        optimizer: whose rates are set.
+        optimizer: its rates are scheduled.
         total_steps: of the whole training.
-        milestones: shares of the steps after which the rate falls, in (0, 1), rising.
-        gamma: what the rate is multiplied by at each, in (0, 1].
-        warmup: share of the steps, at the beginning, that have a rate of their own, in [0, 1).
-        warmup_factor: share of the peak that the rate is in them, in (0, 1].
+        milestones: rising shares of the steps, in (0, 1).
+        gamma: factor on the rate at each milestone, in (0, 1].
+        warmup: share of the steps, at the beginning, with a lower rate, in [0, 1).
+        warmup_factor: share of the peak during the warm-up, in (0, 1].
     """
+    _check_warmup(warmup)
     if list(milestones) != sorted(set(milestones)) or not all(0 < share < 1 for share in milestones):
         raise ValueError(f"milestones must be rising shares of the steps between 0 and 1, got {list(milestones)}")
-    if not 0 <= warmup < 1:
-        raise ValueError(f"warmup must be at least 0 and below 1, got {warmup}")
     for name, value in {"gamma": gamma, "warmup_factor": warmup_factor}.items():
         if not 0 < value <= 1:
             raise ValueError(f"{name} must be above 0 and at most 1, got {value}")
@@ -72,9 +71,8 @@ def multistep(
 def _warmup_then(
     optimizer: Optimizer, total_steps: int, warmup: float, final: float, fall: Callable[[float], float]
 ) -> LRScheduler:
-    """`fall` maps the progress after the warm-up, 0 to 1, to a factor that goes from 1 to 0."""
-    if not 0 <= warmup < 1:
-        raise ValueError(f"warmup must be at least 0 and below 1, got {warmup}")
+    """Rise linearly, then follow `fall`, which maps the progress after the warm-up, 0 to 1, to a factor, 1 to 0."""
+    _check_warmup(warmup)
     if not 0 <= final <= 1:
         raise ValueError(f"final must be from 0 to 1, got {final}")
     rising = warmup * total_steps
@@ -86,3 +84,8 @@ def _warmup_then(
         return final + (1 - final) * fall(progress)
 
     return LambdaLR(optimizer, factor)
+
+
+def _check_warmup(warmup: float) -> None:
+    if not 0 <= warmup < 1:
+        raise ValueError(f"warmup must be at least 0 and below 1, got {warmup}")

@@ -1,6 +1,6 @@
-"""Batch normalization over the images of all processes, on the CPU.
+"""Synchronize batch normalization over processes on the CPU.
 
-torch's own SyncBatchNorm, which Lightning puts in with `sync_batchnorm: true`, works on GPUs alone.
+Torch's SyncBatchNorm, which Lightning uses for `sync_batchnorm: true`, works on GPUs only.
 """
 
 import types
@@ -13,20 +13,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class SyncedNorms(LayerSync):
-    """Makes batch norms compute with the mean and variance of the whole batch instead of the process's own share.
+    """Let batch norms use mean and variance of the whole batch instead of the process's own share.
 
-    The modules stay the ones they are; only what they do in training is exchanged.
+    Replaces only the forward pass of the modules.
     """
 
     def apply(self, model: nn.Module) -> nn.Module:
-        """Exchanges the forward pass of every batch norm."""
+        """Replace the forward pass of every batch norm."""
         for module in model.modules():
             if isinstance(module, _BatchNorm):
                 module.forward = types.MethodType(_normalize, module)
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """Puts back what `apply` exchanged."""
+        """Undo `apply`."""
         for module in model.modules():
             if _is_synced(module):
                 del module.forward
@@ -34,7 +34,7 @@ class SyncedNorms(LayerSync):
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """A tensor's sum over all processes. Each depends on it, so the gradient is the sum of all gradients."""
+    """Sum a tensor over all processes. Every process uses the sum, so gradients are summed, too."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -44,13 +44,11 @@ class _SumOverProcesses(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        total = gradient.clone()
-        torch.distributed.all_reduce(total)
-        return total
+        return _SumOverProcesses.forward(ctx, gradient)
 
 
 def norms_are_synced(network: nn.Module) -> bool:
-    """Whether a network's batch norms need all processes at the same time."""
+    """Return whether the network has batch norms that need all processes at the same time."""
     return any(isinstance(module, nn.SyncBatchNorm) or _is_synced(module) for module in network.modules())
 
 
@@ -59,26 +57,26 @@ def _is_synced(module: nn.Module) -> bool:
 
 
 def _normalize(norm: _BatchNorm, images: Tensor) -> Tensor:
-    """The forward pass of a batch norm on a share of a batch (N, C, ...), which may be empty."""
+    """Run a batch norm's forward pass on a share of a batch (N, C, ...), which may be empty."""
     if not norm.training:
         return type(norm).forward(norm, images)
-    values = images.float()  # sums in half precision would be coarse
-    over = [axis for axis in range(values.ndim) if axis != 1]
+    values = images.float()  # sums in half precision would be inexact
+    axes = [axis for axis in range(values.ndim) if axis != 1]
     shape = [1, -1] + [1] * (values.ndim - 2)
     count = torch.tensor(float(values.numel() // values.shape[1]))
     torch.distributed.all_reduce(count)
-    mean = _SumOverProcesses.apply(values.sum(over)) / count
+    mean = _SumOverProcesses.apply(values.sum(axes)) / count
     centred = values - mean.view(shape)
-    variance = _SumOverProcesses.apply(centred.square().sum(over)) / count
-    _track(norm, mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
+    variance = _SumOverProcesses.apply(centred.square().sum(axes)) / count
+    _update_statistics(norm, mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
     normalized = centred * (variance + norm.eps).rsqrt().view(shape)
     if norm.affine:
         normalized = normalized * norm.weight.view(shape) + norm.bias.view(shape)
     return normalized.to(images.dtype)
 
 
-def _track(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
-    """Moves the running statistics as torch does: by `momentum`, or to the plain mean of all batches without one."""
+def _update_statistics(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    """Update the running statistics as torch does: by `momentum`, or as the plain mean over batches without it."""
     if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
         return
     norm.num_batches_tracked.add_(1)

@@ -1,4 +1,4 @@
-"""Test-time augmentation: logits that are averaged over views of an image."""
+"""Average the logits over views of an image (test-time augmentation)."""
 
 from typing import Literal
 
@@ -9,34 +9,34 @@ Tta = Literal["none", "flip", "flip_translate"]
 
 
 def tta_logits(network: nn.Module, images: Tensor, tta: Tta) -> Tensor:
-    """Mean logits over an image and changed copies of it.
+    """Return the mean logits over views of each image.
 
     Args:
-        network: images to logits.
+        network: maps images to logits.
         images: normalized, (N, C, H, W).
-        tta: `none` for the images as they are; `flip` for the mean with the mirrored image; `flip_translate` for the
-            six views of Jordan 2024 (airbench): the image, and the image moved by one pixel up and left, and down and
-            right, each with its mirror image. The unmoved views count for one half of the mean, the moved ones for the
-            other. A moved image is filled up by reflection at its border.
+        tta: `none` for the image alone; `flip` for the image and its mirror image; `flip_translate` for the six views
+            of Jordan 2024 (airbench): the image, the image moved by one pixel up and left, and down and right, each
+            with its mirror image. Unmoved views have half of the weight, moved views the other half. Moved images are
+            padded by reflection.
 
     Returns:
-        (N, classes); means are in float32.
+        Logits (N, classes); means are float32.
     """
     if tta == "none":
         return network(images)
-    logits = _mirrored_mean(network, images)
+    logits = _mean_with_mirrored(network, images)
     if tta == "flip":
         return logits
     height, width = images.shape[-2:]
     padded = nn.functional.pad(images, (1, 1, 1, 1), mode="reflect")
-    # Laid out as the images are: a compiled network would be compiled again for views of a larger tensor.
+    # Copied to the memory layout of the images: a compiled network would be compiled again for slices of `padded`.
     moved = (torch.empty_like(images).copy_(view) for view in (padded[..., :height, :width], padded[..., 2:, 2:]))
-    down, up = (_mirrored_mean(network, view) for view in moved)
+    down, up = (_mean_with_mirrored(network, view) for view in moved)
     return logits / 2 + (down + up) / 4
 
 
-def _mirrored_mean(network: nn.Module, images: Tensor) -> Tensor:
-    # A copy: where the network replays a CUDA graph, its next run writes over the result of this one. In float32,
-    # because a mean of bfloat16 keeps two or three digits.
+def _mean_with_mirrored(network: nn.Module, images: Tensor) -> Tensor:
+    # Copied, because a network that replays a CUDA graph overwrites its previous output. In float32, because a mean in
+    # bfloat16 keeps only two or three digits.
     logits = network(images).to(torch.float32, copy=True)
     return (logits + network(images.flip(-1)).float()) / 2

@@ -341,7 +341,7 @@ def test_a_wrong_request_under_torchrun_is_explained_once(tmp_path, wrong, expla
 @slow
 def test_a_rate_is_not_searched_on_several_devices(tmp_path):
     code, _, err = run(tmp_path, *LENET, *TWO, "callbacks=lr_finder")
-    assert (code, err.count("callbacks.lr_finder searches on one device")) == (2, 1), err
+    assert (code, err.count("callbacks.lr_finder works on one device only")) == (2, 1), err
 
 
 @slow

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from cnnlab.errors import Interrupted
-from cnnlab.training.interruption import SAME, StopRequest
+from cnnlab.training.interruption import ECHO_SECONDS, StopRequest
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
@@ -16,7 +16,7 @@ def test_first_signal_is_noted_while_somebody_asks(number: signal.Signals, capsy
         assert not stop()
         signal.raise_signal(number)
         assert stop()
-    assert "Once more to stop at once" in capsys.readouterr().err
+    assert "Interrupt again to stop at once" in capsys.readouterr().err
 
 
 @SIGNALS
@@ -25,7 +25,7 @@ def test_second_signal_ends_at_once(number: signal.Signals) -> None:
     with stop.listening(), stop.waiting():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)  # the echo of the first: torchrun passes on what the terminal sends to all
-        time.sleep(SAME)
+        time.sleep(ECHO_SECONDS)
         with pytest.raises(Interrupted, match=number.name):
             signal.raise_signal(number)
 

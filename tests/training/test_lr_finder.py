@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from cnnlab.training.lr_finder import LIGHTNINGS_DECAY, LearningRateFinder, highest_useful, smoothed
+from cnnlab.training.lr_finder import LIGHTNINGS_DECAY, LearningRateFinder, rate_of_lowest_loss, smooth_losses
 
 
 def running_means(losses: list[float]) -> list[float]:
@@ -19,19 +19,19 @@ def running_means(losses: list[float]) -> list[float]:
 
 
 def test_smoothing_neither_lags_nor_shrinks_the_first_losses() -> None:
-    assert smoothed(running_means([2.3] * 40)) == pytest.approx([2.3] * 40)
+    assert smooth_losses(running_means([2.3] * 40)) == pytest.approx([2.3] * 40)
     valley = [abs(step - 30) + 1.0 for step in range(60)]
-    found = smoothed(running_means(valley))
+    found = smooth_losses(running_means(valley))
     assert found.index(min(found)) == 30
     assert found[10] == pytest.approx(21)
-    assert smoothed([]) == []
+    assert smooth_losses([]) == []
 
 
 def test_the_rate_of_the_lowest_loss_is_chosen() -> None:
     rates = [10.0**i for i in range(-4, 2)]
-    assert highest_useful(rates, [2.3, 2.29, 2.0, 1.8, 2.5, math.nan]) == 0.1
-    assert highest_useful(rates, [2.3, 2.29, 2.31, 2.5]) is None
-    assert highest_useful(rates, []) is None
+    assert rate_of_lowest_loss(rates, [2.3, 2.29, 2.0, 1.8, 2.5, math.nan]) == 0.1
+    assert rate_of_lowest_loss(rates, [2.3, 2.29, 2.31, 2.5]) is None
+    assert rate_of_lowest_loss(rates, []) is None
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_a_resumed_run_keeps_its_rate(train, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["recipe=speedrun"], "searches one rate for all parameters"),
-        (["bias_lr_factor=2"], "searches one rate for all parameters"),
-        (["callbacks.lr_finder.max_lr=0.0011"], "the loss falls at no rate from 0.001 to 0.0011"),
+        (["recipe=speedrun"], "needs one rate for all parameters"),
+        (["bias_lr_factor=2"], "needs one rate for all parameters"),
+        (["callbacks.lr_finder.max_lr=0.0011"], "the loss does not fall at any rate from 0.001 to 0.0011"),
         (["callbacks.lr_finder.max_lr=0.0001"], "callbacks.lr_finder.min_lr must be above 0 and below max_lr"),
     ],
 )

@@ -56,7 +56,7 @@ def deep() -> nn.Sequential:
 
 def test_hidden_layers_are_apart_from_the_first_the_last_and_vectors() -> None:
     net = deep()
-    hidden, ends, vectors = parameter_groups(net, decay_norms_and_biases=True, hidden_apart=True)
+    hidden, ends, vectors = parameter_groups(net, decay_norms_and_biases=True, separate_hidden=True)
     assert [group["hidden"] for group in (hidden, ends, vectors)] == [True, False, False]
     assert names(net, hidden) == ["1.weight"]
     assert names(net, ends) == ["0.weight", "4.weight"]
@@ -67,7 +67,7 @@ def test_hidden_layers_are_apart_from_the_first_the_last_and_vectors() -> None:
 def test_a_first_layer_that_is_not_trained_is_the_first_layer() -> None:
     net = deep()
     net[0].weight.requires_grad_(False)
-    hidden, ends, _ = parameter_groups(net, decay_norms_and_biases=True, hidden_apart=True)
+    hidden, ends, _ = parameter_groups(net, decay_norms_and_biases=True, separate_hidden=True)
     assert names(net, hidden) == ["1.weight"]
     assert names(net, ends) == ["4.weight"]
 

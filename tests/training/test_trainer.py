@@ -47,7 +47,7 @@ def test_a_run_in_one_process_needs_no_strategy_for_several(tmp_path: Path) -> N
 
 def test_gradients_are_not_added_up_where_cuda_graphs_write_over_them() -> None:
     for mode in ("reduce-overhead", "max-autotune"):
-        with pytest.raises(ValueError, match=f"accumulate_grad_batches=4 does not go with compile={mode}"):
+        with pytest.raises(ValueError, match=f"accumulate_grad_batches=4 does not work with compile={mode}"):
             check_accumulation(mode, 4, "cuda")
         check_accumulation(mode, 1, "cuda")
         check_accumulation(mode, 4, "cpu")
