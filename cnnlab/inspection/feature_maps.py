@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from cnnlab.inspection.cost import run_image
-from cnnlab.inspection.receptive_field import ReceptiveField
-from cnnlab.inspection.receptive_field_rules import FieldMode, Operation, Pair
+from cnnlab.inspection.receptive_field import FieldMode, Operation, ReceptiveField
+from cnnlab.inspection.receptive_field_rules import Pair
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,7 @@ class _Watch:
         passing = any(self._calls[name[:end]].leaves == sides for end, letter in enumerate(name) if letter == ".")
         if known and passing and not known.passing:
             return
-        seen = self._fields.field(output)
-        field = None if seen is None else ReceptiveField.of(seen)
+        field = self._fields.field(output)
         # A copy, because what follows may work in place.
         stage = Stage(name, type(module).__name__, output[0].float().cpu().clone(), field)
         self.latest.pop(sides, None)  # so that the order is that of the last maps

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab.inspection.cost import MISFITS, empty_image, misfit, run_image
-from cnnlab.inspection.receptive_field import ReceptiveField
-from cnnlab.inspection.receptive_field_rules import FieldMode, Operation, Pair, Window
+from cnnlab.inspection.receptive_field import FieldMode, Operation, ReceptiveField
+from cnnlab.inspection.receptive_field_rules import Pair, Window
 
 BYTES = 4  # of a float32
 
@@ -230,7 +230,6 @@ class _Watch:
         told, self._told = self._told, macs
         if output is None:
             return Layer(name, kind, None, None, 0, macs - told, 0, None, None)
-        seen = self._fields.field(output)
         return Layer(
             name,
             kind,
@@ -239,7 +238,7 @@ class _Watch:
             0,
             macs - told,
             BYTES * output.numel() if computed else 0,
-            None if seen is None else ReceptiveField.of(seen),
+            self._fields.field(output),
             self._image.numel() / output.numel(),
         )
 

@@ -1,54 +1,51 @@
-"""Receptive fields: which pixels of the image one value of a layer can depend on, computed and measured."""
+"""Compute receptive fields: which pixels of the image a value inside a network depends on."""
 
-import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakIdKeyDictionary
 
-from cnnlab.inspection.receptive_field_algebra import Field, Pixels
+from cnnlab.inspection.receptive_field_algebra import Field, UnknownFieldError, image_field
+from cnnlab.inspection.receptive_field_rules import Call, Pair, Window, find_window, result_fields, tensors_in
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """Of a layer's values, theoretical: it is not cut at the image's border. All in pixels, height before width.
+    """Theoretical receptive field of a layer's values, not cut at the border. In pixels, height before width.
 
     Attributes:
-        size: of one value's field. Where the values of a layer differ, as after adaptive pooling or a concatenation of
-            branches, the largest.
-        start: the first pixel of the field of position (0, 0); negative where padding is seen.
-        step: how far the fields of neighbouring positions lie apart; 0 where all positions see the same, None where
-            they are not evenly spaced.
+        size: of one value's field; the largest if sizes differ, as after adaptive pooling or a concatenation of branches.
+        start: first row and column of the field of position (0, 0); negative if padding is seen.
+        step: distance between the fields of neighbouring positions; 0 if all positions see the same, None if the
+            distances differ.
     """
 
-    size: Pixels
-    start: Pixels
+    size: Pair
+    start: Pair
     step: tuple[int | None, int | None]
 
     @classmethod
     def of(cls, field: Field) -> "ReceptiveField":
-        """A field as one size, start and step."""
-        steps = []
-        for axis in (0, 1):
-            moving = [dim for dim in field.dims if any(f.size > 1 and (f.step[axis] or f.span[axis]) for f in dim)]
-            alone = len(moving) == 1 and sum(f.size > 1 for f in moving[0]) == 1
-            only = next((f for dim in moving for f in dim if f.size > 1), None)
-            steps.append(0 if only is None else only.step[axis] if alone and only.even else None)
-        size = (field.last[0] - field.first[0] + 1, field.last[1] - field.first[1] + 1)
-        return cls(size, field.first, (steps[0], steps[1]))
+        """Return the size, start and step of a field."""
+        rows, columns = field
+        return cls(
+            (rows.last - rows.first + 1, columns.last - columns.first + 1),
+            (rows.first, columns.first),
+            (rows.even_step, columns.even_step),
+        )
 
     def exceeds(self, height: int, width: int) -> bool:
-        """Whether it is larger than an image of that size."""
+        """Return whether the field is larger than an image of that size."""
         return self.size[0] > height or self.size[1] > width
 
     def box(self, row: int, column: int, height: int, width: int) -> tuple[int, int, int, int] | None:
-        """The field of one position, cut at the border of an image of height x width: top, left, bottom, right.
+        """Return the field of one position, cut at the border of an image of height x width.
 
-        Bottom and right are the last row and column inside. None where positions are not evenly spaced.
+        Returns:
+            Top, left, bottom and right, the last two inside the field. None if the steps differ.
         """
         edges = []
         for index, start, step, size, length in zip(
@@ -61,109 +58,99 @@ class ReceptiveField:
         return edges[0][0], edges[1][0], edges[0][1], edges[1][1]
 
 
-def measure_receptive_field(
-    network: nn.Module, layer: str, image_shape: tuple[int, int, int], position: tuple[int, int] | None = None
-) -> Tensor:
-    """Which pixels one position of a layer depends on, found by back-propagation from it.
+@dataclass(frozen=True)
+class Operation:
+    """Operation that computed something from the image.
 
-    So that no pixel is missed by chance, every weight is set to a positive value, norms are left out, and max-poolings
-    sum their windows. That leaves layers without a derivative of their own alone, so for networks that subtract or
-    multiply their own values the measured field may be too small. The network itself is not changed.
+    Attributes:
+        kind: its name, if possible the one of its function in torch.nn.functional.
+        output: its first result.
+        window: of a convolution or pooling over height and width.
+    """
+
+    kind: str
+    output: Tensor
+    window: Window | None
+
+
+class FieldMode(TorchDispatchMode):
+    """Computes the receptive field of every tensor that is computed from the image while the mode is active.
 
     Args:
-        network: takes images (N, C, H, W).
-        layer: the name of a module as `named_modules` has it; of one that is called several times, the first call.
-        image_shape: (C, H, W).
-        position: row and column of the layer's output; None for the middle. Of an output that is no map, all values.
-
-    Returns:
-        (H, W), true where a pixel has an influence. All of it is false where the layer does not see the image.
-
-    Raises:
-        KeyError: when there is no such layer, or it was not called.
+        image: (1, C, H, W).
+        on_operation: called after every operation that depends on the image, except for views and copies.
     """
-    module = dict(network.named_modules())[layer]
-    outputs: list[Tensor] = []
 
-    def keep(_: nn.Module, __: Any, output: Any) -> None:
-        tensor = output[0] if isinstance(output, tuple | list) else output
-        outputs.append(tensor.clone())  # what follows may overwrite it
-        raise _Reached
+    def __init__(self, image: Tensor, on_operation: Callable[[Operation], None]):
+        super().__init__()
+        self._on_operation = on_operation
+        self._fields: Any = WeakIdKeyDictionary()  # from a tensor to its field, or None if it is unknown
+        self._overwritten: dict[int, Any] = {}  # memory in which values changed; held, so that no other takes its place
+        self._fields[image] = image_field(*image.shape[2:])
 
-    modes = {m: m.training for m in network.modules()}
-    handle = module.register_forward_hook(keep)
-    image = torch.ones(1, *image_shape, dtype=torch.float64, requires_grad=True)
-    try:
-        with torch.enable_grad(), _EveryPixelCounts(), contextlib.suppress(_Reached):
-            functional_call(network.eval(), _positive_weights(network), (image,))
-    finally:
-        handle.remove()
-        for m, training in modes.items():
-            m.training = training
-    if not outputs:
-        raise KeyError(f"{layer} is not called")
-    values = outputs[0]
-    if values.ndim == 4:
-        row, column = position or (values.shape[2] // 2, values.shape[3] // 2)
-        values = values[:, :, row, column]
-    gradient = torch.autograd.grad(values.sum(), image, allow_unused=True)[0]
-    return torch.zeros(image_shape[1:], dtype=torch.bool) if gradient is None else (gradient[0] != 0).any(0)
+    def field(self, tensor: Tensor) -> ReceptiveField | None:
+        """Return the field of a tensor's values; None if they do not depend on the image, or it is unknown."""
+        try:
+            field = self._field_of(tensor)
+        except UnknownFieldError:
+            return None
+        return field and ReceptiveField.of(field)
 
-
-def extent(pixels: Tensor) -> tuple[int, int, int, int] | None:
-    """The smallest box that holds all true pixels of (H, W): top, left, bottom, right, the last two inside."""
-    rows, columns = (pixels.any(dim).nonzero().flatten().tolist() for dim in (1, 0))
-    return (rows[0], columns[0], rows[-1], columns[-1]) if rows else None
-
-
-def _positive_weights(network: nn.Module) -> dict[str, Tensor]:
-    """Weights that take means, so that values neither vanish nor saturate what they go through."""
-    state: dict[str, Tensor] = {}
-    for name, value in network.named_parameters():
-        mean = value.shape[0] / value.numel() if value.ndim > 1 else 0.1
-        state[name] = torch.full(value.shape, mean, dtype=torch.float64)
-    for name, value in network.named_buffers():
-        state[name] = value.double() if value.is_floating_point() else value
-    return state
-
-
-class _Reached(Exception):
-    """The layer has been called: the rest of the network need not run."""
-
-
-class _EveryPixelCounts(TorchFunctionMode):
-    """Leaves norms out, and lets a max-pooling sum its window."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation, and compute the field of its results."""
         kwargs = kwargs or {}
-        if func in _NORMS:
-            return args[0] if args else kwargs["input"]
-        if func in (torch.max_pool2d, functional.max_pool2d) and not kwargs.get("return_indices"):
-            kwargs.pop("return_indices", None)
-            return _sum_windows(*args, **kwargs)
-        if func is functional.adaptive_max_pool2d:
-            return functional.adaptive_avg_pool2d(*args[:2])
-        return func(*args, **kwargs)
+        inputs = tensors_in((args, kwargs))
+        sees_image = any(t in self._fields or _memory(t)._cdata in self._overwritten for t in inputs)
+        output = func(*args, **kwargs)
+        if not sees_image:
+            return output
+        call = Call(func, args, kwargs, output, self._field_of)
+        if call.name in _READ_SHAPE_ONLY or not call.outputs:
+            return output
+        for tensor, field in zip(call.outputs, result_fields(call), strict=True):
+            if any(tensor is t for t in inputs) and (field is None or field != self._fields.get(tensor)):
+                self._forget_memory(tensor)
+            self._fields[tensor] = field
+        if call.name.removesuffix("_") not in _REARRANGE_ONLY:
+            self._on_operation(Operation(_kind(call.name), call.outputs[0], find_window(call)))
+        return output
+
+    def _forget_memory(self, tensor: Tensor) -> None:
+        """Forget the fields of all tensors that share memory with a tensor that was overwritten."""
+        memory = _memory(tensor)
+        self._overwritten[memory._cdata] = memory
+        for other in list(self._fields):
+            if _memory(other)._cdata == memory._cdata:
+                del self._fields[other]
+
+    def _field_of(self, tensor: Tensor) -> Field | None:
+        """Return the field of a tensor, or None if it does not depend on the image.
+
+        Raises:
+            UnknownFieldError: if it depends on the image in an unknown way.
+        """
+        field = self._fields.get(tensor)
+        if field is None and (tensor in self._fields or _memory(tensor)._cdata in self._overwritten):
+            raise UnknownFieldError
+        return field
 
 
-# Modules call those of torch.nn.functional, which the mode sees instead of what they call in their turn.
-_NORMS = {
-    *(torch.batch_norm, torch.layer_norm, torch.group_norm, torch.instance_norm),
-    *(functional.batch_norm, functional.layer_norm, functional.group_norm, functional.instance_norm),
+def _memory(tensor: Tensor) -> Any:
+    return tensor.untyped_storage()
+
+
+def _kind(name: str) -> str:
+    kind = name.strip("_").removesuffix("_with_indices").removeprefix("native_").removeprefix("safe_")
+    return _COMMON_NAMES.get(kind, kind)
+
+
+_COMMON_NAMES = {"addmm": "linear", "constant_pad_nd": "pad", **dict.fromkeys(("mm", "bmm", "baddbmm"), "matmul")}
+_READ_SHAPE_ONLY = {
+    *("empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like"),
+    *("new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided"),
 }
-
-
-def _sum_windows(
-    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
-) -> Tensor:
-    """The sums of the windows that `torch.max_pool2d` with these arguments takes the largest values of."""
-    pooled = functional.max_pool2d_with_indices(
-        input.detach(), kernel_size, stride or kernel_size, padding, dilation, ceil_mode
-    )[0]
-    kernel = [kernel_size] * 2 if isinstance(kernel_size, int) else list(kernel_size)
-    channels = input.shape[1]
-    ones = torch.ones(channels, 1, *kernel, dtype=input.dtype) / (kernel[0] * kernel[1])
-    beyond = 2 * max(kernel) if ceil_mode else 0  # windows may reach over the lower and right border
-    padded = functional.pad(input, (0, beyond, 0, beyond))
-    sums = torch.conv2d(padded, ones, None, stride or kernel_size, padding, dilation, channels)
-    return sums[:, :, : pooled.shape[2], : pooled.shape[3]]
+_REARRANGE_ONLY = {  # views and copies
+    *("view", "_unsafe_view", "reshape", "_reshape_alias", "permute", "transpose", "t", "unsqueeze", "squeeze"),
+    *("expand", "slice", "select", "split", "split_with_sizes", "unbind", "detach", "alias", "clone", "_to_copy"),
+    *("contiguous", "copy", "lift_fresh", "as_strided"),
+}

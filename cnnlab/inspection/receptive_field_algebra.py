@@ -1,362 +1,214 @@
-"""The algebra of receptive fields: which pixels of the input a value of any tensor in a network can depend on.
+"""Compute how each kind of operation changes a receptive field.
 
-A `Field` says it for a whole tensor. For position zero it is a box of pixels; every dimension of the tensor is a
-product of factors, and a step along a factor moves the box by so many pixels. So feature maps (N, C, H, W), flattened
-ones, sequences of patches and windows of them are all described, and the functions below say what an operation does to
-them. Boxes are theoretical: they are not cut at the image's border, which padding crosses.
+A `Field` describes all values of a tensor at once. It treats the rows and the columns of the image separately: each has
+a `Span`, which says which pixels the first value depends on, and how this range moves along a dimension of the tensor.
+Fields are theoretical: they are not cut at the border of the image, so padding counts.
 
-The rule for one convolution or pooling is the well-known one (Araujo, Norris, Sim 2019, "Computing receptive fields of
-convolutional neural networks"): size grows by (kernel - 1) x dilation x step, the step is multiplied by the stride.
+Convolution and pooling follow Araujo, Norris, Sim 2019, "Computing receptive fields of convolutional neural networks":
+the size grows by (kernel - 1) x dilation x step, and the step is multiplied by the stride.
 """
 
+import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-
-Pixels = tuple[int, int]  # down and right
-
-NOWHERE: Pixels = (0, 0)
+from typing import NamedTuple
 
 
 class UnknownFieldError(Exception):
-    """The field of a result cannot be said exactly."""
+    """The receptive field cannot be computed exactly."""
 
 
 @dataclass(frozen=True)
-class Factor:
-    """A dimension of a tensor, or a part of one that was merged from several.
+class Span:
+    """Range of pixels, along the rows or the columns of the image, that the values of a tensor depend on.
 
     Attributes:
-        size: how many indices.
-        step: how far the box moves from one index to the next.
-        span: how far the boxes of all indices lie apart; (size - 1) x step where they are evenly spaced.
+        first: the first pixel of the range at index 0; negative in padding.
+        last: the last pixel of the range at index 0.
+        dim: the tensor's dimension along which the range moves; None if all values depend on the same range.
+        step: pixels of one move; None if the moves differ.
+        travel: pixels between the first range and the last.
+        merged: None if every index is one move. (every, count) if the dimension was merged from several: index i is
+            (i // every) % count moves away from index 0.
+        uneven: the numbers that describe moves that differ; with the same numbers, two ranges move alike.
     """
 
-    size: int
-    step: Pixels = NOWHERE
-    span: Pixels = NOWHERE
+    first: int
+    last: int
+    dim: int | None = None
+    step: int | None = 0
+    travel: int = 0
+    merged: tuple[int, int] | None = None
+    uneven: tuple[int, ...] = ()
 
     @property
-    def even(self) -> bool:
-        """Whether index i lies i steps from index zero."""
-        return self.span == _scaled(self.step, self.size - 1)
+    def even_step(self) -> int | None:
+        """Pixels from one index to the next; None if they differ."""
+        return self.step if self.travel and not self.merged else None if self.travel else 0
 
 
-@dataclass(frozen=True)
-class Field:
-    """The pixels that each value of a tensor depends on.
+class Field(NamedTuple):
+    """Pixels that each value of a tensor depends on."""
 
-    Attributes:
-        first: the upper left pixel of the box of position zero.
-        last: its lower right pixel.
-        dims: the factors of each dimension, the slowest first; none is empty.
-    """
+    rows: Span
+    columns: Span
 
-    first: Pixels
-    last: Pixels
-    dims: tuple[tuple[Factor, ...], ...]
-
-    @property
-    def span(self) -> Pixels:
-        """How far the boxes of all positions lie apart."""
-        return _total(factor for dim in self.dims for factor in dim)
+    def map(self, change: Callable[..., Span], *arguments: object) -> "Field":
+        """Return the field with `change` applied to the rows and to the columns."""
+        return Field(change(self.rows, *arguments), change(self.columns, *arguments))
 
 
-def even(size: int, step: Pixels = NOWHERE) -> Factor:
-    """A factor of that many indices, evenly spaced."""
-    return Factor(size, step, _scaled(step, size - 1))
-
-
-def image_field(shape: Sequence[int]) -> Field:
-    """Of the images (N, C, H, W) themselves: every value sees its own pixel."""
-    batch, channels, height, width = shape
-    return Field(NOWHERE, NOWHERE, ((even(batch),), (even(channels),), (even(height, (1, 0)),), (even(width, (0, 1)),)))
+def image_field(height: int, width: int) -> Field:
+    """Return the field of images (N, C, H, W) themselves: every value depends on its own pixel."""
+    return Field(Span(0, 0, 2, 1, height - 1), Span(0, 0, 3, 1, width - 1))
 
 
 # --- operations that slide, sum or combine ---------------------------------------------------------------------------
 
 
-def slide(field: Field, dim: int, kernel: int, stride: int, padding: int, dilation: int, size: int) -> Field:
-    """A window moves along a dimension: convolution and pooling.
+def slide(span: Span, dim: int, kernel: int, stride: int, padding: int, dilation: int, size: int) -> Span:
+    """Move a window along a dimension, as convolution and pooling do.
 
     Args:
-        field: of the input.
-        dim: along which the window moves.
-        kernel: indices in the window.
-        stride: indices from one window to the next.
-        padding: indices that are added before the first.
-        dilation: indices from one of the window's to the next.
+        span: of the input.
+        dim: the dimension along which the window moves.
+        kernel: number of indices in the window.
+        stride: distance from one window to the next.
+        padding: number of indices added before the first.
+        dilation: distance from one index in the window to the next.
         size: of the output in this dimension.
     """
-    if (kernel, stride, padding) == (1, 1, 0):
-        return field
-    step = _only_step(field.dims[dim])
-    return _with_dim(
-        replace(
-            field,
-            first=_plus(field.first, _scaled(step, -padding)),
-            last=_plus(field.last, _scaled(step, dilation * (kernel - 1) - padding)),
-        ),
-        dim,
-        (even(size, _scaled(step, stride)),),
-    )
+    if span.dim != dim or (kernel, stride, padding) == (1, 1, 0):
+        return span
+    step = _step(span)
+    first = span.first - padding * step
+    last = span.last + (dilation * (kernel - 1) - padding) * step
+    return Span(first, last, dim, step * stride, step * stride * (size - 1))
 
 
-def pool_to(field: Field, dim: int, size: int) -> Field:
-    """Adaptive pooling: output i sees the inputs from floor(i x n / size) to ceil((i + 1) x n / size)."""
-    n = _size(field.dims[dim])
-    if size == n:
-        return field
-    if size == 1 or _total(field.dims[dim]) == NOWHERE:
-        return _with_dim(mix(field, dim), dim, (even(size),))
-    if n % size == 0:
-        return slide(field, dim, n // size, n // size, 0, 1, size)
-    step = _only_step(field.dims[dim])
-    window = max(math.ceil((i + 1) * n / size) - i * n // size for i in range(size))
-    wider = replace(field, last=_plus(field.last, _scaled(step, window - 1)))
-    return _with_dim(wider, dim, (Factor(size, NOWHERE, _scaled(step, n - window)),))
+def pool_to(span: Span, dim: int, length: int, size: int) -> Span:
+    """Pool a dimension of `length` adaptively to `size`.
+
+    Output i depends on the inputs from floor(i x length / size) to ceil((i + 1) x length / size).
+    """
+    if span.dim != dim or size == length:
+        return span
+    if size == 1:
+        return mix(span, dim)
+    if length % size == 0:
+        window = length // size
+        return slide(span, dim, window, window, 0, 1, size)
+    step = _step(span)
+    window = max(math.ceil((i + 1) * length / size) - i * length // size for i in range(size))
+    travel = step * (length - window)
+    return Span(span.first, span.last + step * (window - 1), dim, None, travel, uneven=(step, length, size))
 
 
-def mix(field: Field, dim: int) -> Field:
-    """Every value along a dimension goes into every result, of which one is left: sums, means, linear layers."""
-    return _with_dim(replace(field, last=_plus(field.last, _total(field.dims[dim]))), dim, (even(1),))
+def mix(span: Span, dim: int) -> Span:
+    """Let every result depend on all values along a dimension, as sums, means and linear layers do."""
+    return Span(span.first, span.last + span.travel) if span.dim == dim else span
 
 
-def unite(fields: Sequence[Field], shape: Sequence[int]) -> Field:
-    """Tensors are combined value by value, as a shortcut is added; dimensions of size 1 are repeated.
+def unite(a: Span, b: Span) -> Span:
+    """Combine two tensors of one shape value by value, as the addition of a shortcut does.
 
     Raises:
-        UnknownFieldError: when their boxes move differently and none of them holds the others.
+        UnknownFieldError: if the ranges move differently and neither contains the other everywhere.
     """
-    united, *others = (_broadcast(field, shape) for field in fields)
-    for other in others:
-        united = _unite_two(united, other)
-    return united
+    first, last = min(a.first, b.first), max(a.last, b.last)
+    if replace(a, first=first, last=last) == (united := replace(b, first=first, last=last)):
+        return united
+    if a.travel == b.travel == 0:  # with a single index, only later padding depends on the step
+        return replace(max(a, b, key=lambda span: span.step or 0), first=first, last=last)
+    for whole, part in ((a, b), (b, a)):
+        if not whole.travel and whole.first <= part.first and part.last + part.travel <= whole.last:
+            return Span(whole.first, whole.last)
+    raise UnknownFieldError
 
 
-def multiply(a: Field | None, b: Field | None, shape: Sequence[int]) -> Field:
-    """A product of matrices (..., rows, inner) and (..., inner, columns); None stands for one that sees no image.
+def concatenate(spans: Sequence[Span], dim: int, start: int) -> Span:
+    """Join the tensors that depend on the image along a dimension.
 
-    Where both see it, as queries and keys do, every result is said to see what the whole product sees. In an attention
-    that is exact, because every query is weighted with all of them.
+    Args:
+        spans: of these tensors.
+        dim: the dimension along which they are joined.
+        start: index at which the first of them begins in the result.
+
+    Raises:
+        UnknownFieldError: if several are joined along the dimension in which a range moves.
     """
-    if a is not None and b is not None:
-        a, b = (mix(mix(field, -1), -2) for field in (a, b))
-        return unite([a, b], shape)
-    if a is not None:
-        return _with_dim(mix(a, -1), -1, (even(shape[-1]),))
-    assert b is not None
-    return _with_dim(mix(b, -2), -2, (even(shape[-2]),))
-
-
-def concatenate(fields: Sequence[Field | None], dim: int, shape: Sequence[int]) -> Field:
-    """Tensors are put one after the other; None stands for one that sees no image."""
-    seeing = [field for field in fields if field is not None]
-    dim %= len(shape)
-    if all(_total(field.dims[dim]) == NOWHERE for field in seeing):
-        return unite([_with_dim(field, dim, (even(shape[dim]),)) for field in seeing], shape)
-    if len(seeing) > 1:
+    spans = [Span(span.first, span.last) if span.dim == dim and not span.travel else span for span in spans]
+    if all(span.dim != dim for span in spans):
+        return functools.reduce(unite, spans)
+    if len(spans) > 1:
         raise UnknownFieldError
-    return _with_dim(seeing[0], dim, (Factor(shape[dim], NOWHERE, _total(seeing[0].dims[dim])),))
+    return replace(spans[0], step=None, merged=None, uneven=(start, *_moves(spans[0])))
 
 
 # --- operations that rearrange ---------------------------------------------------------------------------------------
 
 
-def reshape(field: Field, shape: Sequence[int]) -> Field:
-    """The same values in the same order, with other dimensions.
+def reshape(span: Span, old: Sequence[int], new: Sequence[int]) -> Span:
+    """Give the values other dimensions without changing their order.
 
     Raises:
-        UnknownFieldError: when a dimension would have to be cut where it is not a product.
+        UnknownFieldError: if moves of the range would be split between dimensions.
     """
-    if list(shape) == sizes(field):
-        return field
-    rest = _simplified([factor for dim in field.dims for factor in dim])
-    dims: list[tuple[Factor, ...]] = []
-    for size in shape:
-        taken: list[Factor] = []
-        missing = size
-        while missing > 1:
-            factor = rest.pop(0)
-            if factor.size == 1:
-                continue
-            if missing % factor.size:
-                outer, inner = _split(factor, missing)
-                rest.insert(0, inner)
-                factor = outer
-            taken.append(factor)
-            missing //= factor.size
-        if size == 1:
-            taken.append(rest.pop(0) if rest and rest[0].size == 1 else even(1))
-        dims.append(tuple(taken))
-    return replace(field, dims=tuple(dims))
-
-
-def permute(field: Field, order: Sequence[int]) -> Field:
-    """Dimensions in another order."""
-    return replace(field, dims=tuple(field.dims[dim] for dim in order))
-
-
-def cut(field: Field, dim: int, start: int, stride: int, size: int) -> Field:
-    """`size` indices of a dimension, every `stride`-th from `start` on; a negative start pads before the first."""
-    if (start, stride, size) == (0, 1, _size(field.dims[dim])):
-        return field
-    step = _only_step(field.dims[dim])
-    moved = _scaled(step, start)
-    moved_field = replace(field, first=_plus(field.first, moved), last=_plus(field.last, moved))
-    return _with_dim(moved_field, dim, (even(size, _scaled(step, stride)),))
-
-
-def select(field: Field, dim: int, index: int) -> Field:
-    """One index of a dimension, which is gone afterwards."""
-    dim %= len(field.dims)
-    one = cut(field, dim, index % _size(field.dims[dim]), 1, 1)
-    return replace(one, dims=one.dims[:dim] + one.dims[dim + 1 :])
-
-
-def expand(field: Field, shape: Sequence[int]) -> Field:
-    """Dimensions of size 1 are repeated, and new ones put in front."""
-    return _broadcast(field, shape)
-
-
-def repeat_each(field: Field, dim: int, times: int) -> Field:
-    """Every index `times` in a row: upsampling to the nearest pixel."""
-    return _with_dim(field, dim, (*field.dims[dim], even(times)))
-
-
-def sizes(field: Field) -> list[int]:
-    """The shape of the tensor."""
-    return [_size(dim) for dim in field.dims]
-
-
-# --- parts -----------------------------------------------------------------------------------------------------------
-
-
-def _unite_two(a: Field, b: Field) -> Field:
-    pairs = [_common_factors(x, y) for x, y in zip(a.dims, b.dims, strict=True)]
-    flat_a = [factor for x, _ in pairs for factor in x]
-    flat_b = [factor for _, y in pairs for factor in y]
-    winners = [_winner(a, b, list(zip(flat_a, flat_b, strict=True)), axis) for axis in (0, 1)]
-    first, last = [], []
-    for axis, winner in enumerate(winners):
-        boxes = (a, b) if winner is None else ((a, b)[winner],)
-        first.append(min(field.first[axis] for field in boxes))
-        last.append(max(field.last[axis] for field in boxes))
-    down, right = (winner or 0 for winner in winners)
-    dims = tuple(
-        tuple(
-            Factor(pair[0].size, (pair[down].step[0], pair[right].step[1]), (pair[down].span[0], pair[right].span[1]))
-            for pair in zip(x, y, strict=True)
-        )
-        for x, y in pairs
-    )
-    return Field((first[0], first[1]), (last[0], last[1]), dims)
-
-
-def _winner(a: Field, b: Field, factors: list[tuple[Factor, Factor]], axis: int) -> int | None:
-    """Which of two fields holds the other at every position, 0 or 1; None where they move alike.
-
-    Raises:
-        UnknownFieldError: when neither is so.
-    """
-
-    def moves(factor: Factor) -> tuple[int, int]:
-        return factor.step[axis], factor.span[axis]
-
-    unlike = [(x, y) for x, y in factors if moves(x) != moves(y)]
-    if not unlike:
-        return None
-    for winner, (whole, part) in enumerate(((a, b), (b, a))):
-        stands = all(moves(pair[winner]) == NOWHERE for pair in unlike)
-        reach = part.last[axis] + sum(pair[1 - winner].span[axis] for pair in unlike)
-        if stands and whole.first[axis] <= part.first[axis] and reach <= whole.last[axis]:
-            return winner
+    if span.dim is None or list(old) == list(new):
+        return span
+    if not span.travel:
+        return Span(span.first, span.last)
+    every, count = span.merged or (1, old[span.dim])
+    # In the flat order of all values, the range moves after `move` values, and is back after `turn` values.
+    move = every * math.prod(old[span.dim + 1 :])
+    turn = move * count
+    for dim, size in enumerate(new):
+        inside = math.prod(new[dim + 1 :])
+        if size > 1 and move % inside == 0 and inside * size % turn == 0:
+            return replace(span, dim=dim, merged=None if size == count else (move // inside, count))
     raise UnknownFieldError
 
 
-def _common_factors(a: Sequence[Factor], b: Sequence[Factor]) -> tuple[list[Factor], list[Factor]]:
-    """Two ways to make up a dimension, cut so that their factors have the same sizes."""
-    if _size(a) == 1:
-        # With one index a step only matters to later padding; a tensor that does not move has lost it.
-        step = max(a[0].step, b[0].step)
-        return [even(1, step)], [even(1, step)]
-    left, right = (_simplified([factor for factor in dim if factor.size > 1]) for dim in (a, b))
-    cut_a: list[Factor] = []
-    cut_b: list[Factor] = []
-    while left:
-        x, y = left.pop(0), right.pop(0)
-        if x.size > y.size:
-            x, inner = _split(x, y.size)
-            left.insert(0, inner)
-        elif y.size > x.size:
-            y, inner = _split(y, x.size)
-            right.insert(0, inner)
-        cut_a.append(x)
-        cut_b.append(y)
-    return cut_a, cut_b
+def permute(span: Span, order: Sequence[int]) -> Span:
+    """Reorder the dimensions."""
+    return span if span.dim is None else replace(span, dim=list(order).index(span.dim))
 
 
-def _split(factor: Factor, outer: int) -> tuple[Factor, Factor]:
-    inner, rest = divmod(factor.size, outer)
-    if rest or not factor.even:
+def cut(span: Span, dim: int, start: int, stride: int, size: int) -> Span:
+    """Take `size` indices of a dimension, every `stride`-th from `start` on; a negative start adds padding."""
+    if span.dim != dim:
+        return span
+    step = _step(span)
+    moved = start * step
+    return Span(span.first + moved, span.last + moved, dim, step * stride, step * stride * (size - 1))
+
+
+def insert(span: Span, dim: int) -> Span:
+    """Add a dimension of size 1."""
+    return span if span.dim is None or span.dim < dim else replace(span, dim=span.dim + 1)
+
+
+def remove(span: Span, dim: int) -> Span:
+    """Remove a dimension of size 1."""
+    if span.dim == dim:
+        return Span(span.first, span.last)
+    return span if span.dim is None or span.dim < dim else replace(span, dim=span.dim - 1)
+
+
+def broadcast(span: Span, old: Sequence[int], new: Sequence[int]) -> Span:
+    """Repeat dimensions of size 1, and add new ones in front."""
+    if span.dim is None:
+        return span
+    dim = span.dim + len(new) - len(old)
+    return replace(span, dim=dim) if new[dim] == old[span.dim] else Span(span.first, span.last)
+
+
+def _step(span: Span) -> int:
+    if span.step is None or span.merged:
         raise UnknownFieldError
-    return even(outer, _scaled(factor.step, inner)), even(inner, factor.step)
+    return span.step
 
 
-def _simplified(factors: Sequence[Factor]) -> list[Factor]:
-    """Neighbours that are one evenly spaced dimension, joined."""
-    joined: list[Factor] = []
-    for factor in factors:
-        if joined and factor.size > 1 and joined[-1].size > 1 and joined[-1].even and factor.even:
-            before = joined[-1]
-            if before.step == _scaled(factor.step, factor.size):
-                joined[-1] = even(before.size * factor.size, factor.step)
-                continue
-        joined.append(factor)
-    return joined
-
-
-def _only_step(dim: Sequence[Factor]) -> Pixels:
-    """The step along a whole dimension.
-
-    Raises:
-        UnknownFieldError: when it is not evenly spaced.
-    """
-    factors = [factor for factor in _simplified(dim) if factor.size > 1] or list(dim[:1])
-    if len(factors) > 1 or not factors[0].even:
-        raise UnknownFieldError
-    return factors[0].step
-
-
-def _broadcast(field: Field, shape: Sequence[int]) -> Field:
-    missing = len(shape) - len(field.dims)
-    dims = [(even(1),)] * missing + list(field.dims)
-    for i, size in enumerate(shape):
-        if _size(dims[i]) == 1 and size > 1:
-            dims[i] = (even(size),)
-    return replace(field, dims=tuple(dims))
-
-
-def _with_dim(field: Field, dim: int, factors: tuple[Factor, ...]) -> Field:
-    dims = list(field.dims)
-    dims[dim] = factors
-    return replace(field, dims=tuple(dims))
-
-
-def _size(dim: Sequence[Factor]) -> int:
-    return math.prod(factor.size for factor in dim)
-
-
-def _total(factors: Iterable[Factor]) -> Pixels:
-    total = NOWHERE
-    for factor in factors:
-        total = _plus(total, factor.span)
-    return total
-
-
-def _plus(a: Pixels, b: Pixels) -> Pixels:
-    return a[0] + b[0], a[1] + b[1]
-
-
-def _scaled(step: Pixels, times: int) -> Pixels:
-    return step[0] * times, step[1] * times
+def _moves(span: Span) -> tuple[int, ...]:
+    return (span.step or 0, *(span.merged or ()), *span.uneven)
