@@ -115,5 +115,5 @@ def map_sizes(model: Settings, images: DescribedImages) -> list[int]:
         RequestError: as `tabulate_network`.
     """
     layers = tabulate_network(model, images).layers
-    heights = [layer.output[1] for layer in layers if layer.window and layer.output and layer.is_map]
+    heights = [layer.sides[0] for layer in layers if layer.window and layer.sides]
     return [height for number, height in enumerate(heights) if number == 0 or height != heights[number - 1]]

@@ -1,5 +1,7 @@
 """The layers of a network as a table: shapes, windows, parameters, multiplications, memory and receptive fields."""
 
+import itertools
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -44,9 +46,9 @@ class Layer:
     compression: float | None
 
     @property
-    def is_map(self) -> bool:
-        """Whether what comes out has channels, height and width."""
-        return self.output is not None and len(self.output) == 3
+    def sides(self) -> Pair | None:
+        """Height and width of the output; None if it is no map (channels, height, width)."""
+        return (self.output[1], self.output[2]) if self.output and len(self.output) == 3 else None
 
 
 @dataclass(frozen=True)
@@ -83,22 +85,18 @@ class LayerTable:
     @property
     def last_map(self) -> Layer | None:
         """The end of the features: the last map as high and wide as the last window larger than 1x1 leaves it."""
-        windows = [i for i, layer in enumerate(self.layers) if layer.is_map and _looks_around(layer)]
+        outputs = [layer for layer in self.layers if layer.output]
+        windows = [i for i, layer in enumerate(outputs) if layer.sides and _looks_around(layer)]
         if not windows:
             return None
-        last = self.layers[windows[-1]]
-        for layer in self.layers[windows[-1] + 1 :]:
-            if not layer.is_map or layer.output[1:] != last.output[1:]:  # pyright: ignore[reportOptionalSubscript]
-                break
-            last = layer
-        return last
+        sides = outputs[windows[-1]].sides
+        return list(itertools.takewhile(lambda layer: layer.sides == sides, outputs[windows[-1] :]))[-1]
 
     @property
     def smallest_map(self) -> Pair | None:
         """Height and width of the smallest map that a window larger than 1x1 gives."""
-        maps = [layer.output[1:] for layer in self.layers if layer.output and layer.is_map and _looks_around(layer)]
-        height, width = min(maps, key=lambda sides: sides[0] * sides[1], default=(0, 0))
-        return (height, width) if maps else None
+        maps = [layer.sides for layer in self.layers if layer.sides and _looks_around(layer)]
+        return min(maps, key=math.prod, default=None)
 
 
 def tabulate(network: nn.Module, image_shape: tuple[int, int, int]) -> LayerTable:

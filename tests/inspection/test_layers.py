@@ -12,16 +12,17 @@ from cnnlab.models.article import ArticleNet
 from cnnlab.models.resnet import ResNet
 from cnnlab.models.resnet_cifar import CifarResNet
 
-# torchvision's networks with what each is here for.
+# Networks of torchvision, and what each tests.
 TORCHVISION: dict[str, dict[str, Any]] = {
     "mobilenet_v3_small": {},  # depthwise, squeeze-and-excitation
     "densenet121": {},  # concatenation
+    "convnext_tiny": {},  # channels last
     "vit_b_16": {"image_size": 64},  # attention, parameters of modules with sub-modules
-    "inception_v3": {"init_weights": False},  # rectangular windows, a head that is used in training alone
+    "inception_v3": {"init_weights": False},  # rectangular windows, a head that only training uses
     "googlenet": {"init_weights": False},  # ceil_mode
-    "shufflenet_v2_x0_5": {},  # channels change places
+    "shufflenet_v2_x0_5": {},  # channels are shuffled
     "efficientnet_b0": {},
-    "swin_t": {},  # rolled windows, which are not followed
+    "swin_t": {},  # windows that are rolled: their fields are unknown
 }
 
 
@@ -30,7 +31,7 @@ def layers(table: LayerTable, name: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
-def test_any_network_adds_up(name: str) -> None:
+def test_the_rows_of_any_network_add_up(name: str) -> None:
     with torch.device("meta"):
         network = getattr(torchvision.models, name)(**TORCHVISION[name])
     size = 75 if name == "inception_v3" else 64
@@ -74,7 +75,7 @@ def test_the_article_net() -> None:
     assert (table.last_map.name, table.smallest_map) == ("features.12", (2, 2))
 
 
-def test_what_computes_nothing_takes_no_memory() -> None:
+def test_a_layer_that_computes_nothing_takes_no_memory() -> None:
     network = nn.Sequential(nn.Identity(), nn.Dropout(), nn.Flatten(), nn.Linear(48, 2))
     assert [layer.activation_bytes for layer in tabulate(network, (3, 4, 4)).layers] == [0, 0, 0, 8]
 
@@ -93,8 +94,28 @@ def test_the_end_of_the_features_is_before_the_global_pooling() -> None:
     assert table.smallest_map == (4, 4)
 
 
+class NormWithParts(nn.Module):
+    """Holds parameters beside a sub-module, as timm's norms with an activation do."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4, 1, 1))
+        self.activation = nn.ReLU()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.activation(images * self.weight)
+
+
+def test_rows_without_output_do_not_end_the_features() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), NormWithParts(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    table = tabulate(network, (3, 8, 8))
+    assert [row.kind for row in table.layers[:3]] == ["Conv2d", "Parameter", "mul"]
+    assert table.last_map is not None
+    assert table.last_map.name == "1.activation"
+
+
 class Shared(nn.Module):
-    """A module that is called twice, one that is not called, a frozen one, and parameters beside them."""
+    """Calls a module twice and another never, has a frozen one, and parameters beside them."""
 
     def __init__(self):
         super().__init__()
@@ -122,7 +143,7 @@ def test_parameters_are_counted_once_and_macs_at_every_call() -> None:
 
 
 class Functions(nn.Module):
-    """No module at all."""
+    """Computes everything with functions."""
 
     def __init__(self):
         super().__init__()
@@ -166,7 +187,7 @@ def test_a_module_that_uses_the_weights_of_its_parts_is_one_layer() -> None:
     assert row.macs == table.macs == measure_cost(network, (3, 4, 4)).macs == 16 * 3 * 12 + 2 * 16 * 16 * 3
 
 
-def test_images_that_do_not_fit_are_refused() -> None:
+def test_images_of_a_wrong_size_are_refused() -> None:
     with pytest.raises(ValueError, match="images of 3x8x8"):
         tabulate(ArticleNet(), (3, 8, 8))
 

@@ -1,4 +1,4 @@
-"""Computed receptive fields are held against measured ones: which pixels get a gradient from one output value."""
+"""Hold computed receptive fields against measured ones: the pixels that get a gradient from one output value."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cnnlab.inspection.layers import Layer, LayerTable, tabulate
-from cnnlab.inspection.receptive_field import extent, measure_receptive_field
 from cnnlab.models.alexnet import AlexNet
 from cnnlab.models.article import ArticleNet
 from cnnlab.models.lenet import LeNet5
@@ -18,7 +17,7 @@ from cnnlab.models.vgg import VGG
 
 
 class Head(nn.Module):
-    """Makes a classifier of features, which are all that the tests look at."""
+    """Makes a classifier of features; the tests look at the features alone."""
 
     def __init__(self, features: nn.Module):
         super().__init__()
@@ -43,7 +42,7 @@ class Branches(nn.Module):
 
 
 class Functional(nn.Module):
-    """The same layer twice, functions between, every second pixel, and a shortcut."""
+    """Calls one layer twice, with functions in between, takes every second pixel, and adds a shortcut."""
 
     def __init__(self):
         super().__init__()
@@ -58,28 +57,40 @@ class Functional(nn.Module):
 
 
 class Shuffled(nn.Module):
-    """Every 2x2 pixels become channels, groups of channels change places; later a gap is filled by repetition."""
+    """Exchanges groups of channels between two grouped convolutions, as ShuffleNet does."""
 
     def __init__(self):
         super().__init__()
-        self.first = nn.Conv2d(12, 8, 3, padding=1, groups=4)
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
         self.second = nn.Conv2d(8, 8, 3, padding=1, groups=2)
-        self.up = nn.ConvTranspose2d(8, 4, 2, stride=2)
 
     def forward(self, images: Tensor) -> Tensor:
-        n, c, h, w = images.shape
-        x = images.view(n, c, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4).reshape(n, 4 * c, h // 2, w // 2)
-        x = self.first(x)
-        x = x.view(n, 4, 2, h // 2, w // 2).transpose(1, 2).flatten(1, 2)
-        return self.up(self.second(x))
+        left, right = self.first(images).chunk(2, dim=1)
+        x = torch.stack([left, right.relu()], dim=1).transpose(1, 2).flatten(1, 2)
+        return self.second(x)
+
+
+class ChannelsLast(nn.Module):
+    """Puts channels last for a norm and a linear layer, as ConvNeXt does."""
+
+    def __init__(self):
+        super().__init__()
+        self.depthwise = nn.Conv2d(3, 3, 5, padding=2, groups=3)
+        self.norm = nn.LayerNorm(3)
+        self.linear = nn.Linear(3, 3)
+        self.last = nn.Conv2d(3, 4, 3, stride=2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.linear(self.norm(self.depthwise(images).permute(0, 2, 3, 1)))
+        return self.last(images + x.permute(0, 3, 1, 2))
 
 
 def stack(*layers: nn.Module) -> nn.Module:
     return Head(nn.Sequential(*layers))
 
 
-# Network (a narrow one: the width has no part in it), image size, and the layers that are looked at; None for all
-# convolutions and poolings.
+# Network (narrow, because the width does not matter), image size, and the layers to test; None for all convolutions
+# and poolings.
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, list[str] | None]] = {
     "article": (lambda: ArticleNet(width=0.1), 32, None),
     "lenet5": (LeNet5, 32, None),
@@ -116,19 +127,20 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, list[str] | None]] = {
     "branches": (lambda: Head(Branches()), 20, None),
     "functional": (lambda: Head(Functional()), 30, ["features.last", "features"]),
     "shuffled": (lambda: Head(Shuffled()), 24, ["features.first", "features.second"]),
+    "channels last": (lambda: Head(ChannelsLast()), 24, ["features.depthwise", "features.last"]),
 }
 
 
 def rows(table: LayerTable, names: list[str] | None) -> dict[str, Layer]:
-    """By the name of a module, the row of what it gives: of one that is called twice the first, of a block its last."""
-    maps = [layer for layer in table.layers if layer.is_map]
+    """Return rows by the name of their module: the first if it is called twice, the last of a block."""
+    maps = [layer for layer in table.layers if layer.sides]
     if names is None:
         return {layer.name: layer for layer in reversed(maps) if layer.window or "Pool" in layer.kind}
     return {name: next(row for row in reversed(maps) if f"{row.name}.".startswith(f"{name}.")) for name in names}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_computed_field_is_the_measured_one(name: str) -> None:
+def test_the_computed_field_is_the_measured_one(name: str, measure_box) -> None:
     make, size, names = NETWORKS[name]
     network = make()
     looked_at = rows(tabulate(network, (3, size, size)), names)
@@ -137,25 +149,22 @@ def test_the_computed_field_is_the_measured_one(name: str) -> None:
         assert layer.field is not None, layer.name
         assert layer.output is not None
         row, column = layer.output[1] // 2, layer.output[2] // 2
-        measured = extent(measure_receptive_field(network, module, (3, size, size)))
-        assert layer.field.box(row, column, size, size) == measured, layer
+        assert layer.field.box(row, column, size, size) == measure_box(network, module, (3, size, size)), layer
 
 
 @pytest.mark.parametrize("position", [(0, 0), (3, 5), (7, 1)])
-def test_every_position_has_a_field_of_its_own_place(position: tuple[int, int]) -> None:
+def test_every_position_has_its_own_field(position: tuple[int, int], measure_box) -> None:
     network = LeNet5()
     layer = next(layer for layer in tabulate(network, (3, 32, 32)).layers if layer.name == "features.3")
-    measured = measure_receptive_field(network, "features.3", (3, 32, 32), position)
     assert layer.field is not None
-    assert layer.field.box(*position, 32, 32) == extent(measured)
+    assert layer.field.box(*position, 32, 32) == measure_box(network, "features.3", (3, 32, 32), position)
 
 
-def test_a_rectangular_image() -> None:
+def test_a_rectangular_image(measure_box) -> None:
     network = stack(nn.Conv2d(3, 4, 3, stride=2), nn.Conv2d(4, 4, 5, padding=2))
     layer = tabulate(network, (3, 20, 40)).layers[1]
     assert layer.field is not None
-    measured = measure_receptive_field(network, "features.1", (3, 20, 40))
-    assert layer.field.box(4, 9, 20, 40) == extent(measured)
+    assert layer.field.box(4, 9, 20, 40) == measure_box(network, "features.1", (3, 20, 40))
 
 
 @pytest.mark.parametrize(
@@ -167,8 +176,8 @@ def test_a_rectangular_image() -> None:
         (lambda: AlexNet(stem="imagenet"), "features.12", 195),
     ],
 )
-def test_fields_that_are_known_from_elsewhere(network: Callable[[], nn.Module], layer: str, size: int) -> None:
-    """Araujo et al. 2019, table 1, has AlexNet 195, VGG-16 212, and with its strides in other places ResNet-50 483."""
+def test_published_fields(network: Callable[[], nn.Module], layer: str, size: int) -> None:
+    """Araujo et al. 2019, table 1: AlexNet 195, VGG-16 212; ResNet-50 has 483 there, with its strides elsewhere."""
     with torch.device("meta"):
         table = tabulate(network(), (3, 224, 224))
     found = next(row.field for row in table.layers if row.name == layer)
@@ -178,155 +187,39 @@ def test_fields_that_are_known_from_elsewhere(network: Callable[[], nn.Module], 
     assert found.exceeds(224, 224) == (size > 224)
 
 
-def test_holes_in_a_dilated_field_are_measured_as_holes() -> None:
-    pixels = measure_receptive_field(stack(nn.Conv2d(3, 4, 2, dilation=3)), "features.0", (3, 9, 9), (1, 2))
+def test_holes_in_a_dilated_field_are_measured_as_holes(measure) -> None:
+    pixels = measure(stack(nn.Conv2d(3, 4, 2, dilation=3)), "features.0", (3, 9, 9), (1, 2))
     assert pixels.nonzero().tolist() == [[1, 2], [1, 5], [4, 2], [4, 5]]
 
 
-def test_measuring_leaves_the_network_as_it_was() -> None:
+def test_measuring_leaves_the_network_as_it_was(measure) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.MaxPool2d(2), nn.Flatten(), nn.LazyLinear(2))
     network(torch.zeros(2, 3, 10, 10))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    measure_receptive_field(network, "2", (3, 10, 10))
+    measure(network, "2", (3, 10, 10))
     assert all(module.training for module in network.modules())
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_a_layer_that_does_not_exist_or_is_not_called_is_named() -> None:
+def test_a_layer_that_does_not_exist_or_is_not_called_is_named(measure) -> None:
     network = Head(nn.Conv2d(3, 4, 3))
     network.spare = nn.Linear(2, 2)
     for layer in ("spare", "nothing"):
         with pytest.raises(KeyError, match=layer):
-            measure_receptive_field(network, layer, (3, 8, 8))
+            measure(network, layer, (3, 8, 8))
 
 
-def test_no_pixel_has_no_extent() -> None:
-    assert extent(torch.zeros(4, 5, dtype=torch.bool)) is None
+def test_a_layer_that_does_not_see_the_image_has_no_field(measure_box) -> None:
+    class Blind(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
 
+        def forward(self, images: Tensor) -> Tensor:
+            return self.conv(torch.ones(1, 3, 8, 8, dtype=images.dtype, device=images.device)).mean((2, 3))
 
-# --- what is not a sliding window ------------------------------------------------------------------------------------
-
-
-class Attention(nn.Module):
-    """Patches of 4x4 pixels, a class token in front, one attention over all of them."""
-
-    def __init__(self):
-        super().__init__()
-        self.patches = nn.Conv2d(3, 8, 4, stride=4)
-        self.token = nn.Parameter(torch.zeros(1, 1, 8))
-        self.norm = nn.LayerNorm(8)
-        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
-        self.head = nn.Linear(8, 10)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.norm(torch.cat([self.token, self.patches(images).flatten(2).transpose(1, 2)], dim=1))
-        return self.head((x + self.attention(x, x, x)[0])[:, 0])
-
-
-class Gate(nn.Module):
-    """Squeeze-and-excitation: the mean of each channel scales it."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3, padding=1)
-        self.gate = nn.Conv2d(4, 4, 1)
-        self.last = nn.Conv2d(4, 4, 3)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.conv(images)
-        x = x * self.gate(x.mean((2, 3), keepdim=True)).sigmoid()
-        return self.last(x)
-
-
-class Overwriting(nn.Module):
-    """Writes one half of a map over the other; which values see what then is not followed."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3, padding=1)
-        self.last = nn.Conv2d(4, 4, 3)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.conv(images)
-        x[:, :, :4] = x[:, :, 4:].clone()
-        return self.last(x)
-
-
-class EarlyGate(nn.Module):
-    """A gate that sees less than what it scales, in which padding is seen too."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 3, 3)
-        self.last = nn.Conv2d(3, 4, 3)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.last(self.conv(functional.pad(images, (0, 2, 0, 2))) * images.mean((2, 3), keepdim=True))
-
-
-class Swapped(nn.Module):
-    """The upper and the lower half change places."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.conv(torch.cat([images[:, :, 4:], images[:, :, :4]], dim=2))
-
-
-class Rolled(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.conv(images.roll(2, 3))
-
-
-def fields_of(network: nn.Module, size: int) -> dict[str, tuple[int, int] | None]:
-    table = tabulate(network, (3, size, size))
-    return {layer.name: layer.field and layer.field.size for layer in table.layers}
-
-
-def test_an_attention_sees_the_whole_image() -> None:
-    fields = fields_of(Attention(), 16)
-    assert fields["patches"] == fields["norm"] == (4, 4)
-    assert fields["attention"] == fields["head"] == (16, 16)
-
-
-def test_behind_a_gate_every_value_sees_the_whole_image() -> None:
-    fields = fields_of(Head(Gate()), 16)
-    assert fields["features.conv"] == (3, 3)
-    assert fields["features.last"] == (18, 18)  # with a pixel of padding on each side
-
-
-@pytest.mark.parametrize(
-    "network",
-    [
-        *(Overwriting(), EarlyGate(), Swapped(), Rolled()),
-        nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"),
-    ],
-    ids=lambda network: type(network).__name__,
-)
-def test_what_is_not_understood_is_not_guessed(network: nn.Module) -> None:
-    table = tabulate(Head(network), (3, 8, 8))
-    assert next(layer for layer in reversed(table.layers) if layer.kind == "Conv2d").field is None
-    assert table.layers[-1].field is None
-    assert not any(layer.field for layer in table.layers if layer.kind in ("mul", "cat", "roll"))
-
-
-def test_a_repeated_value_sees_what_it_repeats_and_has_no_even_step() -> None:
-    network = stack(nn.Conv2d(3, 4, 4, stride=4), nn.ConvTranspose2d(4, 4, 2, stride=2))
-    field = tabulate(network, (3, 16, 16)).layers[1].field
-    assert field is not None
-    assert (field.size, field.step, field.box(0, 0, 16, 16)) == ((4, 4), (None, None), None)
-    for position, box in (((0, 1), (0, 0, 3, 3)), ((3, 6), (4, 12, 7, 15))):
-        assert extent(measure_receptive_field(network, "features.1", (3, 16, 16), position)) == box
-
-
-def test_a_window_over_an_upsampled_map_is_not_understood_but_the_map_is() -> None:
-    network = stack(nn.AvgPool2d(4), nn.Upsample(scale_factor=2), nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1))
-    assert [fields_of(network, 16)[f"features.{i}"] for i in range(4)] == [(4, 4), (4, 4), None, None]
+    network = nn.Sequential(Blind())
+    assert measure_box(network, "0.conv", (3, 8, 8)) is None
+    assert all(layer.field is None for layer in tabulate(network, (3, 8, 8)).layers)

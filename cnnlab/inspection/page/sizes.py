@@ -49,7 +49,7 @@ def steps(table: LayerTable) -> list[Step]:
     return [
         Step(layer, layer.window, formula(layer.window, layer.output))
         for layer in table.layers
-        if layer.window and layer.output and layer.is_map
+        if layer.window and layer.output and layer.sides
     ]
 
 
