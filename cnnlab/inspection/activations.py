@@ -1,4 +1,4 @@
-"""Activation functions at work: what enters them over many images, and which units have gone dead or are saturated."""
+"""Watch the activation functions of a network: what enters them, and which units are dead or saturated."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,12 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cnnlab.inspection.cost import run_image
 
 BINS = 150
-SHOWN = 0.998  # share of the values that a histogram covers; a few far ones would squeeze the others into one bin
-SATURATED = 0.95  # |tanh| above it, or a sigmoid nearer than 1 - this to 0 or 1: hardly any gradient passes
+SHOWN = 0.998  # share of the values in a histogram; outliers would squeeze all others into one bin
+SATURATED = 0.95  # tanh is saturated beyond this, a sigmoid beyond this or below 1 - this
 
 Quiet = Literal["dead", "saturated", "left"]
 
-# PyTorch's operations, the name by which their function is known, and what makes its values quiet.
+# PyTorch's operation: the common name of the function, and what makes its values quiet.
 FUNCTIONS: dict[str, tuple[str, Quiet]] = {
     "relu": ("ReLU", "dead"),
     "hardtanh": ("ReLU6", "dead"),
@@ -37,23 +37,23 @@ FUNCTIONS: dict[str, tuple[str, Quiet]] = {
 
 @dataclass(frozen=True)
 class ActivationUse:
-    """One place of a network where an activation function is computed, watched over some images.
+    """Use of an activation function at one place of a network, over some images.
 
-    A unit is one value of its output for an image: a neuron, or one position of one channel.
+    A unit is one value of the output for an image: a neuron, or one position of one channel.
 
     Attributes:
         name: of the module that computes it; `forward` for the network itself.
-        function: its name.
-        quiet: what is counted: `dead` values are zero, `saturated` ones lie within 5 % of the function's limits, `left`
-            ones come from an input of zero or below, where this function lets little or nothing of it through.
-        inputs: where a histogram of what enters has its bins' edges, ascending, (bins + 1,).
-        counts: values of each bin, (bins,); those of a few outliers are left out.
-        outputs: what the function makes of the bins' middles, (bins,).
-        units: how many it has.
-        quiet_share: of all values, over all images.
-        quiet_units: that were quiet for every image.
-        channels: of a map; None where the output is none.
-        quiet_channels: all of whose units were quiet for every image.
+        function: its common name.
+        quiet: what counts as quiet. `dead` values are zero; `saturated` values lie within 5 % of the function's limits;
+            `left` values come from an input of zero or below, of which this function passes little or nothing on.
+        inputs: edges of the bins of a histogram of the inputs, ascending, (bins + 1,).
+        counts: number of inputs in each bin, (bins,), without a few outliers.
+        outputs: the function's values at the middles of the bins, (bins,).
+        units: number of units.
+        quiet_share: share of quiet values, over all images.
+        quiet_units: number of units that were quiet for every image.
+        channels: number of channels; None if the output is no map.
+        quiet_channels: number of channels with all units quiet for every image.
     """
 
     name: str
@@ -70,30 +70,30 @@ class ActivationUse:
 
 
 def watch_activations(network: nn.Module, batches: Iterable[Tensor]) -> tuple[ActivationUse, ...]:
-    """Watches every activation function of a network, be it a module or a function, while images run through it.
+    """Run images through a network and watch its activation functions, modules and functions alike.
 
     Args:
-        network: images (N, C, H, W) to logits.
-        batches: normalized images, (N, C, H, W) each, on the network's device; at least one.
+        network: maps images (N, C, H, W) to logits.
+        batches: normalized images, (N, C, H, W) each, on the network's device; at least one batch.
 
     Returns:
-        In the order in which the network computes them.
+        The uses in the order in which the network computes them.
     """
     watch = _Watch(network)
     with watch.watching():
         for images in batches:
             watch.place = 0
             run_image(network, images)
-    return tuple(seen.result() for seen in watch.seen)
+    return tuple(counter.result() for counter in watch.counters)
 
 
-class _Seen:
-    """What was seen so far at one place.
+class _Counter:
+    """Counts what passes through an activation function at one place.
 
     Args:
         name: of the module.
-        operation: PyTorch's name.
-        inputs: of the first batch; they decide the histogram's range.
+        operation: PyTorch's name of the function.
+        inputs: of the first batch; they determine the range of the histogram.
         function: the activation function.
     """
 
@@ -109,7 +109,7 @@ class _Seen:
         self.quiet_values = self.values = 0
 
     def add(self, inputs: Tensor, outputs: Tensor) -> None:
-        """Counts what went in and came out for a batch."""
+        """Count the inputs and outputs of a batch."""
         quiet = self._is_quiet(inputs, outputs)
         self.always_quiet &= quiet.all(dim=0)
         self.quiet_values += int(quiet.sum())
@@ -117,7 +117,7 @@ class _Seen:
         self.counts += torch.histc(inputs.float(), BINS, *self.range).double().cpu()
 
     def result(self) -> ActivationUse:
-        """All that was seen."""
+        """Return all counts."""
         edges = torch.linspace(*self.range, BINS + 1)
         first, last = self._shown_bins()
         edges, counts = edges[first : last + 2], self.counts[first : last + 1]
@@ -146,28 +146,28 @@ class _Seen:
         return (outputs > SATURATED) | (outputs < 1 - SATURATED)
 
     def _shown_bins(self) -> tuple[int, int]:
-        """First and last of those that hold all but a few outliers."""
+        """Return the first and last of the bins that hold all but a few outliers."""
         shares = self.counts.cumsum(0) / self.counts.sum()
         outside = (1 - SHOWN) / 2
         return int((shares <= outside).sum()), min(int((shares < 1 - outside).sum()), BINS - 1)
 
 
 class _Watch(TorchDispatchMode):
-    """Sees every activation function that is computed while it is active, and knows which module computes it.
+    """Watches every activation function that is computed while the mode is active, and which module computes it.
 
-    `place` counts those of one pass, and is to be set to 0 before each: the same place is computed at the same count.
+    Every pass computes them in the same order. So `place` counts them, and must be set to 0 before each pass.
     """
 
     def __init__(self, network: nn.Module):
         super().__init__()
-        self.seen: list[_Seen] = []
+        self.counters: list[_Counter] = []
         self.place = 0
         self._names = {module: name or "forward" for name, module in network.named_modules()}
         self._running: list[str] = []
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Looks at what is called inside."""
+        """Watch all calls inside the `with` block."""
         with ExitStack() as stack:
             for module in self._names:
                 stack.callback(module.register_forward_pre_hook(self._on_begin).remove)
@@ -182,19 +182,19 @@ class _Watch(TorchDispatchMode):
         self._running.pop()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Runs an operation, and counts its values where it is an activation function."""
+        """Run an operation, and count its values if it is an activation function."""
         kwargs = kwargs or {}
         operation = func._schema.name.removeprefix("aten::").removesuffix("_")
-        if operation not in FUNCTIONS or (operation == "hardtanh" and args[1] != 0):  # ReLU6 is one from 0
+        if operation not in FUNCTIONS or (operation == "hardtanh" and args[1] != 0):  # ReLU6 is a hardtanh from 0
             return func(*args, **kwargs)
-        inputs = args[0].clone()  # it may work in place
+        inputs = args[0].clone()  # the function may overwrite them
         outputs = func(*args, **kwargs)
-        if self.place == len(self.seen):
+        if self.place == len(self.counters):
 
             def function(values: Tensor) -> Tensor:
                 return func(values.clone(), *args[1:], **kwargs)
 
-            self.seen.append(_Seen(self._running[-1], operation, inputs, function))
-        self.seen[self.place].add(inputs, outputs)
+            self.counters.append(_Counter(self._running[-1], operation, inputs, function))
+        self.counters[self.place].add(inputs, outputs)
         self.place += 1
         return outputs

@@ -1,4 +1,4 @@
-"""Class activation maps: which parts of an image speak for a class."""
+"""Compute class activation maps: which parts of an image are evidence for a class."""
 
 import torch
 from captum.attr import LayerGradCam
@@ -8,12 +8,15 @@ from cnnlab.inspection.receptive_field import ReceptiveField
 
 
 def class_activation(network: nn.Module, layer: str, image: Tensor, classes: list[int]) -> Tensor:
-    """Grad-CAM (Selvaraju et al. 2017, "Grad-CAM: visual explanations from deep networks via gradient-based
-    localization"): a layer's maps, each weighted by how much a class's logit rises with it, summed, cut off below zero.
+    """Compute a Grad-CAM map for each class.
+
+    Each map of the layer is weighted by how much the class's logit rises with it. The weighted maps are summed, and
+    negative values are set to zero (Selvaraju et al. 2017, "Grad-CAM: visual explanations from deep networks via
+    gradient-based localization").
 
     Args:
         network: in evaluation mode.
-        layer: the module that gives the maps, called once, as `named_modules` has it.
+        layer: name of the module whose maps are used, as in `named_modules`; it must be called once.
         image: normalized, (1, C, H, W), on the network's device.
         classes: their numbers.
 
@@ -30,18 +33,19 @@ def class_activation(network: nn.Module, layer: str, image: Tensor, classes: lis
 
 
 def spread_over_image(maps: Tensor, field: ReceptiveField | None, height: int, width: int) -> Tensor:
-    """Brings maps to the image's size: each value lies in the middle of what it sees, between them is interpolated.
+    """Enlarge maps to the size of the image, with interpolation.
 
-    Networks without padding lose the image's border, so that stretching a map over the whole image would move it.
+    Each value is placed at the middle of its receptive field. Simply stretching the map would misplace it, because
+    networks without padding lose the border of the image.
 
     Args:
         maps: float32 (N, h, w).
-        field: of their values. Where it is not known, or the same for all, the maps are stretched.
+        field: receptive field of the values. If it is unknown, or the same for all, the maps are stretched.
         height: of the image, in pixels.
         width: of the image, in pixels.
 
     Returns:
-        float32 (N, height, width); beyond the outermost middles the outermost values go on.
+        float32 (N, height, width). Pixels near the border repeat the outermost values.
     """
     grids = []
     for axis, (length, pixels) in enumerate(((maps.shape[1], height), (maps.shape[2], width))):

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, and multiplications for one image."""
+"""Count the parameters of a network, and its multiplications for one image."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,19 +12,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab.instantiate import first_line
 
-# What networks raise for images of a size that they cannot take.
+# Errors that networks raise for images of a wrong size.
 MISFITS = (RuntimeError, AssertionError, ValueError)
-LARGEST_TRIED = 512  # pixels, in search of a size that works
+LARGEST_TRIED = 512  # pixels, in the search for a size that works
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a network on images of one shape.
+    """Cost of a network for images of one shape.
 
     Attributes:
-        parameters: trainable ones.
+        parameters: number of trainable parameters.
         macs: multiply-accumulate operations of convolutions and matrix products for one image.
-        outputs: length of its logits.
+        outputs: number of logits.
     """
 
     parameters: int
@@ -33,14 +33,14 @@ class Cost:
 
 
 def measure_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
-    """Counts while one empty image runs through the network.
+    """Run one empty image through the network and count.
 
     Args:
-        network: images (N, C, H, W) to logits (N, classes).
+        network: maps images (N, C, H, W) to logits (N, classes).
         image_shape: (C, H, W).
 
     Raises:
-        ValueError: when such images do not fit the network; it names the square ones that do.
+        ValueError: if such images do not fit the network. The message names the sizes that do.
     """
     counter = FlopCounterMode(display=False)
     try:
@@ -56,29 +56,29 @@ def measure_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
 
 
 def run_image(network: nn.Module, image: Tensor) -> Any:
-    """What the network gives for images (N, C, H, W) in evaluation, with every multiplication visible to a counter.
+    """Return the network's output for images (N, C, H, W) in evaluation mode, computed so that counters see everything.
 
     Raises:
-        MISFITS: when they do not fit the network.
+        MISFITS: if the images do not fit the network.
     """
     with _evaluating(network):
         return network(image)
 
 
 def empty_image(network: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:
-    """(1, C, H, W) on the device of the network's weights."""
+    """Return an image (1, C, H, W) of zeros on the device of the network's weights."""
     device = next((parameter.device for parameter in network.parameters()), None)
     return torch.zeros(1, *image_shape, device=device)
 
 
 def misfit(image_shape: tuple[int, int, int], error: Exception) -> str:
-    """A message for images that do not fit the network."""
+    """Return a message for images that do not fit the network."""
     shape = "x".join(str(side) for side in image_shape)
     return f"images of {shape} (channels, height, width) do not fit the network ({first_line(error)})"
 
 
 def _fitting_sizes(network: nn.Module, image_shape: tuple[int, int, int]) -> str:
-    """The end of a message: the smallest square images that fit, and the largest where the asked ones are too large."""
+    """Return the end of a message: the sizes of square images that fit, or nothing if none is found."""
 
     def fits(size: int) -> bool:
         try:
@@ -101,13 +101,13 @@ def _fitting_sizes(network: nn.Module, image_shape: tuple[int, int, int]) -> str
 
 @contextlib.contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's own mode comes back at the end."""
+    """Switch to evaluation mode without gradients, and restore every module's own mode at the end."""
     modes = {module: module.training for module in network.modules()}
     fused_attention = torch.backends.mha.get_fastpath_enabled()
     network.eval()
     try:
-        torch.backends.mha.set_fastpath_enabled(False)  # one operation for a whole layer, of which nothing is counted
-        # Fused attention is one operation too, and on a CPU not every torch counts it.
+        # Counters do not see into the fast path of a transformer layer, nor always into fused attention.
+        torch.backends.mha.set_fastpath_enabled(False)
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             yield
     finally:

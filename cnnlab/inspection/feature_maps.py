@@ -1,4 +1,4 @@
-"""Feature maps: what becomes of one image on its way through a network."""
+"""Collect the feature maps that a network computes for one image."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,13 +14,13 @@ from cnnlab.inspection.receptive_field_rules import Pair
 
 @dataclass(frozen=True)
 class Stage:
-    """The last maps of one size that a network makes of an image.
+    """Last maps of one size that a network computes for an image.
 
     Attributes:
-        name: of the module that gives them, as `named_modules` has it: the innermost one that is called once.
-        kind: its class.
+        name: of the module that outputs them, as in `named_modules`: the innermost one that is called once.
+        kind: the module's class.
         maps: float32 (C, H, W), on the CPU.
-        field: what a value of them can see of the image; None where that is not known.
+        field: receptive field of their values; None if it is unknown.
     """
 
     name: str
@@ -35,30 +35,29 @@ class Stage:
 
     @property
     def signed(self) -> bool:
-        """Whether there are values below zero."""
+        """Whether some values are below zero."""
         return bool(self.maps.min() < 0)
 
     @property
     def silent_channels(self) -> int:
-        """Channels that are zero everywhere."""
+        """Number of channels that are zero everywhere."""
         return int((self.maps == 0).all(dim=2).all(dim=1).sum())
 
     def most_active(self, count: int) -> list[int]:
-        """Channels by the mean absolute value of their map, the largest first."""
+        """Return the channels with the largest mean absolute values, the largest first."""
         return self.maps.abs().mean(dim=(1, 2)).argsort(descending=True, stable=True)[:count].tolist()
 
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """The maps of one image that are worth a look.
+    """Feature maps of one image, one of each size.
 
     Attributes:
-        first: of the first convolution, before anything else is done to them; None where no module is one.
-        filters: its weights, (out, in / groups, height, width), on the CPU.
-        stages: the last maps of each size above one pixel, in the order in which the network makes them.
-        explaining: the one of the stages in which the last convolution's maps end up, before they are pooled to a
-            smaller size: what a class activation map is made of. None where that is the first convolution's own, or
-            there is no convolution.
+        first: output of the first convolution itself; None if no module is a convolution.
+        filters: weights of this convolution, (out, in / groups, height, width), on the CPU.
+        stages: the last maps of each size above one pixel, in the order in which the network computes them.
+        explaining: the stage of the size that the last convolution produces; class activation maps are computed from
+            it. None if it is the output of the first convolution, or there is no convolution.
         logits: float32 (classes,), on the CPU.
     """
 
@@ -70,14 +69,14 @@ class FeatureMaps:
 
 
 def trace_maps(network: nn.Module, image: Tensor) -> FeatureMaps:
-    """Shows a network an image, and keeps the maps that are worth a look.
+    """Run an image through a network and keep the last maps of each size.
 
-    A map is what a module gives as (1, C, H, W) with H = W > 1; images are square here, so tensors with channels last
-    are told apart by that. What is still computed in a block that makes maps smaller counts as the last map of the
-    larger size only where there is no other.
+    Outputs of shape (1, C, H, W) with H = W > 1 count as maps. Images are square, so this excludes tensors with
+    channels last. Maps inside a block that reduces the size count as the last ones of the larger size only if there
+    are no others.
 
     Args:
-        network: images (N, C, H, W) to logits (N, classes).
+        network: maps images (N, C, H, W) to logits (N, classes).
         image: normalized, (1, C, H, W), on the network's device.
     """
     calls = _count_calls(network, image)
@@ -93,11 +92,11 @@ def trace_maps(network: nn.Module, image: Tensor) -> FeatureMaps:
 
 @dataclass
 class _Calls:
-    """How a module is called while an image runs through the network.
+    """Calls of a module while an image runs through the network.
 
     Attributes:
-        count: how often.
-        leaves: height and width of its input, where it is a block that gives maps of another size.
+        count: number of calls.
+        leaves: height and width of the input, if the module is a block that outputs maps of another size.
     """
 
     count: int = 0
@@ -112,7 +111,7 @@ def _count_calls(network: nn.Module, image: Tensor) -> dict[str, _Calls]:
             def see(module: nn.Module, inputs: Any, output: Any, call: _Calls = calls[name]) -> None:
                 call.count += 1
                 before, after = (_sides(value) for value in (next(iter(inputs), None), output))
-                # A sequence is no block: it may be the whole network.
+                # A Sequential is no block: it may be the whole network.
                 if before and after and before != after and type(module) is not nn.Sequential:
                     call.leaves = before
 
@@ -123,13 +122,13 @@ def _count_calls(network: nn.Module, image: Tensor) -> dict[str, _Calls]:
 
 @dataclass(frozen=True)
 class _Found:
-    """A tensor with maps, and what they are.
+    """Tensor with maps, and their description.
 
     Attributes:
-        tensor: itself.
-        version: of its values; a layer that works in place makes a new one.
-        stage: named after the first module that gave it.
-        passing: whether it was computed in a block that makes maps smaller.
+        tensor: the output of a module.
+        version: PyTorch's count of changes to the tensor; layers that work in place increase it.
+        stage: named after the first module that output the tensor.
+        passing: whether it was computed inside a block that reduces the size.
     """
 
     tensor: Tensor
@@ -145,14 +144,14 @@ class _Watch:
         self.first: Stage | None = None
         self.filters: Tensor | None = None
         self.latest: dict[Pair, _Found] = {}
-        self.last_convolved: Pair | None = None  # height and width of what the last convolution gave
+        self.last_convolved: Pair | None = None  # height and width of the last convolution's output
         self._network = network
         self._calls = calls
         self._fields = FieldMode(image, self._on_operation)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Looks at what is called inside."""
+        """Watch all calls inside the `with` block."""
         with ExitStack() as stack:
             for name, module in self._network.named_modules():
                 if self._calls[name].count == 1 and module is not self._network:
@@ -170,14 +169,14 @@ class _Watch:
             return
         known = self.latest.get(sides)
         if known and known.tensor is output and known.version == output._version:
-            return  # a container that hands on what an inner module gave
+            return  # a container that returns the output of an inner module
         passing = any(self._calls[name[:end]].leaves == sides for end, letter in enumerate(name) if letter == ".")
         if known and passing and not known.passing:
             return
         field = self._fields.field(output)
-        # A copy, because what follows may work in place.
+        # A copy, because later layers may work in place.
         stage = Stage(name, type(module).__name__, output[0].float().cpu().clone(), field)
-        self.latest.pop(sides, None)  # so that the order is that of the last maps
+        self.latest.pop(sides, None)  # so that the latest maps come last
         self.latest[sides] = _Found(output, output._version, stage, passing)
         if self.first is None and isinstance(module, nn.Conv2d):
             self.first, self.filters = stage, module.weight.detach().float().cpu()
@@ -188,7 +187,7 @@ class _Watch:
 
 
 def _sides(output: Any) -> Pair | None:
-    """Height and width of maps; None for anything else."""
+    """Return height and width of maps; None for anything else."""
     if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] == output.shape[3] > 1:
         return output.shape[2], output.shape[3]
     return None

@@ -1,4 +1,4 @@
-"""Descriptions of networks: as plain text, Markdown or JSON, one network layer by layer or several side by side."""
+"""Describe networks as plain text, Markdown or JSON: one network layer by layer, or several side by side."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from cnnlab.inspection.published import Figure, Published
 Form = Literal["plain", "markdown", "json"]
 Rows = list[list[str]]
 
-# Columns that are aligned to the right.
+# Columns aligned to the right.
 NUMBERS = {
     *("parameters", "params", "MACs", "memory", "field", "compression", "compr."),
     *("published", "ours", "layers", "smallest map"),
@@ -29,13 +29,13 @@ APART_FROM = 150  # below, kernel, stride and padding are one column
 
 @dataclass(frozen=True)
 class Description:
-    """A network and what is printed about it.
+    """Network with its layers and what is published about it.
 
     Attributes:
-        model: its name.
-        classes: that it names.
+        model: name of the network.
+        classes: number of classes.
         table: its layers.
-        published: what is printed about this network in this form.
+        published: published figures about exactly this network.
     """
 
     model: str
@@ -45,28 +45,28 @@ class Description:
 
 
 def render(descriptions: Sequence[Description], compare: bool, format: Form, width: int | None = None) -> str:
-    """The text that describes networks.
+    """Return a text that describes networks.
 
     Args:
-        descriptions: of the networks; one, where they are not compared.
-        compare: whether a line for each of them is wanted, instead of the layers.
+        descriptions: of the networks; only the first is used unless they are compared.
+        compare: whether to write one line for each network instead of the layers of one.
         format: `plain`, `markdown` or `json`.
-        width: columns that plain text may take; None for as many as it needs.
+        width: columns available for plain text; None for as many as needed.
     """
     if format == "json":
-        objects = [as_dictionary(description) for description in descriptions]
+        objects = [_as_dictionary(description) for description in descriptions]
         return json.dumps({"models": objects} if compare else objects[0], indent=2) + "\n"
     columns = width if format == "plain" else None
     parts = _comparison(descriptions, columns) if compare else _layers(descriptions[0], columns)
     return "\n".join(_markdown(part) if format == "markdown" else _plain(part, width) for part in parts)
 
 
-def as_dictionary(description: Description) -> dict[str, Any]:
-    """A description as plain values: sizes in pixels, height before width; counts; bytes; null where there is none."""
+def _as_dictionary(description: Description) -> dict[str, Any]:
+    """Return the values for JSON: sizes in pixels, height before width; None for what is missing or unknown."""
     table = description.table
     return {
         "model": description.model,
-        "image": list(table.image_shape),
+        "image": table.image_shape,
         "classes": description.classes,
         "parameters": table.parameters,
         "trainable_parameters": table.trainable_parameters,
@@ -74,7 +74,7 @@ def as_dictionary(description: Description) -> dict[str, Any]:
         "activation_bytes": table.activation_bytes,
         "layers_with_weights": table.weighted_layers,
         "receptive_field": _field_size(table.last_map),
-        "smallest_map": _as_list(table.smallest_map),
+        "smallest_map": table.smallest_map,
         "published": [
             {
                 "source": entry.source,
@@ -91,39 +91,30 @@ def as_dictionary(description: Description) -> dict[str, Any]:
 
 
 def _layer_dictionary(layer: Layer, table: LayerTable) -> dict[str, Any]:
-    window, seen = layer.window, layer.field
     return {
         "name": layer.name,
         "kind": layer.kind,
-        "kernel": _as_list(window and window.kernel),
-        "stride": _as_list(window and window.stride),
-        "padding": _as_list(window and window.padding),
-        "dilation": _as_list(window and window.dilation),
-        "groups": window and window.groups,
-        "output": _as_list(layer.output),
+        **{key: getattr(layer.window, key, None) for key in ("kernel", "stride", "padding", "dilation", "groups")},
+        "output": layer.output,
         "parameters": layer.parameters,
         "macs": layer.macs,
         "activation_bytes": layer.activation_bytes,
         "receptive_field": _field_size(layer),
-        "larger_than_image": seen and seen.exceeds(*table.image_shape[1:]),
+        "larger_than_image": layer.field and layer.field.exceeds(*table.image_shape[1:]),
         "compression": layer.compression,
     }
 
 
-def _as_list(values: Sequence[int] | None) -> list[int] | None:
-    return None if values is None else list(values)
+def _field_size(layer: Layer | None) -> tuple[int, int] | None:
+    return layer.field.size if layer and layer.field else None
 
 
-def _field_size(layer: Layer | None) -> list[int] | None:
-    return list(layer.field.size) if layer and layer.field else None
-
-
-# --- what is shown ---------------------------------------------------------------------------------------------------
+# --- contents --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A table, or nothing but lines of text where there are no rows."""
+    """Table with a title, a row of totals and notes below."""
 
     title: str
     head: list[str]
@@ -156,15 +147,15 @@ def _layers(description: Description, width: int | None) -> list[_Part]:
     totals += [_memory(table.activation_bytes, short), "", ""]
     larger = any(layer.field and layer.field.exceeds(height, image_width) for layer in table.layers)
     notes = [
-        f"{table.parameters:,} parameters, {table.trainable_parameters:,} of them trained; {table.macs:,} MACs",
-        "memory: of the outputs for one image in float32" + (" (K = 1024 bytes)" if short else ""),
-        "field: receptive field in pixels a side" + (", * larger than the image" if larger else ""),
+        f"{table.parameters:,} parameters, {table.trainable_parameters:,} of them trainable; {table.macs:,} MACs",
+        "memory: of the layer's output for one image in float32" + (" (K = 1024 bytes)" if short else ""),
+        "field: side of the receptive field in pixels" + (", * larger than the image" if larger else ""),
         "compression: values of the image per value of the output",
         *(["k/s/p: kernel/stride/padding"] if joined else []),
     ]
     title = f"{description.model}: images {channels} x {height} x {image_width}, {description.classes} classes"
     parts = [_Part(title, ["layer", "kind", *window, "output", *counts], rows, totals, notes)]
-    return parts + _published([description], [])
+    return parts + _published([description])
 
 
 def _comparison(descriptions: Sequence[Description], width: int | None) -> list[_Part]:
@@ -186,20 +177,20 @@ def _comparison(descriptions: Sequence[Description], width: int | None) -> list[
     notes = [
         "memory: of the outputs of all layers for one image in float32" + (" (K = 1024 bytes)" if short else ""),
         "layers: convolutions and linear layers",
-        "field: receptive field at the end of the features, in pixels a side, * larger than the image",
-        "smallest map: that a window larger than 1x1 gives, height x width",
+        "field: side of the receptive field at the end of the features, in pixels; * larger than the image",
+        "smallest map: height x width of the smallest output of a window larger than 1x1",
     ]
     title = f"images {channels} x {height} x {image_width}, {descriptions[0].classes} classes"
     head = ["model", "parameters", "MACs", "memory", "layers", "field", "smallest map"]
-    return [_Part(title, head, rows, None, notes), *_published(descriptions, ["model"])]
+    return [_Part(title, head, rows, None, notes), *_published(descriptions, named=True)]
 
 
-def _published(descriptions: Sequence[Description], names: list[str]) -> list[_Part]:
-    """What is printed about the networks beside what is counted here; with a column for their names where wanted."""
+def _published(descriptions: Sequence[Description], named: bool = False) -> list[_Part]:
+    """Return a table that compares published figures with ours, with a column of models if they are named."""
     rows: Rows = []
     for description in descriptions:
         table = description.table
-        name = [description.model] if names else []
+        name = [description.model] if named else []
         for entry in description.published:
             for what, figure, ours in (
                 ("parameters", entry.parameters, table.trainable_parameters),
@@ -209,13 +200,13 @@ def _published(descriptions: Sequence[Description], names: list[str]) -> list[_P
                     rows.append([*name, what, str(figure), f"{ours:,}", _difference(figure, ours), entry.source])
             if entry.accuracy is not None:
                 rows.append([*name, "test accuracy", f"{entry.accuracy:.2%}", "-", "-", entry.source])
-    head = [*names, "figure", "published", "ours", "difference", "source"]
+    head = [*(["model"] if named else []), "figure", "published", "ours", "difference", "source"]
     return [_Part("Published", head, rows)] if rows else []
 
 
 def _difference(figure: Figure, ours: int) -> str:
     if figure.agrees(ours):
-        return "rounds to it" if figure.unit else "equal"
+        return "equal when rounded" if figure.unit else "equal"
     return f"{figure.difference(ours):+.1%}"
 
 
@@ -267,7 +258,7 @@ def _memory(count: int, short: bool) -> str:
     return f"{count / scale:,.3g}{unit}" if short else f"{count / scale:,.1f} {unit}iB"
 
 
-# --- how it is laid out ----------------------------------------------------------------------------------------------
+# --- layout ----------------------------------------------------------------------------------------------------------
 
 
 def _plain(part: _Part, width: int | None) -> str:

@@ -1,4 +1,4 @@
-"""The layers of a network as a table: shapes, windows, parameters, multiplications, memory and receptive fields."""
+"""List the layers of a network: shapes, windows, parameters, multiplications, memory and receptive fields."""
 
 import itertools
 import math
@@ -19,20 +19,20 @@ BYTES = 4  # of a float32
 
 @dataclass(frozen=True)
 class Layer:
-    """One call of a module that calls no other, a function that is called between modules, or parameters.
+    """Row of the table: one call of a module without sub-modules, a function called between modules, or parameters.
 
     Attributes:
-        name: the path of the module as `named_modules` has it; of a function, that of the module that calls it, and
-            `forward` for the network itself; of parameters that a module with sub-modules holds, their own.
-        kind: the module's class; in lower case the function; `Parameter`; or a class, `not called` behind it.
-        window: of the one convolution or pooling over height and width inside; None where there is none, or several.
-        output: its shape without the batch; None where nothing comes out.
-        parameters: counted where they are used first.
+        name: path of the module, as in `named_modules`. For a function, the path of the module that calls it, or
+            `forward` for the network itself. For a parameter beside sub-modules, its own path.
+        kind: the module's class; the function, in lower case; `Parameter`; or a class followed by `, not called`.
+        window: of the convolution or pooling over height and width inside; None if there is none, or several.
+        output: shape of the output without the batch; None if there is no output.
+        parameters: counted in the first row that uses them.
         macs: multiply-accumulate operations of convolutions and matrix products for one image.
-        activation_bytes: of its output for one image in float32, also where it is computed in place; 0 where nothing
-            is computed, as by a dropout in evaluation.
-        field: of its values; None where it sees no image, or the field is not known.
-        compression: values of the image per value of its output; None where nothing comes out.
+        activation_bytes: size of the output for one image in float32, even if it is computed in place; 0 if nothing is
+            computed, as by a dropout in evaluation.
+        field: receptive field of a value; None if it is unknown, or the layer does not see the image.
+        compression: values of the image per value of the output; None if there is no output.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """A network on images of one shape.
+    """Layers of a network for images of one shape.
 
     Attributes:
         image_shape: (C, H, W).
-        layers: in the order in which they are called; what is not called comes last.
+        layers: in the order of the calls; modules that are not called come last.
         parameters: of the whole network.
-        trainable_parameters: those of them that training changes.
+        trainable_parameters: parameters that training changes.
     """
 
     image_shape: tuple[int, int, int]
@@ -74,17 +74,17 @@ class LayerTable:
 
     @property
     def activation_bytes(self) -> int:
-        """The outputs of all layers for one image, in float32."""
+        """Size of all layers' outputs for one image in float32."""
         return sum(layer.activation_bytes for layer in self.layers)
 
     @property
     def weighted_layers(self) -> int:
-        """Convolutions and linear layers: what a network's name counts, and projections in shortcuts."""
+        """Number of convolutions and linear layers, those of shortcuts included."""
         return sum(layer.macs > 0 and layer.parameters > 0 for layer in self.layers)
 
     @property
     def last_map(self) -> Layer | None:
-        """The end of the features: the last map as high and wide as the last window larger than 1x1 leaves it."""
+        """End of the features: the last map of the size that the last window larger than 1x1 produces."""
         outputs = [layer for layer in self.layers if layer.output]
         windows = [i for i, layer in enumerate(outputs) if layer.sides and _looks_around(layer)]
         if not windows:
@@ -94,20 +94,20 @@ class LayerTable:
 
     @property
     def smallest_map(self) -> Pair | None:
-        """Height and width of the smallest map that a window larger than 1x1 gives."""
+        """Height and width of the smallest map that a window larger than 1x1 produces."""
         maps = [layer.sides for layer in self.layers if layer.sides and _looks_around(layer)]
         return min(maps, key=math.prod, default=None)
 
 
 def tabulate(network: nn.Module, image_shape: tuple[int, int, int]) -> LayerTable:
-    """Runs one empty image through the network, and looks at every layer on the way.
+    """Run one empty image through the network and list its layers.
 
     Args:
-        network: images (N, C, H, W) to logits (N, classes), on any device; on `meta` nothing is computed.
+        network: maps images (N, C, H, W) to logits (N, classes), on any device; on `meta` nothing is computed.
         image_shape: (C, H, W).
 
     Raises:
-        ValueError: when such images do not fit the network.
+        ValueError: if such images do not fit the network.
     """
     image = empty_image(network, image_shape)
     counter = FlopCounterMode(display=False)
@@ -132,29 +132,30 @@ def _looks_around(layer: Layer) -> bool:
 
 @dataclass
 class _Running:
-    """A module's call that is going on.
+    """Call of a module that has begun and not ended.
 
     Attributes:
-        begin: the number of rows when it began.
-        told: the multiplications that rows had by then.
-        computed: whether an operation was run in it.
+        name: of the module.
+        rows_before: number of rows when it began.
+        macs_before: multiplications in these rows.
+        computed: whether it ran an operation.
         calls: whether it called another module.
-        windows: of the convolutions and poolings in it.
+        windows: of its convolutions and poolings.
     """
 
     name: str
-    begin: int
-    told: int
+    rows_before: int
+    macs_before: int
     computed: bool = False
     calls: bool = False
     windows: list[Window] = field(default_factory=list)
 
 
 class _Watch:
-    """Writes a row whenever a module has been called, or a function between modules.
+    """Adds a row for every call of a module, and for every function called between modules.
 
-    A call's own functions get rows as they come; when it turns out that it called no other module, one row takes their
-    place.
+    The functions that a module calls get rows first. If the module has called no other module when it ends, one row for
+    the module replaces them.
     """
 
     def __init__(self, network: nn.Module, image: Tensor, counter: FlopCounterMode):
@@ -163,7 +164,7 @@ class _Watch:
         self._names = {module: name for name, module in network.named_modules()}
         self._image = image
         self._counter = counter
-        self._told = 0  # multiplications that rows have
+        self._macs = 0  # multiplications in all rows so far
         self._fields = FieldMode(image, self._on_operation)
         self._running: list[_Running] = []
         self._counted: set[nn.Parameter] = set()
@@ -171,7 +172,7 @@ class _Watch:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Looks at what is called inside."""
+        """Record all calls inside the `with` block."""
         with ExitStack() as stack:
             for module in self._names:
                 for handle in (
@@ -183,7 +184,7 @@ class _Watch:
             yield
 
     def not_called(self) -> list[Layer]:
-        """Rows for parameters that no module took with it when it was called."""
+        """Return rows for the parameters of modules that were not called."""
         rows = []
         for module, name in self._names.items():
             if module in self._called:
@@ -197,18 +198,18 @@ class _Watch:
     def _on_begin(self, module: nn.Module, inputs: Any) -> None:
         if self._running:
             self._running[-1].calls = True
-        self._running.append(_Running(self._names[module] or "forward", len(self.layers), self._told))
+        self._running.append(_Running(self._names[module] or "forward", len(self.layers), self._macs))
         self._called.add(module)
 
     def _on_end(self, module: nn.Module, inputs: Any, output: Any) -> None:
         call = self._running.pop()
-        if call.calls or not self._running:  # the network itself is shown by what it does, even without modules
-            self.layers[call.begin : call.begin] = self._own_parameters(module)
+        if call.calls or not self._running:  # the network itself keeps the rows of its functions
+            self.layers[call.rows_before : call.rows_before] = self._own_parameters(module)
             return
         parent = self._running[-1]
         parent.computed = parent.computed or call.computed
-        del self.layers[call.begin :]
-        self._told = call.told
+        del self.layers[call.rows_before :]
+        self._macs = call.macs_before
         row = self._row(call.name, type(module).__name__, _tensor(output), call.computed)
         window = call.windows[0] if len(call.windows) == 1 else None
         self.layers.append(replace(row, window=window, parameters=self._count(module.parameters())))
@@ -223,25 +224,25 @@ class _Watch:
         self.layers.append(replace(row, window=operation.window))
 
     def _row(self, name: str, kind: str, output: Tensor | None, computed: bool = True) -> Layer:
-        """A row that takes the multiplications that no row has yet."""
-        macs = self._counter.get_total_flops() // 2
-        told, self._told = self._told, macs
+        """Return a row with the multiplications since the last row."""
+        total = self._counter.get_total_flops() // 2
+        macs, self._macs = total - self._macs, total
         if output is None:
-            return Layer(name, kind, None, None, 0, macs - told, 0, None, None)
+            return Layer(name, kind, None, None, 0, macs, 0, None, None)
         return Layer(
             name,
             kind,
-            None,
-            tuple(output.shape[1:]),
-            0,
-            macs - told,
-            BYTES * output.numel() if computed else 0,
-            self._fields.field(output),
-            self._image.numel() / output.numel(),
+            window=None,
+            output=tuple(output.shape[1:]),
+            parameters=0,
+            macs=macs,
+            activation_bytes=BYTES * output.numel() if computed else 0,
+            field=self._fields.field(output),
+            compression=self._image.numel() / output.numel(),
         )
 
     def _own_parameters(self, module: nn.Module) -> list[Layer]:
-        """A row for each parameter that a module with sub-modules holds itself."""
+        """Return a row for each parameter that a module holds beside its sub-modules."""
         path = f"{self._names[module]}.".removeprefix(".")
         return [
             _parameters_row(path + name, "Parameter", count)
@@ -250,7 +251,7 @@ class _Watch:
         ]
 
     def _count(self, parameters: Iterable[nn.Parameter]) -> int:
-        """The number of values of those that have not been counted."""
+        """Return the number of values of the parameters that are not yet counted."""
         new = [p for p in dict.fromkeys(parameters) if p not in self._counted]
         self._counted.update(new)
         return sum(p.numel() for p in new)
@@ -261,7 +262,7 @@ def _parameters_row(name: str, kind: str, count: int) -> Layer:
 
 
 def _tensor(output: Any) -> Tensor | None:
-    """What a module gave, the first where it gave several."""
+    """Return a module's output, or the first of several; None if it is no tensor or empty."""
     while isinstance(output, tuple | list) and output:
         output = output[0]
     return output if isinstance(output, Tensor) and output.numel() else None

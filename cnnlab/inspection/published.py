@@ -1,4 +1,4 @@
-"""What papers and libraries print about networks of the zoo: parameters, multiplications, accuracy on CIFAR-10."""
+"""List published figures about networks of the zoo: parameters, multiplications, accuracy on CIFAR-10."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ SCALE = {"": 1, "M": 10**6, "G": 10**9}
 
 @dataclass(frozen=True)
 class Figure:
-    """A count as it was printed.
+    """Count as it was printed.
 
     Attributes:
-        digits: such as `0.27`; how many there are says how far it was rounded.
-        unit: nothing, M (millions) or G (billions).
+        digits: such as `0.27`; the number of decimals tells how it was rounded.
+        unit: none, M (millions) or G (billions).
     """
 
     digits: str
@@ -23,29 +23,29 @@ class Figure:
         return f"{self.digits} {self.unit}" if self.unit else f"{int(self.digits):,}"
 
     def agrees(self, count: int) -> bool:
-        """Whether the count, rounded as this one, is this one."""
+        """Return whether a count, rounded like this figure, equals it."""
         decimals = len(self.digits.partition(".")[2])
         return f"{count / SCALE[self.unit]:.{decimals}f}" == self.digits
 
     def difference(self, count: int) -> float:
-        """By how much the count is above this one, as a fraction of it."""
+        """Return by what fraction of this figure a count exceeds it."""
         return count / (float(self.digits) * SCALE[self.unit]) - 1
 
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of one source about one network. They hold for it in one form, at one size.
+    """Figures of one source about one network, with certain options and images.
 
     Attributes:
-        model: its name in conf/model.
-        options: the model's options that make it the network of the source.
-        source: the paper and its table, or the library's own description of its weights.
-        classes: that it names.
+        model: name of the network in conf/model.
+        options: the options with which it is the network of the source.
+        source: paper and table, or the library's own description of its weights.
+        classes: number of classes.
         image_size: pixels a side.
         channels: of the images.
-        parameters: that are trained.
+        parameters: number of trainable parameters.
         macs: multiply-accumulate operations for one image.
-        accuracy: on CIFAR-10's test images, a fraction.
+        accuracy: on CIFAR-10's test images, from 0 to 1.
     """
 
     model: str
@@ -62,12 +62,12 @@ class Published:
 def published(
     model: str, options: Mapping[str, Any], classes: int, image_shape: tuple[int, int, int]
 ) -> list[Published]:
-    """What is printed about this very network.
+    """Return what is published about exactly this network.
 
     Args:
-        model: its name in conf/model.
-        options: of the model; those that no entry names change no count.
-        classes: that it names.
+        model: name of the network in conf/model.
+        options: of the model. Options that no entry names do not change any count.
+        classes: number of classes.
         image_shape: (C, H, W).
     """
     return [
@@ -103,7 +103,7 @@ BATCH_NORM = {"normalization": "batch", "width": 1.0}
 RESNET = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
 
 TABLE = (
-    # Made for CIFAR-10.
+    # Designed for CIFAR-10.
     Published("article", {"activation": "relu", "normalization": "none", "width": 1.0}, GUIDE, accuracy=0.794),
     *(
         Published(
@@ -121,9 +121,9 @@ TABLE = (
             (110, "1.7", 0.9357),
         )
     ),
-    # The paper counts 340,908 connections too, but with those of biases and subsampling.
+    # The paper's 340,908 connections include biases and subsampling, so they are no count of MACs.
     Published("lenet5_1998", {}, "LeCun et al. 1998, section II.B", channels=1, parameters=Figure("60000")),
-    # Made for ImageNet, with a stem or head for 32 pixels.
+    # Designed for ImageNet, here with a stem or head for 32 pixels.
     *(
         Published(
             model,
@@ -147,8 +147,8 @@ TABLE = (
     Published(
         "vgg16", {"configuration": "D", "batch_norm": True, "stem": "cifar", "width": 1.0}, KUANGLIU, accuracy=0.9264
     ),
-    # Made for ImageNet, as they were made. The paper's bottlenecks have the stride in the first convolution, ours and
-    # torchvision's in the second, which costs more; its billions of the others are rounded down.
+    # Designed for ImageNet, in the original form. The paper's bottlenecks have the stride in the first convolution.
+    # Ours and torchvision's have it in the second, which costs more. For the other networks the paper rounds down.
     *(
         _imagenet(model, {"depth": RESNET[model], **BATCH_NORM}, HE_IMAGENET, None, Figure(billions, "G"))
         for model, billions in (
@@ -187,7 +187,7 @@ TABLE = (
         )
     ),
     _torchvision("alexnet", {"normalization": "none"}, "AlexNet", 61100840, "0.714"),
-    # Those of torchvision by name, but for the ones that print a count with outputs that are used in training alone.
+    # Networks of torchvision, without those whose printed count includes outputs that only training uses.
     *(
         Published(
             "torchvision",

@@ -17,7 +17,7 @@ class ReceptiveField:
     """Theoretical receptive field of a layer's values, not cut at the border. In pixels, height before width.
 
     Attributes:
-        size: of one value's field; the largest if sizes differ, as after adaptive pooling or a concatenation of branches.
+        size: of one value's field. The largest if sizes differ, as after adaptive pooling or a concatenation.
         start: first row and column of the field of position (0, 0); negative if padding is seen.
         step: distance between the fields of neighbouring positions; 0 if all positions see the same, None if the
             distances differ.

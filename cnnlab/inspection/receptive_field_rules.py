@@ -212,7 +212,9 @@ def _product(call: Call) -> Field:
     rows, columns = len(call.shape) - 2, len(call.shape) - 1
     if id(left) in fields and id(right) in fields:
         return _unite([fields[id(t)].map(algebra.mix, rows).map(algebra.mix, columns) for t in (left, right)])
-    return fields[id(left)].map(algebra.mix, columns) if id(left) in fields else fields[id(right)].map(algebra.mix, rows)
+    if id(left) in fields:
+        return fields[id(left)].map(algebra.mix, columns)
+    return fields[id(right)].map(algebra.mix, rows)
 
 
 def _concatenation(call: Call) -> Field:
