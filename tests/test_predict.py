@@ -261,7 +261,7 @@ def test_a_checkpoint_that_runs_code_is_refused(command, photos, tmp_path):
 WRONG = {
     "images=gone.png": "images: gone.png does not exist",
     "images=photos/*.bmp": "images: no file matches photos/*.bmp",
-    "images=photos/a.png,photos/b.jpg": "several are written [a.png,b.jpg]",
+    "images=photos/a.png,photos/b.jpg": "write several as [a.png,b.jpg]",
     "images=[]": "images must be a file, a folder, a pattern, or a list",
     "images=7": "images must be a file, a folder, a pattern, or a list",
     "images=null": "images must be a file, a folder, a pattern, or a list",

@@ -1,1 +1,1 @@
-"""From files to batches: sources -> images -> loader -> augment, tied together by the datamodule."""
+"""Turn files into batches: sources -> images -> loader -> augment, tied together by the datamodule."""

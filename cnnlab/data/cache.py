@@ -1,6 +1,6 @@
-"""Decoded images on disk: checked when read, and never seen half-written.
+"""Keep decoded images on disk, checked when read, and never visible half-written.
 
-Nothing here needs torch, so that a command can look whether it has its images before anything slow is imported.
+Nothing here needs torch, so a command can look for its images before it imports anything slow.
 """
 
 import hashlib
@@ -15,21 +15,21 @@ from uuid import uuid4
 import numpy as np
 from filelock import FileLock
 
-from cnnlab.data.sources import Source
+from cnnlab.data.sources.base import Source
 from cnnlab.errors import RequestError
 
-FORMAT = 2  # raise it when the same source would be decoded to other pixels
+FORMAT = 2  # raise it if the same source would be decoded to other pixels
 ARRAYS = ("train_pixels", "train_labels", "test_pixels", "test_labels")
 
 
 @dataclass(frozen=True)
 class CachedArrays:
-    """What a cache holds.
+    """Hold the content of a cache.
 
     Attributes:
         arrays: uint8 pixels (N, H, W, 3) and int64 labels (N,) of both splits, mapped into memory.
         classes: names by class number.
-        fingerprint: of pixels and labels, as 16 hexadecimal digits.
+        fingerprint: digest of pixels and labels, 16 hexadecimal digits.
     """
 
     arrays: dict[str, np.ndarray]
@@ -38,12 +38,12 @@ class CachedArrays:
 
 
 def cache_folder(source: Source, image_size: int, cache: str | Path | None) -> Path:
-    """Where the images of a source are kept at one size.
+    """Return the folder for the images of a source at one size.
 
     Args:
-        source: whose identity, with the size, makes the folder's name.
+        source: its identity and the size give the folder's name.
         image_size: height and width in pixels.
-        cache: the folder of all caches; None for `$CNNLAB_CACHE`, else `cnnlab` in the user's cache folder.
+        cache: folder of all caches; None for `$CNNLAB_CACHE`, else `cnnlab` in the user's cache folder.
     """
     if cache is None:
         cache = os.environ.get("CNNLAB_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "cnnlab"
@@ -52,27 +52,27 @@ def cache_folder(source: Source, image_size: int, cache: str | Path | None) -> P
 
 
 def check_available(source: Source, image_size: int, cache: str | Path | None) -> None:
-    """Raises RequestError when the images are neither cached nor to be had from their source."""
+    """Raise RequestError if the images are neither cached nor available from their source."""
     if not cache_folder(source, image_size, cache).exists():
         source.check()
 
 
 def read_cache(folder: Path) -> CachedArrays | None:
-    """The cache's content, or None where it is not what was written."""
+    """Return the cache's content, or None if it is missing or damaged."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        # Copy on write: torch wants memory that it may write to, and the files must stay as they are.
+        # Copy on write: torch wants writable memory, and the files must not change.
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
         if {name: _checksum(array) for name, array in arrays.items()} != meta["sums"]:
             return None
         fingerprint = hashlib.sha256(json.dumps(meta["sums"], sort_keys=True).encode()).hexdigest()[:16]
         return CachedArrays(arrays, tuple(meta["classes"]), fingerprint)
-    except (OSError, EOFError, ValueError, KeyError, TypeError):  # numpy has EOFError for an empty file
+    except (OSError, EOFError, ValueError, KeyError, TypeError):  # numpy raises EOFError for an empty file
         return None
 
 
 def cached_images(folder: Path) -> int | None:
-    """How many images a cache holds, or None where there is none; looks at the files' heads alone."""
+    """Return how many images a cache holds, from the files' headers, or None if there is no cache."""
     try:
         return sum(len(np.load(folder / f"{split}_labels.npy", mmap_mode="r")) for split in ("train", "test"))
     except (OSError, EOFError, ValueError):
@@ -80,22 +80,22 @@ def cached_images(folder: Path) -> int | None:
 
 
 def write_cache(folder: Path, fill: Callable[[Path], tuple[str, ...]]) -> None:
-    """Writes a cache beside its place and puts it there in one step, unless another process has just done so.
+    """Write a cache to a temporary folder and rename it, unless another process has just written it.
 
-    Neither an interruption nor a second process that does the same leaves half a cache. Of several processes one works
-    and the others wait.
+    So neither an interruption nor a second process leaves half a cache. Of several processes, one writes and the others
+    wait.
 
     Args:
-        folder: the cache's place.
+        folder: place of the cache.
         fill: writes the `.npy` files into the folder that it is given, and returns the names of the classes.
 
     Raises:
-        RequestError: when the place cannot be written to.
+        RequestError: if the place cannot be written to.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = folder.parent / f".writing-{uuid4().hex}"
-        temporary.mkdir()  # as open to other users as the umask says; tempfile's folders are closed to them
+        temporary.mkdir()  # by the user's umask: folders of tempfile would be closed to other users
     except OSError as error:
         raise RequestError(f"data.cache: {folder.parent} cannot be written ({error.strerror})") from None
     lock = folder.with_name(f".{folder.name}.lock")
@@ -113,7 +113,7 @@ def write_cache(folder: Path, fill: Callable[[Path], tuple[str, ...]]) -> None:
 
 
 def _put_in_place(temporary: Path, folder: Path) -> None:
-    """Renames the finished cache. What stands there already is a damaged one, or another process's, just as good."""
+    """Rename the finished cache, and replace a damaged one; an intact cache of another process may stay."""
     if folder.exists() and read_cache(folder) is None:
         damaged = temporary.with_name(temporary.name + "-damaged")
         folder.rename(damaged)

@@ -1,4 +1,4 @@
-"""Encoded images to pixels."""
+"""Decode images into pixels."""
 
 import io
 import warnings
@@ -9,48 +9,50 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
-MAX_PIXELS = 100_000_000  # of a picture; a small file can claim to hold any number
-# Of the way to TorchCodec. Said once here: what silences warnings within a thread does so in all of them.
+MAX_PIXELS = 100_000_000  # per picture: a small file can claim to hold any number
+# torchvision advertises TorchCodec. Silenced here once, since filters set within a thread would affect all threads.
 warnings.filterwarnings("ignore", "The image decoding", DeprecationWarning)
-PNG = b"\x89PNG\r\n\x1a\n"  # what such a file starts with
+PNG = b"\x89PNG\r\n\x1a\n"  # first bytes of a PNG file
 
 
 class UnreadablePicture(ValueError):
-    """A picture that cannot be read: broken, empty, of no known format, or so large that it must be an attack."""
+    """Raised for a picture that is damaged, empty, of no known format, or suspiciously large."""
 
 
 def decode(content: bytes) -> Tensor:
-    """The pixels of an encoded image; of an animation the first picture.
+    """Decode an image, or the first frame of an animation.
 
-    PNG is left to Pillow, though it takes twice as long: torchvision's reader ends the whole process where a file
-    is damaged (of 150 that were cut short or changed, 93 did so; of JPEG, GIF and WebP none did).
+    Pillow decodes PNG, although it takes twice as long: torchvision's reader ends the whole process if a PNG file is
+    damaged (93 of 150 files that were cut short or changed did so; no JPEG, GIF or WebP file did).
 
     Args:
-        content: of a PNG, JPEG, GIF or WebP file.
+        content: content of a PNG, JPEG, GIF or WebP file.
 
     Returns:
-        uint8 (C, H, W), where C is 1 or 3.
+        uint8 (C, H, W) with 1 or 3 channels.
 
     Raises:
-        Exception: of many kinds, when it is damaged or of another format.
+        Exception: of many kinds, if the file is damaged or of another format.
     """
     if content.startswith(PNG):
         with Image.open(io.BytesIO(content), formats=["PNG"]) as opened:
             return to_rgb(opened)
-    # A bytearray, for torch warns of bytes that cannot be written to.
+    # A bytearray, because torch warns about memory that cannot be written to.
     image = decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB, True)
     return image[0] if image.ndim == 4 else image
 
 
 def to_rgb(picture: Image.Image) -> Tensor:
-    """The pixels of an opened picture: turned as EXIF says, transparency dropped, of 16 bits the upper 8.
+    """Return the pixels of an opened picture.
+
+    The picture is turned as its EXIF data say, transparency is dropped, and the upper 8 of 16 bits are kept.
 
     Returns:
-        uint8 (C, H, W), where C is 1 or 3.
+        uint8 (C, H, W) with 1 or 3 channels.
 
     Raises:
-        UnreadablePicture: when its values are floats, or when it has more than `MAX_PIXELS`.
-        OSError: when it is damaged.
+        UnreadablePicture: if its values are floats, or if it has more than `MAX_PIXELS` pixels.
+        OSError: if it is damaged.
     """
     if picture.width * picture.height > MAX_PIXELS:
         raise too_large()
@@ -59,12 +61,12 @@ def to_rgb(picture: Image.Image) -> Tensor:
         values = np.asarray(picture).astype(np.int64).clip(0, 65535)
         return torch.from_numpy((values >> 8).astype(np.uint8))[None]
     if picture.mode == "F":
-        raise UnreadablePicture("its values are floats, of which nobody says what is white")
-    if picture.mode == "P" or picture.mode == "PA":  # a palette may hold transparent colours, which convert mixes in
+        raise UnreadablePicture("its values are floats, and the value of white is unknown")
+    if picture.mode == "P" or picture.mode == "PA":  # a direct conversion would blend transparent colours in
         picture = picture.convert("RGBA")
     return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
 
 
 def too_large() -> UnreadablePicture:
-    """What is raised for a picture of more than `MAX_PIXELS`."""
+    """Return the error for a picture of more than `MAX_PIXELS` pixels."""
     return UnreadablePicture(f"it has more than {MAX_PIXELS:,} pixels")

@@ -1,22 +1,22 @@
-"""Formats of pictures that are read: those that Pillow decodes itself."""
+"""List the formats of pictures that can be read: the formats that Pillow decodes itself."""
 
 import functools
 
 from PIL import Image
 
-# Formats that Pillow knows but leaves to others: Ghostscript, which runs what the file says, or whatever is registered.
+# Formats that Pillow leaves to other programs, such as Ghostscript, which would run code in a file.
 FOREIGN = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
 @functools.cache
 def picture_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats."""
+    """Return Pillow's names of the formats."""
     Image.init()
     return tuple(name for name in Image.ID if name not in FOREIGN)
 
 
 @functools.cache
 def picture_suffixes() -> tuple[str, ...]:
-    """The suffixes of such files, such as `.png`, in lower case."""
+    """Return the suffixes of such files in lower case, such as `.png`."""
     known = picture_formats()
     return tuple(suffix for suffix, name in Image.registered_extensions().items() if name in known)

@@ -1,4 +1,4 @@
-"""Which files `images=` stands for: one, a folder's, a pattern's, several of these, or those of standard input."""
+"""List the files that `images=` names: a file, a folder, a pattern, several of these, or standard input."""
 
 import glob
 import os
@@ -13,19 +13,19 @@ STANDARD_INPUT = "-"
 
 
 def list_pictures(asked: str | list[str]) -> Iterator[Path]:
-    """The files that are asked for, one after the other, in the order of their names within a folder or pattern.
+    """Yield the files that are asked for, in the order of their names within a folder or pattern.
 
-    A folder stands for all files below it with the suffix of a format that is read, whose names do not start with a
-    dot; files that are named, matched or piped are taken as they are. Links to folders are followed, and no folder is
-    entered twice. A folder that cannot be looked into is given itself, for whoever reads it to say so. Held in memory
-    are no more than the names in one folder, or those that match a pattern.
+    A folder stands for all files below it that have the suffix of a known format; names with a leading dot are left
+    out. Files that are named, matched or piped are taken whatever their suffix. Links to folders are followed, and no
+    folder is entered twice. A folder that cannot be read is yielded itself, so that the reader reports it. Only the
+    names in one folder, or the matches of one pattern, are held in memory.
 
     Args:
-        asked: a file, a folder, a pattern such as `photos/**/*.jpg`, a list of these, or `-` for a path on each line of
-            standard input. What exists is no pattern.
+        asked: a file, a folder, a pattern such as `photos/**/*.jpg`, a list of these, or `-` to read a path from each
+            line of standard input. An existing file is never taken as a pattern.
 
     Raises:
-        RequestError: before the first file is given, when there is none in one of the places.
+        RequestError: if one of the places has no file; raised before the first file is yielded.
     """
     places = asked if isinstance(asked, list) else [asked]
     if not places or not all(isinstance(place, str) and place for place in places):
@@ -52,8 +52,8 @@ def _at(place: str) -> Iterator[Path]:
 
 
 def _below(path: Path, entered: set[tuple[int, int]]) -> Iterator[Path]:
-    """The file itself, or the pictures of a folder."""
-    if not path.is_dir():
+    """Yield the file itself, or the pictures of a folder that was not entered yet."""
+    if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises if a folder above may not be entered
         yield path
         return
     try:
@@ -61,31 +61,14 @@ def _below(path: Path, entered: set[tuple[int, int]]) -> Iterator[Path]:
         if (about.st_dev, about.st_ino) in entered:
             return
         entered.add((about.st_dev, about.st_ino))
-        names, folders = _visible(path)
+        names = sorted(os.listdir(path))  # noqa: PTH208 - a Path for each name would take much memory
     except OSError:
         yield path
         return
     for name in names:
-        if name in folders:
-            yield from _below(path / name, entered)
-        else:
-            yield path / name
-
-
-def _visible(folder: Path) -> tuple[list[str], set[str]]:
-    """Names of the pictures and folders in a folder, sorted, and which of them are folders."""
-    names, folders = [], set()
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            # A link is asked through Path, which takes one that leads nowhere or to itself for no folder.
-            if Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir():
-                folders.add(entry.name)
-            elif not entry.name.lower().endswith(picture_suffixes()):
-                continue
-            names.append(entry.name)
-    return sorted(names), folders
+        child = path / name
+        if not name.startswith(".") and (name.lower().endswith(picture_suffixes()) or os.path.isdir(child)):  # noqa: PTH112
+            yield from _below(child, entered)
 
 
 def _lines() -> Iterator[Path]:
@@ -100,5 +83,5 @@ def _nothing_at(place: str) -> str:
         return f"no image found in {place}"
     if glob.has_magic(place):
         return f"no file matches {place}"
-    several = "; several are written [a.png,b.jpg]" if "," in place else ""
+    several = "; write several as [a.png,b.jpg]" if "," in place else ""
     return f"{place} does not exist{several}"

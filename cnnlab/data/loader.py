@@ -1,5 +1,8 @@
-"""Batches, made on the training device. Where the images live there, a batch is an index into them; where they do not,
-their pixels are brought there as bytes. The batches are the same."""
+"""Make batches on the training device.
+
+Images stay in device memory, and whole batches are augmented there, so loading is never the bottleneck. Images that do
+not fit there are brought batch by batch, as bytes. The batches are the same.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,25 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnlab.data.augment import (
-    Augmentation,
-    Draws,
-    blank_,
-    crop,
-    cutout_,
-    flip,
-    mix,
-    mix_labels,
-    resize,
-    seeded_generator,
-)
+from cnnlab.data.augment import Augmentation, move_draws
+from cnnlab.data.epoch import Epoch, seeded_generator
 from cnnlab.data.images import Images, StoredImages
 from cnnlab.data.normalization import Normalization
 from cnnlab.data.stream import Workers, read_by_threads
 
 
 class EpochOrder:
-    """The order of the images in an epoch: a permutation drawn from (seed, epoch), or the data's own order.
+    """Order the images of an epoch: by a permutation drawn from (seed, epoch), or as they are in the data.
 
     Lightning calls `set_epoch` on a loader's `sampler` before every epoch.
     """
@@ -37,104 +30,43 @@ class EpochOrder:
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch, from 0."""
+        """Choose the epoch, from 0."""
         self.epoch = epoch
 
     def positions(self) -> Tensor:
-        """Positions of all images in the epoch's order, int64 (N,)."""
+        """Return the positions of all images in the epoch's order, int64 (N,)."""
         if not self.shuffle:
             return torch.arange(self.images)
         return torch.randperm(self.images, generator=seeded_generator(self.seed, self.epoch, stream=0))
 
 
-class Resident:
-    """Images that live on the device.
-
-    Args:
-        images: all of them.
-        augmentation: whose padding they are given.
-        device: where they are kept.
-    """
-
-    def __init__(self, images: Images, augmentation: Augmentation, device: torch.device):
-        self.size = images.pixels.shape[1]
-        self.pixels = augmentation.padded(images.pixels.to(device))
-
-    def batches(
-        self, positions: Sequence[Tensor], indices: Sequence[Tensor], corners: Tensor | None
-    ) -> Iterator[Tensor]:
-        """Crops of one batch after the other, uint8 (B, size, size, 3).
-
-        Args:
-            positions: which images, int64 (B,) for each batch, on the CPU.
-            indices: the same on the device.
-            corners: of the crops in the padded images, int64 (N, 2), on the device, or None.
-        """
-        for chosen in indices:
-            yield self.pixels[chosen] if corners is None else crop(self.pixels, chosen, corners[chosen], self.size)
-
-
-class Fetched:
-    """Images that are brought to the device batch by batch: from memory by a thread, from files by worker processes.
-
-    Args:
-        images: all of them.
-        augmentation: whose padding they are given.
-        device: where they are brought.
-        workers: how many processes, or None for a thread.
-        stay: whether the processes are kept from one epoch to the next.
-    """
-
-    def __init__(
-        self, images: StoredImages, augmentation: Augmentation, device: torch.device, workers: int | None, stay: bool
-    ):
-        self.images, self.augmentation, self.device = images, augmentation, device
-        self.size = images.size
-        self.pinned = device.type == "cuda"
-        self.workers = None if workers is None else Workers(images, workers, self.pinned, stay)
-
-    def batches(
-        self, positions: Sequence[Tensor], indices: Sequence[Tensor], corners: Tensor | None
-    ) -> Iterator[Tensor]:
-        """See Resident."""
-        if self.workers is not None:
-            read = self.workers.read(positions)
-        else:
-            read = read_by_threads(self.images, positions, self.pinned)
-        for chosen, pixels in zip(indices, read, strict=True):
-            batch = pixels.to(self.device, non_blocking=True)
-            if corners is not None:
-                every = torch.arange(len(batch), device=self.device)
-                batch = crop(self.augmentation.padded(batch), every, corners[chosen], self.size)
-            yield batch
-
-
 class Loader:
-    """Yields normalized batches (images float32 (B, 3, H, W), labels int64 (B,)) that are already on the device.
+    """Yield normalized batches on the device: images float32 (B, 3, H, W) and labels int64 (B,).
 
-    Where the augmentation mixes images, labels are probabilities of the classes, float32 (B, classes).
+    If the augmentation mixes images, labels are probabilities of the classes, float32 (B, classes).
 
-    Any iterable with a length serves Lightning as a loader; it saves and restores `state_dict`, so that a run that was
-    stopped within an epoch goes on with the batch that comes next.
+    Lightning takes any iterable with a length as a loader. It saves and restores `state_dict`, so a run that stopped
+    within an epoch resumes with the next batch.
 
     Args:
-        images: all of them; `Images` are moved to the device, `StoredImages` are brought there batch by batch.
-        batch_size: images a batch over all processes; the last batch of an epoch holds what is left. One image, or
-            less than an eighth of a batch, joins the batch before when images are shuffled: batch norm over maps of one
-            pixel takes two at least, which every device then has if its share of a whole batch is 16 or more.
-        mean: per channel, of pixels in [0, 1].
-        std: per channel, of pixels in [0, 1].
-        augmentation: what is done to the images, or None.
+        images: all images; `Images` are moved to the device, `StoredImages` are brought there batch by batch.
+        batch_size: images a batch over all processes. The last batch of an epoch is smaller if images are left over.
+            If it would have a single image, or less than an eighth of a batch, and images are shuffled, it joins the
+            batch before: batch norm over maps of one pixel needs at least two images on every device, which a joined
+            batch has if each device's share of a whole batch is 16 or more.
+        mean: mean of each channel, of pixels in [0, 1].
+        std: standard deviation of each channel, of pixels in [0, 1].
+        augmentation: augmentation of the images, or None.
         shuffle: whether every epoch has another order.
-        seed: of the order and of the augmentation.
-        device: where the batches are made.
-        rank: number of this process; each takes its share of every batch.
+        seed: seed of the order and of the augmentation.
+        device: device on which batches are made.
+        rank: number of this process; each process takes its share of every batch.
         world_size: number of processes.
-        classes: number of them, where the augmentation mixes images.
-        workers: processes that read `StoredImages`, or None for a thread, which is enough for decoded ones.
+        classes: number of classes; needed only if the augmentation mixes images.
+        workers: number of processes that read `StoredImages`, or None for a thread, which is enough for decoded images.
     """
 
-    batch_sampler = None  # Lightning looks for it where there is a sampler
+    batch_sampler = None  # Lightning looks for it if there is a sampler
 
     def __init__(
         self,
@@ -161,15 +93,20 @@ class Loader:
         self.classes = classes
         self.sampler = EpochOrder(len(images), shuffle, seed)
         left = len(images) % batch_size
-        # By the batch and not by the number of processes, for these do not change what is trained.
+        # The rule uses the whole batch and not a process's share: the number of processes must not change the batches.
         self.joins_last = shuffle and len(images) > batch_size and 0 < left < max(2, batch_size / 8)
-        if isinstance(images, Images):
-            self.pixels = Resident(images, self.augmentation, self.device)
-        else:
-            self.pixels = Fetched(images, self.augmentation, self.device, workers, stay=shuffle)
-        self.size = self.pixels.size
         self.labels = images.labels.to(self.device)
-        self.normalized = Normalization(mean, std, self.size, self.device)
+        self.pinned = self.device.type == "cuda"
+        self.workers = None
+        if isinstance(images, Images):
+            self.size = images.pixels.shape[1]
+            self.images: Tensor | StoredImages = self.augmentation.prepare(images.pixels.to(self.device))
+        else:
+            self.size = images.size
+            self.images = images
+            if workers is not None:
+                self.workers = Workers(images, workers, self.pinned, stay=shuffle)
+        self.normalize = Normalization(mean, std, self.size, self.device)
         self.batches_done = 0
         self._resume_from: dict[str, int] | None = None
 
@@ -177,58 +114,43 @@ class Loader:
         return -(-self.sampler.images // self.batch_size) - self.joins_last
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of the sampler's epoch. The epoch is looked up when the first batch is asked for."""
-        epoch = self.sampler.epoch
+        """Yield the batches of the sampler's epoch, which is looked up when the first batch is asked for."""
+        epoch = Epoch(self.sampler.images, self.size, self.seed, self.sampler.epoch)
         self.batches_done = 0
-        if self._resume_from is not None and self._resume_from["epoch"] == epoch:
+        if self._resume_from is not None and self._resume_from["epoch"] == epoch.number:
             self.batches_done = self._resume_from["batches_done"]
         self._resume_from = None
-        augmentation = self.augmentation
-        side = augmentation.size_at(epoch, self.size)
-        draws = augmentation.draw(self.sampler.images, self.size, self.seed, epoch)
-        positions = self.sampler.positions()
-        wanted_on_cpu = self._wanted(positions, draws)
-        draws = draws.to(self.device)
-        wanted = self._wanted(positions.to(self.device), draws)
-        for indices, pixels in zip(wanted, self.pixels.batches(wanted_on_cpu, wanted, draws.crop), strict=True):
+        draws = self.augmentation.draw(epoch)
+        shares = self.shares(self.sampler.positions())[self.batches_done :]
+        needed = [self.augmentation.needed(share, draws) for share in shares]
+        draws = move_draws(draws, self.device)
+        sizes = [len(positions) for positions in needed]
+        on_device = torch.cat(needed).to(self.device).split(sizes) if needed else []  # one transfer for all batches
+        for positions, (prepared, rows) in zip(on_device, self._prepared(needed, on_device), strict=True):
             self.batches_done += 1
-            if draws.flip is not None:
-                pixels = flip(pixels, draws.flip[indices])
-            batch = self.normalized(pixels)
-            if draws.mixing is not None:
-                indices, partners = indices.tensor_split(2)
-                mixing = draws.mixing[indices]
-                batch = mix(*batch.tensor_split(2), mixing)
-                labels = mix_labels(self.labels[indices], self.labels[partners], mixing, self.size, self.classes)
-            else:
-                labels = self.labels[indices]
-            if draws.cutout is not None:
-                batch = cutout_(batch, draws.cutout[indices], augmentation.cutout)
-            if draws.erased is not None:
-                batch = blank_(batch, draws.erased[indices])
-            if side != self.size:
-                batch = resize(batch, side)
-            yield batch, labels
+            yield self.augmentation.apply(
+                prepared, rows, self.labels[positions], positions, draws, self.normalize, self.classes
+            )
 
     def state_dict(self) -> dict[str, Any]:
-        """The place in the epoch."""
+        """Return the place in the epoch."""
         return {"epoch": self.sampler.epoch, "batches_done": self.batches_done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Makes the next pass over that epoch start after the batches that were done."""
+        """Make the next pass over that epoch start after the batches that were done."""
         self._resume_from = {"epoch": state["epoch"], "batches_done": state["batches_done"]}
 
     @property
     def batch_images(self) -> int:
-        """Images of the batch that was last given out, over all processes."""
+        """Number of images in the last batch, over all processes."""
         before = (self.batches_done - 1) * self.batch_size
         return self.sampler.images - before if self.batches_done == len(self) else self.batch_size
 
     def shares(self, positions: Tensor | None = None) -> Sequence[Tensor]:
-        """What of each batch of an epoch is this process's: positions of the images, int64 (B,) for each batch.
+        """Return this process's share of each batch of an epoch: positions of the images, int64 (B,) for each batch.
 
         Args:
-            positions: of all images in the epoch's order; None for the data's own.
+            positions: positions of all images in the epoch's order; None for their order in the data.
         """
         if positions is None:
             positions = torch.arange(self.sampler.images)
@@ -239,14 +161,18 @@ class Loader:
             batches = [batch.tensor_split(self.world_size)[self.rank] for batch in batches]
         return batches
 
-    def _wanted(self, positions: Tensor, draws: Draws) -> Sequence[Tensor]:
-        """What this process needs of every batch that is still to come: its share, and what that is mixed with.
+    def _prepared(
+        self, needed: Sequence[Tensor], on_device: Sequence[Tensor]
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield prepared pixels for each batch, and which rows of them it needs, or None for all rows.
 
         Args:
-            positions: of the epoch's images in their order.
-            draws: of the epoch, on the same device.
+            needed: positions of the images that each batch needs, int64 (B,), on the CPU.
+            on_device: the same on the device.
         """
-        shares = self.shares(positions)[self.batches_done :]
-        if draws.mixing is not None:
-            shares = [torch.cat([share, draws.mixing.partner[share]]) for share in shares]
-        return shares
+        if isinstance(self.images, Tensor):
+            yield from ((self.images, positions) for positions in on_device)
+            return
+        read = self.workers.read(needed) if self.workers else read_by_threads(self.images, needed, self.pinned)
+        for pixels in read:
+            yield self.augmentation.prepare(pixels.to(self.device, non_blocking=True)), None

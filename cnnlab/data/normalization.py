@@ -1,17 +1,19 @@
-"""From bytes to the numbers that a network sees."""
+"""Normalize images, and compute the constants for it."""
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 
 class Normalization:
-    """Brings pixels to mean 0 and deviation 1, channel by channel.
+    """Bring pixels to mean 0 and standard deviation 1 in each channel.
 
     Args:
-        mean: per channel, of pixels in [0, 1].
-        std: per channel, of pixels in [0, 1].
-        width: of the images, in pixels.
-        device: of the images.
+        mean: mean of each channel, of pixels in [0, 1].
+        std: standard deviation of each channel, of pixels in [0, 1].
+        width: width of the images in pixels.
+        device: device of the images.
     """
 
     def __init__(self, mean: Tensor, std: Tensor, width: int, device: torch.device | str = "cpu"):
@@ -20,7 +22,33 @@ class Normalization:
         self.offset = (-mean / std).repeat(width).to(device, torch.float32)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """uint8 (B, H, W, C) to float32 (B, C, H, W), in channels_last layout."""
+        """Turn uint8 (B, H, W, C) into float32 (B, C, H, W), in channels_last layout."""
         b, h, w, c = pixels.shape
         rows = pixels.reshape(b, h, w * c).float().mul_(self.scale).add_(self.offset)
         return rows.view(b, h, w, c).permute(0, 3, 1, 2)
+
+
+def channel_statistics(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each channel of uint8 images, on the scale [0, 1].
+
+    Both are exact, from the counts of the 256 values. A channel that never varies gets the deviation 1.
+
+    Args:
+        parts: images, (N, H, W, 3) each; together at least one.
+
+    Returns:
+        Two float32 tensors (3,).
+    """
+    counts = torch.zeros(3, 256, dtype=torch.int64)
+    for part in parts:
+        for channel in range(3):
+            counts[channel] += torch.bincount(part[..., channel].flatten(), minlength=256)
+    values = torch.arange(256, dtype=torch.float64) / 255
+    means, stds = [], []
+    for share in counts.double():
+        share /= share.sum()
+        mean = (share * values).sum()
+        std = (share * (values - mean) ** 2).sum().sqrt()
+        means.append(mean)
+        stds.append(std if std > 0 else torch.tensor(1.0, dtype=torch.float64))
+    return torch.stack(means).float(), torch.stack(stds).float()

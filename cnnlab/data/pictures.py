@@ -1,4 +1,4 @@
-"""Pictures, as people have them: files of any format that Pillow reads, opened ones, arrays or tensors."""
+"""Read pictures: files of any format that Pillow decodes, PIL images, arrays or tensors."""
 
 import io
 import stat
@@ -26,40 +26,40 @@ CHUNK = 32  # files that a thread reads at a time
 
 
 def read_picture(picture: Picture, size: int) -> Tensor:
-    """A picture the way that training sees images: RGB, its shorter side resized, the middle cut out.
+    """Read a picture as training reads images: as RGB, the shorter side resized, the middle cut out.
 
-    Of PNG and JPEG files it gives the very pixels that `cnnlab.data.images` does; see `open_picture`.
+    PNG and JPEG files give exactly the pixels that `cnnlab.data.images` gives.
 
     Args:
-        picture: as for `open_picture`.
-        size: height and width in pixels that it is brought to.
+        picture: see `open_picture`.
+        size: height and width of the result in pixels.
 
     Returns:
         uint8 (size, size, 3).
 
     Raises:
-        UnreadablePicture: when it cannot be read.
-        ValueError: for an array or tensor of another shape, type or range.
+        UnreadablePicture: if it cannot be read.
+        ValueError: if an array or tensor has another shape, type or range.
     """
     return _to_square(open_picture(picture), size)
 
 
 def open_picture(picture: Picture) -> Tensor:
-    """A picture in its own size.
+    """Read a picture in its own size.
 
-    Transparency is dropped, of 16 bits the upper 8 are kept, EXIF turns the picture, and of an animation the first
-    frame is taken.
+    The picture is turned as its EXIF data say, transparency is dropped, and the upper 8 of 16 bits are kept. Of an
+    animation, the first frame is read.
 
     Args:
         picture: a path, the bytes of a file, a PIL image, an array (H, W) or (H, W, C), or a tensor (H, W) or
             (C, H, W). Arrays and tensors are uint8, or floats in [0, 1]; C is 1 (grey), 3, or 4 (the last is dropped).
 
     Returns:
-        uint8 (C, H, W), where C is 1 or 3.
+        uint8 (C, H, W) with 1 or 3 channels.
 
     Raises:
-        UnreadablePicture: when it cannot be read.
-        ValueError: for an array or tensor of another shape, type or range.
+        UnreadablePicture: if it cannot be read.
+        ValueError: if an array or tensor has another shape, type or range.
     """
     if isinstance(picture, Tensor):
         return _checked(picture.detach().cpu(), channels_at=0)
@@ -78,20 +78,20 @@ def open_picture(picture: Picture) -> Tensor:
         raise UnreadablePicture("it is not an image of a known format") from None
     except OSError as error:
         raise UnreadablePicture(error.strerror or first_line(error)) from None
-    except Exception as error:  # on damaged files, the readers of the many formats raise nearly anything
+    except Exception as error:  # the readers of the formats raise nearly anything on damaged files
         raise UnreadablePicture(first_line(error)) from None
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A picture that was asked for, or why it cannot be had.
+    """Hold a picture, or the reason why it cannot be read.
 
     Attributes:
         name: its path, or its place in a data set, such as `test/7`.
-        pixels: uint8 (size, size, 3), or None where it cannot be read.
-        error: why not.
-        label: its class number, where that is known.
-        thumbnail: to be shown, uint8 (H, W, 3), where one was asked for.
+        pixels: uint8 (size, size, 3), or None if it cannot be read.
+        error: why it cannot be read.
+        label: class number, or None if it is unknown.
+        thumbnail: uint8 (H, W, 3), or None if none was asked for.
     """
 
     name: str
@@ -102,16 +102,16 @@ class Reading:
 
 
 def read_pictures(paths: Iterable[Path], size: int, shown: int = 0, thumbnail: int = 576) -> Iterator[Reading]:
-    """Reads any number of files a little ahead of whoever uses them, by as many threads as there are cores.
+    """Read any number of files a little ahead, with a thread for each core.
 
     Args:
-        paths: of the files, taken as they are needed.
-        size: as in `read_picture`.
-        shown: of how many, from the first, a thumbnail is wanted.
-        thumbnail: pixels that one has at most, a side.
+        paths: paths of the files, taken one by one.
+        size: height and width in pixels.
+        shown: number of pictures, from the first, for which a thumbnail is made.
+        thumbnail: largest height and width of a thumbnail in pixels.
 
     Returns:
-        One reading for each path, in their order, also where a file cannot be read.
+        A reading for each path, in their order, also for files that cannot be read.
     """
 
     def read(numbered: tuple[int, Path]) -> Reading:
@@ -132,14 +132,14 @@ def read_pictures(paths: Iterable[Path], size: int, shown: int = 0, thumbnail: i
 def read_images(
     images: Images | StoredImages, split: str, limit: int | None = None, shown: int = 0, batch_size: int = 256
 ) -> Iterator[Reading]:
-    """Reads the images of a data set, in their order, a little ahead of whoever uses them.
+    """Read the images of a data set in their order, a little ahead.
 
     Args:
-        images: of the split.
-        split: its name, which the images' names start with.
-        limit: of how many, from the first; None for all.
-        shown: of how many, from the first, a thumbnail is wanted.
-        batch_size: images that are read at a time.
+        images: images of the split.
+        split: name of the split, with which the images' names start.
+        limit: number of images to read, from the first; None reads all.
+        shown: number of images, from the first, for which a thumbnail is made.
+        batch_size: number of images that are read at a time.
     """
     batches = torch.arange(len(images))[:limit].split(batch_size)
     for positions, batch in zip(batches, read_by_threads(images, batches), strict=True):
@@ -150,14 +150,14 @@ def read_images(
 
 def _to_square(image: Tensor, size: int) -> Tensor:
     shorter, longer = sorted(image.shape[-2:])
-    if longer * size * size > MAX_PIXELS * shorter:  # what is left when the shorter side was resized
+    if longer * size * size > MAX_PIXELS * shorter:  # the size after the shorter side is resized
         raise UnreadablePicture(f"{image.shape[-1]} x {image.shape[-2]} pixels are too long and narrow")
     return to_rgb_square(image, size).permute(1, 2, 0).contiguous()
 
 
 def _thumbnail(image: Tensor, side: int) -> np.ndarray:
     if (longest := max(image.shape[-2:])) > side:
-        fitting = [max(1, pixels * side // longest) for pixels in image.shape[-2:]]  # of a line, a pixel is left
+        fitting = [max(1, pixels * side // longest) for pixels in image.shape[-2:]]  # a line keeps one pixel
         image = functional.resize(image, fitting, antialias=True)
     return image.expand(3, -1, -1).permute(1, 2, 0).numpy()
 
@@ -168,14 +168,14 @@ def _file(picture: str | Path | bytes) -> Path | io.BytesIO:
     path = Path(picture)
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
-        raise UnreadablePicture("it is a folder, or one that cannot be looked into")
-    if not stat.S_ISREG(mode):  # a pipe or a device: to read it may take for ever
+        raise UnreadablePicture("it is a folder, perhaps one that may not be read")
+    if not stat.S_ISREG(mode):  # reading a pipe or a device may take forever
         raise UnreadablePicture("it is not a file")
     return path
 
 
 def _checked(values: Tensor, channels_at: int) -> Tensor:
-    """uint8 (1 or 3, H, W)."""
+    """Return uint8 (1 or 3, H, W)."""
     if values.ndim == 2:
         values = values[None]
     elif values.ndim == 3:

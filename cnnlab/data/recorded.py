@@ -1,4 +1,4 @@
-"""The test images of a run that is over, where they can still be had."""
+"""Find the test images of a finished run, if they are still there."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from cnnlab.errors import RequestError
 
 @dataclass(frozen=True)
 class TestImages:
-    """Test images in the data's own order.
+    """Read test images in the data's own order.
 
     Attributes:
-        read: pixels of the images at some positions, uint8 (N, H, W, 3).
+        read: returns the pixels of the images at some positions, uint8 (N, H, W, 3).
         classes: names by class number.
     """
 
@@ -25,14 +25,14 @@ class TestImages:
 
 
 def find_test_images(data: Mapping[str, Any], fingerprint: str) -> TestImages:
-    """The images that a run was tested on. Nothing is downloaded or decoded anew.
+    """Find the images that a run was tested on, without downloading or decoding them again.
 
     Args:
-        data: the settings `data` of the run.
-        fingerprint: of the images, from the run's record.
+        data: settings `data` of the run.
+        fingerprint: fingerprint of the images, from the run's record.
 
     Raises:
-        RequestError: when they are not at hand, or are other images by now.
+        RequestError: if the images are gone or have changed.
     """
     source = find_source(data.get("source"), data.get("path"))
     if fingerprint.startswith("files-"):
@@ -40,7 +40,7 @@ def find_test_images(data: Mapping[str, Any], fingerprint: str) -> TestImages:
     folder = cache_folder(source, data["image_size"], data.get("cache"))
     cached = read_cache(folder)
     if cached is None:
-        raise RequestError(f"data.cache: the decoded images are not in {folder.parent} any more")
+        raise RequestError(f"data.cache: the decoded images are no longer in {folder.parent}")
     _check(cached.fingerprint, fingerprint)
     pixels = cached.arrays["test_pixels"]
     return TestImages(lambda positions: pixels[list(positions)], tuple(data.get("classes") or cached.classes))
@@ -61,4 +61,4 @@ def _streamed(source: Any, data: Mapping[str, Any], fingerprint: str) -> TestIma
 
 def _check(found: str, recorded: str) -> None:
     if found != recorded:
-        raise RequestError(f"data: the images have changed since the runs (fingerprint {found}, recorded {recorded})")
+        raise RequestError(f"data: the images have changed since the run (fingerprint {found}, recorded {recorded})")

@@ -1,4 +1,4 @@
-"""Which images train a network, which choose its best epoch, and which test it."""
+"""Split images into those for training, for selecting the best epoch, and for the test."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from cnnlab.data.images import ImageData, Images, StoredImages, mapped_images, stratified_split, streamed_images
-from cnnlab.data.residence import Residence, choose_residence
+from cnnlab.data.placement import Placement, choose_placement
 from cnnlab.data.sources import find_source
 from cnnlab.errors import RequestError
 
@@ -24,35 +24,33 @@ def read_split(
     path: str | None = None,
     classes: list[str] | None = None,
     holdout: float = 0.1,
-    residence: Residence = "auto",
+    residence: Placement = "auto",
     cache: str | None = None,
 ) -> tuple[StoredImages, str]:
-    """The images that a trained network is shown, none of them read yet, and the fingerprint of their data set.
+    """Return the images to show to a trained network, none of them read yet, and the fingerprint of their data set.
 
     Args:
-        split: which of them.
-        protocol: which training images are `val`.
-        known: the network's classes, which the labels are numbers of.
+        split: name of the split.
+        protocol: decides which images are `val`, see `split_by_protocol`.
+        known: names of the network's classes, by class number.
         image_size: height and width in pixels that the network takes.
-        source: see `cnnlab.data.datamodule.ImageDataModule`, as for the following ones.
-        path: as there.
-        classes: names for the classes of data that have only numbers for them, or None.
-        holdout: as there.
-        residence: `stream` decodes an image when it is asked for, `device` and `host` all of them, for the cache.
-        cache: as there.
+        source: see `cnnlab.data.datamodule.ImageDataModule`.
+        path: see there.
+        classes: names for classes that have only numbers in the data, or None.
+        holdout: see there.
+        residence: `stream` decodes an image when it is asked for; `device` and `host` decode all images, for the cache.
+        cache: see there.
 
     Raises:
-        ValueError: where a value is out of its range.
-        RequestError: where the images cannot be found or read, or show something that the network does not know.
+        ValueError: if a value is out of its range.
+        RequestError: if the images cannot be found or read, or have a class that the network does not know.
     """
     check_holdout(holdout)
     found = find_source(source, path)
     if residence == "auto":
-        residence = choose_residence(found, image_size, 0, cache, torch.device("cpu"))
+        residence = choose_placement(found, image_size, 0, cache, torch.device("cpu"))
     data = streamed_images(found, image_size) if residence == "stream" else mapped_images(found, image_size, cache)
-    if classes is not None and has_numbers_for_names(data, len(classes)):
-        data = replace(data, classes=tuple(classes))
-    data = fit_classes(data, known)
+    data = fit_classes(name_classes(data, classes or ()), known)
     train, val = (data.train, data.test) if split == "test" else split_by_protocol(data, protocol, holdout)
     images = {"train": train, "val": val, "test": data.test}[split]
     assert isinstance(images, StoredImages)
@@ -62,16 +60,16 @@ def read_split(
 def split_by_protocol(
     data: ImageData, protocol: Protocol, holdout: float
 ) -> tuple[Images | StoredImages, Images | StoredImages]:
-    """The images that train, and those that choose the best epoch.
+    """Return the images for training and the images that select the best epoch.
 
     Args:
         data: all images.
-        protocol: `holdout` keeps some training images from training by a fixed split, the same for every seed;
-            `article` trains on all of them and chooses on the test images.
-        holdout: share of the training images that the protocol `holdout` keeps back, in (0, 1).
+        protocol: `holdout` selects on training images that a fixed split holds out, the same for every seed; `article`
+            trains on all training images and selects on the test images.
+        holdout: share of the training images that the protocol `holdout` holds out, in (0, 1).
 
     Raises:
-        RequestError: where that leaves no image on one side.
+        RequestError: if no image is left on one side.
     """
     if protocol == "article":
         return data.train, data.test
@@ -82,39 +80,41 @@ def split_by_protocol(
 
 
 def check_holdout(holdout: float) -> None:
-    """Raises ValueError for a share of the training images that is not in (0, 1)."""
+    """Raise ValueError if the share is not in (0, 1)."""
     if not 0 < holdout < 1:
         raise ValueError(f"holdout must be between 0 and 1, got {holdout}")
 
 
-def has_numbers_for_names(data: ImageData, count: int) -> bool:
-    """Whether the data call their classes 0, 1, 2, ...: parquet files may have no names."""
-    return data.classes == tuple(str(number) for number in range(count))
+def name_classes(data: ImageData, names: Sequence[str]) -> ImageData:
+    """Give names to classes that are called 0, 1, 2, ...: parquet files may have no names."""
+    numbered = data.classes == tuple(str(number) for number in range(len(names)))
+    return replace(data, classes=tuple(names)) if numbered else data
 
 
 def fit_classes(data: ImageData, known: tuple[str, ...]) -> ImageData:
-    """The data with labels that are numbers of a network's classes.
+    """Renumber labels by the classes of a network.
 
-    They may lack some of the classes, and have them in another order: the names decide.
+    Classes are matched by name. The data may lack some of them, or have them in another order.
 
     Args:
-        data: any.
-        known: the network's classes, by number.
+        data: training and test images.
+        known: names of the network's classes, by class number.
 
     Raises:
-        RequestError: when the data have a class that the network has not; names both.
+        RequestError: if the data have a class that the network does not know.
     """
     if data.classes == known:
         return data
     if unknown := [name for name in data.classes if name not in known]:
         raise RequestError(
-            f"data: the network does not know the class{'es' if len(unknown) > 1 else ''} {_listed(unknown)}; "
-            f"it knows {_listed(known)}"
+            f"data: the network does not know the class{'es' if len(unknown) > 1 else ''} {listed(unknown)}; "
+            f"it knows {listed(known)}"
         )
     numbers = torch.tensor([known.index(name) for name in data.classes])
     train, test = (replace(images, labels=numbers[images.labels]) for images in (data.train, data.test))
     return ImageData(train, test, known, data.fingerprint)
 
 
-def _listed(names: Sequence[str], most: int = 12) -> str:
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Return the first names as a text, and how many there are if some are left out."""
     return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")

@@ -1,5 +1,4 @@
-"""Images that are read shortly before they are needed: from memory by a thread, or from their files by processes that
-decode them."""
+"""Read images shortly before they are needed: from memory by a thread, or from files by processes that decode them."""
 
 import signal
 import weakref
@@ -15,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from cnnlab.data.images import Images, StoredImages
 from cnnlab.errors import RequestError
 
-AHEAD = 2  # batches that are read ahead, by each worker, and by a single thread
-PIECE = 64  # images that each of several threads reads at a time: whole batches for many cores take much memory
+AHEAD = 2  # batches that each worker, or a single thread, reads ahead
+PIECE = 64  # images that each of several threads reads at a time: whole batches would take much memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,13 +24,13 @@ Result = TypeVar("Result")
 def read_by_threads(
     images: Images | StoredImages, batches: Sequence[Tensor], pinned: bool = False, threads: int = 1
 ) -> Iterator[Tensor]:
-    """Pixels of one batch after the other, uint8 (B, size, size, 3).
+    """Yield the pixels of one batch after the other, uint8 (B, size, size, 3).
 
     Args:
-        images: where they are.
+        images: images to read from.
         batches: positions of the images of each batch, int64 (B,).
-        pinned: whether they come in memory from which a GPU copies while the program goes on.
-        threads: how many read at the same time.
+        pinned: whether to return pinned memory, from which a GPU copies asynchronously.
+        threads: number of threads.
     """
 
     def read(positions: Tensor) -> Tensor:
@@ -48,12 +47,12 @@ def read_by_threads(
 
 
 def map_by_threads(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """What a function gives for one item after the other, in their order, computed a little ahead by threads.
+    """Yield the results of a function for all items, in their order, computed a little ahead by threads.
 
     Args:
-        function: is called by several threads at the same time.
-        items: are taken when there is room; there may be any number of them.
-        threads: how many.
+        function: called by several threads at the same time.
+        items: any number of items, taken one by one.
+        threads: number of threads.
     """
     under_way: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads, "images") as pool:
@@ -69,17 +68,17 @@ def map_by_threads(function: Callable[[Item], Result], items: Iterable[Item], th
 
 
 class Workers:
-    """Reads batches in worker processes, which stay for the next epoch.
+    """Read batches in worker processes.
 
     Args:
-        images: where they are.
-        count: of the processes; 0 reads in this one.
+        images: images to read from.
+        count: number of processes; 0 reads in this one.
         pinned: see `read_by_threads`.
         stay: whether the processes are kept from one epoch to the next.
     """
 
     def __init__(self, images: StoredImages, count: int, pinned: bool, stay: bool):
-        self._batches = _Batches()
+        self._batches: list[Tensor] = []
         self._loader = DataLoader(
             _Reader(images),
             batch_size=None,  # a batch is read as a whole
@@ -89,35 +88,24 @@ class Workers:
             persistent_workers=stay and count > 0,
             pin_memory=pinned,
             worker_init_fn=_leave_signals_to_the_main_process,
-            generator=torch.Generator(),  # or every epoch would draw from the global one
+            generator=torch.Generator(),  # otherwise every epoch would draw from the global one
         )
-        # Collected together with this object, as parts of a cycle, the queues to the processes would end first, and the
-        # loader could not tell them to: it waits 5 s and kills them. Held until then, it ends before its queues.
+        # If garbage collection takes the loader and its queues in one cycle, the queues may go first. Then the loader
+        # cannot tell its workers to end: it waits for 5 s and kills them. So this object holds the loader until its own
+        # end, and the loader ends before its queues.
         weakref.finalize(self, _let_go, self._loader).atexit = False
 
     def read(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Pixels of one batch after the other, uint8 (B, size, size, 3).
+        """Yield the pixels of one batch after the other, uint8 (B, size, size, 3).
 
         Raises:
-            RuntimeError: when an image cannot be decoded; names it.
+            RuntimeError: if an image cannot be decoded; names the image.
         """
-        self._batches.positions = batches
+        self._batches[:] = batches
         for pixels in self._loader:
             if isinstance(pixels, str):
                 raise RuntimeError(pixels)
             yield pixels
-
-
-class _Batches:
-    """What the DataLoader asks for the batches of an epoch."""
-
-    positions: Sequence[Tensor] = ()
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(self.positions)
-
-    def __len__(self) -> int:
-        return len(self.positions)
 
 
 class _Reader(Dataset[Tensor | str]):
@@ -125,7 +113,7 @@ class _Reader(Dataset[Tensor | str]):
         self.images = images
 
     def __getitem__(self, positions: Tensor) -> Tensor | str:
-        """Pixels of a batch, or what is wrong with it: an exception would arrive with a traceback of the worker's."""
+        """Return the pixels of a batch, or an error message: an exception would bring the worker's traceback along."""
         try:
             return self.images.read(positions)
         except RequestError as error:
@@ -133,7 +121,7 @@ class _Reader(Dataset[Tensor | str]):
 
 
 def _let_go(loader: DataLoader[Tensor | str]) -> None:
-    """The last to hold the loader."""
+    """Hold the loader until this is called."""
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:

@@ -7,7 +7,8 @@ import torch
 
 from cnnlab.data.cache import cache_folder, check_available, read_cache, write_cache
 from cnnlab.data.images import ImageData, load_images
-from cnnlab.data.sources import FolderSource, HubSource, RawImages, find_source
+from cnnlab.data.sources import FolderSource, HubSource, find_source
+from cnnlab.data.sources.base import RawImages
 from cnnlab.errors import RequestError
 
 

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from cnnlab.data.images import load_images, stratified_split, to_rgb_square
-from cnnlab.data.sources import FolderSource, RawImages, RawSplit
+from cnnlab.data.sources import FolderSource
+from cnnlab.data.sources.base import RawImages, RawSplit
 
 
 class ListSource:

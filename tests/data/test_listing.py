@@ -11,7 +11,7 @@ from cnnlab.errors import RequestError
 
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Files that need not be images: nothing is opened here."""
+    """Make empty files with the names of images: listing opens nothing."""
     monkeypatch.chdir(tmp_path)
     for name in ("b.jpg", "a.PNG", "c.webp", "notes.txt", ".hidden.png", "old/d.tiff", "old/x.png/e.gif", ".git/f.png"):
         file = Path("photos") / name
@@ -29,7 +29,7 @@ def test_a_folder_stands_for_the_pictures_below_it(photos: Path) -> None:
     assert listed("photos") == ["a.PNG", "b.jpg", "c.webp", "old/d.tiff", "old/x.png/e.gif"]
 
 
-def test_a_file_is_taken_as_it_is(photos: Path) -> None:
+def test_a_named_file_is_taken_whatever_its_suffix(photos: Path) -> None:
     assert listed("photos/notes.txt") == ["notes.txt"]
 
 
@@ -39,7 +39,7 @@ def test_patterns(photos: Path) -> None:
     assert listed("photos/**/*.gif") == ["old/x.png/e.gif"]
 
 
-def test_what_exists_is_no_pattern(photos: Path) -> None:
+def test_an_existing_file_is_not_taken_as_a_pattern(photos: Path) -> None:
     Path("photos/[1].png").touch()
     assert listed("photos/[1].png") == ["[1].png"]
 
@@ -62,15 +62,15 @@ def test_links_are_followed_and_loops_end(photos: Path) -> None:
     assert found == ["a.PNG", "again/d.tiff", "again/x.png/e.gif", "b.jpg", "c.webp", "nowhere.png", "self.png"]
 
 
-def test_a_folder_that_cannot_be_looked_into_is_given_itself(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scandir = os.scandir
+def test_a_folder_that_cannot_be_read_is_yielded_itself(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listdir = os.listdir
 
-    def refusing(path: Path) -> object:
-        if Path(path).name == "old":
+    def refusing(path: Path) -> list[str]:
+        if path.name == "old":
             raise PermissionError(13, "Permission denied")
-        return scandir(path)
+        return listdir(path)
 
-    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(os, "listdir", refusing)
     assert listed("photos") == ["a.PNG", "b.jpg", "c.webp", "old"]
 
 
@@ -78,7 +78,7 @@ def test_a_folder_that_cannot_be_looked_into_is_given_itself(photos: Path, monke
     ("asked", "message"),
     [
         ("gone.png", "gone.png does not exist$"),
-        ("a.png,b.png", r"several are written \[a.png,b.jpg\]"),
+        ("a.png,b.png", r"write several as \[a.png,b.jpg\]"),
         ("empty", "no image found in empty"),
         ("photos/*.bmp", "no file matches"),
         (["photos", "gone"], "gone does not exist"),
@@ -88,6 +88,6 @@ def test_a_folder_that_cannot_be_looked_into_is_given_itself(photos: Path, monke
         (None, "must be a file"),
     ],
 )
-def test_where_there_is_nothing_is_said_at_once(photos: Path, asked: list[str], message: str) -> None:
+def test_a_place_without_files_is_reported_at_once(photos: Path, asked: list[str], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         list_pictures(asked)

@@ -5,6 +5,8 @@ import torch
 from torch import Tensor
 
 from cnnlab.data.augment import Augmentation
+from cnnlab.data.augmentations.mixing import Mixing
+from cnnlab.data.epoch import Epoch
 from cnnlab.data.images import ImageData, Images, StoredImages, load_images
 from cnnlab.data.loader import Loader
 from cnnlab.data.sources import FolderSource
@@ -192,14 +194,13 @@ def test_mixed_images_are_those_of_the_epoch_by_the_weight_of_their_labels(sampl
     mixup = Augmentation(pad=2, flip="random", mixup=1.0)
     batches = epoch_of(make_loader(sample.train, 10, shuffle=False, augmentation=mixup), 1)
     images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    mixing = mixup.draw(120, 32, seed=0, epoch=1).mixing
-    assert mixing is not None
-    weight = mixing.weight[:, None, None, None]
-    expected = weight * plain[0] + (1 - weight) * plain[0][mixing.partner]
+    mixing = mixup.draw(Epoch(120, 32, seed=0, number=1))[Mixing]
+    weight = mixing["weight"][:, None, None, None]
+    expected = weight * plain[0] + (1 - weight) * plain[0][mixing["partner"]]
     torch.testing.assert_close(images, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(labels.sum(1), torch.ones(120))
     for probabilities, own, other, share in zip(
-        labels, sample.train.labels, sample.train.labels[mixing.partner], mixing.weight, strict=True
+        labels, sample.train.labels, sample.train.labels[mixing["partner"]], mixing["weight"], strict=True
     ):
         assert float(probabilities[own]) == pytest.approx(1 if own == other else float(share), abs=1e-6)
 

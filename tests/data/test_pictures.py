@@ -15,7 +15,7 @@ from PIL import Image
 from cnnlab.data import pictures
 from cnnlab.data.images import Images, load_images
 from cnnlab.data.pictures import UnreadablePicture, open_picture, read_images, read_picture, read_pictures
-from cnnlab.data.sources import RawImages, RawSplit
+from cnnlab.data.sources.base import RawImages, RawSplit
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow warns of what it then reads
 

@@ -36,7 +36,7 @@ def test_streamed_images_are_read_from_their_files(settings, sample):
 
 
 def test_images_that_are_gone_are_not_decoded_anew(settings, tmp_path):
-    with pytest.raises(RequestError, match="not in .*cache any more"):
+    with pytest.raises(RequestError, match="no longer in .*cache"):
         find_test_images(settings, "some")
     assert not (tmp_path / "cache").exists()
     with pytest.raises(RequestError, match="does not exist"):

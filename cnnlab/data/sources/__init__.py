@@ -1,14 +1,13 @@
-"""Where images come from.
+"""Find and read images.
 
-`find_source` looks at what was asked for and returns a source: something with an identity that changes when its content
-does, which `read` turns into the encoded or raw images of each split. Nothing here needs torch, so a source that cannot
-be found is reported before anything slow is imported.
+`find_source` returns a source. Its identity changes when its content does, and its method `read` returns the images of
+each split, not decoded. Nothing here needs torch, so a missing source is reported before anything slow is imported.
 """
 
 import re
 from pathlib import Path
 
-from cnnlab.data.sources.base import RawImages, RawSplit, Source
+from cnnlab.data.sources.base import Source
 from cnnlab.data.sources.batches import BatchesSource
 from cnnlab.data.sources.digits import DigitsSource
 from cnnlab.data.sources.folders import SPLITS, FolderSource, class_folders, split_folder
@@ -17,33 +16,20 @@ from cnnlab.data.sources.parquet import ParquetSource
 from cnnlab.data.sources.synthetic import SyntheticSource
 from cnnlab.errors import RequestError
 
-__all__ = [
-    "BatchesSource",
-    "DigitsSource",
-    "FolderSource",
-    "HubSource",
-    "ParquetSource",
-    "RawImages",
-    "RawSplit",
-    "Source",
-    "SyntheticSource",
-    "find_source",
-]
-
 
 def find_source(name: str | None, path: str | Path | None) -> Source:
-    """The source for `data.source` and `data.path`; a path wins over a name.
+    """Return the source for `data.source` and `data.path`; a path wins over a name.
 
     Args:
         name: `digits`, `synthetic`, or a data set of the Hugging Face Hub, such as `uoft-cs/cifar10`.
         path: a folder or file with parquet files, `cifar-10-batches-py`, or class folders of PNG and JPEG files.
 
     Raises:
-        RequestError: when there is nothing of the kind at that place.
+        RequestError: if there are no images at that place.
     """
     if path is not None:
         if name == "digits":
-            raise RequestError("data.path: the digits are built in; data=folder data.path=... reads images of your own")
+            raise RequestError("data.path: the digits are built in; data=folder data.path=... reads your own images")
         return _find_on_disk(Path(path).expanduser().absolute())
     if name == "digits":
         return DigitsSource()
@@ -79,8 +65,10 @@ def _find_on_disk(path: Path) -> Source:
 
 
 def _parquet_files(folder: Path) -> ParquetSource | None:
-    """The parquet files below a folder by the split in their name or their folder's, such as `cifar10_test.parquet` or
-    `train/0000.parquet`; without any of a split, those directly in it are one. Those for validation are left out.
+    """Return the parquet files below a folder, or None if there are none.
+
+    The split is in their path, such as `cifar10_test.parquet` or `train/0000.parquet`. If no path names `train`, the
+    files directly in the folder are the training split. Files for validation are left out.
     """
     files: dict[str, list[Path]] = {"train": [], "test": [], "validation": [], "": []}
     for file in sorted(folder.rglob("*.parquet")):

@@ -1,8 +1,8 @@
-"""What every source is: something with an identity that can be read."""
+"""Define what every source of images offers."""
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,22 +10,30 @@ from typing import Protocol
 import numpy as np
 
 
+class Items(Protocol):
+    """Give access to encoded images: bytes of PNG or JPEG files, or paths of such files."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> bytes | Path: ...
+
+
 @dataclass(frozen=True)
 class RawSplit:
-    """The images of one split as they were found.
+    """Hold the images of one split, not decoded.
 
     Attributes:
-        images: encoded images (bytes of PNG or JPEG files, or paths to such files), or one uint8 array (N, H, W, C).
+        images: encoded images, or one uint8 array (N, H, W, C).
         labels: class numbers, int64 (N,).
     """
 
-    images: Sequence[bytes | Path] | np.ndarray
+    images: Items | np.ndarray
     labels: np.ndarray
 
 
 @dataclass(frozen=True)
 class RawImages:
-    """All that a source holds. Without `test`, whoever reads this cuts one out of `train`."""
+    """Hold all images of a source. If `test` is None, a part of `train` becomes the test split later."""
 
     classes: tuple[str, ...]
     train: RawSplit
@@ -33,36 +41,35 @@ class RawImages:
 
 
 class Source(Protocol):
-    """A place that holds images."""
+    """Give access to a place that holds images."""
 
     @property
     def identity(self) -> str:
-        """Names the content: the same text for the same images, another when they changed."""
+        """Text that names the content: it stays the same as long as the images do."""
         ...
 
     def check(self) -> None:
-        """Raises RequestError when the images cannot be had. Quick: a few seconds where a network has to be asked."""
-        ...
+        """Raise RequestError if the images are not available. Takes a few seconds at most, over a network too."""
 
     def count(self) -> int:
-        """About how many images there are; looks at as little as possible."""
+        """Return roughly how many images there are, reading as little as possible."""
         ...
 
     def files(self) -> Iterable[tuple[str, int]]:
-        """Name and size in bytes of every file, wherever the whole lies."""
-        ...
+        """Yield name and size of every file, for a fingerprint that does not depend on the place of the files."""
+        return [(self.identity, self.count())]
 
     def read(self, lean: bool = False) -> RawImages:
-        """All images, not yet decoded. Raises RequestError where a file is damaged.
+        """Return all images, not decoded. Raise RequestError if a file is damaged.
 
         Args:
-            lean: whether the images must be left on disk until each is asked for; otherwise they may be in memory.
+            lean: whether images must stay on disk until each is asked for; otherwise they may be in memory.
         """
         ...
 
 
 def stat_digest(files: Iterable[tuple[str | Path, os.stat_result]]) -> str:
-    """A digest of the files' places, sizes and times: reading them all would take longer than decoding a cache."""
+    """Return a digest of the paths, sizes and times of files: to digest their content would take too long."""
     digest = hashlib.sha256()
     for file, stat in files:
         digest.update(f"{file}|{stat.st_size}|{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))

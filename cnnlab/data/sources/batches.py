@@ -1,4 +1,4 @@
-"""CIFAR-10 as its authors publish it."""
+"""Read CIFAR-10 as its authors publish it."""
 
 import pickle
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from cnnlab.data.sources.base import RawImages, RawSplit, stat_digest
+from cnnlab.data.sources.base import RawImages, RawSplit, Source, stat_digest
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
 
 
 @dataclass(frozen=True)
-class BatchesSource:
-    """The python version of CIFAR-10 as its authors publish it and torchvision reads it: six pickled batches."""
+class BatchesSource(Source):
+    """Read the Python version of CIFAR-10: six pickled batches, which torchvision reads too."""
 
     folder: Path
 
@@ -28,9 +28,6 @@ class BatchesSource:
 
     def _files(self, pattern: str) -> list[Path]:
         return sorted(self.folder.glob(pattern))
-
-    def check(self) -> None:
-        """See Source. Nothing can be missing: it was found."""
 
     def count(self) -> int:
         """See Source."""
@@ -63,7 +60,7 @@ class BatchesSource:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Unpickles numpy arrays and plain values; anything else in the file, such as code to run, is refused."""
+    """Unpickle numpy arrays and plain values; refuse anything else, such as code to run."""
 
     _ALLOWED = {
         ("numpy", "ndarray"),
@@ -75,7 +72,7 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         if (module_name, global_name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
+            raise pickle.UnpicklingError(f"it contains {module_name}.{global_name}, which is not allowed")
         return super().find_class(module_name, global_name)
 
 

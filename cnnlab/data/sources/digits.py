@@ -1,32 +1,25 @@
-"""The embedded handwritten digits."""
+"""Read the handwritten digits that scikit-learn ships."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cnnlab.data.sources.base import RawImages, RawSplit
+from cnnlab.data.sources.base import RawImages, RawSplit, Source
 
 
 @dataclass(frozen=True)
-class DigitsSource:
-    """The 1,797 handwritten digits that scikit-learn ships: grey, 8x8, values 0 to 16."""
+class DigitsSource(Source):
+    """Read the 1,797 handwritten digits of scikit-learn: grey, 8x8, values 0 to 16."""
 
     @property
     def identity(self) -> str:
         """See Source."""
         return "digits"
 
-    def check(self) -> None:
-        """See Source. Nothing can be missing: it was found."""
-
     def count(self) -> int:
         """See Source."""
         return 1797
-
-    def files(self) -> list[tuple[str, int]]:
-        """See Source."""
-        return [("digits", self.count())]
 
     def read(self, lean: bool = False) -> RawImages:
         """See Source."""

@@ -1,18 +1,17 @@
-"""Images in folders, one folder per class."""
+"""Read images from folders, one folder per class."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
-from cnnlab.data.sources.base import RawImages, RawSplit, stat_digest
+from cnnlab.data.sources.base import RawImages, RawSplit, Source, stat_digest
 from cnnlab.errors import RequestError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-# What the folder of a split is called, in letters of either case.
+# Names of the folders of a split, in lower case; any case is read.
 SPLITS = {
     "train": frozenset({"train", "training"}),
     "test": frozenset({"test", "testing"}),
@@ -20,12 +19,12 @@ SPLITS = {
 }
 
 
-class Files(Sequence[Path]):
-    """Places of files, a million of which take little memory.
+class Files:
+    """List the paths of files, in little memory even for a million.
 
     Args:
-        root: the folder that they are in.
-        names: below the root, as an array of bytes.
+        root: folder of all files.
+        names: paths below the root, an array of bytes.
     """
 
     def __init__(self, root: Path, names: np.ndarray):
@@ -34,21 +33,16 @@ class Files(Sequence[Path]):
     def __len__(self) -> int:
         return len(self.names)
 
-    @overload
-    def __getitem__(self, index: int) -> Path: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Files": ...
-    def __getitem__(self, index: int | slice) -> "Path | Files":
-        if isinstance(index, slice):
-            return Files(self.root, self.names[index])
+    def __getitem__(self, index: int) -> Path:
         return self.root / os.fsdecode(self.names[index])
 
 
 @dataclass(frozen=True)
-class FolderSource:
-    """One folder per class, directly or below `train` and `test`; classes are numbered in the order of their names.
+class FolderSource(Source):
+    """Read one folder per class, directly or below `train` and `test`.
 
-    Where there is no `test`, a folder `val` holds the test images, as ImageNet has it; beside `test` it is not read.
+    Classes are numbered in the order of their names. Test images come from `test`, or from `val` if there is no `test`,
+    as in ImageNet.
     """
 
     folder: Path
@@ -57,9 +51,6 @@ class FolderSource:
     def identity(self) -> str:
         """See Source."""
         return "folders " + stat_digest((entry.path, entry.stat()) for _, entry in _walk(self.folder))
-
-    def check(self) -> None:
-        """See Source. Nothing can be missing: it was found."""
 
     def count(self) -> int:
         """See Source."""
@@ -79,7 +70,7 @@ class FolderSource:
         for held_apart in (split_folder(self.folder, "test"), split_folder(self.folder, "validation")):
             if test is None and held_apart is not None and (found := class_folders(held_apart, of_split=True)):
                 if unknown := sorted(set(found) - set(classes)):
-                    raise RequestError(f"data.path: {held_apart} has a class that {train.name}/ has not: {unknown[0]}")
+                    raise RequestError(f"data.path: {held_apart} has a class that {train.name}/ lacks: {unknown[0]}")
                 test = self._split(held_apart, classes)
         return RawImages(tuple(classes), self._split(train, classes), test)
 
@@ -91,10 +82,10 @@ class FolderSource:
 
 
 def class_folders(root: Path, of_split: bool = False) -> list[str]:
-    """Names of the sub-folders that hold an image somewhere below, sorted.
+    """Return the sorted names of the sub-folders that hold an image at any depth.
 
-    Those whose names begin with a dot are no classes, nor are folders of a split, such as `train`; but within one of a
-    split (`of_split`) that is a class like another, as CIFAR-100 has it.
+    Names with a leading dot are left out, and so are folders of a split, such as `train`. Within the folder of a split
+    (`of_split`), a class may have such a name: CIFAR-100 has a class `train`.
     """
     if not root.is_dir():
         return []
@@ -104,21 +95,20 @@ def class_folders(root: Path, of_split: bool = False) -> list[str]:
 
 
 def split_folder(root: Path, split: str) -> Path | None:
-    """The folder of a split, such as `Train`, if there is one."""
+    """Return the folder of a split, such as `Train`, if there is one."""
     folders = sorted(root.iterdir()) if root.is_dir() else []
     return next((d for d in folders if d.name.lower() in SPLITS[split] and d.is_dir()), None)
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """The images below a folder with their names from there, in the order of the names' parts.
+def _walk(
+    folder: Path | str, below: str = "", above: frozenset[tuple[int, int]] | None = None
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield the images below a folder with their paths from there, in the order of the parts of the paths.
 
-    Links are followed, but for those that lead back to a folder which they are in.
+    Links are followed, unless they lead back to a folder that contains them.
     """
-    above = frozenset(_place(parent) for parent in folder.absolute().parents)
-    return _walk_on(str(folder), "", above)
-
-
-def _walk_on(folder: str, below: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    if above is None:
+        above = frozenset(_place(parent) for parent in Path(folder).absolute().parents)
     try:
         if (here := _place(folder)) in above:
             return
@@ -127,17 +117,17 @@ def _walk_on(folder: str, below: str, above: frozenset[tuple[int, int]]) -> Iter
     except FileNotFoundError:
         return
     except PermissionError:
-        raise RequestError(f"data.path: {folder} may not be read") from None
+        raise RequestError(f"data.path: no permission to read {folder}") from None
     for entry in found:
         if entry.is_dir():
-            yield from _walk_on(entry.path, f"{below}{entry.name}/", above | {here})
+            yield from _walk(entry.path, f"{below}{entry.name}/", above | {here})
         elif entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith("."):
             if entry.is_symlink() and not Path(entry.path).exists():
-                raise RequestError(f"data.path: {entry.path} is a link to nothing")
+                raise RequestError(f"data.path: {entry.path} is a link to a missing file")
             yield below + entry.name, entry
 
 
 def _place(folder: str | Path) -> tuple[int, int]:
-    """What tells a folder from others, whatever links lead to it."""
-    status = os.stat(folder)  # noqa: PTH116, of very many folders, without a Path for each
+    """Return what identifies a folder, whatever links lead to it."""
+    status = os.stat(folder)  # noqa: PTH116, without a Path for each of very many folders
     return status.st_dev, status.st_ino

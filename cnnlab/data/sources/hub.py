@@ -1,4 +1,4 @@
-"""Images of the Hugging Face Hub."""
+"""Read images of the Hugging Face Hub."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnlab.data.sources.base import RawImages
+from cnnlab.data.sources.base import RawImages, Source
 from cnnlab.data.sources.parquet import read_tables
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
@@ -15,25 +15,25 @@ from cnnlab.instantiate import first_line
 if TYPE_CHECKING:
     import pyarrow
 
-HUB_TIMEOUT = 3.0  # seconds that the Hub has to answer
+HUB_TIMEOUT = 3.0  # seconds to wait for an answer
 
 
 @dataclass(frozen=True)
-class HubSource:
-    """A data set of the Hugging Face Hub, through the `datasets` library and its own cache of downloads."""
+class HubSource(Source):
+    """Read a data set of the Hugging Face Hub, through the `datasets` library and its cache of downloads."""
 
     name: str
 
     @property
     def identity(self) -> str:
-        """See Source. A published data set is taken to stay as it is."""
+        """See Source. Published data sets are assumed not to change."""
         return f"hub {self.name}"
 
     def check(self) -> None:
-        """See Source. Asks the Hub, and where it does not answer, whether an earlier download is there."""
+        """See Source. If the Hub does not answer, an earlier download is enough."""
         if _hub_answers(self.name):
             return
-        # Without this, every attempt of the library to reach the Hub waits for its own time-out: 20 s and more.
+        # Without this, the library waits 20 s and more for each attempt to reach the Hub.
         os.environ["HF_HUB_OFFLINE"] = "1"
         if "huggingface_hub.constants" in sys.modules:
             sys.modules["huggingface_hub.constants"].HF_HUB_OFFLINE = True  # pyright: ignore[reportAttributeAccessIssue]
@@ -45,7 +45,7 @@ class HubSource:
             )
 
     def count(self) -> int:
-        """See Source. Downloads the data set where that has not happened."""
+        """See Source. Downloads the data set if it is not in the cache."""
         return sum(table.num_rows for table in self._tables().values())
 
     def files(self) -> list[tuple[str, int]]:
@@ -57,27 +57,27 @@ class HubSource:
         return read_tables(self._tables(), f"data.source: {self.name}")
 
     def _tables(self) -> dict[str, "pyarrow.Table"]:
-        """The splits, mapped into memory."""
+        """Return the splits, mapped into memory."""
         self.check()
         import datasets
 
         datasets.disable_progress_bars()
         try:
             splits = datasets.load_dataset(self.name)
-        except Exception as error:  # the library has one for each way of failing
+        except Exception as error:  # the library raises many kinds of errors
             raise RequestError(f"data: {self.name} cannot be loaded ({first_line(error)})") from None
         return {str(split): splits[split].data.table for split in splits}
 
 
 def _datasets_cache() -> Path:
-    """Where the `datasets` library keeps what it has downloaded; to ask the library would mean to import it."""
+    """Return the download folder of the `datasets` library, without the slow import of the library."""
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
     home = Path(os.environ.get("HF_HOME", home))
     return Path(os.environ.get("HF_DATASETS_CACHE", home / "datasets")).expanduser()
 
 
 def _folder_name(name: str) -> str:
-    """What the `datasets` library calls the folder of a data set: `org/MyImages` lies in `org___my_images`."""
+    """Return the folder name that the `datasets` library uses: `org___my_images` for `org/MyImages`."""
     owner, _, own = name.rpartition("/")
     if own != own.lower():
         from datasets.naming import camelcase_to_snakecase
@@ -87,7 +87,7 @@ def _folder_name(name: str) -> str:
 
 
 def _hub_answers(name: str) -> bool:
-    """Whether the Hub knows the data set, asked in a thread because looking up a host's name has no time-out."""
+    """Return whether the Hub knows the data set. A thread asks, because looking up a host name has no time-out."""
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         return False
     from huggingface_hub import HfApi
@@ -98,7 +98,7 @@ def _hub_answers(name: str) -> bool:
         try:
             HfApi().dataset_info(name, timeout=HUB_TIMEOUT)
             answers.append(True)
-        except Exception:  # no network, no such data set, no answer in time: all the same here
+        except Exception:  # no network, no such data set or no answer in time
             answers.append(False)
 
     thread = threading.Thread(target=ask, daemon=True)

@@ -1,16 +1,16 @@
-"""Images in parquet files and Arrow tables."""
+"""Read images from parquet files and Arrow tables."""
 
 import contextlib
 import glob
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnlab.data.sources.base import RawImages, RawSplit, stat_digest
+from cnnlab.data.sources.base import RawImages, RawSplit, Source, stat_digest
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     import pyarrow
 
 
-LABELS = ("label", "labels", "class", "target", "fine_label")  # what a column of class numbers is called
+LABELS = ("label", "labels", "class", "target", "fine_label")  # usual names of a column of class numbers
 
 
 @dataclass(frozen=True)
-class ParquetSource:
-    """Parquet files as the Hugging Face Hub has them: a column of encoded images and a column of class numbers."""
+class ParquetSource(Source):
+    """Read parquet files as on the Hugging Face Hub: a column of encoded images and a column of class numbers."""
 
     train: tuple[Path, ...]
     test: tuple[Path, ...]
@@ -32,9 +32,6 @@ class ParquetSource:
     def identity(self) -> str:
         """See Source."""
         return "parquet " + stat_digest((file, file.stat()) for file in (*self.train, *self.test))
-
-    def check(self) -> None:
-        """See Source. Nothing can be missing: it was found."""
 
     def count(self) -> int:
         """See Source."""
@@ -51,7 +48,7 @@ class ParquetSource:
         return [(file.name, file.stat().st_size) for file in (*self.train, *self.test)]
 
     def read(self, lean: bool = False) -> RawImages:
-        """See Source. When lean, the `datasets` library writes the rows once to its own cache and maps that."""
+        """See Source. If lean, the `datasets` library copies the rows to its own cache once, and maps that."""
         table = _mapped_table if lean else _table
         for files in (self.train, self.test):
             _check_names(files)
@@ -59,8 +56,8 @@ class ParquetSource:
         return read_tables(tables, f"data.path: {self.train[0]}")
 
 
-class Rows(Sequence[bytes]):
-    """The entries of an Arrow column, each copied out when it is asked for."""
+class Rows:
+    """Give access to the entries of an Arrow column; each is copied when it is asked for."""
 
     def __init__(self, column: "pyarrow.ChunkedArray"):
         self.chunks = column.chunks
@@ -69,13 +66,7 @@ class Rows(Sequence[bytes]):
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
 
-    @overload
-    def __getitem__(self, index: int) -> bytes: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[bytes]: ...
-    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def __getitem__(self, index: int) -> bytes:
         if not 0 <= index < len(self):
             raise IndexError(index)
         number = int(np.searchsorted(self.ends, index, side="right"))
@@ -85,7 +76,7 @@ class Rows(Sequence[bytes]):
 
 @contextlib.contextmanager
 def _naming(file: Path) -> Iterator[None]:
-    """Names the file in what pyarrow says about it."""
+    """Turn errors of pyarrow into a RequestError that names the file."""
     import pyarrow
 
     try:
@@ -95,13 +86,13 @@ def _naming(file: Path) -> Iterator[None]:
 
 
 def _names(schema: "pyarrow.Schema") -> dict[str, list[str]]:
-    """The names of the classes, by column, where the Hub's description of the columns has some."""
+    """Return the class names of each column for which the Hub's metadata have some."""
     features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
     return {name: feature["names"] for name, feature in features.items() if (feature or {}).get("names")}
 
 
 def _check_names(files: tuple[Path, ...]) -> None:
-    """Whether files of a split number their classes alike."""
+    """Raise RequestError unless all files of a split number their classes alike."""
     import pyarrow.parquet
 
     first = None
@@ -110,7 +101,7 @@ def _check_names(files: tuple[Path, ...]) -> None:
             names = _names(pyarrow.parquet.read_schema(file))
         first = names if first is None else first
         if names != first:
-            raise RequestError(f"data.path: {file} numbers its classes otherwise than {files[0]}")
+            raise RequestError(f"data.path: {file} numbers its classes differently from {files[0]}")
 
 
 def _table(files: tuple[Path, ...]) -> "pyarrow.Table":
@@ -123,22 +114,18 @@ def _table(files: tuple[Path, ...]) -> "pyarrow.Table":
     try:
         return pyarrow.concat_tables(tables)
     except pyarrow.ArrowException:
-        raise RequestError(f"data.path: {files[0]} has other columns than the files beside it") from None
+        raise RequestError(f"data.path: {files[0]} has other columns than the other files of its split") from None
 
 
 def _mapped_table(files: tuple[Path, ...]) -> "pyarrow.Table":
     import datasets
-    import pyarrow.parquet
 
-    for file in files:
-        with _naming(file):
-            pyarrow.parquet.read_metadata(file)
     datasets.disable_progress_bars()
     try:
-        rows = datasets.Dataset.from_parquet([glob.escape(str(file)) for file in files])  # it takes patterns
-    except Exception as error:  # the library has one for each way of failing
+        rows = datasets.Dataset.from_parquet([glob.escape(str(file)) for file in files])  # it expects patterns
+    except Exception as error:  # the library raises many kinds of errors
         reason = first_line(error.__cause__ or error)
-        raise RequestError(f"data.path: {files[0]} and the files beside it cannot be read ({reason})") from None
+        raise RequestError(f"data.path: {files[0]} or another file of its split cannot be read ({reason})") from None
     assert isinstance(rows, datasets.Dataset)
     return rows.data.table
 
@@ -152,8 +139,17 @@ def _may_hold_images(kind: "pyarrow.DataType") -> bool:
 
 
 def read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
-    """The images of Arrow tables: the column of structs with `bytes`, and the column of whole numbers that has names of
-    classes or is called so, or is the only one.
+    """Return the images of Arrow tables.
+
+    Images are the first column of structs with `bytes`, or of plain bytes. Labels are the integer column with class
+    names in the metadata, else with one of the names `LABELS`, else the only one.
+
+    Args:
+        tables: table of each split.
+        where: name of the source, for messages.
+
+    Raises:
+        RequestError: if there is no such column, or the splits do not fit together.
     """
     import pyarrow
 
@@ -166,18 +162,18 @@ def read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
     named = [name for name in numbers if name in names_of]
     label = next((name for name in (*named, *LABELS, *numbers) if name in numbers), None)
     if image is None or label is None:
-        raise RequestError(f"{where} has no column of images beside one of class numbers (it has {schema.names})")
+        raise RequestError(f"{where} needs a column of images and a column of class numbers (it has {schema.names})")
     if len(numbers) > 1 and label not in (*named, *LABELS):
         raise RequestError(f"{where}: which column holds the classes, {' or '.join(numbers)}? Call it label")
 
     def split(table: "pyarrow.Table") -> RawSplit:
         if missing := {image, label} - set(table.schema.names):
-            raise RequestError(f"{where} has a column {min(missing)} that the test split has not")
+            raise RequestError(f"{where} has a column {min(missing)} that is missing in the test split")
         column = table.column(image)
         if pyarrow.types.is_struct(column.type):
             column = column.flatten()[column.type.get_field_index("bytes")]
         if column.null_count:
-            raise RequestError(f"{where}: {column.null_count} rows of {image} hold no image")
+            raise RequestError(f"{where}: rows of {image} without an image: {column.null_count}")
         return RawSplit(Rows(column), table.column(label).to_numpy().astype(np.int64))
 
     train = split(tables["train"])
@@ -185,8 +181,8 @@ def read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
     test = split(tables["test"]) if "test" in tables else None
     if test and classes != (of_test := _names(tables["test"].schema).get(label, classes)):
         if unknown := [name for name in of_test if name not in classes]:
-            raise RequestError(f"{where}: the test split has a class that the training split has not: {unknown[0]}")
+            raise RequestError(f"{where}: the test split has a class that the training split lacks: {unknown[0]}")
         if len(test.labels) and not 0 <= test.labels.min() <= test.labels.max() < len(of_test):
-            raise RequestError(f"{where}: the test labels are not all in 0 to {len(of_test) - 1}")
+            raise RequestError(f"{where}: the test labels must be class numbers from 0 to {len(of_test) - 1}")
         test = RawSplit(test.images, np.array([classes.index(name) for name in of_test])[test.labels])
     return RawImages(tuple(classes), train, test)

@@ -1,35 +1,28 @@
-"""Noise in the form of CIFAR-10, to measure speed where no images are at hand."""
+"""Make noise in the form of CIFAR-10, to measure speed without a data set."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from cnnlab.data.sources.base import RawImages, RawSplit
+from cnnlab.data.sources.base import RawImages, RawSplit, Source
 
 CLASSES = 10
 TRAIN, TEST = 50_000, 10_000
-SIZE = 32  # pixels a side
+SIZE = 32  # height and width in pixels
 
 
 @dataclass(frozen=True)
-class SyntheticSource:
-    """As many images as CIFAR-10 has, of the same size: noise from a fixed seed. There is nothing to learn."""
+class SyntheticSource(Source):
+    """Make images of noise from a fixed seed, with the number and size of CIFAR-10's. There is nothing to learn."""
 
     @property
     def identity(self) -> str:
         """See Source."""
         return "synthetic"
 
-    def check(self) -> None:
-        """See Source. Nothing can be missing: it is made."""
-
     def count(self) -> int:
         """See Source."""
         return TRAIN + TEST
-
-    def files(self) -> list[tuple[str, int]]:
-        """See Source."""
-        return [("synthetic", self.count())]
 
     def read(self, lean: bool = False) -> RawImages:
         """See Source."""

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnnlab.data import residence
+from cnnlab.data import placement
 from cnnlab.data.cache import cache_folder, cached_images
 from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.data.images import load_images
-from cnnlab.data.residence import choose_residence, free_memory
+from cnnlab.data.placement import choose_placement, free_memory
 from cnnlab.data.sources import find_source
 
 CPU = torch.device("cpu")
@@ -16,12 +16,12 @@ DECODED = 150 * 3 * 32 * 32  # bytes of the sample's images
 
 
 def choose(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, memory: float, **options: object) -> str:
-    """What `auto` takes where so many times the bytes of the decoded images are free in memory."""
-    monkeypatch.setattr(residence, "free_memory", lambda device: memory * DECODED)
+    """Return the choice of `auto` if the free memory is this multiple of the decoded images."""
+    monkeypatch.setattr(placement, "free_memory", lambda device: memory * DECODED)
     disk = options.pop("disk", 1e9)
-    monkeypatch.setattr(residence, "_free_disk", lambda folder: disk * DECODED)  # pyright: ignore
+    monkeypatch.setattr(placement, "_free_disk", lambda folder: disk * DECODED)  # pyright: ignore
     settings = {"image_size": 32, "pad": 0, "processes": 1} | options
-    return choose_residence(find_source(None, folder), cache=cache, device=CPU, **settings)  # pyright: ignore
+    return choose_placement(find_source(None, folder), cache=cache, device=CPU, **settings)  # pyright: ignore
 
 
 def test_the_first_place_with_room_is_taken(class_folders, tmp_path, monkeypatch, caplog) -> None:
@@ -29,7 +29,7 @@ def test_the_first_place_with_room_is_taken(class_folders, tmp_path, monkeypatch
     choices = [choose(class_folders, tmp_path, monkeypatch, memory) for memory in (2.0, 1.99, 1.25, 1.24)]
     assert choices == ["device", "host", "host", "stream"]
     assert caplog.text.count("data.residence=") == 3  # not for the plain case
-    assert "data.residence=stream: 150 images take" in caplog.text
+    assert "data.residence=stream: 150 images need" in caplog.text
 
 
 def test_padding_and_other_processes_need_room_too(class_folders, tmp_path, monkeypatch) -> None:
@@ -44,9 +44,9 @@ def test_images_on_their_way_to_gpus_need_room_on_the_host(class_folders, tmp_pa
 
     def chosen(host: float, processes: int = 1, disk: float = 1e9) -> str:
         memory = {"cuda": 100 * DECODED, "cpu": host * DECODED}
-        monkeypatch.setattr(residence, "free_memory", lambda device: memory[device.type])
-        monkeypatch.setattr(residence, "_free_disk", lambda folder: disk * DECODED)
-        return choose_residence(find_source(None, class_folders), 32, 0, tmp_path, gpu, processes)
+        monkeypatch.setattr(placement, "free_memory", lambda device: memory[device.type])
+        monkeypatch.setattr(placement, "_free_disk", lambda folder: disk * DECODED)
+        return choose_placement(find_source(None, class_folders), 32, 0, tmp_path, gpu, processes)
 
     assert [chosen(host=1.25), chosen(host=1.24)] == ["device", "stream"]
     assert [chosen(host=5.0, processes=4), chosen(host=4.9, processes=4)] == ["device", "host"]
@@ -83,18 +83,18 @@ def test_free_memory_is_that_of_this_machine() -> None:
 
 
 def test_a_containers_limit_counts(tmp_path: Path) -> None:
-    left = residence._left_to_container
-    assert left(tmp_path) == 1 << 62
+    free = placement._free_in_container
+    assert free(tmp_path) == 1 << 62
     (tmp_path / "memory.current").write_text("700\n")
     (tmp_path / "memory.stat").write_text("anon 400\nfile 300\n")
     (tmp_path / "memory.max").write_text("max\n")
-    assert left(tmp_path) == 1 << 62
+    assert free(tmp_path) == 1 << 62
     (tmp_path / "memory.max").write_text("1000\n")
-    assert left(tmp_path) == 600
+    assert free(tmp_path) == 600
 
 
 def test_the_data_module_asks_for_its_device(class_folders, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(residence, "free_memory", lambda device: 1.5 * DECODED)
+    monkeypatch.setattr(placement, "free_memory", lambda device: 1.5 * DECODED)
     module = ImageDataModule(path=str(class_folders), cache=str(tmp_path / "cache"))
-    assert module.residence == "host"
+    assert module.placement == "host"
     assert module.decided({"mean": None})["residence"] == "host"

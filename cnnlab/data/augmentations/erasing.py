@@ -1,0 +1,52 @@
+"""Blank a random rectangle of some images."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnlab.data.augmentations.boxes import in_boxes
+from cnnlab.data.epoch import Epoch
+
+# Zhong et al. 2017, "Random erasing data augmentation", section 4.2.
+AREA = (0.02, 0.4)  # share of the image
+ASPECT = 0.3  # height / width is between this and its inverse
+TRIES = 10  # to find a rectangle that fits into the image
+
+
+@dataclass(frozen=True)
+class Erasing:
+    """Set a rectangle to the mean colour with some probability (Zhong et al. 2017)."""
+
+    probability: float
+
+    stream = 3
+    on_pixels = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"erasing must be from 0 to 1, got {self.probability}")
+
+    def draw(self, generator: torch.Generator, epoch: Epoch) -> dict[str, Any]:
+        """Draw `boxes`, the rectangles as top, left, bottom and right, int64 (N, 4); empty ones blank nothing."""
+        if self.probability == 0:
+            return {}
+
+        def uniform(low: float, high: float) -> Tensor:
+            return low + (high - low) * torch.rand(TRIES, epoch.images, generator=generator)
+
+        area, aspect = uniform(*AREA) * epoch.size**2, uniform(ASPECT, 1 / ASPECT)
+        heights, widths = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
+        top = (uniform(0, 1) * (epoch.size - heights + 1)).long()
+        left = (uniform(0, 1) * (epoch.size - widths + 1)).long()
+        fits = (heights < epoch.size) & (widths < epoch.size)
+        first_that_fits = fits.int().argmax(0)
+        tries = torch.stack([top, left, top + heights, left + widths], dim=-1)
+        boxes = tries[first_that_fits, torch.arange(epoch.images)]
+        chosen = torch.rand(epoch.images, generator=generator) < self.probability
+        return {"boxes": boxes * (chosen & fits.any(0))[:, None]}
+
+    def apply(self, images: Tensor, boxes: Tensor) -> Tensor:
+        """Set the rectangles of normalized images (B, C, H, W) to 0, in place."""
+        return images.masked_fill_(in_boxes(boxes, images), 0)
