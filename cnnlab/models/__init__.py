@@ -1,1 +1,1 @@
-"""The networks. Each is a plain `torch.nn.Module` that maps images (N, C, H, W) to logits (N, num_classes)."""
+"""Define the networks. Each is a plain `torch.nn.Module` that maps images (N, C, H, W) to logits (N, num_classes)."""

@@ -1,4 +1,25 @@
-"""AlexNet (Krizhevsky, Sutskever, Hinton 2012, "ImageNet classification with deep convolutional neural networks")."""
+"""Define AlexNet.
+
+Krizhevsky, Sutskever, Hinton 2012, "ImageNet classification with deep convolutional neural networks", section 3.
+With `stem="imagenet"`, layers and names are torchvision's. They follow Krizhevsky's later version for one GPU (2014,
+"One weird trick for parallelizing convolutional neural networks"). For 32 pixels, `stem="cifar"` changes two layers.
+The first convolution is 5x5 with stride 1 (11x11 with stride 4 would leave 7x7 pixels). The first linear layer takes
+the 3x3 pixels that remain at the end. Shapes, channels x height x width:
+
+=============  =============  ============
+after          imagenet, 224  cifar, 32
+=============  =============  ============
+conv1          64 x 55 x 55   64 x 32 x 32
+pooling        64 x 27 x 27   64 x 15 x 15
+conv2, 5x5     192 x 27 x 27  192 x 15 x 15
+pooling        192 x 13 x 13  192 x 7 x 7
+conv3, 3x3     384 x 13 x 13  384 x 7 x 7
+conv4, 3x3     256 x 13 x 13  256 x 7 x 7
+conv5, 3x3     256 x 13 x 13  256 x 7 x 7
+pooling        256 x 6 x 6    256 x 3 x 3
+linear         4096, 4096     4096, 4096
+=============  =============  ============
+"""
 
 from typing import Literal
 
@@ -8,50 +29,29 @@ from cnnlab.models.layers import (
     Activation,
     Normalization,
     Pooling,
+    Stem,
     activation_layer,
-    normalization_layers,
+    convolution_layers,
     pooling_layer,
     scaled,
 )
-
-Stem = Literal["cifar", "imagenet"]
 
 
 class AlexNet(nn.Module):
     """Five convolutions, three overlapping max-poolings (section 3.4) and three linear layers.
 
-    With `stem="imagenet"` the layers and their names are torchvision's, which are those of Krizhevsky's later, single
-    tower ("One weird trick for parallelizing convolutional neural networks", 2014). For 32 pixels, two things change:
-    the first convolution (11x11, stride 4, which would leave 7x7 pixels) is 5x5 with stride 1, and the first linear
-    layer takes the 3x3 pixels that are left at the end:
-
-    =============  =============  ============
-    after          imagenet, 224  cifar, 32
-    =============  =============  ============
-    conv1          64 x 55 x 55   64 x 32 x 32
-    pooling        64 x 27 x 27   64 x 15 x 15
-    conv2, 5x5     192 x 27 x 27  192 x 15 x 15
-    pooling        192 x 13 x 13  192 x 7 x 7
-    conv3, 3x3     384 x 13 x 13  384 x 7 x 7
-    conv4, 3x3     256 x 13 x 13  256 x 7 x 7
-    conv5, 3x3     256 x 13 x 13  256 x 7 x 7
-    pooling        256 x 6 x 6    256 x 3 x 3
-    linear         4096, 4096     4096, 4096
-    =============  =============  ============
-
-    Parameters: 61,100,840 (imagenet, 1000 classes, as torchvision's); 28,714,826 (cifar, 10 classes).
-    Weights start as torch's own defaults, which are torchvision's.
+    Parameters: 28,714,826 (cifar, 10 classes); 61,100,840 (imagenet, 1000 classes). Weights start as torch's defaults,
+    as in torchvision.
 
     Args:
         in_channels: channels of the images.
-        num_classes: length of the logits.
-        activation: after every layer with weights but the last; the paper's is ReLU, against tanh in its figure 1.
+        num_classes: number of logits.
+        activation: after every layer with weights except the last; figure 1 of the paper compares ReLU and tanh.
         pooling: `max` as in the paper, or `avg`.
-        normalization: `local_response` normalizes the responses of the first two convolutions over neighbouring
-            channels (section 3.3), which later networks left out; the others stand between each convolution and its
-            activation.
-        dropout: probability before the first and the second linear layer (section 4.2).
-        width: factor on the channels and on the lengths of the hidden layers.
+        normalization: `local_response` normalizes the outputs of the first two convolutions over neighbouring channels
+            (section 3.3); later networks left it out. The others stand between a convolution and its activation.
+        dropout: probability before the first and second linear layer (section 4.2).
+        width: factor on all channels and on the hidden linear layers.
         stem: `cifar` or `imagenet`.
     """
 
@@ -67,32 +67,23 @@ class AlexNet(nn.Module):
         stem: Stem = "cifar",
     ):
         super().__init__()
-        imagenet = stem == "imagenet"
-        side = 6 if imagenet else 3
         c64, c192, c384, c256, c4096 = (scaled(channels, width) for channels in (64, 192, 384, 256, 4096))
-
-        def after(channels: int, local_response: bool = False) -> list[nn.Module]:
-            if normalization != "local_response":
-                return [*normalization_layers(normalization, channels), activation_layer(activation)]
-            # torch divides alpha by the number of channels, the paper does not: 5 * 1e-4.
-            response = [nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)] if local_response else []
-            return [activation_layer(activation), *response]
-
+        side = 6 if stem == "imagenet" else 3
+        norm: Normalization = "none" if normalization == "local_response" else normalization
+        # Torch divides alpha by the 5 channels, the paper does not: 5 * 1e-4.
+        count = 2 if normalization == "local_response" else 0
+        responses = [nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0) for _ in range(count)]
+        kernel_size, stride = (11, 4) if stem == "imagenet" else (5, 1)
         self.features = nn.Sequential(
-            nn.Conv2d(in_channels, c64, kernel_size=11, stride=4, padding=2)
-            if imagenet
-            else nn.Conv2d(in_channels, c64, kernel_size=5, padding=2),
-            *after(c64, local_response=True),
+            *convolution_layers(in_channels, c64, kernel_size, activation, norm, stride=stride, padding=2),
+            *responses[:1],
             pooling_layer(pooling, kernel_size=3, stride=2),
-            nn.Conv2d(c64, c192, kernel_size=5, padding=2),
-            *after(c192, local_response=True),
+            *convolution_layers(c64, c192, 5, activation, norm, padding=2),
+            *responses[1:],
             pooling_layer(pooling, kernel_size=3, stride=2),
-            nn.Conv2d(c192, c384, kernel_size=3, padding=1),
-            *after(c384),
-            nn.Conv2d(c384, c256, kernel_size=3, padding=1),
-            *after(c256),
-            nn.Conv2d(c256, c256, kernel_size=3, padding=1),
-            *after(c256),
+            *convolution_layers(c192, c384, 3, activation, norm, padding=1),
+            *convolution_layers(c384, c256, 3, activation, norm, padding=1),
+            *convolution_layers(c256, c256, 3, activation, norm, padding=1),
             pooling_layer(pooling, kernel_size=3, stride=2),
         )
         self.avgpool = nn.AdaptiveAvgPool2d(side)
@@ -107,5 +98,5 @@ class AlexNet(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, num_classes) of images (N, in_channels, H, W)."""
+        """Map images (N, in_channels, H, W) to logits (N, num_classes)."""
         return self.classifier(self.avgpool(self.features(images)).flatten(1))

@@ -1,4 +1,19 @@
-"""The five-convolution net of an applied guide to CNNs: an AlexNet scaled to 32x32 pixels."""
+"""Define the network of an applied guide to CNNs: an AlexNet scaled down to 32x32 pixels, with five convolutions.
+
+Shapes for 32x32 pixels, channels x height x width:
+
+======================  ============
+conv 64, k4 p1          64 x 31 x 31
+max-pool 3, stride 2    64 x 15 x 15
+conv 192, k4 p1         192 x 14 x 14
+max-pool 3, stride 2    192 x 6 x 6
+conv 384, k3 p1         384 x 6 x 6
+conv 256, k3 p1         256 x 6 x 6
+conv 256, k3 p1         256 x 6 x 6
+max-pool 3, stride 2    256 x 2 x 2
+linear                  512, 256, num_classes
+======================  ============
+"""
 
 from torch import Tensor, nn
 
@@ -7,40 +22,26 @@ from cnnlab.models.layers import (
     Normalization,
     Pooling,
     activation_layer,
-    normalization_layers,
+    convolution_layers,
     pooling_layer,
     scaled,
 )
 
 
 class ArticleNet(nn.Module):
-    """Five convolutions, three overlapping max-poolings and four linear layers.
+    """Five convolutions, three overlapping max-poolings and three linear layers.
 
-    Shapes for images of 32x32 pixels, channels x height x width:
-
-    ======================  ============
-    conv 64, k4 p1          64 x 31 x 31
-    max-pool 3, stride 2    64 x 15 x 15
-    conv 192, k4 p1         192 x 14 x 14
-    max-pool 3, stride 2    192 x 6 x 6
-    conv 384, k3 p1         384 x 6 x 6
-    conv 256, k3 p1         256 x 6 x 6
-    conv 256, k3 p1         256 x 6 x 6
-    max-pool 3, stride 2    256 x 2 x 2
-    linear                  1024, 512, 256, num_classes
-    ======================  ============
-
-    2,997,642 parameters with 3 channels and 10 classes. The first linear layer fixes the image's size to what
-    pools down to 2x2: 26 to 33 pixels. Weights start as torch's own defaults.
+    2,997,642 parameters with 3 channels and 10 classes. The first linear layer needs maps of 2x2 pixels, so images must
+    be 26 to 33 pixels high and wide. Weights start as torch's defaults.
 
     Args:
         in_channels: channels of the images.
-        num_classes: length of the logits.
-        activation: after every convolution and linear layer but the last.
+        num_classes: number of logits.
+        activation: after every convolution and every linear layer except the last.
         pooling: `max` as in the guide, or `avg`.
-        normalization: between a convolution and its activation; the guide's net has none.
-        dropout: probability in [0, 1] of zeroing an input of the first and of the second linear layer.
-        width: factor on the channels and on the lengths of the hidden layers.
+        normalization: between a convolution and its activation; the guide has none.
+        dropout: probability in [0, 1] of zeroing an input of the first and second linear layer.
+        width: factor on all channels and on the hidden linear layers.
     """
 
     def __init__(
@@ -55,19 +56,14 @@ class ArticleNet(nn.Module):
     ):
         super().__init__()
         c64, c192, c384, c256, c512 = (scaled(channels, width) for channels in (64, 192, 384, 256, 512))
-
-        def convolution(channels: int, out_channels: int, kernel_size: int) -> list[nn.Module]:
-            layer = nn.Conv2d(channels, out_channels, kernel_size, padding=1)
-            return [layer, *normalization_layers(normalization, out_channels), activation_layer(activation)]
-
         self.features = nn.Sequential(
-            *convolution(in_channels, c64, kernel_size=4),
+            *convolution_layers(in_channels, c64, 4, activation, normalization, padding=1),
             pooling_layer(pooling, kernel_size=3, stride=2),
-            *convolution(c64, c192, kernel_size=4),
+            *convolution_layers(c64, c192, 4, activation, normalization, padding=1),
             pooling_layer(pooling, kernel_size=3, stride=2),
-            *convolution(c192, c384, kernel_size=3),
-            *convolution(c384, c256, kernel_size=3),
-            *convolution(c256, c256, kernel_size=3),
+            *convolution_layers(c192, c384, 3, activation, normalization, padding=1),
+            *convolution_layers(c384, c256, 3, activation, normalization, padding=1),
+            *convolution_layers(c256, c256, 3, activation, normalization, padding=1),
             pooling_layer(pooling, kernel_size=3, stride=2),
         )
         self.classifier = nn.Sequential(
@@ -82,5 +78,5 @@ class ArticleNet(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, num_classes) of images (N, in_channels, H, W)."""
+        """Map images (N, in_channels, H, W) to logits (N, num_classes)."""
         return self.classifier(self.features(images))

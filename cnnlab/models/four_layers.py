@@ -1,54 +1,47 @@
-"""A net of four layers, such as the one of figure 1 in Krizhevsky, Sutskever and Hinton 2012 (AlexNet)."""
+"""Define a network of four layers (figure 1 in Krizhevsky, Sutskever, Hinton 2012, "ImageNet classification ...").
+
+The paper does not describe its network. The channels here are those of the small CIFAR-10 networks that Krizhevsky
+published with cuda-convnet. Shapes for 32x32 pixels, channels x height x width:
+
+==================  ============
+conv 32, k5 p2      32 x 32 x 32
+pool 2              32 x 16 x 16
+conv 32, k5 p2      32 x 16 x 16
+pool 2              32 x 8 x 8
+conv 64, k5 p2      64 x 8 x 8
+pool 2              64 x 4 x 4
+linear              num_classes
+==================  ============
+"""
 
 from typing import Literal
 
 from torch import Tensor, nn
 
-from cnnlab.models.layers import (
-    Activation,
-    Normalization,
-    Pooling,
-    activation_layer,
-    normalization_layers,
-    pooling_layer,
-    scaled,
-)
+from cnnlab.models.layers import Activation, Normalization, Pooling, convolution_layers, pooling_layer, scaled
 
 Downsampling = Literal["pooling", "stride"]
 
 
 class FourLayers(nn.Module):
-    """Three convolutions, each of which halves the map, and a linear layer: small enough to ask what each part is for.
+    """Three convolutions, each halving height and width, and a linear layer: small enough to study every part.
 
-    The paper does not print its net; the channels are those of the small CIFAR-10 nets that Krizhevsky published with
-    cuda-convnet. Shapes for images of 32x32 pixels, channels x height x width:
-
-    ==================  ============
-    conv 32, k5 p2      32 x 32 x 32
-    pool 2              32 x 16 x 16
-    conv 32, k5 p2      32 x 16 x 16
-    pool 2              32 x 8 x 8
-    conv 64, k5 p2      64 x 8 x 8
-    pool 2              64 x 4 x 4
-    linear              num_classes
-    ==================  ============
-
-    89,578 parameters with 3 channels and 10 classes. Weights start as torch's own defaults.
+    89,578 parameters with 3 channels and 10 classes. Weights start as torch's defaults.
 
     Args:
         in_channels: channels of the images.
-        num_classes: length of the logits.
-        image_size: height and width of the images, in pixels: the linear layer is made for it.
+        num_classes: number of logits.
+        image_size: height and width of the images, in pixels; it fixes the size of the linear layer.
         activation: after every convolution.
-        kernel_size: of the convolutions, in pixels; odd.
-        padding: `same` keeps the size of the map, `none` takes `kernel_size - 1` pixels from it.
-        downsampling: what halves the map: `pooling` after the convolution, or `stride` 2 within it.
-        pooling: `max` or `avg`; without effect where the stride halves the map.
+        kernel_size: height and width of the filters, in pixels; odd.
+        padding: `same` keeps height and width, `none` reduces them by `kernel_size - 1`.
+        downsampling: `pooling` halves after the convolution, `stride` within it.
+        pooling: `max` or `avg`; ignored with `downsampling="stride"`.
         normalization: between a convolution and its activation.
-        width: factor on the channels.
+        width: factor on all channels.
 
     Raises:
-        ValueError: when the kernel is even, or the map has no pixels left.
+        ValueError: if the kernel size is even, or no pixels remain.
     """
 
     def __init__(
@@ -72,12 +65,10 @@ class FourLayers(nn.Module):
         layers: list[nn.Module] = []
         size = image_size
         for channels in (scaled(channels, width) for channels in (32, 32, 64)):
+            layers += convolution_layers(
+                in_channels, channels, kernel_size, activation, normalization, stride=stride, padding=border
+            )
             size = (size + 2 * border - kernel_size) // stride + 1
-            layers += [
-                nn.Conv2d(in_channels, channels, kernel_size, stride, border),
-                *normalization_layers(normalization, channels),
-                activation_layer(activation),
-            ]
             if downsampling == "pooling":
                 layers.append(pooling_layer(pooling, kernel_size=2, stride=2))
                 size //= 2
@@ -91,5 +82,5 @@ class FourLayers(nn.Module):
         self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(in_channels * size**2, num_classes))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, num_classes) of images (N, in_channels, image_size, image_size)."""
+        """Map images (N, in_channels, image_size, image_size) to logits (N, num_classes)."""
         return self.classifier(self.features(images))

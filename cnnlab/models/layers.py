@@ -1,14 +1,15 @@
-"""Layers that are options of several networks, by the names that their configurations use."""
+"""Create the layers that several networks offer as options, by the names used in configurations."""
 
 from collections.abc import Callable
 from math import gcd
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
 Activation = Literal["relu", "tanh", "sigmoid", "gelu", "silu", "leaky_relu", "elu"]
 Pooling = Literal["max", "avg"]
 Normalization = Literal["none", "batch", "group", "layer", "instance"]
+Stem = Literal["cifar", "imagenet"]  # form of a network for 32 or 224 pixels
 
 _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -31,46 +32,64 @@ _NORMALIZATIONS: dict[Normalization, Callable[[int], nn.Module]] = {
 
 
 def activation_layer(name: Activation, inplace: bool = False) -> nn.Module:
-    """A fresh activation module of that name.
+    """Return a new activation module.
 
     Args:
-        name: which.
-        inplace: whether `relu` writes over its input, which saves memory; the others never do.
+        name: name of the activation.
+        inplace: whether `relu` overwrites its input, which saves memory; other activations ignore this.
     """
     return nn.ReLU(inplace=True) if inplace and name == "relu" else _ACTIVATIONS[name]()
 
 
 def normalization_layer(name: Normalization, channels: int) -> nn.Module:
-    """A module that normalizes maps (N, channels, H, W), with a learned scale and offset per channel.
+    """Return a module that normalizes maps (N, channels, H, W), with a learned scale and offset per channel.
 
     Args:
-        name: `batch` over the batch's images (Ioffe and Szegedy 2015); the others within an image: `group` over groups
-            of about 16 channels, `layer` over all channels, `instance` over each channel; `none` does nothing.
-        channels: of the maps.
+        name: `batch` normalizes over the images of a batch (Ioffe and Szegedy 2015); the others within each image:
+            `group` over groups of about 16 channels, `layer` over all channels, `instance` over each channel. `none`
+            does nothing.
+        channels: channels of the maps.
     """
     return _NORMALIZATIONS[name](channels)
 
 
-def normalization_layers(name: Normalization, channels: int) -> list[nn.Module]:
-    """The same for a sequence of layers: one module, or none."""
-    return [] if name == "none" else [normalization_layer(name, channels)]
+def convolution_layers(
+    in_channels: int,
+    channels: int,
+    kernel_size: int,
+    activation: Activation,
+    normalization: Normalization = "none",
+    **options: Any,
+) -> list[nn.Module]:
+    """Return a convolution, its normalization (if any) and its activation.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output.
+        kernel_size: height and width of the filters, in pixels.
+        activation: name of the activation.
+        normalization: name of the normalization.
+        options: further arguments of `nn.Conv2d`, such as `stride` and `padding`.
+    """
+    norms = [] if normalization == "none" else [normalization_layer(normalization, channels)]
+    return [nn.Conv2d(in_channels, channels, kernel_size, **options), *norms, activation_layer(activation)]
 
 
 def dropout_layers(probability: float) -> list[nn.Module]:
-    """A dropout for a sequence of layers, or none where its probability is 0."""
+    """Return a dropout for a sequence of layers, or no layer if the probability is 0."""
     return [nn.Dropout(probability)] if probability else []
 
 
 def pooling_layer(name: Pooling, kernel_size: int, stride: int) -> nn.Module:
-    """A max or average pooling over windows of `kernel_size` pixels, `stride` pixels apart, without padding."""
+    """Return a max or average pooling over square windows; sizes in pixels, no padding."""
     return (nn.MaxPool2d if name == "max" else nn.AvgPool2d)(kernel_size, stride)
 
 
 def scaled(channels: int, width: float) -> int:
-    """Channels times a width, rounded, at least 1.
+    """Return channels times width, rounded, at least 1.
 
     Raises:
-        ValueError: for a width that is not above 0.
+        ValueError: if the width is not above 0.
     """
     if width <= 0:
         raise ValueError(f"width must be above 0, got {width}")

@@ -1,4 +1,19 @@
-"""LeNet-5 (LeCun, Bottou, Bengio, Haffner 1998, "Gradient-based learning applied to document recognition", II.B)."""
+"""Define LeNet-5 as it is used today.
+
+LeCun, Bottou, Bengio, Haffner 1998, "Gradient-based learning applied to document recognition", section II.B.
+Shapes for 32x32 pixels (the paper's own size), channels x height x width, with the paper's names:
+
+==================  ============
+C1: conv 6, k5      6 x 28 x 28
+S2: pool 2          6 x 14 x 14
+C3: conv 16, k5     16 x 10 x 10
+S4: pool 2          16 x 5 x 5
+C5, F6, output      120, 84, num_classes
+==================  ============
+
+Changes from the paper: C3 is fully connected, pooling has no weights, the activation is not scaled, and the output is
+linear instead of radial basis functions. `cnnlab.models.lenet_1998` is the paper's version.
+"""
 
 from torch import Tensor, nn
 
@@ -7,38 +22,26 @@ from cnnlab.models.layers import (
     Normalization,
     Pooling,
     activation_layer,
+    convolution_layers,
     dropout_layers,
-    normalization_layers,
     pooling_layer,
     scaled,
 )
 
 
 class LeNet5(nn.Module):
-    """LeNet-5's layout as it is used today: 62,006 parameters with 3 channels and 10 classes.
+    """Two convolutions, two poolings and three linear layers: 62,006 parameters with 3 channels and 10 classes.
 
-    Shapes for images of 32x32 pixels, channels x height x width, with the paper's names:
-
-    ==================  ============
-    C1: conv 6, k5      6 x 28 x 28
-    S2: pool 2          6 x 14 x 14
-    C3: conv 16, k5     16 x 10 x 10
-    S4: pool 2          16 x 5 x 5
-    C5, F6, output      120, 84, num_classes
-    ==================  ============
-
-    Changed from the paper: full connections in C3, pooling without weights, an unscaled activation, and linear logits
-    in place of the radial basis functions. `cnnlab.models.lenet_1998` has the paper's own. Weights start as torch's own
-    defaults.
+    Weights start as torch's defaults.
 
     Args:
-        in_channels: channels of the images; the paper's have one.
-        num_classes: length of the logits.
-        activation: after every layer with weights but the last.
-        pooling: `max`, or `avg`, which is nearer to the paper's subsampling.
+        in_channels: channels of the images; one in the paper.
+        num_classes: number of logits.
+        activation: after every layer with weights except the last.
+        pooling: `max`, or `avg`, which is closer to the paper.
         normalization: between a convolution and its activation; the paper has none.
-        dropout: probability in [0, 1] of zeroing an input of the first and of the second linear layer.
-        width: factor on the channels and on the lengths of the hidden layers.
+        dropout: probability in [0, 1] of zeroing an input of the first and second linear layer.
+        width: factor on all channels and on the hidden linear layers.
     """
 
     def __init__(
@@ -54,13 +57,9 @@ class LeNet5(nn.Module):
         super().__init__()
         c6, c16, c120, c84 = (scaled(channels, width) for channels in (6, 16, 120, 84))
         self.features = nn.Sequential(
-            nn.Conv2d(in_channels, c6, kernel_size=5),
-            *normalization_layers(normalization, c6),
-            activation_layer(activation),
+            *convolution_layers(in_channels, c6, 5, activation, normalization),
             pooling_layer(pooling, kernel_size=2, stride=2),
-            nn.Conv2d(c6, c16, kernel_size=5),
-            *normalization_layers(normalization, c16),
-            activation_layer(activation),
+            *convolution_layers(c6, c16, 5, activation, normalization),
             pooling_layer(pooling, kernel_size=2, stride=2),
         )
         self.classifier = nn.Sequential(
@@ -75,5 +74,5 @@ class LeNet5(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, num_classes) of images (N, in_channels, 32, 32)."""
+        """Map images (N, in_channels, 32, 32) to logits (N, num_classes)."""
         return self.classifier(self.features(images))

@@ -1,11 +1,28 @@
-"""LeNet-5 as printed (LeCun et al. 1998, "Gradient-based learning applied to document recognition", section II.B)."""
+"""Define LeNet-5 as its paper does.
+
+LeCun, Bottou, Bengio, Haffner 1998, "Gradient-based learning applied to document recognition", section II.B.
+The paper's images have 32x32 pixels, too. Shapes, channels x height x width, and parameters with one channel:
+
+===============================================  ============  ==========
+C1: conv 6, k5                                   6 x 28 x 28          156
+S2: trained subsampling                          6 x 14 x 14           12
+C3: conv 16, k5, 60 of 96 connections (table I)  16 x 10 x 10       1,516
+S4: trained subsampling                          16 x 5 x 5            32
+C5: conv 120, k5                                 120 x 1 x 1       48,120
+F6: linear                                       84                10,164
+output: radial basis functions, fixed            num_classes            0
+===============================================  ============  ==========
+
+Only the codes of the output differ from the paper, see `RadialBasis`. The paper trains with one image per step and with
+a learning rate per weight from second derivatives. That is a recipe, and not part of the network.
+"""
 
 from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
 
-# Table I: the maps of S2 that each of the 16 maps of C3 is connected to.
+# Table I: for each of the 16 maps of C3, the maps of S2 that it sees.
 C3_CONNECTIONS = (
     *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
     *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
@@ -15,18 +32,18 @@ C3_CONNECTIONS = (
 
 
 class ScaledTanh(nn.Module):
-    """A tanh(S a) with A = 1.7159 and S = 2/3, so that 1 goes to 1 and -1 to -1 (equation 6 and appendix A)."""
+    """Compute A tanh(S a) with A = 1.7159 and S = 2/3, which keeps 1 and -1 (equation 6 and appendix A)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, value by value."""
+        """Map values of any shape one by one."""
         return 1.7159 * torch.tanh(x * (2 / 3))
 
 
 class Subsampling(nn.Module):
-    """The sum of each 2x2 window, times a coefficient, plus a bias, both learned per channel (section II.B, S2).
+    """Sum each 2x2 window, times a coefficient, plus a bias, both learned per channel (section II.B, S2).
 
     Args:
-        channels: of input and output.
+        channels: channels of input and output.
     """
 
     def __init__(self, channels: int):
@@ -37,21 +54,21 @@ class Subsampling(nn.Module):
         nn.init.uniform_(self.bias, -2.4 / 4, 2.4 / 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) to (N, channels, H // 2, W // 2)."""
-        # The sum is four times the mean, to the last bit. ONNX has no pooling that sums.
+        """Map (N, channels, H, W) to (N, channels, H // 2, W // 2)."""
+        # Four times the mean equals the sum, bit for bit. ONNX has no sum pooling.
         means = nn.functional.avg_pool2d(x, 2)
         return means * (4 * self.coefficient[:, None, None]) + self.bias[:, None, None]
 
 
 class PartialConvolution(nn.Module):
-    """A 5x5 convolution whose output maps see some of the input maps each (table I).
+    """Convolve with 5x5 filters; each output map sees only some of the input maps (table I).
 
-    The weights of the connections that exist are one tensor (connections, 5, 5); they are put into a full set of
-    filters, zero elsewhere, and the full convolution is computed: it is faster than one for each map.
+    The weights are one tensor (connections, 5, 5). They are copied into a full set of filters, zero elsewhere: one full
+    convolution is faster than one convolution per output map.
 
     Args:
         connections: for each output map, the input maps that it sees.
-        in_channels: input maps.
+        in_channels: number of input maps.
     """
 
     def __init__(self, connections: tuple[tuple[int, ...], ...], in_channels: int):
@@ -69,7 +86,7 @@ class PartialConvolution(nn.Module):
             first += len(inputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, len(connections), H - 4, W - 4)."""
+        """Map (N, in_channels, H, W) to (N, len(connections), H - 4, W - 4)."""
         out_channels, in_channels, height, width = self.shape
         filters = self.weight.new_zeros(out_channels * in_channels, height, width)
         filters = filters.index_copy(0, self.get_buffer("positions"), self.weight)
@@ -77,16 +94,16 @@ class PartialConvolution(nn.Module):
 
 
 class RadialBasis(nn.Module):
-    """The squared distance of the 84 states of F6 from a fixed code of each class, as a negative number.
+    """Compute the negative squared distance of F6's 84 states from a fixed code per class.
 
-    The paper draws its codes as 7x12 bitmaps of the printed characters, and names random ones as the alternative
-    (section II.B). Pictures of characters mean nothing where classes are not characters, so these are random, -1 or
-    +1, from a fixed seed. The nearest code has the largest value, so the negative distances are logits: cross-entropy
-    over them is the paper's equation 9 without its constant class.
+    The paper's codes are 7x12 bitmaps of the printed characters; it names random codes as the alternative (section
+    II.B). Classes here need not be characters, so the codes are random, -1 or +1, from a fixed seed. The nearest code
+    has the largest value, so negative distances serve as logits: their cross-entropy is the paper's equation 9 without
+    its constant class.
 
     Args:
         states: length of the input.
-        num_classes: length of the output.
+        num_classes: number of logits.
     """
 
     def __init__(self, states: int, num_classes: int):
@@ -96,32 +113,19 @@ class RadialBasis(nn.Module):
         self.register_buffer("codes", signs * 2.0 - 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, states) to (N, num_classes), all 0 or less."""
+        """Map states (N, states) to logits (N, num_classes), all 0 or less."""
         return -(x[:, None, :] - self.get_buffer("codes")).square().sum(2)
 
 
 class LeNet5Of1998(nn.Module):
-    """The LeNet-5 of the paper: 60,000 trainable parameters with one channel, 60,300 with three.
+    """LeNet-5 of the paper: 60,000 trainable parameters with one channel, 60,300 with three.
 
-    Shapes for images of 32x32 pixels, channels x height x width, and parameters with one channel:
-
-    ===============================================  ============  ==========
-    C1: conv 6, k5                                   6 x 28 x 28          156
-    S2: trained subsampling                          6 x 14 x 14           12
-    C3: conv 16, k5, 60 of 96 connections (table I)  16 x 10 x 10       1,516
-    S4: trained subsampling                          16 x 5 x 5            32
-    C5: conv 120, k5                                 120 x 1 x 1       48,120
-    F6: linear                                       84                10,164
-    output: radial basis functions, fixed            num_classes            0
-    ===============================================  ============  ==========
-
-    A scaled tanh follows every layer up to F6. Weights and biases start uniform in plus or minus 2.4 over the unit's
-    number of inputs (appendix A). The output differs from the paper in its codes alone, see `RadialBasis`. The paper
-    trains with one image a step and a learning rate per weight from second derivatives, which is a recipe and not here.
+    A scaled tanh follows every layer up to F6. Weights and biases start uniform between plus and minus 2.4 / (number of
+    inputs of the unit) (appendix A).
 
     Args:
-        in_channels: channels of the images; the paper's have one.
-        num_classes: length of the logits.
+        in_channels: channels of the images; one in the paper.
+        num_classes: number of logits.
     """
 
     def __init__(self, in_channels: int = 1, num_classes: int = 10):
@@ -146,7 +150,7 @@ class LeNet5Of1998(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, num_classes) of images (N, in_channels, 32, 32)."""
+        """Map images (N, in_channels, 32, 32) to logits (N, num_classes)."""
         return self.layers(images)
 
 

@@ -1,12 +1,26 @@
-"""ResNet-18 to 152 (He, Zhang, Ren, Sun 2015, "Deep residual learning for image recognition", table 1)."""
+"""Define ResNet-18 to ResNet-152 (He, Zhang, Ren, Sun 2015, "Deep residual learning for image recognition", table 1).
+
+With `stem="imagenet"`, layers and names are torchvision's. For 32 pixels, that stem (7x7 with stride 2, then a
+max-pool) would leave only 8x8 pixels for the first stage; `stem="cifar"` is one 3x3 convolution that keeps 32x32.
+Shapes, channels x height x width, with basic blocks (bottlenecks have four times the channels):
+
+======  =============  ============
+stage   imagenet, 224  cifar, 32
+======  =============  ============
+stem    64 x 56 x 56   64 x 32 x 32
+layer1  64 x 56 x 56   64 x 32 x 32
+layer2  128 x 28 x 28  128 x 16 x 16
+layer3  256 x 14 x 14  256 x 8 x 8
+layer4  512 x 7 x 7    512 x 4 x 4
+======  =============  ============
+"""
 
 from typing import Literal
 
 from torch import Tensor, nn
 
-from cnnlab.models.layers import Activation, Normalization, activation_layer, normalization_layer, scaled
+from cnnlab.models.layers import Activation, Normalization, Stem, activation_layer, normalization_layer, scaled
 
-Stem = Literal["cifar", "imagenet"]
 Depth = Literal[18, 34, 50, 101, 152]
 
 
@@ -16,7 +30,7 @@ class BasicBlock(nn.Module):
     Args:
         in_channels: channels of the input.
         channels: channels of the convolutions and of the output.
-        stride: of the first convolution; 2 halves height and width.
+        stride: stride of the first convolution; 2 halves height and width.
         activation: after the first norm and after the sum.
         normalization: after every convolution.
     """
@@ -32,7 +46,7 @@ class BasicBlock(nn.Module):
         normalization: Normalization = "batch",
     ):
         super().__init__()
-        bias = normalization == "none"  # a norm has an offset of its own
+        bias = normalization == "none"  # a norm has its own offset
         self.conv1 = nn.Conv2d(in_channels, channels, kernel_size=3, stride=stride, padding=1, bias=bias)
         self.bn1 = normalization_layer(normalization, channels)
         self.activation = activation_layer(activation, inplace=True)
@@ -41,7 +55,7 @@ class BasicBlock(nn.Module):
         self.downsample = _projection(in_channels, channels, stride, normalization)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, channels, H / stride, W / stride)."""
+        """Map (N, in_channels, H, W) to (N, channels, H / stride, W / stride)."""
         shortcut = x if self.downsample is None else self.downsample(x)
         out = self.activation(self.bn1(self.conv1(x)))
         return self.activation(self.bn2(self.conv2(out)) + shortcut)
@@ -50,12 +64,12 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions with a shortcut around them (figure 5, right).
 
-    As in torchvision, and unlike the paper, the 3x3 convolution has the stride.
+    The stride is in the 3x3 convolution as in torchvision; the paper has it in the first.
 
     Args:
         in_channels: channels of the input.
         channels: channels of the 3x3 convolution; the output has four times as many.
-        stride: of the 3x3 convolution.
+        stride: stride of the 3x3 convolution.
         activation: after the first two norms and after the sum.
         normalization: after every convolution.
     """
@@ -71,7 +85,7 @@ class Bottleneck(nn.Module):
         normalization: Normalization = "batch",
     ):
         super().__init__()
-        bias = normalization == "none"  # a norm has an offset of its own
+        bias = normalization == "none"  # a norm has its own offset
         out_channels = channels * self.expansion
         self.conv1 = nn.Conv2d(in_channels, channels, kernel_size=1, bias=bias)
         self.bn1 = normalization_layer(normalization, channels)
@@ -83,14 +97,14 @@ class Bottleneck(nn.Module):
         self.downsample = _projection(in_channels, out_channels, stride, normalization)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, 4 * channels, H / stride, W / stride)."""
+        """Map (N, in_channels, H, W) to (N, 4 * channels, H / stride, W / stride)."""
         shortcut = x if self.downsample is None else self.downsample(x)
         out = self.activation(self.bn1(self.conv1(x)))
         out = self.activation(self.bn2(self.conv2(out)))
         return self.activation(self.bn3(self.conv3(out)) + shortcut)
 
 
-# Table 1: the block, and how many of it each of the four stages has.
+# Table 1: type of block, and number of blocks in each of the four stages.
 LAYOUTS: dict[Depth, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
@@ -101,33 +115,19 @@ LAYOUTS: dict[Depth, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, 
 
 
 class ResNet(nn.Module):
-    """A stem, four stages of residual blocks 64, 128, 256 and 512 wide, global average pooling, a linear layer.
-
-    With `stem="imagenet"` the layers and their names are torchvision's. For 32 pixels that stem (7x7 with stride 2,
-    then a max-pool) would leave 8x8 pixels for the first stage; `stem="cifar"` is one 3x3 convolution that keeps 32x32.
-    Channels x height x width, for basic blocks (bottlenecks have four times the channels):
-
-    ======  =============  ============
-    stage   imagenet, 224  cifar, 32
-    ======  =============  ============
-    stem    64 x 56 x 56   64 x 32 x 32
-    layer1  64 x 56 x 56   64 x 32 x 32
-    layer2  128 x 28 x 28  128 x 16 x 16
-    layer3  256 x 14 x 14  256 x 8 x 8
-    layer4  512 x 7 x 7    512 x 4 x 4
-    ======  =============  ============
+    """A stem, four stages of residual blocks, global average pooling and a linear layer.
 
     Parameters with the cifar stem and 10 classes: 11,173,962 (18), 21,282,122 (34), 23,520,842 (50), 42,512,970 (101)
-    and 58,156,618 (152). Convolutions start normal, fan out (He et al. 2015, "Delving deep into rectifiers"), norms at
-    one and zero.
+    and 58,156,618 (152). Convolutions start normal, fan out (He et al. 2015, "Delving deep into rectifiers"); norms
+    start with scale one and offset zero.
 
     Args:
-        depth: layers with weights, shortcuts not counted.
+        depth: number of layers with weights, shortcuts excluded.
         in_channels: channels of the images.
-        num_classes: length of the logits.
-        activation: after every norm but the last of a block, and after the sum.
+        num_classes: number of logits.
+        activation: after every norm except the last of a block, and after the sum.
         normalization: after every convolution.
-        width: factor on the channels of all stages.
+        width: factor on all channels.
         stem: `cifar` or `imagenet`.
     """
 
@@ -142,17 +142,13 @@ class ResNet(nn.Module):
         stem: Stem = "cifar",
     ):
         super().__init__()
-        imagenet = stem == "imagenet"
         bias = normalization == "none"
         c64, c128, c256, c512 = (scaled(channels, width) for channels in (64, 128, 256, 512))
-        self.conv1 = (
-            nn.Conv2d(in_channels, c64, kernel_size=7, stride=2, padding=3, bias=bias)
-            if imagenet
-            else nn.Conv2d(in_channels, c64, kernel_size=3, padding=1, bias=bias)
-        )
+        kernel_size, stride = (7, 2) if stem == "imagenet" else (3, 1)
+        self.conv1 = nn.Conv2d(in_channels, c64, kernel_size, stride, padding=kernel_size // 2, bias=bias)
         self.bn1 = normalization_layer(normalization, c64)
         self.activation = activation_layer(activation, inplace=True)
-        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1) if imagenet else nn.Identity()
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
         block, counts = LAYOUTS[depth]
 
         def stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
@@ -172,14 +168,14 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, num_classes) of images (N, in_channels, H, W)."""
+        """Map images (N, in_channels, H, W) to logits (N, num_classes)."""
         x = self.maxpool(self.activation(self.bn1(self.conv1(images))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.avgpool(x).flatten(1))
 
 
 def _projection(in_channels: int, channels: int, stride: int, normalization: Normalization) -> nn.Sequential | None:
-    """Option B of section 4.1: a shortcut is a projection where the shapes differ, the identity (None) elsewhere."""
+    """Return a projection for a shortcut between different shapes, else None (section 4.1, option B)."""
     if stride == 1 and in_channels == channels:
         return None
     bias = normalization == "none"

@@ -1,4 +1,16 @@
-"""ResNet-9, the residual net of the DAWNBench speedruns (Page 2018, "How to train your ResNet 4: architecture")."""
+"""Define ResNet-9, the network of the DAWNBench speedruns (Page 2018, "How to train your ResNet 4: architecture").
+
+It was designed for 32x32 pixels. Shapes, channels x height x width:
+
+==================================  ============
+stem, 3x3                           64 x 32 x 32
+layer1: 3x3, max-pool 2, residual   128 x 16 x 16
+layer2: 3x3, max-pool 2             256 x 8 x 8
+layer3: 3x3, max-pool 2, residual   512 x 4 x 4
+max-pool over the remaining pixels  512
+linear, times 1/8                   num_classes
+==================================  ============
+"""
 
 from torch import Tensor, nn
 
@@ -9,7 +21,7 @@ class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, each with norm and activation, added to their input.
 
     Args:
-        channels: of input and output.
+        channels: channels of input and output.
         activation: after each norm.
         normalization: after each convolution.
     """
@@ -20,32 +32,21 @@ class ResidualBlock(nn.Module):
         self.conv2 = _convolution(channels, channels, activation, normalization)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W) to the same shape."""
+        """Map (N, channels, H, W) to the same shape."""
         return x + self.conv2(self.conv1(x))
 
 
 class ResNet9(nn.Module):
-    """Eight convolutions, of which four are in two residual blocks, and a linear layer.
+    """Eight convolutions, four of them in two residual blocks, and a linear layer.
 
-    Shapes for images of 32x32 pixels, channels x height x width:
-
-    ==================================  ============
-    stem, 3x3                           64 x 32 x 32
-    layer1: 3x3, max-pool 2, residual   128 x 16 x 16
-    layer2: 3x3, max-pool 2             256 x 8 x 8
-    layer3: 3x3, max-pool 2, residual   512 x 4 x 4
-    max-pool over what is left          512
-    linear, times 1/8                   num_classes
-    ==================================  ============
-
-    6,573,120 parameters with 3 channels and 10 classes. Weights start as torch's own defaults.
+    6,573,120 parameters with 3 channels and 10 classes. Weights start as torch's defaults.
 
     Args:
         in_channels: channels of the images.
-        num_classes: length of the logits.
+        num_classes: number of logits.
         activation: after every norm.
         normalization: after every convolution.
-        width: factor on the channels.
+        width: factor on all channels.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class ResNet9(nn.Module):
         self.head = nn.Linear(c512, num_classes, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, num_classes) of images (N, in_channels, H, W); H and W at least 8."""
+        """Map images (N, in_channels, H, W), H and W at least 8, to logits (N, num_classes)."""
         x = self.layer3(self.layer2(self.layer1(self.stem(images))))
         return self.head(self.pool(x).flatten(1)) / 8
 

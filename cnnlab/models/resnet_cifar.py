@@ -1,4 +1,19 @@
-"""Residual and plain networks for CIFAR-10 (He, Zhang, Ren, Sun 2015, "Deep residual learning ...", section 4.2)."""
+"""Define residual and plain networks for CIFAR-10.
+
+He, Zhang, Ren, Sun 2015, "Deep residual learning for image recognition", section 4.2. The authors designed them for
+32x32 pixels: few channels, three stages instead of four, and shortcuts without parameters. Shapes:
+
+==========  ============  ================
+part        channels      height and width
+==========  ============  ================
+conv1       16            32
+layer1      16, n blocks  32
+layer2      32, n blocks  16
+layer3      64, n blocks  8
+avgpool     64            1
+fc          num_classes
+==========  ============  ================
+"""
 
 from torch import Tensor, nn
 
@@ -6,12 +21,12 @@ from cnnlab.models.layers import Activation, Normalization, activation_layer, no
 
 
 class CifarBlock(nn.Module):
-    """Two 3x3 convolutions, with or without a shortcut around them that has no parameters.
+    """Two 3x3 convolutions, with or without a shortcut (which has no parameters) around them.
 
     Args:
         in_channels: channels of the input.
         channels: channels of the output.
-        shortcut: False leaves the shortcut out, for the paper's plain networks.
+        shortcut: whether there is a shortcut; the paper's plain networks have none.
         activation: after the first norm and after the sum.
         normalization: after each convolution.
     """
@@ -25,7 +40,7 @@ class CifarBlock(nn.Module):
         normalization: Normalization = "batch",
     ):
         super().__init__()
-        bias = normalization == "none"  # a norm has an offset of its own
+        bias = normalization == "none"  # a norm has its own offset
         self.stride = 1 if in_channels == channels else 2
         self.conv1 = nn.Conv2d(in_channels, channels, kernel_size=3, stride=self.stride, padding=1, bias=bias)
         self.bn1 = normalization_layer(normalization, channels)
@@ -35,46 +50,35 @@ class CifarBlock(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, channels, H, W), or half of H and W where the channels differ."""
+        """Map (N, in_channels, H, W) to (N, channels, H, W); halve H and W if the channels differ."""
         out = self.bn2(self.conv2(self.activation(self.bn1(self.conv1(x)))))
         if self.shortcut:
             if self.stride == 2:
-                # Option A: every second pixel, and zeros for the channels that are more.
-                more = out.shape[1] - x.shape[1]
-                x = nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, more))
+                # Option A: every second pixel, and zeros for the additional channels.
+                added = out.shape[1] - x.shape[1]
+                x = nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, added))
             out = out + x
         return self.activation(out)
 
 
 class CifarResNet(nn.Module):
-    """ResNet-20 to ResNet-110, and the plain networks beside them: 6n + 2 layers with weights.
+    """ResNet-20 to ResNet-110, and the plain networks of the same depth: 6n + 2 layers with weights.
 
-    ==========  ============  ================
-    part        channels      height and width
-    ==========  ============  ================
-    conv1       16            32
-    layer1      16, n blocks  32
-    layer2      32, n blocks  16
-    layer3      64, n blocks  8
-    avgpool     64            1
-    fc          num_classes
-    ==========  ============  ================
-
-    Parameters with 10 classes: 269,722 (20), 464,154 (32), 658,586 (44), 853,018 (56), 1,727,962 (110); the shortcuts
-    have none, so a plain network has as many. Convolutions start normal, fan in (He et al. 2015, "Delving deep into
-    rectifiers", the paper's reference 13).
+    Parameters with 10 classes: 269,722 (20), 464,154 (32), 658,586 (44), 853,018 (56), 1,727,962 (110), with shortcuts
+    or without. Convolutions start normal, fan in (He et al. 2015, "Delving deep into rectifiers", the paper's
+    reference 13).
 
     Args:
-        depth: layers with weights, 6n + 2.
+        depth: number of layers with weights, 6n + 2.
         in_channels: channels of the images.
-        num_classes: length of the logits.
+        num_classes: number of logits.
         shortcuts: False for the plain network.
-        activation: after every norm but the last of a block, and after the sum.
+        activation: after every norm except the last of a block, and after the sum.
         normalization: after every convolution.
-        width: factor on the channels of all stages.
+        width: factor on all channels.
 
     Raises:
-        ValueError: for a depth that is not 6n + 2.
+        ValueError: if the depth is not 6n + 2.
     """
 
     def __init__(
@@ -111,7 +115,7 @@ class CifarResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, num_classes) of images (N, in_channels, H, W)."""
+        """Map images (N, in_channels, H, W) to logits (N, num_classes)."""
         x = self.activation(self.bn1(self.conv1(images)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.fc(self.avgpool(x).flatten(1))

@@ -1,4 +1,17 @@
-"""The small net of CIFAR-10 speedruns (Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU", section 3)."""
+"""Define the small network of CIFAR-10 speedruns.
+
+Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU", section 3. It was designed for 32x32 pixels.
+Shapes, channels x height x width:
+
+==================================  =============
+whitening, 2x2, unpadded            24 x 31 x 31
+block 1                             64 x 15 x 15
+block 2                             256 x 7 x 7
+block 3                             256 x 3 x 3
+max-pool over the remaining pixels  256
+linear, times 1/9                   num_classes
+==================================  =============
+"""
 
 import torch
 from torch import Tensor, nn
@@ -7,15 +20,15 @@ from cnnlab.models.layers import Activation, activation_layer, scaled
 
 
 class SpeedBlock(nn.Module):
-    """Convolution, pooling, norm, activation, convolution, norm, activation; the filters start as the identity.
+    """Convolution, pooling, norm, activation, convolution, norm, activation.
 
-    The norms learn an offset only.
+    Filters start as the identity. Norms learn an offset only.
 
     Args:
         in_channels: channels of the input.
         channels: channels of the output.
         activation: after each norm.
-        norm_momentum: share of the last batch in the norms' running statistics.
+        norm_momentum: weight of the last batch in the norms' running statistics.
     """
 
     def __init__(self, in_channels: int, channels: int, activation: Activation, norm_momentum: float):
@@ -29,7 +42,7 @@ class SpeedBlock(nn.Module):
         self.activation2 = activation_layer(activation, inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, channels, H // 2, W // 2)."""
+        """Map (N, in_channels, H, W) to (N, channels, H // 2, W // 2)."""
         x = self.activation1(self.norm1(self.pool(self.conv1(x))))
         return self.activation2(self.norm2(self.conv2(x)))
 
@@ -37,34 +50,23 @@ class SpeedBlock(nn.Module):
 class SpeedNet(nn.Module):
     """A whitening layer and three blocks of two convolutions: 94 % in seconds on a GPU.
 
-    The first convolution is not trained: its filters are the principal components of 2x2 patches of the training
-    images, scaled to unit variance, and their negatives (section 3.2; Page 2019, "How to train your ResNet 8"). They
-    are set by `initialize_from`, which training calls before its first step.
+    The first convolution is not trained. Its filters are the principal components of 2x2 patches of training images,
+    scaled to unit variance, and their negatives (section 3.2; Page 2019, "How to train your ResNet 8").
+    `initialize_from` sets them before the first step of the training.
 
-    Shapes for images of 32x32 pixels, channels x height x width:
-
-    ===========================  =============
-    whitening, 2x2, unpadded     24 x 31 x 31
-    block 1                      64 x 15 x 15
-    block 2                      256 x 7 x 7
-    block 3                      256 x 3 x 3
-    max-pool over what is left   256
-    linear, times 1/9            num_classes
-    ===========================  =============
-
-    1,971,352 trained parameters with 3 channels and 10 classes, and 288 of the whitening filters. Convolutions start
-    as the identity on their first input channels and as torch's default beyond (section 3.3).
+    1,971,352 trained parameters with 3 channels and 10 classes, and 288 in the whitening filters. The first filters of
+    a convolution start as the identity, one per input channel; the others as torch's default (section 3.3).
 
     Args:
         in_channels: channels of the images.
-        num_classes: length of the logits.
-        activation: GELU as in the source; ReLU is quicker on a CPU.
-        width: factor on the channels of the blocks: 0.5 makes them 32, 128, 128.
-        whitening_eps: added to the variances that the whitening filters divide by, above 0; 0.0005 as in the source.
-            Components that vary much less than this stay faint, as differences of colour between neighbours can in
-            images that were stored as JPEG.
-        norm_momentum: share of the last batch in the norms' running statistics, which validation and test use, above 0
-            and at most 1; 0.4 as in the source, whose training takes a few hundred steps of 2,000 images.
+        num_classes: number of logits.
+        activation: GELU as in the source; ReLU is faster on a CPU.
+        width: factor on the channels of the blocks: 0.5 gives 32, 128, 128.
+        whitening_eps: added to the variances by which the whitening filters are scaled, above 0; 0.0005 as in the
+            source. Components with a much smaller variance stay faint, such as colour differences between neighbouring
+            pixels of JPEG images.
+        norm_momentum: weight of the last batch in the norms' running statistics, which validation and test use, above 0
+            and at most 1; 0.4 as in the source, which trains for a few hundred steps of 2,000 images.
     """
 
     def __init__(
@@ -95,14 +97,14 @@ class SpeedNet(nn.Module):
         self.head = nn.Linear(wide, num_classes, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, num_classes) of images (N, in_channels, H, W); H and W at least 9."""
+        """Map images (N, in_channels, H, W), H and W at least 9, to logits (N, num_classes)."""
         x = self.activation(self.whitening(images))
         x = self.block3(self.block2(self.block1(x)))
         return self.head(self.pool(x).flatten(1)) / 9
 
     @torch.no_grad()
     def initialize_from(self, images: Tensor) -> None:
-        """Sets the whitening filters.
+        """Set the whitening filters.
 
         Args:
             images: normalized training images (N, in_channels, H, W); a few thousand are enough.

@@ -1,15 +1,38 @@
-"""VGG (Simonyan and Zisserman 2014, "Very deep convolutional networks for large-scale image recognition", table 1)."""
+"""Define VGG (Simonyan, Zisserman 2014, "Very deep convolutional networks for large-scale image recognition", table 1).
+
+With `stem="imagenet"`, layers and names are torchvision's: average pooling to 7x7 and the paper's three linear layers,
+for images of 224 pixels. At 32 pixels, the five poolings leave 512 channels of 1x1. So `stem="cifar"` has a single
+linear layer from these 512 to the classes, instead of 119 million weights. Shapes, channels x height x width:
+
+=========  ==============  =============
+stage      imagenet, 224   cifar, 32
+=========  ==============  =============
+1          64 x 112 x 112  64 x 16 x 16
+2          128 x 56 x 56   128 x 8 x 8
+3          256 x 28 x 28   256 x 4 x 4
+4          512 x 14 x 14   512 x 2 x 2
+5          512 x 7 x 7     512 x 1 x 1
+=========  ==============  =============
+"""
 
 from typing import Literal
 
 from torch import Tensor, nn
 
-from cnnlab.models.layers import Activation, Pooling, activation_layer, pooling_layer, scaled
+from cnnlab.models.layers import (
+    Activation,
+    Normalization,
+    Pooling,
+    Stem,
+    activation_layer,
+    convolution_layers,
+    pooling_layer,
+    scaled,
+)
 
-Stem = Literal["cifar", "imagenet"]
 Configuration = Literal["A", "B", "D", "E"]
 
-# Channels of the 3x3 convolutions in each of the five stages; a pooling ends a stage.
+# Channels of the 3x3 convolutions in each of the five stages.
 STAGES: dict[Configuration, tuple[tuple[int, ...], ...]] = {
     "A": ((64,), (128,), (256, 256), (512, 512), (512, 512)),
     "B": ((64, 64), (128, 128), (256, 256), (512, 512), (512, 512)),
@@ -19,36 +42,22 @@ STAGES: dict[Configuration, tuple[tuple[int, ...], ...]] = {
 
 
 class VGG(nn.Module):
-    """Stages of 3x3 convolutions, each ended by a pooling that halves height and width.
+    """Five stages of 3x3 convolutions; a pooling at the end of each halves height and width.
 
-    With `stem="imagenet"` the layers and their names are torchvision's: an average pooling to 7x7 and the paper's
-    three linear layers, made for 224 pixels. At 32 pixels the five poolings leave 512 channels of 1x1, so
-    `stem="cifar"` has one linear layer from these 512 to the classes instead of 119 million weights:
-
-    =========  ==============  =============
-    stage      imagenet, 224   cifar, 32
-    =========  ==============  =============
-    1          64 x 112 x 112  64 x 16 x 16
-    2          128 x 56 x 56   128 x 8 x 8
-    3          256 x 28 x 28   256 x 4 x 4
-    4          512 x 14 x 14   512 x 2 x 2
-    5          512 x 7 x 7     512 x 1 x 1
-    =========  ==============  =============
-
-    Parameters with the cifar form, batch norm and 10 classes: 9,231,114 (A), 9,416,010 (B), 14,728,266 (D) and
-    20,040,522 (E). Batch norm is younger than the paper (Ioffe and Szegedy 2015). Weights start as torchvision's do:
-    convolutions normal, fan out (He et al. 2015, "Delving deep into rectifiers"), linear layers normal with deviation
-    0.01, biases at zero.
+    Parameters of the cifar form with batch norm and 10 classes: 9,231,114 (A), 9,416,010 (B), 14,728,266 (D) and
+    20,040,522 (E). Batch norm came after the paper (Ioffe and Szegedy 2015). Weights start as in torchvision:
+    convolutions normal, fan out (He et al. 2015, "Delving deep into rectifiers"), linear layers normal with standard
+    deviation 0.01, biases zero.
 
     Args:
-        configuration: the column of the paper's table 1: A, B, D and E have 11, 13, 16 and 19 layers with weights.
+        configuration: column of table 1: A, B, D and E have 11, 13, 16 and 19 layers with weights.
         in_channels: channels of the images.
-        num_classes: length of the logits.
+        num_classes: number of logits.
         batch_norm: whether a batch norm follows every convolution.
-        activation: after every convolution, and in the imagenet form after all linear layers but the last.
+        activation: after every convolution, and in the imagenet form after all linear layers except the last.
         pooling: `max` as in the paper, or `avg`.
-        dropout: probability in the linear layers of the imagenet form.
-        width: factor on the channels and on the lengths of the hidden layers.
+        dropout: probability before the second and third linear layer of the imagenet form.
+        width: factor on all channels and on the hidden linear layers.
         stem: `cifar` or `imagenet`.
     """
 
@@ -65,19 +74,17 @@ class VGG(nn.Module):
         stem: Stem = "cifar",
     ):
         super().__init__()
+        normalization: Normalization = "batch" if batch_norm else "none"
         layers: list[nn.Module] = []
         channels = in_channels
         for stage in STAGES[configuration]:
             for out_channels in (scaled(c, width) for c in stage):
-                layers.append(nn.Conv2d(channels, out_channels, kernel_size=3, padding=1))
-                if batch_norm:
-                    layers.append(nn.BatchNorm2d(out_channels))
-                layers.append(activation_layer(activation))
+                layers += convolution_layers(channels, out_channels, 3, activation, normalization, padding=1)
                 channels = out_channels
             layers.append(pooling_layer(pooling, kernel_size=2, stride=2))
         self.features = nn.Sequential(*layers)
-        hidden = scaled(4096, width)
         if stem == "imagenet":
+            hidden = scaled(4096, width)
             self.avgpool = nn.AdaptiveAvgPool2d(7)
             self.classifier = nn.Sequential(
                 nn.Linear(channels * 7 * 7, hidden),
@@ -92,13 +99,13 @@ class VGG(nn.Module):
             self.avgpool = nn.AdaptiveAvgPool2d(1)
             self.classifier = nn.Sequential(nn.Linear(channels, num_classes))
         for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.01)
-            if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, num_classes) of images (N, in_channels, H, W); H and W at least 32."""
+        """Map images (N, in_channels, H, W), H and W at least 32, to logits (N, num_classes)."""
         return self.classifier(self.avgpool(self.features(images)).flatten(1))

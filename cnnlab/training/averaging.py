@@ -6,7 +6,6 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor
 
 
 class AveragedWeights(WeightAveraging):
@@ -54,18 +53,12 @@ class AveragedWeights(WeightAveraging):
     @torch.no_grad()
     def _update(self, module: L.LightningModule) -> None:
         assert self._average_model is not None
-        averaged = self._average_model.module
-        averages: list[Tensor] = []
-        currents: list[Tensor] = []
-        pairs = zip(
-            chain(averaged.parameters(), averaged.buffers()), chain(module.parameters(), module.buffers()), strict=True
-        )
+        tensors = [chain(m.parameters(), m.buffers()) for m in (self._average_model.module, module)]
+        pairs = list(zip(*tensors, strict=True))
         for average, current in pairs:
-            if average.is_floating_point():
-                averages.append(average)
-                currents.append(current)
-            else:
-                average.copy_(current)  # batch counters of the norms
+            if not average.is_floating_point():  # batch counters of the norms
+                average.copy_(current)
+        averages, currents = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
         n = self._updates
         keep = min(self.decay**self.every_n_steps, (1 + n) / (10 + n)) if n > 1 else 0.0
         torch._foreach_lerp_(averages, currents, 1 - keep)  # pyright: ignore[reportPrivateImportUsage]

@@ -129,15 +129,9 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 
 def check_accumulation(mode: Compile, batches: int, kind: str) -> None:
-    """Check that the compile mode can accumulate gradients.
+    """Raise a ValueError if a compile mode cannot accumulate the gradients of several batches on this kind of device.
 
-    Args:
-        mode: as for `compile_network`.
-        batches: number of batches whose gradients are accumulated before a step.
-        kind: type of the device, such as `cuda`.
-
-    Raises:
-        ValueError: if the mode uses CUDA graphs, because the next batch overwrites this one's gradients.
+    With CUDA graphs, the next batch would overwrite the gradients.
     """
     if batches > 1 and kind == "cuda" and mode in ("reduce-overhead", "max-autotune"):
         raise ValueError(
