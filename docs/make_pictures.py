@@ -48,7 +48,7 @@ def draw(options: dict[str, str]) -> Figure:
     """Return the figure, 8 x 3.7 inches."""
     plt.rcParams.update({"font.family": "DejaVu Sans", "font.size": 8.5})
     figure = plt.figure(figsize=(8, 3.7), facecolor="white")
-    left, right = figure.subfigures(1, 2, width_ratios=[0.95, 1.05])
+    left, right = figure.subfigures(1, 2, width_ratios=[0.95, 1.05], squeeze=False)[0]
     left.text(0.155, TITLE, options["title"] or "What accuracy costs", weight="bold", fontsize=10)
     _draw_costs(left.add_axes((0.155, 0.14, 0.80, 0.69)), json.loads(Path(options["results"]).read_text()), options)
     net = load(options["runs"], device="cpu", precision="32-true")
@@ -64,9 +64,10 @@ def _draw_costs(axes: Axes, record: dict[str, Any], options: dict[str, str]) -> 
     axes.set_xscale("log")
     for group, x in zip(groups, values, strict=True):
         colour = next((c for name, c in COLOURS.items() if group["model"].startswith(name)), "#444444")
-        y, low, high = (100 * group[key] if group[key] is not None else None for key in ("mean", "low", "high"))
-        if low is not None and high is not None:
-            axes.errorbar(x, y, [[y - low], [high - y]], fmt="none", ecolor=colour, elinewidth=1.3, capsize=2.5)
+        y = 100 * group["mean"]
+        if group["low"] is not None:
+            bars = [[y - 100 * group["low"]], [100 * group["high"] - y]]
+            axes.errorbar(x, y, bars, fmt="none", ecolor=colour, elinewidth=1.3, capsize=2.5)
         axes.plot(x, y, "o", color=colour, markersize=6)
         rightmost = x > max(values) / 3
         axes.annotate(
@@ -113,7 +114,7 @@ def _draw_network(
     logits = net.logits(pixels[None])
     filters, maps, deep = convolutions[0].weight.detach(), outputs[convolutions[0]], outputs[convolutions[-1]]
     figure.text(0.03, TITLE, f"What {run['model']} sees in an image", weight="bold", fontsize=10)
-    note = f"trained for {run['epochs']} epochs, {run['test_accuracy']:.1%} of the test images correct"
+    note = f"trained for {run['epochs']} epochs, {100 * run['test_accuracy']:.1f} % of the test images correct"
     figure.text(0.03, NOTE, note, fontsize=7.5, color=FAINT)
     _tile(figure, 0.03, 0.437, 0.30, pixels.numpy())
     _draw_prediction(figure, net, logits[0], truth)
@@ -151,7 +152,7 @@ def _draw_prediction(figure: SubFigure, net: TrainedNetwork, logits: Tensor, tru
         axes.barh(row, 1, color="#eeeeee", height=0.26)
         axes.barh(row, value, color="#1b7837" if name == truth else "#8a8a8a", height=0.26)
         axes.text(0, row - 0.22, name, fontsize=7.5, va="bottom", weight=weight)
-        axes.text(1, row - 0.22, f"{value:.0%}", fontsize=7.5, va="bottom", ha="right", weight=weight)
+        axes.text(1, row - 0.22, f"{100 * value:.0f} %", fontsize=7.5, va="bottom", ha="right", weight=weight)
     axes.set(xlim=(0, 1), ylim=(2.2, -0.75))
     axes.axis("off")
 
