@@ -18,7 +18,7 @@ from cnnlab.runs.directory import RunDirectory, check_output_folder, replacing, 
 
 if TYPE_CHECKING:
     from cnnlab.data.images import StoredImages
-    from cnnlab.inference.scoring import Answers
+    from cnnlab.inference.scoring import NetworkOutputs
 
 
 def evaluate(config: DictConfig) -> None:
@@ -35,7 +35,7 @@ def evaluate(config: DictConfig) -> None:
     from cnnlab.data.splits import read_split
     from cnnlab.inference.evaluation_report import print_evaluation, save_figures
     from cnnlab.inference.metrics import score
-    from cnnlab.inference.scoring import Clock, ask, ask_moved, check_shift, chosen_tta
+    from cnnlab.inference.scoring import Clock, check_shift, chosen_tta, measure_shift_invariance, run_network
     from cnnlab.inference.trained import load
     from cnnlab.runs.checkpoint import same_images
     from cnnlab.runs.environment import device_name, versions
@@ -48,8 +48,8 @@ def evaluate(config: DictConfig) -> None:
     check_arguments(load, where)
     check_arguments(read_split, which)
     check_arguments(read_split, data, "data")
-    check_arguments(ask, how)
-    check_arguments(ask_moved, {"shift": settings["shift"]})
+    check_arguments(run_network, how)
+    check_arguments(measure_shift_invariance, {"shift": settings["shift"]})
     with clock("checkpoint"):
         net = load(**where)
     check_shift(settings["shift"], net.image_size)
@@ -60,21 +60,21 @@ def evaluate(config: DictConfig) -> None:
     other_data = fingerprint if same_data is False or (same_data is None and chosen) else None
     folder = output or _default_folder(run, net.checkpoint, settings["split"], other_data)
     folder.mkdir(parents=True, exist_ok=True)
-    answers = ask(net, images, batch_size, **how, clock=clock)
-    moved = ask_moved(net, images, batch_size, settings["shift"], clock) if settings["shift"] else None
+    outputs = run_network(net, images, batch_size, **how, clock=clock)
+    moved = measure_shift_invariance(net, images, batch_size, settings["shift"], clock) if settings["shift"] else None
     with clock("metrics"):
-        scores = score(answers.logits, images.labels, net.classes)
-        tta_scores = None if answers.tta_logits is None else score(answers.tta_logits, images.labels, net.classes)
-    _write_predictions(answers, images, folder)
+        scores = score(outputs.logits, images.labels, net.classes)
+        tta_scores = None if outputs.tta_logits is None else score(outputs.tta_logits, images.labels, net.classes)
+    _write_predictions(outputs, images, folder)
     with clock("figures"):
-        save_figures(folder, scores, answers.logits, images.labels, images.read)
+        save_figures(folder, scores, outputs.logits, images.labels, images.read)
     embeddings = None
-    if answers.features is not None:
+    if outputs.features is not None:
         from cnnlab.inference.embedding_report import save_embeddings
 
         with clock("embeddings"), explained("embeddings"):
-            named = answers.logits.argmax(dim=1)
-            embeddings = save_embeddings(folder, answers.features, images.labels, named, net.classes, images.read)
+            named = outputs.logits.argmax(dim=1)
+            embeddings = save_embeddings(folder, outputs.features, images.labels, named, net.classes, images.read)
     clock["total"] = time.perf_counter() - started
     record = {
         "checkpoint": str(net.checkpoint.absolute()),
@@ -90,7 +90,7 @@ def evaluate(config: DictConfig) -> None:
         "tta": None if tta_scores is None else {"views": chosen_tta(settings["tta"]), **asdict(tta_scores)},
         "shift": moved and asdict(moved),
         "embeddings": embeddings,
-        "images_per_second": round(answers.images_per_second, 1),
+        "images_per_second": round(outputs.images_per_second, 1),
         "seconds": {part: round(seconds, 3) for part, seconds in clock.items()},
         "device": device_name(net.device),
         "precision": net.precision,
@@ -139,11 +139,11 @@ def _default_folder(run: RunDirectory | None, checkpoint: Path, split: str, othe
     return (run.path if run else checkpoint.parent) / "_".join(parts)
 
 
-def _write_predictions(answers: "Answers", images: "StoredImages", folder: Path) -> None:
+def _write_predictions(outputs: "NetworkOutputs", images: "StoredImages", folder: Path) -> None:
     """Logits and labels in the data's own order, as a run has them."""
     import numpy as np
 
-    parts = {"logits": answers.logits, "labels": images.labels, "tta_logits": answers.tta_logits}
+    parts = {"logits": outputs.logits, "labels": images.labels, "tta_logits": outputs.tta_logits}
     with replacing(folder / "predictions.npz") as temporary, temporary.open("wb") as stream:
         np.savez(stream, **{name: part.numpy() for name, part in parts.items() if part is not None})
 

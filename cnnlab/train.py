@@ -176,15 +176,15 @@ def _log_embeddings(logger: "TensorBoard", data: "ImageDataModule", run: RunDire
     import torch
 
     from cnnlab.inference.embedding_report import add_to_projector
-    from cnnlab.inference.scoring import ask
+    from cnnlab.inference.scoring import run_network
     from cnnlab.inference.trained import load
 
     positions = torch.linspace(0, len(data.test) - 1, min(logger.embeddings, len(data.test)), dtype=torch.float64)
     images = data.test.take(positions.long())
-    answers = ask(load(run.best_checkpoint, device), images, data.eval_batch_size, embeddings=True)
-    assert answers.features is not None
-    named = [[data.classes[n] for n in numbers.tolist()] for numbers in (images.labels, answers.logits.argmax(dim=1))]
-    add_to_projector(logger.experiment, answers.features, images.pixels, *named)
+    outputs = run_network(load(run.best_checkpoint, device), images, data.eval_batch_size, embeddings=True)
+    assert outputs.features is not None
+    named = [[data.classes[n] for n in numbers.tolist()] for numbers in (images.labels, outputs.logits.argmax(dim=1))]
+    add_to_projector(logger.experiment, outputs.features, images.pixels, *named)
 
 
 main = configuration.make_command("train", train, follow)

@@ -1,4 +1,4 @@
-"""What a trained network answers on many images, and how long it takes."""
+"""Run a trained network on a data set, and measure how fast it is and how much a shift of the images changes."""
 
 import time
 from collections.abc import Iterator
@@ -16,17 +16,19 @@ from cnnlab.errors import RequestError
 from cnnlab.inference.trained import TrainedNetwork
 from cnnlab.training.tta import Tta, tta_logits
 
+SHIFT_MEASURES = ("same_answer", "accuracy", "feature_cosine")
+
 
 @dataclass(frozen=True)
-class Answers:
-    """The answers to some images, in their order.
+class NetworkOutputs:
+    """Hold what a network computed for a data set, in the order of the images.
 
     Attributes:
         logits: float32 (N, classes), on the CPU.
-        tta_logits: the same with test-time augmentation, or None.
-        features: what the last layer sees of each image, float32 (N, F), or None.
-        images_per_second: of the plain logits, reading aside. The first batch counts only if it is the only one: it
-            pays for memory and kernels.
+        tta_logits: logits with test-time augmentation, float32 (N, classes), or None.
+        features: inputs of the last layer, float32 (N, F), or None.
+        images_per_second: speed of the plain forward passes, without reading. The first batch is slow, because memory
+            and kernels are set up in it, and counts only if it is the only one.
     """
 
     logits: Tensor
@@ -36,64 +38,69 @@ class Answers:
 
 
 class Clock(dict[str, float]):
-    """Seconds, by what they were spent on."""
+    """Add up seconds by what they were spent on."""
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        """Adds the time that the block takes to a part's."""
+        """Add the seconds that the block takes to a part."""
         started = time.perf_counter()
         yield
         self[part] = self.get(part, 0.0) + time.perf_counter() - started
 
 
 def chosen_tta(asked: bool | Tta) -> Tta:
-    """The test-time augmentation that `tta=true` and `tta=false` stand for."""
+    """Return the kind of test-time augmentation that `tta=true` or `tta=false` means; leave other values."""
     if isinstance(asked, bool):
         return "flip_translate" if asked else "none"
     return asked
 
 
-def ask(
+def read_batches(images: Images | StoredImages, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the positions, int64 (B,), and pixels, uint8 (B, H, W, 3), of each batch; threads read ahead."""
+    batches = torch.arange(len(images)).split(batch_size)
+    return zip(batches, read_by_threads(images, batches, threads=available_cores()), strict=True)
+
+
+def run_network(
     net: TrainedNetwork,
     images: Images | StoredImages,
     batch_size: int,
     tta: bool | Tta = "none",
     embeddings: bool = False,
     clock: Clock | None = None,
-) -> Answers:
-    """Shows images to a network, batch by batch; the next ones are read meanwhile.
+) -> NetworkOutputs:
+    """Compute a network's outputs for all images of a data set.
 
     Args:
         net: the network.
-        images: of its size, at least one.
-        batch_size: images that are computed at a time.
-        tta: test-time augmentation whose logits are computed too; True is `flip_translate`.
-        embeddings: whether the features are kept.
-        clock: gets the seconds of `network`, of `tta`, and of waiting for `data`.
+        images: one or more, in the network's size.
+        batch_size: images per forward pass.
+        tta: test-time augmentation to compute as well; True means `flip_translate`.
+        embeddings: whether to keep the features.
+        clock: receives the seconds of `network`, of `tta`, and of waiting for `data`.
     """
     clock = Clock() if clock is None else clock
     views = chosen_tta(tta)
-    batches = torch.arange(len(images)).split(batch_size)
     logits, augmented, features, speeds = [], [], [], []
-    pixels_of = read_by_threads(images, batches, threads=available_cores())
-    for positions in batches:
+    batches = read_batches(images, batch_size)
+    for _ in range(0, len(images), batch_size):
         with clock("data"):
-            pixels = next(pixels_of)
+            _, pixels = next(batches)
         started = time.perf_counter()
         with clock("network"):
             if embeddings:
-                answer, seen = net.logits_and_features(pixels)
-                features.append(seen)
+                output, inputs = net.logits_and_features(pixels)
+                features.append(inputs)
             else:
-                answer = net.logits(pixels)
-        logits.append(answer)
-        speeds.append((len(positions), time.perf_counter() - started))
+                output = net.logits(pixels)
+        logits.append(output)
+        speeds.append((len(pixels), time.perf_counter() - started))
         if views != "none":
             with clock("tta"), net.computing():
                 normalized = net.normalize(pixels.to(net.device))
                 augmented.append(tta_logits(net.network, normalized, views).float().cpu())
     counted = speeds[1:] or speeds
-    return Answers(
+    return NetworkOutputs(
         logits=torch.cat(logits),
         tta_logits=torch.cat(augmented) if augmented else None,
         features=torch.cat(features) if features else None,
@@ -103,15 +110,14 @@ def ask(
 
 @dataclass(frozen=True)
 class ShiftInvariance:
-    """How far answers and features stay when images are moved: up, down, left and right.
+    """Hold how little predictions and features change if images are shifted up, down, left and right.
 
     Attributes:
-        pixels: that they are moved by; at the border they are filled up by reflection.
-        same_answer: share of the moved images that are named as the unmoved one is.
-        accuracy: on the moved images.
-        feature_cosine: mean cosine of the angle between the features of a moved and the unmoved image: 1 where moving
-            changes nothing.
-        directions: the three for each direction.
+        pixels: size of the shift; the border is filled by reflection.
+        same_answer: share of the shifted images whose predicted class is that of the original.
+        accuracy: on the shifted images.
+        feature_cosine: mean cosine similarity of the features of a shifted image and the original; 1 if nothing changes.
+        directions: these three measures for each direction.
     """
 
     pixels: int
@@ -121,44 +127,42 @@ class ShiftInvariance:
     directions: dict[str, dict[str, float]]
 
 
-def ask_moved(
+def measure_shift_invariance(
     net: TrainedNetwork, images: Images | StoredImages, batch_size: int, shift: int, clock: Clock | None = None
 ) -> ShiftInvariance:
-    """Shows moved images to a network, in four directions.
+    """Compare a network's outputs for the images with those for shifted copies, in four directions.
 
     Args:
         net: the network.
-        images: of its size, at least one.
-        batch_size: images that are computed at a time.
+        images: one or more, in the network's size.
+        batch_size: images per forward pass.
         shift: pixels, 1 or more and fewer than the images have.
-        clock: gets the seconds of `shift`.
+        clock: receives the seconds of `shift`.
 
     Raises:
-        RequestError: when the images are too small for the shift.
+        RequestError: if the images are too small for the shift.
     """
     check_shift(shift, net.image_size)
     clock = Clock() if clock is None else clock
-    sums = {name: torch.zeros(3, dtype=torch.float64) for name in DIRECTIONS}
-    batches = torch.arange(len(images)).split(batch_size)
-    for positions, pixels in zip(batches, read_by_threads(images, batches, threads=available_cores()), strict=True):
+    sums = {direction: torch.zeros(len(SHIFT_MEASURES), dtype=torch.float64) for direction in DIRECTIONS}
+    for positions, pixels in read_batches(images, batch_size):
         with clock("shift"):
             logits, features = net.logits_and_features(pixels)
-            for name, (rows, columns) in DIRECTIONS.items():
-                moved, seen = net.logits_and_features(move(pixels, shift * rows, shift * columns))
-                answers = moved.argmax(dim=1)
-                same, right = answers == logits.argmax(dim=1), answers == images.labels[positions]
+            for direction, (rows, columns) in DIRECTIONS.items():
+                shifted, seen = net.logits_and_features(move(pixels, shift * rows, shift * columns))
+                predicted = shifted.argmax(dim=1)
+                same, right = predicted == logits.argmax(dim=1), predicted == images.labels[positions]
                 cosines = torch.nn.functional.cosine_similarity(features, seen, dim=1)
-                sums[name] += torch.stack([part.double().sum() for part in (same, right, cosines)])
-    means = {name: (total / len(images)).tolist() for name, total in sums.items()}
-    names: tuple[str, ...] = ("same_answer", "accuracy", "feature_cosine")
+                sums[direction] += torch.stack([part.double().sum() for part in (same, right, cosines)])
     directions: dict[str, dict[str, float]] = {
-        direction: dict(zip(names, values, strict=True)) for direction, values in means.items()
+        direction: dict(zip(SHIFT_MEASURES, (total / len(images)).tolist(), strict=True))
+        for direction, total in sums.items()
     }
-    overall = {name: sum(values[name] for values in directions.values()) / len(directions) for name in names}
-    return ShiftInvariance(pixels=shift, **overall, directions=directions)
+    means = {name: sum(values[name] for values in directions.values()) / len(directions) for name in SHIFT_MEASURES}
+    return ShiftInvariance(pixels=shift, **means, directions=directions)
 
 
 def check_shift(shift: int, image_size: int) -> None:
-    """Raises RequestError when images of this size cannot be moved by so many pixels."""
+    """Raise RequestError if images of this size cannot be shifted by so many pixels."""
     if not 0 <= shift < image_size:
         raise RequestError(f"shift must be from 0 to {image_size - 1} pixels, got {shift}")

@@ -1,4 +1,4 @@
-"""What a sweep shows: a line for every job that starts or ends, what runs at the moment, and how all came out."""
+"""Print the progress of a sweep, and a table of its jobs at the end."""
 
 import sys
 import time
@@ -14,16 +14,16 @@ from rich.text import Text
 
 from cnnlab.runs.jobs import Job
 
-REFRESH = 2.0  # seconds between looks at the records of what runs
+REFRESH = 2.0  # seconds between updates of the table of running jobs
 STYLES = {"completed": "green", "failed": "bold red", "interrupted": "yellow"}
 
 
 class SweepProgress:
-    """Shows a sweep while it runs: on a terminal with a table of what runs, elsewhere in plain lines.
+    """Print a line for every job that starts or ends, and keep a table of the running jobs below it on a terminal.
 
     Args:
-        jobs: of the sweep, those that were done before too.
-        at_once: how many run at the same time.
+        jobs: all jobs of the sweep, including those completed before it started.
+        at_once: number of jobs that run at the same time.
     """
 
     def __init__(self, jobs: Sequence[Job], at_once: int):
@@ -37,7 +37,7 @@ class SweepProgress:
     def __enter__(self) -> Self:
         for job in self.jobs:
             if job.state != "waiting":
-                self._print(f"{job.state} before" if job.earlier else job.state, job)
+                self._print(job)
         if self._live:
             self._live.start()
         return self
@@ -47,10 +47,9 @@ class SweepProgress:
             self._live.stop()
 
     def show(self, changed: Job | None) -> None:
-        """Takes note of a job that has started or ended, or that a moment has passed."""
+        """Print a job that has started or ended; None only updates the table if it is due."""
         if changed is not None:
-            started = "goes on" if changed.resumes else "started"
-            self._print(started if changed.state == "running" else changed.state, changed)
+            self._print(changed)
         now = time.monotonic()
         if self._live and (changed is not None or now - self._refreshed > REFRESH):
             self._refreshed = now
@@ -59,15 +58,18 @@ class SweepProgress:
                     job.read_record()
             self._live.update(self._running(), refresh=True)
 
-    def _print(self, what: str, job: Job) -> None:
+    def _print(self, job: Job) -> None:
         ended = sum(job.state not in ("waiting", "running") for job in self.jobs)
         line = Text(f"[{ended}/{len(self.jobs)}] ")
-        line.append(f"{what:<11} ", STYLES.get(job.state, ""))
+        line.append(f"{job_event(job):<11} ", STYLES.get(job.state, ""))
         line.append(f"{job.name:<{self._width}}")
         if job.state == "completed":
-            line.append(f"  {accuracies(job)}" + ("" if job.earlier else f", {clock(job.seconds)}"))
-            left = time_left(self.jobs, self.at_once)
-            line.append("" if job.earlier or not left else f", {clock(left)} left")
+            figures = {name: job.record.get(f"{name}_accuracy") for name in ("test", "val")}
+            parts = [f"{name} {figure:.2%}" for name, figure in figures.items() if figure is not None]
+            if not job.earlier:
+                left = time_left(self.jobs, self.at_once)
+                parts += [format_duration(job.seconds), *([f"{format_duration(left)} left"] if left else [])]
+            line.append(f"  {', '.join(parts)}")
         elif job.state == "failed":
             line.append(f"  {job.reason}")
         if job.state in ("running", "completed") and (job.state == "running" or job.earlier):
@@ -75,11 +77,11 @@ class SweepProgress:
         self._console.print(line)
 
     def _running(self) -> Table | str:
-        """What runs now, how far it is, and when all will be done."""
+        """Return the table of running jobs with the time left for the sweep."""
         count = {state: sum(job.state == state for job in self.jobs) for state in ("waiting", "running", *STYLES)}
         left = time_left(self.jobs, self.at_once)
         title = ", ".join(f"{number} {state}" for state, number in count.items() if number)
-        title += f"; {'-' if left is None else clock(left)} left"
+        title += f"; {'-' if left is None else format_duration(left)} left"
         if not count["running"]:
             return title
         table = Table(title=title, title_justify="left")
@@ -92,23 +94,22 @@ class SweepProgress:
                     job.name,
                     f"{epochs or 0:g}/{'-' if job.epochs is None else f'{job.epochs:g}'}",
                     "-" if best is None else f"{best:.2%}",
-                    clock(time.monotonic() - job.started),
+                    format_duration(time.monotonic() - job.started),
                 )
         return table
 
 
-def accuracies(job: Job) -> str:
-    """The accuracies of a run that is done."""
-    figures = {name: job.record.get(f"{name}_accuracy") for name in ("test", "val")}
-    return ", ".join(f"{name} {figure:.2%}" for name, figure in figures.items() if figure is not None)
+def job_event(job: Job) -> str:
+    """Return what a line about a job says: its state, or how a run has begun."""
+    if job.state == "running":
+        return "resumed" if job.resumes else "started"
+    return f"{job.state} before" if job.earlier else job.state
 
 
 def time_left(jobs: Sequence[Job], at_once: int) -> float | None:
-    """Seconds until all have ended, if those that wait take as long as the others; None while nothing is known of them.
+    """Estimate the seconds until all jobs have ended, or return None as long as no duration is known.
 
-    Args:
-        jobs: of the sweep.
-        at_once: how many run at the same time.
+    Waiting jobs are assumed to take the mean time of the others.
     """
     known = [seconds for job in jobs if (seconds := job.expected_seconds()) is not None]
     if not known:
@@ -121,39 +122,36 @@ def time_left(jobs: Sequence[Job], at_once: int) -> float | None:
     return max([sum(left) / at_once, *left])
 
 
-def clock(seconds: float) -> str:
-    """A duration as 1:02:03."""
+def format_duration(seconds: float) -> str:
+    """Return a duration as 1:02:03, or as 2:03 if it is less than an hour."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def print_outcome(jobs: Sequence[Job], directory: Path) -> None:
-    """Prints the closing table of a sweep: every job with its accuracies.
+    """Print the table at the end of a sweep: every job with its accuracies.
 
     Args:
-        jobs: all of the sweep.
-        directory: of the sweep; it does not exist where all was done before.
+        jobs: all jobs of the sweep.
+        directory: folder of the sweep; it does not exist if all jobs were completed before.
     """
-    title = str(directory) if directory.is_dir() else "all was done before"
+    title = str(directory) if directory.is_dir() else "all jobs were completed before"
     table = Table(title=title, title_justify="left", min_width=60)
     for name in ("job", "status", "test", "val"):
         table.add_column(name, justify="right" if name in ("test", "val") else "left", overflow="fold")
     for job in jobs:
         figures = [job.record.get(f"{name}_accuracy") if job.state == "completed" else None for name in ("test", "val")]
         cells = ["-" if figure is None else f"{figure:.2%}" for figure in figures]
-        state = f"{job.state} before" if job.earlier else job.state
-        table.add_row(job.name, Text(state, STYLES.get(job.state, "")), *cells)
+        table.add_row(job.name, Text(job_event(job), STYLES.get(job.state, "")), *cells)
     Console(soft_wrap=True, highlight=False).print(table)
 
 
-def failures(jobs: Sequence[Job]) -> str:
-    """What was not completed, and why: a line for each job."""
-    bad = [job for job in jobs if job.state != "completed"]
-    lines = [f"  {job.name}: {job.reason or job.state}{_place(job.directory)}" for job in bad]
-    return "\n".join([f"{len(bad)} of {len(jobs)} jobs were not completed:", *lines])
-
-
-def _place(directory: Path) -> str:
-    """A wrong request leaves no directory."""
-    return f" ({directory})" if directory.is_dir() else ""
+def describe_failures(jobs: Sequence[Job]) -> str:
+    """Return a line for each job that was not completed, with the reason and, if one was made, its directory."""
+    lines = [
+        f"  {job.name}: {job.reason or job.state}" + (f" ({job.directory})" if job.directory.is_dir() else "")
+        for job in jobs
+        if job.state != "completed"
+    ]
+    return "\n".join([f"{len(lines)} of {len(jobs)} jobs were not completed:", *lines])

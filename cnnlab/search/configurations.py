@@ -1,10 +1,12 @@
-"""The configurations of a search: what the command line gives, with the values of a trial in place of its own."""
+"""Compose the configurations of a search: the command line's, with a trial's values in place of its own."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -17,31 +19,30 @@ from cnnlab.config.sweeps import written
 from cnnlab.data.cache import check_available
 from cnnlab.data.sources import find_source
 from cnnlab.errors import RequestError
-from cnnlab.search.experiment import render_experiment
-from cnnlab.search.space import Parameter, Values, overrides, way_to
+from cnnlab.search.space import Parameter, Values, overrides, parent_values
 
-# Keys that are not of the runs.
-OWN = (
+# Keys of `cnnlab tune` that its trials, which are runs of `cnnlab train`, do not have.
+TUNE_KEYS = (
     *("search", "name", "trials", "n_jobs", "timeout", "storage"),
     *("sampler", "sampler_seed", "pruner", "startup_trials", "warmup_epochs"),
 )
-NAMED = ("model", "data", "recipe")
-# Keys that decide by which images, and with which luck, a trial is judged: their best value would be the easiest test.
-OF_JUDGING = (
+GROUPS_OF_A_STUDY = ("model", "data", "recipe")  # recorded with the study, and named in the best experiment
+# Keys that decide on which images, and with how much luck, a trial is scored: their best value would be the easiest test.
+KEYS_OF_SCORING = (
     *("protocol", "seed", "data", "data.source", "data.path", "data.classes", "data.holdout"),
     *("trainer.limit_val_batches", "trainer.check_val_every_n_epoch"),
 )
 
 
-class Variants:
-    """From a trial's values to the command that trains with them, and to its configuration.
+class TrialConfigurations:
+    """Turn the values of a trial into the command that trains with them, and into its configuration.
 
     Args:
         name: of the study.
-        space: what is varied.
+        space: hyperparameters to search.
 
     Raises:
-        RequestError: for an argument that trials cannot have.
+        RequestError: for an argument of the command line that trials cannot have.
     """
 
     def __init__(self, name: str, space: list[Parameter]):
@@ -50,17 +51,17 @@ class Variants:
         for argument in configuration.command_line():
             key = argument.lstrip("+").partition("=")[0]
             if argument.startswith("~"):
-                raise RequestError(f"{argument}: a search takes key=value alone")
-            if key not in OWN:
+                raise RequestError(f"{argument}: a search takes only key=value")
+            if key not in TUNE_KEYS:
                 self.given.append((key, argument))
 
     def overrides(self, values: Values) -> list[str]:
-        """The key=value arguments of a run: the command line's own, and the values instead of theirs."""
+        """Return the key=value arguments of a run: the command line's, with the trial's values replacing them."""
         own = [argument for key, argument in self.given if key not in values]
         return [*own, f"name={written(self.name)}", *overrides(values)]
 
     def command(self, values: Values, directory: Path) -> list[str]:
-        """The command that trains."""
+        """Return the command that trains with these values in a directory."""
         command = [sys.executable, "-m", "cnnlab.train"]
         for source in HydraConfig.get().runtime.config_sources:
             if source.provider == "command-line":
@@ -68,55 +69,74 @@ class Variants:
         return [*command, *self.overrides(values), "hydra.mode=RUN", f"hydra.run.dir={written(str(directory))}"]
 
     def compose(self, values: Values) -> DictConfig:
-        """The configuration of a run, without Hydra's part."""
+        """Compose the configuration of a run, without Hydra's own section."""
         return hydra.compose("train", self.overrides(values))
 
     def check(self) -> None:
-        """Composes each entry of the space, and makes the parts of two configurations, before anything is trained.
+        """Compose each entry of the space, and build the parts of two configurations, before anything is trained.
 
         Raises:
-            RequestError: for a key, a choice or a value that cannot be, or images that are not there.
+            RequestError: for a wrong key, choice or value, or if the images cannot be found.
         """
         for parameter in self.space:
             if parameter.key in ("name", "resume"):
-                raise RequestError(f"search: {parameter.key} is nothing to search")
-            if parameter.key in OF_JUDGING:
+                raise RequestError(f"search: {parameter.key} cannot be searched")
+            if parameter.key in KEYS_OF_SCORING:
                 raise RequestError(
-                    f"search: {parameter.key} decides how trials are judged; it must be the same for all"
+                    f"search: {parameter.key} decides how trials are scored; it must be the same for all"
                 )
-            group = parameter.kind == "choice" and parameter.key in (*GROUPS, "experiment")
-            for value in parameter.values if group else parameter.values[:1]:
+            is_group = parameter.kind == "choice" and parameter.key in (*GROUPS, "experiment")
+            for value in parameter.values if is_group else parameter.values[:1]:
                 try:
-                    _check_protocol(self.compose({**way_to(parameter, self.space), parameter.key: value}))
+                    config = self.compose({**parent_values(parameter, self.space), parameter.key: value})
                 except (HydraException, OmegaConfBaseException) as error:
                     raise RequestError(f"search: {explain(error, 'tune')}") from None
+                if config.protocol == "article":
+                    raise RequestError(
+                        "protocol: with article, a search would choose by the test images; use protocol=holdout"
+                    )
         start = configuration.settings(self.compose({}))
         if start["resume"] is not None:
-            raise RequestError("resume: the same command goes on with a search by itself; leave it out")
+            raise RequestError("resume: leave it out; the same command resumes a search by itself")
         data = start["data"]
         check_available(find_source(data["source"], data["path"]), data["image_size"], data["cache"])
         for end in (0, -1):
             _check_parts(configuration.settings(self.compose(_values_at(self.space, end))))
 
-    def as_experiment(self, trial: dict[str, Any]) -> str:
-        """The configuration of a trial, as tune.json describes it, as the text of an experiment's file."""
+    def as_experiment(self, trial: Mapping[str, Any]) -> str:
+        """Return the text of an experiment's file, for `cnnlab train experiment=...`, that repeats a trial.
+
+        Args:
+            trial: as in tune.json.
+        """
         searched = {argument.partition("=")[0] for argument in trial["arguments"]}
         own = [argument for key, argument in self.given if key not in searched]
         composed = hydra.compose("train", [*own, *trial["arguments"]], return_hydra_config=True)
-        chosen = {group: composed.hydra.runtime.choices[group] for group in NAMED}
+        chosen = {group: composed.hydra.runtime.choices[group] for group in GROUPS_OF_A_STUDY}
         plain = hydra.compose("train", [f"{group}={choice}" for group, choice in chosen.items()])
         wanted = configuration.identity(OmegaConf.masked_copy(composed, [str(key) for key in plain]))
+        file: dict[str, Any] = {"defaults": [{f"override /{group}": choice} for group, choice in chosen.items()]}
+        file["name"] = f"{self.name}_best"
+        file |= {key: value for key, value in _changes(configuration.identity(plain), wanted).items() if key != "name"}
         comment = f"Trial {trial['number']} of {self.name}: val accuracy {trial['value']:.2%}"
-        return render_experiment(f"{self.name}_best", comment, chosen, configuration.identity(plain), wanted)
+        return f"# @package _global_\n# {comment}\n{yaml.safe_dump(file, sort_keys=False)}"
 
 
-def _check_protocol(config: DictConfig) -> None:
-    if config.protocol == "article":
-        raise RequestError("protocol: article would have a search choose by the test images; give protocol=holdout")
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of `after` that differ from `before` in value or type, nested as there."""
+    changes = {}
+    for key, value in after.items():
+        old = before.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            if inner := _changes(old, value):
+                changes[key] = inner
+        elif key not in before or value != old or type(value) is not type(old):
+            changes[key] = value
+    return changes
 
 
 def _values_at(space: list[Parameter], end: int) -> Values:
-    """The first (0) or last (-1) value of each entry that holds then."""
+    """Return the first (0) or last (-1) value of every entry whose conditions these values meet."""
     values: Values = {}
     for parameter in space:
         if parameter.holds(values):
@@ -125,7 +145,7 @@ def _values_at(space: list[Parameter], end: int) -> Values:
 
 
 def _check_parts(settings: dict[str, Any]) -> None:
-    """Makes network, optimizer, schedule, loss, augmentation and callbacks, for their own messages."""
+    """Build network, optimizer, schedule, loss, augmentation and callbacks, to see their own error messages early."""
     from cnnlab.build.network import build_network
     from cnnlab.build.run import build_callbacks, build_classifier
 

@@ -1,4 +1,4 @@
-"""What a study leaves: tune.json."""
+"""Describe a study as plain values, for tune.json."""
 
 from collections import Counter
 from typing import Any
@@ -18,15 +18,16 @@ STATES = {
 
 
 def describe_study(study: SharedStudy) -> dict[str, Any]:
-    """The study as plain values.
+    """Return the study as plain values.
 
     Returns:
-        `space`, a list of its entries; `trials`, each with `state` (interrupted where nobody runs it at present),
-        `params` (values by the names of the entries), `arguments` (as they are typed, to four digits), `value` (val
-        accuracy of the best epoch; of a pruned one, of the last that the study knows), `curve` (val accuracy by epoch),
-        `seconds`, `directory` (in the study's folder), `reason`, and `searched` (sampler and pruner of the command that
-        started it; those of the study are the last command's); `counts` of the states; `best`, one of the trials
-        or None; `importance` of the entries, which add up to 1; `total_seconds` of all trials together.
+        `space`, a list of its entries; `trials` (below); `counts` of the states; `best`, one of the trials or None;
+        `importance` of the entries, which add up to 1; `total_seconds` of all trials together; and the options.
+
+        Each trial has `state` (interrupted if no process runs it now), `params` (values by the names of the entries),
+        `arguments` (as typed, with four digits), `value` (val accuracy of the best epoch; if pruned, of the last epoch
+        reported), `curve` (val accuracy by epoch), `seconds`, `directory` (relative to the study's folder), `reason`,
+        and `searched` (sampler and pruner of the command that started it; the study's are those of the last command).
     """
     known = [trial for trial in study.trials() if trial.state != TrialState.WAITING]
     trials = [_describe_trial(trial, study) for trial in known]
@@ -36,17 +37,17 @@ def describe_study(study: SharedStudy) -> dict[str, Any]:
         **vars(study.options),
         "trials": trials,
         "counts": dict(Counter(trial["state"] for trial in trials)),
-        "best": max(completed, key=lambda trial: trial["value"], default=None),  # of equals the earlier one
+        "best": max(completed, key=lambda trial: trial["value"], default=None),  # the first of equal ones
         "importance": _importance(study, known),
         "total_seconds": round(sum(trial["seconds"] or 0.0 for trial in trials), 3),
     }
 
 
 def _describe_trial(trial: FrozenTrial, study: SharedStudy) -> dict[str, Any]:
-    left = trial.state == TrialState.RUNNING and study.is_left(trial.number)
+    abandoned = trial.state == TrialState.RUNNING and study.is_abandoned(trial.number)
     return {
         "number": trial.number,
-        "state": "interrupted" if left else STATES[trial.state],
+        "state": "interrupted" if abandoned else STATES[trial.state],
         "params": trial.params,
         "arguments": trial.user_attrs.get("arguments", []),
         "value": trial.value,
@@ -59,12 +60,12 @@ def _describe_trial(trial: FrozenTrial, study: SharedStudy) -> dict[str, Any]:
 
 
 def _importance(study: SharedStudy, trials: list[FrozenTrial]) -> dict[str, float]:
-    """How much of the accuracy's variance each entry explains by itself (fANOVA, Hutter et al. 2014).
+    """Return the share of the accuracy's variance that each entry explains by itself (fANOVA, Hutter et al. 2014).
 
-    Of a forest that is fitted to the completed trials, over the whole range that is searched, and evenly: of a rate
-    between 0.01 and 1, half of the range is above 0.5. The shares are made to add up to 1, interactions left out.
-    Entries that do not hold in every trial are not judged. Empty where nothing can be told: few trials, all alike,
-    or a single entry, which would explain everything.
+    The variance is that of a random forest, fitted to the completed trials, under uniform values over the whole range:
+    of a learning rate between 0.01 and 1, half of the values are above 0.5. Shares are scaled to add up to 1, without
+    interactions. Entries that are not used in every trial are left out. The result is empty if there are too few
+    trials, all are equally good, or there is only one entry, which would explain everything.
     """
     completed = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     everywhere = set.intersection(*(set(trial.params) for trial in completed)) if completed else set()

@@ -1,6 +1,6 @@
-"""What a search varies: a space is read from its file, checked, and asked for the values of one trial.
+"""Read the search space from its file, check it, and draw the values of a trial from it.
 
-A space holds keys of `cnnlab.train`, each with one entry, or a list of entries that hold under different conditions:
+A space holds keys of `cnnlab train`. Each key has one entry, or a list of entries with different conditions:
 
     recipe: {choice: [fast, speedrun]}
     optimizer.lr:
@@ -12,45 +12,33 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from cnnlab.config.sweeps import written
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import did_you_mean
+from cnnlab.instantiate import did_you_mean, explained, fits
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial  # optuna takes a second to import
 
 Kind = Literal["float", "int", "choice"]
 Values = dict[str, Any]
-DIGITS = 4  # of a number that is drawn without steps: enough for any hyperparameter, and it can be read
+DIGITS = 4  # significant digits of a number drawn without steps: precise enough for any hyperparameter, and readable
 OPTIONS: dict[Kind, tuple[str, ...]] = {"float": ("log", "step"), "int": ("log", "step"), "choice": ()}
-
-
-class Suggests(Protocol):
-    """What gives values: a trial of Optuna's."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, step: float | None, log: bool) -> float:
-        """A number of a range."""
-        ...
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int:
-        """A whole number of a range."""
-        ...
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of the choices."""
-        ...
+EXAMPLE = "{float: [0.1, 0.9]}, {int: [1, 9]} or {choice: [a, b]}"
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One entry of a space.
+    """Hold one entry of a space.
 
     Attributes:
-        key: of the configuration, dotted, or the name of a group of choices.
-        kind: of the values.
-        values: the lowest and highest, or the choices.
-        log: whether it is the logarithm that is drawn evenly.
-        step: between the values, or None.
-        when: other keys of the space with the values under which this entry holds.
+        key: a dotted key of the configuration, or the name of a configuration group.
+        kind: type of the values.
+        values: lowest and highest value, or the choices.
+        log: whether the logarithm of the value is drawn uniformly.
+        step: difference between neighbouring values, or None for any value.
+        when: conditions: other keys of the space, and the values of theirs for which this entry is used.
     """
 
     key: str
@@ -62,29 +50,31 @@ class Parameter:
 
     @property
     def name(self) -> str:
-        """The key, and the condition if there is one: `optimizer.lr [recipe=fast]`."""
+        """Return the key with its conditions: `optimizer.lr [recipe=fast]`."""
         conditions = [f"{key}={'|'.join(map(str, values))}" for key, values in self.when.items()]
         return f"{self.key} [{', '.join(conditions)}]" if conditions else self.key
 
     def holds(self, values: Values) -> bool:
-        """Whether the condition is met by the values that a trial has so far."""
+        """Return whether the values of a trial so far meet the conditions."""
         return all(key in values and _among(values[key], allowed) for key, allowed in self.when.items())
 
     def has(self, value: Any) -> bool:
-        """Whether the value can be suggested."""
+        """Return whether this entry can suggest the value."""
         if self.kind == "choice":
             return _among(value, self.values)
-        if not isinstance(value, int if self.kind == "int" else int | float) or isinstance(value, bool):
-            return False
         low, high = self.values
-        return low <= value <= high and (not self.step or _is_whole((value - low) / self.step))
+        return (
+            _is_number(value, self.kind)
+            and low <= value <= high
+            and (not self.step or _is_whole((value - low) / self.step))
+        )
 
     def stored(self, value: Any) -> Any:
-        """The value as a study keeps it: plain, so a list as text."""
+        """Return the value as a study stores it: a list becomes text."""
         return written(value) if isinstance(value, list) else value
 
-    def suggest(self, trial: Suggests) -> Any:
-        """A value from the trial."""
+    def suggest(self, trial: "BaseTrial") -> Any:
+        """Draw a value for the trial."""
         if self.kind == "choice":
             by_stored = [(self.stored(value), value) for value in self.values]
             chosen = trial.suggest_categorical(self.name, [stored for stored, _ in by_stored])
@@ -96,8 +86,8 @@ class Parameter:
         return round(value, 10) if self.step else float(f"{value:.{DIGITS}g}")  # 0.3, not 0.30000000000000004
 
 
-def suggest(space: Sequence[Parameter], trial: Suggests) -> Values:
-    """The values of one trial, by key; keys whose conditions are not met are left as they are."""
+def suggest(space: Sequence[Parameter], trial: "BaseTrial") -> Values:
+    """Draw the values of a trial, by key, without the keys whose conditions are not met."""
     values: Values = {}
     for parameter in space:
         if parameter.holds(values):
@@ -105,34 +95,34 @@ def suggest(space: Sequence[Parameter], trial: Suggests) -> Values:
     return values
 
 
-def way_to(parameter: Parameter, space: Sequence[Parameter]) -> Values:
-    """Values under which an entry holds: those of its conditions, and of theirs."""
+def parent_values(parameter: Parameter, space: Sequence[Parameter]) -> Values:
+    """Return values that meet an entry's conditions, and in turn the conditions of those keys."""
     values: Values = {}
     for key, allowed in parameter.when.items():
         parent = next(other for other in space if other.key == key and _among(allowed[0], other.values))
-        values |= {**way_to(parent, space), key: allowed[0]}
+        values |= {**parent_values(parent, space), key: allowed[0]}
     return values
 
 
 def overrides(values: Values) -> list[str]:
-    """The values as they are typed: key=value."""
+    """Return the values as key=value arguments."""
     return [f"{key}={written(value)}" for key, value in values.items()]
 
 
-def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested dictionaries by dotted key; an empty one is a leaf."""
+def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of nested dictionaries by dotted key; an empty dictionary is a leaf."""
     if not isinstance(settings, Mapping) or not settings:
         return {prefix: settings} if prefix else {}
     start = f"{prefix}." if prefix else ""
-    return {name: leaf for key, part in settings.items() for name, leaf in flat(part, f"{start}{key}").items()}
+    return {name: leaf for key, part in settings.items() for name, leaf in flatten(part, f"{start}{key}").items()}
 
 
 def starting_point(space: Sequence[Parameter], settings: Mapping[str, Any]) -> Values | None:
-    """What the study keeps for a trial of the configuration as it stands; None where that lies outside the space.
+    """Return the unchanged configuration as the stored values of a trial, or None if it lies outside the space.
 
     Args:
         space: all entries.
-        settings: the configuration's values by dotted key, and the choices by group.
+        settings: values of the configuration by dotted key, and chosen names by group.
     """
     values, kept = {}, {}
     for parameter in space:
@@ -146,111 +136,101 @@ def starting_point(space: Sequence[Parameter], settings: Mapping[str, Any]) -> V
     return kept
 
 
-# --- reading a space -------------------------------------------------------------------------------------------------
-
-
 def read_space(space: Any) -> list[Parameter]:
-    """The entries of a space, in their order.
-
-    Args:
-        space: as its file holds it.
+    """Check a space as its file holds it, and return its entries in order.
 
     Raises:
-        RequestError: where a kind, range, choice or condition is wrong.
+        RequestError: for a wrong kind, range, choice or condition.
     """
     if not isinstance(space, dict) or not space:
         raise RequestError("search: a space holds keys of the configuration, such as optimizer.lr: {float: [0.01, 1]}")
     parameters: list[Parameter] = []
     for key, entries in space.items():
-        listed = entries if isinstance(entries, list) else [entries]
-        own = [_read_entry(str(key), entry, parameters) for entry in listed]
-        for one, other in combinations(own, 2):
-            if not any(_disjoint(one.when[name], other.when[name]) for name in one.when if name in other.when):
-                raise RequestError(f"search: {key} has entries that hold at the same time; tell them apart by `when`")
+        with explained(f"search: {key}"):
+            listed = entries if isinstance(entries, list) else [entries]
+            own = [_read_entry(str(key), entry, parameters) for entry in listed]
+            for one, other in combinations(own, 2):
+                if not any(_disjoint(one.when[name], other.when[name]) for name in one.when if name in other.when):
+                    raise ValueError("two entries apply at the same time; give them different conditions with `when`")
         parameters += own
     return parameters
 
 
 def _read_entry(key: str, entry: Any, before: Sequence[Parameter]) -> Parameter:
-    example = f"{key}: {{float: [0.1, 0.9]}}, {{int: [1, 9]}} or {{choice: [a, b]}}"
+    """Check one entry; raise ValueError if it is wrong, as do the functions below."""
     if not isinstance(entry, dict):
-        raise RequestError(f"search: {key} must be of the form {example}, got {entry!r}")
+        raise ValueError(f"must be of the form {EXAMPLE}, got {entry!r}")
     kinds: list[Kind] = [kind for kind in OPTIONS if kind in entry]
     known = [*OPTIONS, "log", "step", "when"]
-    for name in entry:
-        if name not in known:
-            raise RequestError(f"search: {key}: {name} is not a key{did_you_mean(str(name), known)}")
+    if unknown := [name for name in entry if name not in known]:
+        raise ValueError(f"{unknown[0]} is not a key{did_you_mean(str(unknown[0]), known)}")
     if len(kinds) != 1:
-        raise RequestError(f"search: {key} must have one of float, int and choice: {example}")
+        raise ValueError(f"must have one of float, int and choice: {EXAMPLE}")
     kind = kinds[0]
     for name in ("log", "step"):
         if name in entry and name not in OPTIONS[kind]:
-            raise RequestError(f"search: {key}: {name} is of float and int, not of {kind}")
-    values, when = entry[kind], _read_conditions(key, entry.get("when", {}), before)
+            raise ValueError(f"{name} is for float and int, not for {kind}")
+    values, when = entry[kind], _read_conditions(entry.get("when", {}), before)
     if kind == "choice":
-        return Parameter(key, kind, _read_choices(key, values), when=when)
+        return Parameter(key, kind, _read_choices(values), when=when)
     log, step = entry.get("log", False), entry.get("step")
-    _check_range(key, kind, values, log, step)
+    _check_range(kind, values, log, step)
     low, high = map(float, values) if kind == "float" else values
     return Parameter(key, kind, (low, high), log, step, when)
 
 
-def _check_range(key: str, kind: Kind, values: Any, log: Any, step: Any) -> None:
-    """Raises RequestError where a range is none."""
+def _check_range(kind: Kind, values: Any, log: Any, step: Any) -> None:
     numbers = "whole numbers" if kind == "int" else "numbers"
     if not isinstance(values, list) or len(values) != 2 or not all(_is_number(value, kind) for value in values):
-        raise RequestError(f"search: {key}: {kind} must be two {numbers}, [lowest, highest], got {values!r}")
+        raise ValueError(f"{kind} must be two {numbers}, [lowest, highest], got {values!r}")
     low, high = values
     if not low < high:
-        raise RequestError(f"search: {key}: {kind} must be [lowest, highest], got {values!r}")
+        raise ValueError(f"{kind} must be [lowest, highest], got {values!r}")
     if not isinstance(log, bool):
-        raise RequestError(f"search: {key}: log must be true or false, got {log!r}")
+        raise ValueError(f"log must be true or false, got {log!r}")
     if log and low <= 0:
-        raise RequestError(f"search: {key}: with log: true the lowest must be above 0, got {low}")
+        raise ValueError(f"with log: true the lowest value must be above 0, got {low}")
     if step is None:
         return
     if log:
-        raise RequestError(f"search: {key}: step and log: true exclude each other")
+        raise ValueError("step and log: true cannot be combined")
     if not _is_number(step, kind) or step <= 0:
-        raise RequestError(f"search: {key}: step must be one of the {numbers} above 0, got {step!r}")
+        raise ValueError(f"step must be one of the {numbers} above 0, got {step!r}")
     if not _is_whole((high - low) / step):
-        raise RequestError(f"search: {key}: steps of {step} from {low} do not lead to {high}")
+        raise ValueError(f"steps of {step} from {low} do not lead to {high}")
 
 
-def _read_choices(key: str, values: Any) -> tuple[Any, ...]:
+def _read_choices(values: Any) -> tuple[Any, ...]:
     if not isinstance(values, list) or len(values) < 2:
-        raise RequestError(f"search: {key}: choice must be a list of two values or more, got {values!r}")
+        raise ValueError(f"choice must be a list of two values or more, got {values!r}")
     for number, value in enumerate(values):
         if isinstance(value, dict):
-            raise RequestError(f"search: {key}: a choice is a value, not a mapping; vary its keys: {key}.KEY")
+            raise ValueError("a choice cannot be a mapping; search its keys instead, written with dots: KEY.KEY")
         if _among(value, values[:number]):
-            raise RequestError(f"search: {key}: {value} is twice among the choices")
+            raise ValueError(f"{value} is listed twice")
     return tuple(values)
 
 
-def _read_conditions(key: str, when: Any, before: Sequence[Parameter]) -> dict[str, tuple[Any, ...]]:
+def _read_conditions(when: Any, before: Sequence[Parameter]) -> dict[str, tuple[Any, ...]]:
     if not isinstance(when, dict):
-        raise RequestError(f"search: {key}: when must be of the form {{recipe: fast}}, got {when!r}")
-    conditions = {}
+        raise ValueError(f"when must be of the form {{recipe: fast}}, got {when!r}")
+    conditions, parents = {}, [parameter for parameter in before if parameter.kind == "choice"]
     for name, value in when.items():
         allowed = tuple(value) if isinstance(value, list) else (value,)
-        choices = [
-            choice for other in before if other.key == name and other.kind == "choice" for choice in other.values
-        ]
+        choices = [choice for parent in parents if parent.key == name for choice in parent.values]
         if not choices:
-            known = [other.key for other in before if other.kind == "choice"]
-            raise RequestError(f"search: {key}: when: {name} is no choice above it{did_you_mean(str(name), known)}")
+            near = did_you_mean(str(name), [parent.key for parent in parents])
+            raise ValueError(f"when: {name} must be a choice listed before it{near}")
         for value in allowed:
             if not _among(value, choices):
                 near = did_you_mean(str(value), map(str, choices))
-                raise RequestError(f"search: {key}: when: {value} is not among the choices of {name}{near}")
+                raise ValueError(f"when: {value} is not among the choices of {name}{near}")
         conditions[str(name)] = allowed
     return conditions
 
 
 def _is_number(value: Any, kind: Kind) -> bool:
-    accepted = int if kind == "int" else int | float
-    return isinstance(value, accepted) and not isinstance(value, bool) and math.isfinite(value)
+    return fits(value, int if kind == "int" else float) and math.isfinite(value)
 
 
 def _is_whole(value: float) -> bool:
@@ -258,7 +238,7 @@ def _is_whole(value: float) -> bool:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal and of the same type: true is not 1."""
+    """Return whether two values are equal and of the same type: true is not 1."""
     return one == other and type(one) is type(other)
 
 

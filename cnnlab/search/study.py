@@ -1,7 +1,7 @@
-"""The study of a search: a database of its trials, which several processes share and which outlives them.
+"""Keep the trials of a search in a database that several processes share.
 
-Who runs a trial holds a lock on it, and the system lets go of that however the process ends. So a trial that is neither
-over nor locked was left behind, by Ctrl-C or by force, and is taken up again by whoever comes next.
+The process that runs a trial holds a lock on it, which the operating system releases however that process ends. So a
+trial that is neither finished nor locked was abandoned, by Ctrl-C or by a kill; the next process resumes it.
 """
 
 import json
@@ -18,11 +18,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from cnnlab.errors import RequestError
+from cnnlab.instantiate import check_at_least
 from cnnlab.runs.directory import RunDirectory
-from cnnlab.search.space import Parameter, Values, flat, overrides, suggest
+from cnnlab.search.space import Parameter, Values, flatten, overrides, suggest
 
-ABOUT = "cnnlab"  # what the study is of, among its attributes
-PATIENCE = 120  # seconds that SQLite waits for another process
+ABOUT = "cnnlab"  # user attribute of the study that holds what is searched
+SQLITE_TIMEOUT = 120  # seconds to wait while another process writes
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -30,15 +31,18 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 @dataclass(frozen=True)
 class Options:
-    """How a study is searched; a later command may change it.
+    """Hold how a study is searched; a later command may change it. See conf/tune.yaml.
 
     Attributes:
-        trials: of the whole study.
-        sampler: what suggests values.
-        sampler_seed: of its draws.
-        pruner: what stops trials.
-        startup_trials: that must be completed before the sampler and the pruner go by them.
-        warmup_epochs: of every trial, before it may be stopped.
+        trials: number of trials of the whole study, 1 or more.
+        sampler: algorithm that suggests values.
+        sampler_seed: seed of the suggestions.
+        pruner: rule that stops trials early.
+        startup_trials: completed trials before sampler and pruner use their results.
+        warmup_epochs: epochs of every trial before it may be stopped.
+
+    Raises:
+        ValueError: for a number that is too small.
     """
 
     trials: int
@@ -48,16 +52,21 @@ class Options:
     startup_trials: int
     warmup_epochs: int
 
+    def __post_init__(self) -> None:
+        check_at_least(1, trials=self.trials)
+        numbers = {name: getattr(self, name) for name in ("sampler_seed", "startup_trials", "warmup_epochs")}
+        check_at_least(0, **numbers)
+
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that this process runs.
+    """Hold a trial that this process runs.
 
     Attributes:
-        trial: of the study.
-        values: that it tries, by key.
-        directory: of its run.
-        lock: that keeps others from it.
+        trial: Optuna's trial.
+        values: its hyperparameters, by key.
+        directory: run directory of the trial.
+        lock: keeps other processes from running it.
     """
 
     trial: Trial
@@ -67,18 +76,18 @@ class Claim:
 
 
 class SharedStudy:
-    """A study that this process searches, perhaps beside others.
+    """Share a study with other processes that search it at the same time.
 
     Args:
-        folder: of the study; it exists.
-        storage: a database's address as SQLAlchemy writes it; None for `study.db` in the folder.
-        space: what is varied.
-        about: what the study is of, plain values in sections; another `about` is another study.
-        options: how it is searched.
-        first: values of the first trial, as the study keeps them, or None.
+        folder: an existing folder for the study.
+        storage: SQLAlchemy's URL of a database; None for `study.db` in the folder.
+        space: hyperparameters to search.
+        about: what is searched, as plain values in sections; a study with another `about` is another study.
+        options: how to search.
+        first: stored values of the first trial, or None.
 
     Raises:
-        RequestError: when the folder holds a study of something else, or the database cannot be used.
+        RequestError: if the folder holds another study, or the database cannot be used.
     """
 
     def __init__(
@@ -92,7 +101,7 @@ class SharedStudy:
     ):
         self.folder, self.space, self.options = folder, space, options
         self._turn = FileLock(folder / "study.lock")
-        about = json.loads(json.dumps(about))  # as the database gives it back
+        about = json.loads(json.dumps(about))  # as the database returns it
         url = storage or f"sqlite:///{folder.absolute() / 'study.db'}"
         with self._turn:
             try:
@@ -108,20 +117,20 @@ class SharedStudy:
         self.study.pruner = _pruner(options)
 
     def take(self) -> Claim | None:
-        """The next trial to run: one that was left behind, else a new one while there are too few; else None."""
-        with self._turn:  # or several processes would start the last one
+        """Return the next trial to run: an abandoned one, or a new one if there are too few, or None."""
+        with self._turn:  # otherwise several processes might each start a last trial
             known = self.trials()
             for frozen in known:
-                if frozen.state == TrialState.RUNNING and (lock := self._unclaimed(frozen)):
+                if frozen.state == TrialState.RUNNING and (lock := self._lock_if_abandoned(frozen.number)):
                     self.study.sampler = _sampler(self.options, frozen.number)
                     return self._claim(Trial(self.study, frozen._trial_id), lock)
             waiting = [frozen for frozen in known if frozen.state == TrialState.WAITING]
             if not waiting and len(known) >= self.options.trials:
                 return None
-            # Every trial has a seed of its own, so that a study that goes on draws what it would have drawn.
+            # Each trial has its own seed, so that a resumed study draws the same values as an uninterrupted one.
             number = waiting[0].number if waiting else len(known)
             self.study.sampler = _sampler(self.options, number)
-            lock = FileLock(self._lock_file(number))
+            lock = self._lock(number)
             lock.acquire()
             return self._claim(self.study.ask(), lock)
 
@@ -131,53 +140,57 @@ class SharedStudy:
         trial.set_user_attr("searched", {"sampler": self.options.sampler, "pruner": self.options.pruner})
         return Claim(trial, values, self.directory(trial.number), lock)
 
-    def is_waited_for(self) -> bool:
-        """Whether a trial goes on that nobody follows any more: its search was killed, its process was not."""
+    def has_orphaned_runs(self) -> bool:
+        """Return whether a run goes on although the search that started it was killed."""
         running = [frozen.number for frozen in self.trials() if frozen.state == TrialState.RUNNING]
-        return any(self.is_left(number) and not self._is_free(number) for number in running)
+        return any(self.is_abandoned(number) and not self._is_free(number) for number in running)
 
-    def is_left(self, number: int) -> bool:
-        """Whether nobody follows a trial that is not over."""
-        try:
-            with FileLock(self._lock_file(number)).acquire(timeout=0):
-                return True
-        except Timeout:
-            return False
+    def is_abandoned(self, number: int) -> bool:
+        """Return whether no process follows an unfinished trial."""
+        lock = self._try_lock(number)
+        if lock:
+            lock.release()
+        return lock is not None
 
     def tell(self, claim: Claim, state: TrialState, value: float | None = None) -> None:
-        """Records how a trial came out (completed, pruned or failed), and lets go of it."""
+        """Record that a trial was completed, pruned or failed, and release its lock."""
         self.study.tell(claim.trial, value, state)
         claim.lock.release()
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials, in their order, as they are at present."""
+        """Return the present state of all trials, in their order."""
         return self.study.get_trials(deepcopy=False)
 
     def standing(self) -> tuple[int, float | None]:
-        """How many trials are over, and the best value so far."""
-        over = [trial for trial in self.trials() if trial.state.is_finished()]
-        values = [trial.value for trial in over if trial.state == TrialState.COMPLETE and trial.value is not None]
-        return len(over), max(values, default=None)
+        """Return the number of finished trials and the best value so far."""
+        finished = [trial for trial in self.trials() if trial.state.is_finished()]
+        values = [trial.value for trial in finished if trial.state == TrialState.COMPLETE and trial.value is not None]
+        return len(finished), max(values, default=None)
 
     def directory(self, number: int) -> Path:
-        """Of the run of a trial."""
+        """Return the run directory of a trial."""
         return self.folder / "trials" / f"{number:03}"
 
-    def _lock_file(self, number: int) -> Path:
+    def _lock(self, number: int) -> FileLock:
         self.directory(number).parent.mkdir(exist_ok=True)
-        return self.directory(number).with_suffix(".lock")
+        return FileLock(self.directory(number).with_suffix(".lock"))
 
-    def _unclaimed(self, frozen: FrozenTrial) -> FileLock | None:
-        """The lock of a trial that nobody runs; None where somebody does."""
-        lock = FileLock(self._lock_file(frozen.number))
+    def _try_lock(self, number: int) -> FileLock | None:
+        """Lock a trial and return the lock, or return None if another process holds it."""
+        lock = self._lock(number)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             return None
-        if self._is_free(frozen.number):
-            return lock
-        lock.release()
-        return None
+        return lock
+
+    def _lock_if_abandoned(self, number: int) -> FileLock | None:
+        """Lock a trial that no process follows and whose run has ended; return None otherwise."""
+        lock = self._try_lock(number)
+        if lock and not self._is_free(number):
+            lock.release()
+            return None
+        return lock
 
     def _is_free(self, number: int) -> bool:
         directory = self.directory(number)
@@ -185,7 +198,7 @@ class SharedStudy:
 
 
 def _open(url: str, name: str) -> optuna.Study:
-    engine = {"connect_args": {"timeout": PATIENCE}} if url.startswith("sqlite") else {}
+    engine = {"connect_args": {"timeout": SQLITE_TIMEOUT}} if url.startswith("sqlite") else {}
     storage = optuna.storages.RDBStorage(url, engine_kwargs=engine)
     return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
 
@@ -196,9 +209,9 @@ def _sampler(options: Options, number: int) -> optuna.samplers.BaseSampler:
         return optuna.samplers.RandomSampler(seed)
     return optuna.samplers.TPESampler(
         n_startup_trials=options.startup_trials,
-        multivariate=True,  # values that go well together, not one by one
-        group=True,  # of keys that hold under the same conditions
-        constant_liar=True,  # what is running at the moment is not tried once more
+        multivariate=True,  # model the values jointly, not one by one
+        group=True,  # with a model for each set of conditions
+        constant_liar=True,  # avoid values close to those of running trials
         seed=seed,
     )
 
@@ -210,9 +223,9 @@ def _pruner(options: Options) -> optuna.pruners.BasePruner:
 
 
 def _difference(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
-    """The first setting by which two studies differ, in words; None where they are the same."""
+    """Return the first setting in which two studies differ, in words, or None."""
     for section in wanted:
-        before, now = flat(recorded.get(section, {})), flat(wanted[section])
+        before, now = flatten(recorded.get(section, {})), flatten(wanted[section])
         for key in [*now, *before]:
             if before.get(key) != now.get(key):
                 return f"{key}={before.get(key)} instead of {now.get(key)}"

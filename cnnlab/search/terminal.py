@@ -1,6 +1,5 @@
-"""What a search shows: a line for every trial that starts or ends, and how all came out."""
+"""Print the trials of a search as they start and end, and a table of the best at the end."""
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,39 +8,38 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cnnlab.reports.sweep import STYLES, clock
+from cnnlab.reports.sweep import STYLES, format_duration, job_event
 from cnnlab.runs.jobs import Job
 
 Record = Mapping[str, Any]
-SHOWN = 10  # trials of the closing table
+TRIALS_IN_TABLE = 10
 
 
 class SearchProgress:
-    """Prints the trials as they come.
+    """Print a line for every trial that starts or ends.
 
     Args:
-        trials: that the study shall have.
+        trials: number of trials that the study shall have.
     """
 
     def __init__(self, trials: int):
         self._console = Console(soft_wrap=True, highlight=False)
         self._trials = trials
 
-    def show(self, job: Job, over: int, best: float | None) -> None:
-        """Prints a trial that has started or ended.
+    def show(self, job: Job, finished: int, best: float | None) -> None:
+        """Print a trial that has started or ended.
 
         Args:
-            job: its run.
-            over: how many trials of the study are over.
-            best: val accuracy of the study so far.
+            job: run of the trial.
+            finished: number of finished trials of the study.
+            best: val accuracy of the study's best trial, or None.
         """
-        line = Text(f"[{over}/{self._trials}] ")
-        what = ("goes on" if job.resumes else "started") if job.state == "running" else job.state
-        line.append(f"{what:<11} ", STYLES.get(job.state, "cyan" if job.state == "pruned" else ""))
+        line = Text(f"[{finished}/{self._trials}] ")
+        line.append(f"{job_event(job):<11} ", STYLES.get(job.state, "cyan" if job.state == "pruned" else ""))
         line.append(job.name)
         if job.state == "completed":
             value = job.record["val_accuracy"]
-            line.append(f"  val {value:.2%}, {clock(job.seconds)}")
+            line.append(f"  val {value:.2%}, {format_duration(job.seconds)}")
             line.append(", the best so far" if best is None or value >= best else f", best {best:.2%}")
         elif job.state == "running":
             line.append(f"  {' '.join(job.overrides)}", "dim")
@@ -51,37 +49,33 @@ class SearchProgress:
 
 
 def print_study(record: Record, folder: Path) -> None:
-    """Prints the closing table: the best trials, what became of the others, and how to train the best again.
+    """Print the best trials, the number of trials in each state, and the importance of the hyperparameters.
 
     Args:
-        record: as tune.json holds it.
-        folder: of the study.
+        record: as in tune.json.
+        folder: folder of the study.
     """
     console = Console(soft_wrap=True, highlight=False)
     completed = [trial for trial in record["trials"] if trial["state"] == "completed"]
     table = Table(title=str(folder), title_justify="left", min_width=60)
     for name in ("trial", "val", "time", "values"):
         table.add_column(name, justify="left" if name == "values" else "right", overflow="fold")
-    for trial in sorted(completed, key=lambda trial: -trial["value"])[:SHOWN]:
-        cells = (
+    for trial in sorted(completed, key=lambda trial: -trial["value"])[:TRIALS_IN_TABLE]:
+        table.add_row(
             f"{trial['number']:03}",
             f"{trial['value']:.2%}",
-            clock(trial["seconds"]),
+            format_duration(trial["seconds"]),
             " ".join(trial["arguments"]),
+            style="bold" if trial["number"] == record["best"]["number"] else None,
         )
-        table.add_row(*cells, style="bold" if trial["number"] == record["best"]["number"] else None)
     if completed:
         console.print(table)
-    console.print(f"{counted(record)}; {clock(record['total_seconds'])} in trials")
+    console.print(f"{describe_counts(record)}; {format_duration(record['total_seconds'])} in all trials together")
     if record["importance"]:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in record["importance"].items())
         console.print(f"importance: {shares}")
-    if record["best"]:
-        place, seed = shlex.quote(str(folder)), record["seed"]
-        seeds = f'"seeds=[{seed + 1},{seed + 2},{seed + 3}]"'  # which the search has not used
-        console.print(f"The best again: python -m cnnlab.train --config-dir {place} experiment=best {seeds}")
 
 
-def counted(record: Record) -> str:
-    """How many trials came out how: `14 completed, 6 pruned`."""
+def describe_counts(record: Record) -> str:
+    """Return the number of trials in each state, such as `14 completed, 6 pruned`."""
     return ", ".join(f"{number} {state}" for state, number in record["counts"].items()) or "no trials"

@@ -1,4 +1,4 @@
-"""Runs the trials of a study, each as a process of its own, and stops those that are hopeless."""
+"""Run the trials of a study, each in its own process, and stop unpromising ones early."""
 
 import csv
 import math
@@ -15,28 +15,28 @@ from cnnlab.runs.jobs import Execution, Job, LocalProcess, run_jobs
 from cnnlab.search.space import Values
 from cnnlab.search.study import Claim, SharedStudy
 
-GIVE_UP = 3  # failed trials, while none has come out otherwise
+MOST_FAILURES = 3  # trials that may fail before the search gives up, if none has had another outcome
 
 
 @dataclass
-class _Running:
-    """A trial that goes on: its epochs that the study knows of, and why it is to end, if it is."""
+class _RunningTrial:
+    """Hold a trial that runs, the last epoch reported to the study, and the reason to stop it, if there is one."""
 
     claim: Claim
-    epochs_known: int = 0
+    last_epoch: int = 0
     reason: str | None = None
     diverged: bool = False
 
 
 class Trials:
-    """The trials that this process runs.
+    """Run the trials of this process.
 
     Args:
-        study: which trials there are.
-        command: that trains with a trial's values in a directory.
-        environments: variables of the trials that run at once.
-        epochs: of a trial, or None where that is not known.
-        timeout: seconds from now after which no trial is started any more, or None.
+        study: the shared study.
+        command: returns the command that trains with a trial's values in a directory.
+        environments: environment variables for each of the trials that run at the same time.
+        epochs: length of a trial, or None if unknown.
+        timeout: seconds from now after which no further trial starts, or None.
     """
 
     def __init__(
@@ -50,68 +50,69 @@ class Trials:
         self.study, self.command, self.epochs = study, command, epochs
         self.environments = [dict(environment) for environment in environments]
         self.deadline = math.inf if timeout is None else time.monotonic() + timeout
-        self._running: dict[Job, _Running] = {}
+        self._running: dict[Job, _RunningTrial] = {}
         self._failures = 0
 
     def run(self) -> Iterator[Job | None]:
-        """Runs trials until the study has enough; yields each when it starts and ends, None several times a second.
+        """Run trials until the study has enough; yield each as it starts and ends, and None several times a second.
 
-        A job that is over has the `reason` for which it was stopped, or failed. Its name is the trial's number.
+        A job has the number of its trial as its name. If it was stopped or failed, it has a `reason`.
 
         Raises:
-            Interrupted: when a signal came, after the trials have saved. The next process goes on with them.
+            Interrupted: after a signal, once the trials have saved their checkpoints; the next process resumes them.
         """
-        for job in run_jobs(self._waiting(), _start, self.environments):
+        for job in run_jobs(self._next_jobs(), _start, self.environments):
             if job is not None and job.state != "running":
-                self._settle(job)
-            for going_on, running in self._running.items():
-                self._follow(going_on, running)
+                self._finish(job)
+            for running_job, running in self._running.items():
+                self._follow(running_job, running)
             yield job
 
-    def _waiting(self) -> Iterator[Job | None]:
-        while time.monotonic() < self.deadline and not self._is_hopeless():
+    def _next_jobs(self) -> Iterator[Job | None]:
+        while time.monotonic() < self.deadline and not self._gives_up():
             if claim := self.study.take():
                 yield self._job(claim)
-            elif self.study.is_waited_for():
+            elif self.study.has_orphaned_runs():
                 yield None
             else:
                 return
 
-    def _is_hopeless(self) -> bool:
-        """Whether nothing but failures is to be expected: this process has seen some, and nobody anything else."""
-        over = [trial.state for trial in self.study.trials() if trial.state.is_finished()]
-        return self._failures >= GIVE_UP and set(over) == {TrialState.FAIL}
+    def _gives_up(self) -> bool:
+        """Return whether this process has seen several failures, and the study nothing else."""
+        finished = {trial.state for trial in self.study.trials() if trial.state.is_finished()}
+        return self._failures >= MOST_FAILURES and finished == {TrialState.FAIL}
 
     def _job(self, claim: Claim) -> Job:
         resumes = RunDirectory(claim.directory).config_file.exists()
         command = self.command(claim.values, claim.directory) + (["resume=auto"] if resumes else [])
         arguments = claim.trial.user_attrs["arguments"]
         job = Job(claim.directory.name, arguments, command, claim.directory, self.epochs, resumes=resumes)
-        known = self.study.trials()[claim.trial.number].intermediate_values
-        self._running[job] = _Running(claim, epochs_known=max(known, default=0))
+        reported = self.study.trials()[claim.trial.number].intermediate_values
+        self._running[job] = _RunningTrial(claim, last_epoch=max(reported, default=0))
         return job
 
-    def _follow(self, job: Job, running: _Running) -> None:
-        """Tells the study of the epochs that have ended since; asks the run to end when it is not worth going on."""
+    def _follow(self, job: Job, running: _RunningTrial) -> None:
+        """Report new epochs to the study; ask the run to stop if it has diverged or is unpromising."""
+        trial = running.claim.trial
         for row in read_epochs(job.directory):
             epoch, accuracy = int(row["epoch"]), row["val/accuracy"]
-            if epoch <= running.epochs_known or running.reason:
+            if epoch <= running.last_epoch or running.reason:
                 continue
-            running.epochs_known = epoch
+            running.last_epoch = epoch
             if not all(math.isfinite(row[name]) for name in ("train/loss", "val/loss") if row.get(name) is not None):
                 running.reason, running.diverged = f"diverged: the loss is not finite in epoch {epoch}", True
             elif accuracy is not None:
-                running.claim.trial.report(accuracy, epoch)
-                if (self.epochs is None or epoch < self.epochs) and running.claim.trial.should_prune():
-                    best = max(self.study.trials()[running.claim.trial.number].intermediate_values.values())
+                trial.report(accuracy, epoch)
+                if (self.epochs is None or epoch < self.epochs) and trial.should_prune():
+                    best = max(self.study.trials()[trial.number].intermediate_values.values())
                     running.reason = (
-                        f"pruned after epoch {epoch}: its val accuracy, {best:.2%} at best, is below the median of the "
-                        "completed trials"
+                        f"pruned after epoch {epoch}: its best val accuracy so far, {best:.2%}, is below the median of "
+                        "the completed trials"
                     )
         job.unwanted = running.reason is not None
 
-    def _settle(self, job: Job) -> None:
-        """Tells the study how a trial has ended; one that was interrupted is left for whoever comes next."""
+    def _finish(self, job: Job) -> None:
+        """Record the outcome of a trial in the study; leave an interrupted one to the next process."""
         running = self._running.pop(job)
         self._follow(job, running)
         claim, value = running.claim, job.record.get("val_accuracy")
@@ -127,7 +128,7 @@ class Trials:
             job.state, job.reason = "failed", f"its val accuracy is {value}"
         elif job.state == "interrupted" and running.reason:
             job.state, job.reason = "pruned", running.reason
-            RunDirectory(job.directory).correct("interrupted", running.reason)  # it knows only that it was told to end
+            RunDirectory(job.directory).correct("interrupted", running.reason)  # the run only knows that it was stopped
         elif job.state == "interrupted":
             claim.lock.release()
             return
@@ -141,10 +142,10 @@ def _start(job: Job, environment: dict[str, str]) -> Execution:
 
 
 def read_epochs(directory: Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics.csv as numbers, None where nothing was measured; without one that is half written."""
+    """Read the complete rows of a run's metrics.csv as numbers, with None for empty cells."""
     try:
         text = (directory / "metrics.csv").read_text()
     except OSError:
         return []
-    whole = text[: text.rfind("\n") + 1].splitlines()
-    return [{name: float(cell) if cell else None for name, cell in row.items()} for row in csv.DictReader(whole)]
+    complete = text[: text.rfind("\n") + 1].splitlines()  # the last row may be half written
+    return [{name: float(cell) if cell else None for name, cell in row.items()} for row in csv.DictReader(complete)]

@@ -89,10 +89,10 @@ def run_and_show(
 
 def job_returns(jobs: Sequence[Job], composed: Sequence[DictConfig]) -> list[JobReturn]:
     """What Hydra's sweepers are told: the validation accuracy of each job, or what failed."""
-    from cnnlab.reports.sweep import failures
+    from cnnlab.reports.sweep import describe_failures
 
     failed = [job for job in jobs if job.state != "completed"]
-    error = SweepFailed(failures(jobs), 2 if all(job.code == 2 for job in failed) else 1)
+    error = SweepFailed(describe_failures(jobs), 2 if all(job.code == 2 for job in failed) else 1)
     returns = []
     for job, config in zip(jobs, composed, strict=True):
         done = job.state == "completed"

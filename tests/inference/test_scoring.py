@@ -5,7 +5,7 @@ import torch
 
 from cnnlab.build.network import build_network
 from cnnlab.data.images import ImageData
-from cnnlab.inference.scoring import Clock, ask, chosen_tta
+from cnnlab.inference.scoring import Clock, chosen_tta, run_network
 from cnnlab.inference.trained import TrainedNetwork
 from cnnlab.training.tta import tta_logits
 
@@ -19,35 +19,35 @@ def net(sample: ImageData) -> TrainedNetwork:
     return TrainedNetwork(network, about | {"data_fingerprint": ""}, torch.device("cpu"), "32-true", Path("x.ckpt"))
 
 
-def test_answers_are_the_networks_own_in_the_order_of_the_images(net: TrainedNetwork, sample: ImageData) -> None:
+def test_logits_are_the_networks_own_in_the_order_of_the_images(net: TrainedNetwork, sample: ImageData) -> None:
     expected = net.logits(sample.test.pixels)
     for batch_size in (7, 1000):
-        answers = ask(net, sample.test, batch_size)
-        torch.testing.assert_close(answers.logits, expected, rtol=1e-4, atol=1e-5)
-        assert (answers.tta_logits, answers.features) == (None, None)
-        assert answers.images_per_second > 0
+        outputs = run_network(net, sample.test, batch_size)
+        torch.testing.assert_close(outputs.logits, expected, rtol=1e-4, atol=1e-5)
+        assert (outputs.tta_logits, outputs.features) == (None, None)
+        assert outputs.images_per_second > 0
 
 
 @pytest.mark.parametrize(("asked", "views"), [(True, "flip_translate"), ("flip", "flip")])
-def test_augmented_answers_stand_beside_the_plain_ones(
+def test_augmented_logits_are_computed_beside_the_plain_ones(
     net: TrainedNetwork, sample: ImageData, asked: bool, views: str
 ) -> None:
     clock = Clock()
-    answers = ask(net, sample.test, 16, asked, clock=clock)
+    outputs = run_network(net, sample.test, 16, asked, clock=clock)
     with torch.no_grad():
         expected = tta_logits(net.network, net.normalize(sample.test.pixels), views)  # pyright: ignore
-    assert answers.tta_logits is not None
-    torch.testing.assert_close(answers.tta_logits, expected, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(answers.logits, ask(net, sample.test, 16).logits)
+    assert outputs.tta_logits is not None
+    torch.testing.assert_close(outputs.tta_logits, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(outputs.logits, run_network(net, sample.test, 16).logits)
     assert clock["tta"] > 0 and clock["network"] > 0 and "data" in clock
 
 
-def test_true_and_false_stand_for_kinds_of_augmentation() -> None:
+def test_true_and_false_choose_a_kind_of_augmentation() -> None:
     assert [chosen_tta(asked) for asked in (True, False, "none", "flip")] == ["flip_translate", "none", "none", "flip"]
 
 
-def test_features_are_kept_beside_the_same_answers(net: TrainedNetwork, sample: ImageData) -> None:
-    answers = ask(net, sample.test, 16, embeddings=True)
-    torch.testing.assert_close(answers.logits, ask(net, sample.test, 16).logits)
-    assert answers.features is not None
-    torch.testing.assert_close(answers.features, net.embed(sample.test.pixels.permute(0, 3, 1, 2)))
+def test_features_are_kept_beside_the_same_logits(net: TrainedNetwork, sample: ImageData) -> None:
+    outputs = run_network(net, sample.test, 16, embeddings=True)
+    torch.testing.assert_close(outputs.logits, run_network(net, sample.test, 16).logits)
+    assert outputs.features is not None
+    torch.testing.assert_close(outputs.features, net.embed(sample.test.pixels.permute(0, 3, 1, 2)))

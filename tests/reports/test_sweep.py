@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.reports.sweep import SweepProgress, clock, failures, print_outcome, time_left
+from cnnlab.reports.sweep import SweepProgress, describe_failures, format_duration, print_outcome, time_left
 from cnnlab.runs.jobs import Job
 
 
@@ -17,7 +17,7 @@ def job(name: str, state: str = "waiting", **values) -> Job:
 DONE = {"test_accuracy": 0.711, "val_accuracy": 0.72}
 
 
-def test_the_time_left_is_that_of_those_that_are_done():
+def test_waiting_jobs_are_assumed_to_take_the_mean_time():
     jobs = [job("a", "completed", seconds=100), job("b"), job("c")]
     assert time_left(jobs, 1) == 200
     assert time_left(jobs, 2) == 100
@@ -31,7 +31,7 @@ def test_the_time_left_is_known_from_the_first_epoch_on():
     assert time_left([resumed], 1) == pytest.approx(10, abs=0.1)
 
 
-def test_what_was_done_before_says_nothing_about_the_time():
+def test_jobs_completed_before_do_not_count_for_the_time_left():
     assert time_left([job("a", "completed", earlier=True), job("b")], 1) is None
 
 
@@ -59,10 +59,10 @@ def test_the_outcome_lists_all_jobs(capsys, tmp_path):
 
 def test_failures_are_listed_with_their_reasons(tmp_path):
     bad = job("b", "failed", reason="exit code 1: no", directory=tmp_path)
-    assert failures([job("a", "completed"), bad, job("c", "interrupted")]) == (
+    assert describe_failures([job("a", "completed"), bad, job("c", "interrupted")]) == (
         f"2 of 3 jobs were not completed:\n  b: exit code 1: no ({tmp_path})\n  c: interrupted"
     )
 
 
-def test_a_clock_shows_hours_when_there_are_any():
-    assert (clock(5), clock(65), clock(3661)) == ("0:05", "1:05", "1:01:01")
+def test_a_duration_shows_hours_if_there_are_any():
+    assert (format_duration(5), format_duration(65), format_duration(3661)) == ("0:05", "1:05", "1:01:01")

@@ -79,7 +79,7 @@ def test_a_job_that_is_killed_costs_only_itself_and_goes_on(faulty):
     before = complete.read_text()
     code, out, err = run(faulty, "-m", "model=faulty", "model.fault=kill,none")
     assert (code, err) == (0, "")
-    assert ("goes on     fault-kill" in out, "completed before fault-none" in out) == (True, True)
+    assert ("resumed     fault-kill" in out, "completed before fault-none" in out) == (True, True)
     record = records(faulty)["fault-kill"]
     assert (record["status"], record["steps"], record["error"]) == ("completed", 4, None)
     assert complete.read_text() == before
@@ -117,6 +117,6 @@ def test_ctrl_c_stops_a_sweep_and_the_same_command_goes_on(tmp_path):
     assert {name: record["status"] for name, record in records(tmp_path).items()} == {"0": "interrupted"}
     code, out, err = run(tmp_path, *sweep)
     assert (code, err) == (0, "")
-    assert "goes on     0" in out
+    assert "resumed     0" in out
     assert {record["status"] for record in records(tmp_path).values()} == {"completed"}
     assert len(records(tmp_path)) == 1

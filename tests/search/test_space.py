@@ -1,4 +1,4 @@
-"""Reading a space, and what a trial gets of it."""
+"""Reading a space, and drawing the values of trials from it."""
 
 import optuna
 import pytest
@@ -6,7 +6,7 @@ import yaml
 
 from cnnlab.config.paths import ROOT
 from cnnlab.errors import RequestError
-from cnnlab.search.space import flat, overrides, read_space, starting_point, suggest, way_to
+from cnnlab.search.space import flatten, overrides, parent_values, read_space, starting_point, suggest
 
 SPACE = """
 recipe: {choice: [fast, speedrun]}
@@ -22,13 +22,13 @@ def space(text: str = SPACE):
     return read_space(yaml.safe_load(text))
 
 
-def drawn(text: str = SPACE, trials: int = 40):
+def draw_values(text: str = SPACE, trials: int = 40):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
     return [suggest(space(text), study.ask()) for _ in range(trials)]
 
 
 def test_a_trial_has_a_value_of_every_range_and_choice():
-    trials = drawn()
+    trials = draw_values()
     assert {trial["augmentation.pad"] for trial in trials} == {0, 2, 4}
     assert [0.5, 0.5, 0.5] in [trial["data.mean"] for trial in trials]
     assert None in [trial["data.mean"] for trial in trials]
@@ -39,22 +39,22 @@ def test_a_trial_has_a_value_of_every_range_and_choice():
             assert trial["optimizer.lr"] in (0.1, 0.2, 0.3)
 
 
-def test_a_logarithmic_range_gives_every_magnitude_its_share():
-    rates = [trial["x"] for trial in drawn("x: {float: [0.0001, 1.0], log: true}", 200)]
+def test_a_logarithmic_range_draws_all_magnitudes_equally_often():
+    rates = [trial["x"] for trial in draw_values("x: {float: [0.0001, 1.0], log: true}", 200)]
     assert 70 < sum(rate < 0.01 for rate in rates) < 130
     assert all(rate == float(f"{rate:.4g}") for rate in rates)
 
 
-def test_a_key_is_left_out_where_its_condition_is_not_met():
+def test_a_key_is_left_out_if_its_condition_is_not_met():
     text = "recipe: {choice: [fast, speedrun]}\nx: {float: [0, 1], when: {recipe: fast}}"
-    assert {("x" in trial) == (trial["recipe"] == "fast") for trial in drawn(text)} == {True}
+    assert {("x" in trial) == (trial["recipe"] == "fast") for trial in draw_values(text)} == {True}
 
 
-def test_a_way_leads_to_every_entry():
-    assert [way_to(entry, space()) for entry in space()[:3]] == [{}, {"recipe": "fast"}, {"recipe": "speedrun"}]
+def test_parent_values_meet_the_conditions_of_every_entry():
+    assert [parent_values(entry, space()) for entry in space()[:3]] == [{}, {"recipe": "fast"}, {"recipe": "speedrun"}]
 
 
-def test_values_are_typed_as_hydra_reads_them():
+def test_arguments_are_written_as_hydra_reads_them():
     assert overrides({"recipe": "fast", "x": None, "y": [1, 2], "z": 0.5}) == [
         "recipe=fast",
         "x=null",
@@ -63,7 +63,7 @@ def test_values_are_typed_as_hydra_reads_them():
     ]
 
 
-def test_the_configuration_as_it_stands_is_the_first_trial_where_the_space_holds_it():
+def test_the_unchanged_configuration_is_the_first_trial_if_it_lies_in_the_space():
     settings = {"recipe": "speedrun", "optimizer.lr": 0.2, "augmentation.pad": 4, "data.mean": [0.5, 0.5, 0.5]}
     first = starting_point(space(), settings)
     assert first is not None
@@ -75,32 +75,32 @@ def test_the_configuration_as_it_stands_is_the_first_trial_where_the_space_holds
 
 
 def test_leaves_are_named_by_dotted_keys():
-    assert flat({"a": {"b": 1, "c": {}}, "d": [1]}) == {"a.b": 1, "a.c": {}, "d": [1]}
+    assert flatten({"a": {"b": 1, "c": {}}, "d": [1]}) == {"a.b": 1, "a.c": {}, "d": [1]}
 
 
 WRONG = {
     "": "a space holds keys of the configuration",
-    "x: 1": "x must be of the form x: {float: [0.1, 0.9]}",
+    "x: 1": "x: must be of the form {float: [0.1, 0.9]}",
     "x: {flaot: [0, 1]}": "x: flaot is not a key; did you mean float?",
-    "x: {log: true}": "x must have one of float, int and choice",
-    "x: {float: [0, 1], int: [0, 1]}": "x must have one of float, int and choice",
+    "x: {log: true}": "x: must have one of float, int and choice",
+    "x: {float: [0, 1], int: [0, 1]}": "x: must have one of float, int and choice",
     "x: {float: [1, 0]}": "x: float must be [lowest, highest], got [1, 0]",
     "x: {float: 1}": "x: float must be two numbers",
     "x: {float: [0, .inf]}": "x: float must be two numbers",
     "x: {int: [0, 1.5]}": "x: int must be two whole numbers",
-    "x: {float: [0, 1], log: true}": "x: with log: true the lowest must be above 0, got 0",
+    "x: {float: [0, 1], log: true}": "x: with log: true the lowest value must be above 0, got 0",
     "x: {float: [0, 1], log: 3}": "x: log must be true or false, got 3",
-    "x: {float: [1, 2], log: true, step: 1}": "x: step and log: true exclude each other",
+    "x: {float: [1, 2], log: true, step: 1}": "x: step and log: true cannot be combined",
     "x: {float: [0, 1], step: 0.3}": "x: steps of 0.3 from 0 do not lead to 1",
     "x: {int: [0, 4], step: 0}": "x: step must be one of the whole numbers above 0, got 0",
     "x: {choice: [a]}": "x: choice must be a list of two values or more",
-    "x: {choice: [a, a]}": "x: a is twice among the choices",
-    "x: {choice: [a, {b: 1}]}": "x: a choice is a value, not a mapping",
-    "x: {choice: [a, b], step: 1}": "x: step is of float and int, not of choice",
+    "x: {choice: [a, a]}": "x: a is listed twice",
+    "x: {choice: [a, {b: 1}]}": "x: a choice cannot be a mapping",
+    "x: {choice: [a, b], step: 1}": "x: step is for float and int, not for choice",
     "x: {float: [0, 1], when: fast}": "x: when must be of the form",
-    "x: {float: [0, 1], when: {recipe: fast}}": "x: when: recipe is no choice above it",
+    "x: {float: [0, 1], when: {recipe: fast}}": "x: when: recipe must be a choice listed before it",
     "r: {choice: [a, bc]}\nx: {float: [0, 1], when: {r: bd}}": "bd is not among the choices of r; did you mean bc?",
-    "x: [{float: [0, 1]}, {float: [2, 3]}]": "x has entries that hold at the same time",
+    "x: [{float: [0, 1]}, {float: [2, 3]}]": "x: two entries apply at the same time",
 }
 
 
@@ -113,4 +113,4 @@ def test_a_wrong_space_is_explained(text):
 
 @pytest.mark.parametrize("file", sorted((ROOT / "conf" / "search").glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_shipped_space_can_be_read(file):
-    assert drawn(file.read_text(), 3)
+    assert draw_values(file.read_text(), 3)
