@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the door to trained networks when it is asked for: torch takes seconds, and commands start without it."""
+    """Import `load` on first use: torch takes seconds to import, and commands start without it."""
     if name == "load":
         from cnnlab.inference.trained import load
 

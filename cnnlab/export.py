@@ -1,4 +1,6 @@
-"""Writes a trained network as a file that is used without cnnlab: `python -m cnnlab.export checkpoint=PATH`."""
+"""Export a trained network as a file that is used without cnnlab: `cnnlab export checkpoint=PATH`."""
+
+import shlex
 
 from omegaconf import DictConfig
 
@@ -8,22 +10,24 @@ from cnnlab.runs.directory import check_output
 
 
 def export(config: DictConfig) -> None:
-    """Writes the file, and prints what it is and how far its answers are from the checkpoint's."""
+    """Write the file, and print its description and how far its outputs are from the checkpoint's."""
     settings = configuration.settings(config)
     options = {key: settings[key] for key in ("format", "opset", "normalize", "softmax")}
 
-    from cnnlab.inference.export import BATCH_SIZES, SUFFIXES, deploy
+    from cnnlab.inference.export import BATCH_SIZES, SUFFIXES, export_network
+    from cnnlab.reports.terminal import suggest_next
 
-    check_arguments(deploy, {"checkpoint": settings["checkpoint"], **options})
+    check_arguments(export_network, {"checkpoint": settings["checkpoint"], **options})
     output = check_output(settings["output"], (SUFFIXES[options["format"]],))
-    deployed = deploy(settings["checkpoint"], output, **options)
-    for file in deployed.files:
+    exported = export_network(settings["checkpoint"], output, **options)
+    for file in exported.files:
         print(f"{file}: {file.stat().st_size:,} bytes")
     for key in ("input", "output", "opset"):
-        if key in deployed.about:
-            print(f"  {key:<8}{deployed.about[key]}")
-    batches = ", ".join(map(str, BATCH_SIZES))
-    print(f"  checked batches of {batches} images: at most {deployed.difference:.1e} from the checkpoint's answers")
+        if key in exported.metadata:
+            print(f"  {key:<8}{exported.metadata[key]}")
+    checked = f"checked with batches of {', '.join(map(str, BATCH_SIZES))}"
+    print(f"  {checked}: outputs differ from the checkpoint's by at most {exported.difference:.1e}")
+    suggest_next(shlex.join(["python", "-c", exported.example]))
 
 
 main = configuration.make_command("export", export)

@@ -29,11 +29,11 @@ log = logging.getLogger("cnnlab.tune")
 class Request:
     """Hold the keys of this command alone, not of the study; see conf/tune.yaml."""
 
-    search: dict[str, Any] | None
     name: str
     storage: str | None
     n_jobs: int
     timeout: float | None
+    search: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check_at_least(1, n_jobs=self.n_jobs)

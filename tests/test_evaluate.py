@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def read(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "evaluation.json").read_text())
 
 
-def test_a_runs_figures_come_out_again_without_a_word_about_its_data(command, run, tmp_path):
+def test_the_metrics_of_a_run_are_reproduced_with_its_own_data(command, run, tmp_path):
     outcome = command("evaluate", "checkpoint=run", "tta=flip", "device=cpu")
     assert (outcome.code, outcome.err) == (0, "")
     folder = run / "evaluation"
@@ -93,7 +94,7 @@ def test_a_runs_figures_come_out_again_without_a_word_about_its_data(command, ru
     assert ours["tta_logits"].shape == ours["logits"].shape
 
 
-def test_other_images_and_checkpoints_do_not_take_the_place_of_the_runs_own(command, run):
+def test_results_of_other_images_and_checkpoints_do_not_replace_those_of_the_run(command, run):
     assert command("evaluate", "checkpoint=run", "split=val").code == 0
     assert command("evaluate", "checkpoint=run/checkpoints/last.ckpt", "split=val").code == 0
     assert {folder.name for folder in run.glob("evaluation*")} == {"evaluation_val", "evaluation_last_val"}
@@ -103,7 +104,7 @@ def test_other_images_and_checkpoints_do_not_take_the_place_of_the_runs_own(comm
     assert (record["images"], record["split"], record["tta"]) == (149, "val", None)
 
 
-def test_other_data_of_which_nothing_can_be_said_do_not_take_their_place_either(command, run):
+def test_results_of_data_that_may_differ_do_not_replace_them_either(command, run):
     """A streamed run knows names and sizes of files, not pixels."""
     file = run / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(file, weights_only=True)
@@ -113,6 +114,18 @@ def test_other_data_of_which_nothing_can_be_said_do_not_take_their_place_either(
     assert command("evaluate", "checkpoint=run", "data=digits").code == 0
     places = sorted(folder.name for folder in run.glob("evaluation*"))
     assert places == ["evaluation", f"evaluation_{read(run / 'evaluation')['data_fingerprint'][:14]}"]
+
+
+def test_the_suggested_command_shows_the_most_confident_mistake(command, run, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    (suggested,) = [line for line in command("evaluate", "checkpoint=run").err.splitlines() if "Next: " in line]
+    program, *arguments = shlex.split(suggested.rpartition("Next: ")[2])
+    assert program == "cnnlab" and arguments[:2] == ["visualize", "checkpoint=run"]
+    predictions = np.load(run / "evaluation" / "predictions.npz")
+    wrong = predictions["logits"].argmax(axis=1) != predictions["labels"]
+    assert wrong[int(arguments[2].removeprefix("image=test:"))]
+    monkeypatch.setattr("cnnlab.inspection.page.style.DPI", 30)  # drawing takes most of the time
+    assert command(*arguments).code == 0
 
 
 def test_embeddings_are_kept_and_drawn(command, run):
@@ -125,7 +138,7 @@ def test_embeddings_are_kept_and_drawn(command, run):
     assert (folder / "tensorboard" / "projector_config.pbtxt").exists()
 
 
-def test_images_are_moved_to_see_what_stays(command, run):
+def test_images_are_shifted_to_measure_what_stays(command, run):
     outcome = command("evaluate", "checkpoint=run", "shift=2", "device=cpu")
     assert outcome.code == 0, outcome.err
     moved = read_shift(run, 2)
@@ -135,7 +148,7 @@ def test_images_are_moved_to_see_what_stays(command, run):
         values = [direction[name] for direction in moved["directions"].values()]
         assert moved[name] == pytest.approx(np.mean(values))
         assert 0 < moved[name] < 1
-    assert f"{moved['same_answer']:.2%} of the answers stay" in outcome.out
+    assert f"{moved['same_answer']:.2%} of the predictions unchanged" in outcome.out
     assert read_shift(run, 1) is None  # not asked
     checkpoint = run / "checkpoints" / "best.ckpt"
     later = (run / "evaluation" / "evaluation.json").stat().st_mtime + 10
@@ -143,7 +156,7 @@ def test_images_are_moved_to_see_what_stays(command, run):
     assert read_shift(run, 2) is None  # the run has gone on since
 
 
-def test_a_checkpoint_without_a_run_has_its_results_beside_it(command, save, class_folders, sample, tmp_path):
+def test_results_lie_beside_a_checkpoint_without_a_run(command, save, class_folders, sample, tmp_path):
     save(sample.classes)
     outcome = command("evaluate", "checkpoint=lenet.ckpt", "data.path=class_folders")
     assert outcome.code == 0, outcome.err
@@ -180,7 +193,7 @@ def test_two_classes_have_no_top_5(command, save, photo_folders, tmp_path):
     assert "top-5" not in outcome.out
 
 
-def test_a_runs_data_are_those_of_its_record_with_what_is_typed(command, run, class_folders, sample):
+def test_the_data_is_that_of_the_record_changed_by_the_command_line(command, run, class_folders, sample):
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("source: digits", "source: null").replace("path: null", "path: /gone"))
     outcome = command("evaluate", "checkpoint=run")
@@ -195,7 +208,7 @@ def test_a_runs_data_are_those_of_its_record_with_what_is_typed(command, run, cl
     assert (record["same_data"], record["data_fingerprint"][:6]) == (None, "files-")
 
 
-def test_a_network_that_diverged_is_no_wrong_request(command, run):
+def test_a_network_that_diverged_is_a_failure_not_a_wrong_request(command, run):
     file = run / "checkpoints" / "best.ckpt"
     content = torch.load(file, weights_only=True)
     content["state_dict"]["network.classifier.5.bias"].fill_(float("nan"))
@@ -229,7 +242,7 @@ WRONG = {
     "data.image_size=64": "data.image_size is of the training, and nothing to choose here",
     "data.batch_size=64": "data.eval_batch_size is how many images are computed at a time",
     "data.residence=gpu": "data.residence must be one of auto, device, host, stream",
-    "output=run": "output: run is a run directory, which has a predictions.npz of its own",
+    "output=run": "output: run is a run directory, which has its own predictions.npz",
     "output=lenet.ckpt": "output: lenet.ckpt is not a folder",
     "model=lenet5": "model is not a key",
     "-m split=val,test": "cnnlab.evaluate does not sweep",

@@ -1,5 +1,6 @@
 """`cnnlab export`, as it is typed."""
 
+import shlex
 import sys
 from collections.abc import Callable
 
@@ -37,7 +38,7 @@ def test_it_says_what_it_wrote(export, tmp_path):
     assert images.split(maxsplit=1)[1].startswith("images: float32 (batch, 3, 32, 32), RGB, normalized")
     assert logits.split(maxsplit=1)[1] == "logits: float32 (batch, 3)"
     assert opset.split() == ["opset", "18"]
-    assert "checked batches of 1, 3, 8 images: at most " in checked
+    assert "checked with batches of 1, 3, 8: outputs differ from the checkpoint's by " in checked
     assert {file.name for file in tmp_path.iterdir()} == {"best.ckpt", "best.onnx"}
 
 
@@ -51,6 +52,16 @@ def test_a_trained_network_is_exported_by_its_run(train, command, tmp_path):
     torch.testing.assert_close(module(torch.rand(4, 3, 32, 32)).sum(dim=1), torch.ones(4))
 
 
+@pytest.mark.parametrize("format", ["onnx", "torch", "safetensors"])
+def test_the_suggested_program_uses_the_file(export, monkeypatch, capsys, format):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    suggested = export(f"format={format}").err.removeprefix("Next: ")
+    python, flag, program = shlex.split(suggested)
+    assert (python, flag) == ("python", "-c")
+    exec(program, {})
+    assert ("classifier" if format == "safetensors" else "[") in capsys.readouterr().out
+
+
 def test_safetensors_come_with_a_json_file(export, tmp_path):
     outcome = export("format=safetensors", "output=weights.safetensors")
     assert outcome.code == 0
@@ -61,7 +72,11 @@ def test_safetensors_come_with_a_json_file(export, tmp_path):
 @pytest.mark.parametrize(
     ("module", "answer", "message"),
     [
-        ("ownotherwise", "logits * (1.01 if torch.compiler.is_exporting() else 1)", "otherwise than the checkpoint"),
+        (
+            "ownotherwise",
+            "logits * (1.01 if torch.compiler.is_exporting() else 1)",
+            "outputs differ from the checkpoint's",
+        ),
         ("ownunwritable", "logits * float(logits.max())", "torch cannot export this network"),
         ("ownoneatatime", "logits if len(images) < 4 else logits * 2", "torch cannot export this network"),
     ],
@@ -82,10 +97,10 @@ WRONG = {
     "output=nowhere/net.onnx": "output: the folder of nowhere/net.onnx does not exist",
     "opset=17": "opset must be 18 to 25, got 17",
     "opset=new": "opset must be a whole number or null, got 'new'",
-    "format=torch opset=18": "opset is of format=onnx; format=torch has none",
+    "format=torch opset=18": "opset is for format=onnx only, got format=torch",
     "normalize=1": "normalize must be true or false, got 1",
-    "format=safetensors normalize=true": "normalize is part of a graph; format=safetensors holds weights alone",
-    "format=safetensors softmax=true": "softmax is part of a graph; format=safetensors holds weights alone",
+    "format=safetensors normalize=true": "normalize needs format=onnx or format=torch",
+    "format=safetensors softmax=true": "softmax needs format=onnx or format=torch",
     "checkpoint=gone.ckpt": "checkpoint: there is no checkpoint gone.ckpt",
     "checkpoint=null": "checkpoint must be a text",
     "model=lenet5": "model is not a key",
@@ -112,4 +127,4 @@ def test_a_package_that_is_missing_is_named(export, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     outcome = export()
     assert outcome.code == 2
-    assert f"format=onnx needs a package, {package}: pip install 'cnnlab[onnx]'" in outcome.err
+    assert f"format=onnx needs the package {package}: pip install 'cnnlab[onnx]'" in outcome.err

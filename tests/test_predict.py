@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -102,7 +103,7 @@ def test_a_folder_is_classified(predict, photos, tmp_path, checkpoint):
         ("~/photos/a.png", None),
     ],
 )
-def test_every_way_to_name_images(predict, photos, tmp_path, monkeypatch, images, expected):
+def test_images_can_be_named_in_many_ways(predict, photos, tmp_path, monkeypatch, images, expected):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert predict(f"images={images}", "gallery=null").code == 0
     assert names(tmp_path / "predictions.csv") == (expected or [str(photos / "a.png")])
@@ -124,7 +125,7 @@ def test_paths_come_on_standard_input_and_json_goes_to_standard_output(predict, 
     records = [json.loads(line) for line in outcome.out.splitlines()]
     assert [record["image"] for record in records] == ["photos/a.png", "photos/c.webp"]
     assert [len(record["top"]) for record in records] == [1, 1]
-    assert "photos/gone.png: No such file or directory; left out" in outcome.err
+    assert "photos/gone.png: No such file or directory; skipped" in outcome.err
     assert [file.name for file in tmp_path.iterdir()] == ["photos"]
 
 
@@ -150,6 +151,16 @@ def test_the_bar_knows_how_many_images_there_are(predict, photos, monkeypatch):
     assert re.search(r"0/4 \[", predict("images=photos", "limit=4", "output=null", "gallery=null").err)
 
 
+@pytest.mark.parametrize("arguments", [["images=photos"], ["images=test", "data=folder", "data.path=class_folders"]])
+def test_the_suggested_command_works(predict, command, photos, class_folders, monkeypatch, arguments):
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda stream: True)
+    outcome = predict(*arguments, "limit=1")
+    program, *suggested = shlex.split(outcome.err.rpartition("Next: ")[2])
+    assert program == "cnnlab" and suggested[2] in ("image=photos/a.png", "image=test:0")
+    monkeypatch.setattr("cnnlab.inspection.page.style.DPI", 30)  # drawing takes most of the time
+    assert command(*suggested, "output=seen").code == 0
+
+
 # --- images of the data ----------------------------------------------------------------------------------------------
 
 
@@ -160,12 +171,12 @@ def test_test_images_are_shown_with_their_labels(predict, class_folders, tmp_pat
     labels = [row["label"] for row in rows(tmp_path / "predictions.csv")]
     assert labels == [CLASSES[number // 3] for number in range(7)]
     right = sum(row["class"] == row["label"] for row in rows(tmp_path / "predictions.csv"))
-    assert f"7 images, {right} right ({right / 7:.1%})" in outcome.err
-    assert "not the images that the network was trained on" in outcome.err
+    assert f"7 images, {right} correct ({right / 7:.1%})" in outcome.err
+    assert "the network was trained on other images" in outcome.err
     assert "(wrong)" in outcome.out
 
 
-def test_the_data_are_those_of_the_run(command, checkpoint, class_folders, tmp_path):
+def test_the_data_is_that_of_the_run(command, checkpoint, class_folders, tmp_path):
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     (run / "checkpoints" / "best.ckpt").write_bytes(Path(checkpoint).read_bytes())
@@ -210,7 +221,7 @@ def test_neighbours_are_found_among_the_training_images(predict, class_folders, 
 # --- what is broken --------------------------------------------------------------------------------------------------
 
 
-def test_broken_images_are_named_and_all_others_done(predict, photos, tmp_path):
+def test_broken_images_are_named_and_all_others_classified(predict, photos, tmp_path):
     picture = (photos / "a.png").read_bytes()
     (photos / "empty.png").touch()
     (photos / "short.png").write_bytes(picture[: len(picture) // 2])
@@ -228,12 +239,12 @@ def test_broken_images_are_named_and_all_others_done(predict, photos, tmp_path):
     assert names(tmp_path / "predictions.csv") == sorted([*PHOTOS, "photos/folder.png/inside.png"])
     for name in ("empty", "short", "text", "bomb", "gone", "pipe"):
         assert f"photos/{name}.png: " in outcome.err
-    assert "pixels; left out" in outcome.err
+    assert "pixels; skipped" in outcome.err
     assert outcome.err.endswith("6 of 12 images could not be read.\n")
     assert "Traceback" not in outcome.err
 
 
-def test_with_nothing_but_broken_images_there_is_a_head_alone(predict, tmp_path):
+def test_with_only_broken_images_the_file_holds_the_header(predict, tmp_path):
     (tmp_path / "text.png").write_text("no image")
     outcome = predict("images=text.png")
     assert (outcome.code, outcome.out) == (1, "")

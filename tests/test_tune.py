@@ -1,6 +1,7 @@
 """`cnnlab tune` from the outside; what becomes of trials is in tests/search/test_trials.py."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -113,7 +114,9 @@ def test_without_optuna_the_message_says_what_to_install(tune, monkeypatch):
 
 def test_a_study_leaves_its_record_and_a_best_configuration_that_trains(tune, command, train, tmp_path):
     arguments = ("search=mine", "protocol=holdout", *DIGITS, *STEP, "trials=2", "n_jobs=2")
-    outcome = tune(*arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stderr.isatty", lambda: True)
+        outcome = tune(*arguments)
     assert outcome.code == 0, outcome.err
     folder = tmp_path / "runs" / "lenet5_mine"
     record = json.loads((folder / "tune.json").read_text())
@@ -122,7 +125,9 @@ def test_a_study_leaves_its_record_and_a_best_configuration_that_trains(tune, co
     best = folder / record["best"]["directory"]
     assert record["best"]["value"] == json.loads((best / "summary.json").read_text())["val_accuracy"]
 
-    assert train("--config-dir", "runs/lenet5_mine", "experiment=best", "logger=none", "hydra.run.dir=again").code == 0
+    program, *suggested, seeds = shlex.split(outcome.err.rpartition("Next: ")[2])
+    assert (program, suggested[0], seeds) == ("cnnlab", "train", "seeds=[1,2,3]")
+    assert train(*suggested[1:], "logger=none", "hydra.run.dir=again").code == 0
     one, other = (yaml.safe_load((run / "config.yaml").read_text()) for run in (best, Path("again")))
     assert one | {"name": "lenet5_mine_best"} == other
     names = [json.loads((run / "summary.json").read_text())["recipe"] for run in (best, Path("again"))]

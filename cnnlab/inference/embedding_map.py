@@ -1,30 +1,30 @@
-"""What a network's last hidden layer makes of images, brought to a plane that can be looked at."""
+"""Project the features of images to a plane."""
 
 import numpy as np
 
-PERPLEXITY = 30.0  # how many neighbours of an image count, about: scikit-learn's default
-COMPONENTS = 50  # that t-SNE is given, as van der Maaten and Hinton 2008 do it
-FEWEST = 8  # images
+PERPLEXITY = 30.0  # roughly the number of neighbours that an image has: scikit-learn's default
+COMPONENTS = 50  # principal components that t-SNE starts from, as in van der Maaten and Hinton 2008
+FEWEST_IMAGES = 8
 METHOD = "t-SNE"
 
 
 def map_to_plane(features: np.ndarray) -> np.ndarray:
-    """Places for images such that those which look alike to the network lie near each other.
+    """Place images with similar features near each other.
 
-    By t-SNE (van der Maaten and Hinton 2008) of the first 50 principal components, started from the first two. The same
-    features give the same map. Neighbourhoods mean something, distances between groups do not.
+    Applies t-SNE (van der Maaten and Hinton 2008) to the first 50 principal components, starting from the first two.
+    The result is deterministic. Neighbourhoods mean something, distances between groups do not.
 
     Args:
-        features: float32 (N, F); takes seconds for some thousand images.
+        features: float32 (N, F); some thousand images take seconds.
 
     Returns:
         float32 (N, 2).
 
     Raises:
-        ValueError: for fewer than eight images: they have no neighbourhoods.
+        ValueError: for fewer than eight images.
     """
-    if len(features) < FEWEST:
-        raise ValueError(f"a map needs {FEWEST} images or more, got {len(features)}")
+    if len(features) < FEWEST_IMAGES:
+        raise ValueError(f"a map needs {FEWEST_IMAGES} images or more, got {len(features)}")
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 

@@ -1,4 +1,4 @@
-"""Embeddings to look at: a map of the images, and TensorBoard's projector."""
+"""Save the features of images, with a map of the images and files for TensorBoard's projector."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,64 +17,71 @@ from cnnlab.runs.directory import replacing
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
-SHOWN = 2000  # images in the map and in the projector: t-SNE takes some seconds for them
-THUMBNAIL = 48  # pixels a side, at most: a sprite may have 8192, which is enough for 28,000 of them
-FEW = 10  # classes that have colours of their own
+MOST_MAPPED = 2000  # images in the map and the projector: t-SNE takes some seconds for them
+THUMBNAIL = 48  # largest side in pixels: TensorBoard's sprites have 8192 a side, enough for 28,000 such thumbnails
+DISTINCT_COLOURS = 10  # up to this number of classes, each has a colour of tab10
 
 
 def save_embeddings(
     folder: Path,
     features: Tensor,
     labels: Tensor,
-    answers: Tensor,
+    predicted: Tensor,
     classes: Sequence[str],
     read: Callable[[Tensor], Tensor],
 ) -> dict[str, Any]:
-    """Writes `embeddings.npz` of all images, and `embeddings.png` and `tensorboard/` of some, spread evenly over them.
+    """Write `embeddings.npz` of all images, and `embeddings.png` and `tensorboard/` of an evenly spaced subset.
 
     Args:
-        folder: where to.
+        folder: an existing folder.
         features: float32 (N, F).
         labels: class numbers, int64 (N,).
-        answers: of the network, int64 (N,).
+        predicted: class numbers, int64 (N,).
         classes: names by class number.
-        read: from positions, int64 (M,), to pixels, uint8 (M, H, W, 3).
+        read: returns pixels, uint8 (M, H, W, 3), for positions, int64 (M,).
 
     Returns:
-        What evaluation.json says of it.
+        The entry `embeddings` of evaluation.json.
 
     Raises:
-        ValueError: when there are too few images for a map.
+        ValueError: if there are too few images for a map.
     """
+    from torch.utils.tensorboard.writer import SummaryWriter
+
     with replacing(folder / "embeddings.npz") as temporary, temporary.open("wb") as stream:
         np.savez(stream, features=features.numpy(), labels=labels.numpy())
-    shown = torch.linspace(0, len(labels) - 1, min(SHOWN, len(labels)), dtype=torch.float64).long()
-    some = features[shown]
-    places = map_to_plane(some.numpy())
-    names = [[classes[int(number)] for number in numbers[shown]] for numbers in (labels, answers)]
-    title = f"{METHOD} of what the last layer sees ({features.shape[1]} values) of {len(shown):,} images"
-    figure = draw_map(places, labels[shown].numpy(), answers[shown].numpy(), classes, title)
+    mapped = torch.linspace(0, len(labels) - 1, min(MOST_MAPPED, len(labels)), dtype=torch.float64).long()
+    subset = features[mapped]
+    title = f"{METHOD} of the last layer's inputs ({features.shape[1]} values), {len(mapped):,} images"
+    figure = draw_map(map_to_plane(subset.numpy()), labels[mapped].numpy(), predicted[mapped].numpy(), classes, title)
     figure.savefig(folder / "embeddings.png", dpi=150, bbox_inches="tight")
-    write_projector(folder / "tensorboard", some, read(shown), *names)
-    return {"features": features.shape[1], "map": METHOD, "mapped_images": len(shown)}
+    board = folder / "tensorboard"
+    if (board / "projector_config.pbtxt").exists():
+        shutil.rmtree(board)
+    names = [[classes[int(number)] for number in numbers[mapped]] for numbers in (labels, predicted)]
+    with SummaryWriter(str(board)) as writer:
+        add_to_projector(writer, subset, read(mapped), *names)
+    return {"features": features.shape[1], "map": METHOD, "mapped_images": len(mapped)}
 
 
-def draw_map(places: np.ndarray, labels: np.ndarray, answers: np.ndarray, classes: Sequence[str], title: str) -> Figure:
-    """Images as points, coloured by what they show; crosses are those that the network takes for something else.
+def draw_map(
+    places: np.ndarray, labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], title: str
+) -> Figure:
+    """Draw images as points in the colour of their class, and as crosses if they are misclassified.
 
     Args:
         places: float32 (N, 2).
         labels: class numbers, int64 (N,).
-        answers: of the network, int64 (N,).
+        predicted: class numbers, int64 (N,).
         classes: names by class number.
-        title: a line above.
+        title: title of the figure.
     """
     present = [number for number in range(len(classes)) if (labels == number).any()]
     columns = -(-len(present) // 30)
     figure = Figure(figsize=(8.6 + 1.4 * columns, 8), layout="constrained")
     axes = figure.subplots()
-    colours = _colours(len(classes))
-    wrong = labels != answers
+    colours = _class_colours(len(classes))
+    wrong = labels != predicted
     size = float(np.clip(30_000 / len(places), 8, 40))
     for number in present:
         chosen = labels == number
@@ -82,7 +89,7 @@ def draw_map(places: np.ndarray, labels: np.ndarray, answers: np.ndarray, classe
         axes.scatter(*places[chosen & wrong].T, s=size, color=colours[number], marker="x", alpha=0.75, linewidths=0.9)
         axes.scatter([], [], s=36, color=colours[number], label=classes[number])
     if wrong.any():
-        axes.scatter([], [], s=36, color="0.3", marker="x", label="taken for another")
+        axes.scatter([], [], s=36, color="0.3", marker="x", label="misclassified")
     axes.set_title(title, fontsize=11, loc="left")
     axes.set_aspect("equal")
     axes.set_xticks([])
@@ -94,39 +101,26 @@ def draw_map(places: np.ndarray, labels: np.ndarray, answers: np.ndarray, classe
     return figure
 
 
-def write_projector(
-    folder: Path, features: Tensor, pixels: Tensor, labels: Sequence[str], answers: Sequence[str]
+def add_to_projector(
+    writer: "SummaryWriter", features: Tensor, pixels: Tensor, labels: Sequence[str], predicted: Sequence[str]
 ) -> None:
-    """Writes what TensorBoard's projector shows: embeddings with thumbnails, true classes and answers.
+    """Add embeddings with thumbnails and class names to an event file, for TensorBoard's projector.
 
     Args:
-        folder: made anew where it holds a projector's files already.
+        writer: an open event file.
         features: float32 (N, F).
         pixels: uint8 (N, H, W, 3).
         labels: names of the true classes.
-        answers: names of the network's answers.
+        predicted: names of the predicted classes.
     """
-    from torch.utils.tensorboard.writer import SummaryWriter
-
-    if (folder / "projector_config.pbtxt").exists():
-        shutil.rmtree(folder)
-    with SummaryWriter(str(folder)) as writer:
-        add_to_projector(writer, features, pixels, labels, answers)
-
-
-def add_to_projector(
-    writer: "SummaryWriter", features: Tensor, pixels: Tensor, labels: Sequence[str], answers: Sequence[str]
-) -> None:
-    """Adds embeddings to an event file that is open; arguments as for `write_projector`."""
     images = pixels.permute(0, 3, 1, 2).float() / 255
     if images.shape[-1] > THUMBNAIL:
         images = torch.nn.functional.interpolate(images, (THUMBNAIL, THUMBNAIL), mode="area")
-    columns = ["class", "answer", "right"]
-    rows = [[label, answer, label == answer] for label, answer in zip(labels, answers, strict=True)]
-    writer.add_embedding(features, rows, images, tag="embeddings", metadata_header=columns)
+    rows = [[label, name, label == name] for label, name in zip(labels, predicted, strict=True)]
+    writer.add_embedding(features, rows, images, tag="embeddings", metadata_header=["class", "predicted", "correct"])
 
 
-def _colours(count: int) -> list[tuple[float, ...]]:
-    if count <= FEW:
+def _class_colours(count: int) -> list[tuple[float, ...]]:
+    if count <= DISTINCT_COLOURS:
         return [colormaps["tab10"](number) for number in range(count)]
     return [colormaps["turbo"](value) for value in np.linspace(0.02, 0.98, count)]

@@ -1,4 +1,4 @@
-"""How good a network's answers are: figures from logits and labels."""
+"""Compute how good predictions are, from logits and labels."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
-    multiclass_calibration_error,
     multiclass_confusion_matrix,
     multiclass_f1_score,
     multiclass_precision,
@@ -15,21 +14,21 @@ from torchmetrics.functional.classification import (
 
 from cnnlab.intervals import Interval, wilson_interval
 
-BINS = 15  # of confidence, as Guo et al. 2017, "On calibration of modern neural networks", take them
+CONFIDENCE_BINS = 15  # as in Guo et al. 2017, "On calibration of modern neural networks"
 TOP = 5
 
 
 @dataclass(frozen=True)
 class ClassScores:
-    """How well one class is recognized.
+    """Hold how well one class is recognized.
 
     Attributes:
-        name: of the class.
-        precision: share of the images that were taken for it which show it; None where none was.
-        recall: share of its images that were recognized; None where there is none.
-        f1: harmonic mean of the two; None where the class neither is there nor was answered.
-        support: how many images show it.
-        predicted: how many were taken for it.
+        name: name of the class.
+        precision: share of the images predicted as this class that show it; None if there are none.
+        recall: share of the images of this class that are predicted as it; None if there are none.
+        f1: harmonic mean of precision and recall; None if no image shows the class or is predicted as it.
+        support: number of images that show the class.
+        predicted: number of images predicted as the class.
     """
 
     name: str
@@ -42,14 +41,14 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Bin:
-    """The answers with a confidence in [low, high), or [low, 1] for the last bin.
+    """Hold the predictions with a confidence in [low, high), or in [low, 1] for the last bin.
 
     Attributes:
-        low: a fraction.
-        high: a fraction.
-        images: how many.
-        confidence: their mean; None without images.
-        accuracy: of these answers; None without images.
+        low: lowest confidence, a fraction.
+        high: highest confidence, a fraction.
+        images: number of predictions in the bin.
+        confidence: mean confidence; None without images.
+        accuracy: accuracy in the bin; None without images.
     """
 
     low: float
@@ -61,13 +60,13 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether the network is right as often as it says.
+    """Hold how well the confidence of predictions agrees with their accuracy.
 
     Attributes:
-        error: the expected calibration error: the mean difference of confidence and accuracy over the bins, weighted by
-            their images. A fraction.
-        confidence: mean over all images.
-        bins: of equal width.
+        error: expected calibration error (ECE): mean absolute difference of confidence and accuracy over the bins,
+            weighted by their number of images. A fraction.
+        confidence: mean confidence of all predictions.
+        bins: bins of equal width over [0, 1].
     """
 
     error: float
@@ -77,16 +76,16 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Scores:
-    """What `score` finds out.
+    """Hold all metrics of a data set.
 
     Attributes:
-        accuracy: share of the images that were named rightly.
-        accuracy_interval: its 95 % confidence interval.
+        accuracy: share of the images whose predicted class is correct.
+        accuracy_interval: 95 % confidence interval of the accuracy.
         top5_accuracy: share of the images whose class is among the five most probable; None with five classes or fewer.
         loss: mean cross-entropy.
-        per_class: in the order of the classes.
-        confusion_matrix: images by true class (row) and answer (column).
-        calibration: of the most probable class.
+        per_class: scores in the order of the classes.
+        confusion_matrix: number of images by true class (row) and predicted class (column).
+        calibration: calibration of the most probable class.
     """
 
     accuracy: float
@@ -99,7 +98,7 @@ class Scores:
 
 
 def score(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Scores:
-    """All figures of some answers.
+    """Compute all metrics.
 
     Args:
         logits: float32 (N, classes), N > 0.
@@ -107,10 +106,10 @@ def score(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Scores:
         classes: names by class number, at least two.
 
     Raises:
-        ValueError: when a logit is not a finite number.
+        ValueError: if a logit is not finite.
     """
     if not logits.isfinite().all():
-        raise ValueError("the network answers with numbers that are not finite: its training may have diverged")
+        raise ValueError("the network's outputs are not finite: its training may have diverged")
     count = len(classes)
     matrix = multiclass_confusion_matrix(logits, labels, count)
     return Scores(
@@ -124,58 +123,57 @@ def score(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Scores:
     )
 
 
-def calibration(logits: Tensor, labels: Tensor, bins: int = BINS) -> Calibration:
-    """The expected calibration error (ECE) of the most probable class, with its bins.
+def calibration(logits: Tensor, labels: Tensor, bins: int = CONFIDENCE_BINS) -> Calibration:
+    """Compute the expected calibration error (ECE) of the most probable class, with its bins.
 
     Args:
         logits: float32 (N, classes).
         labels: class numbers, int64 (N,).
-        bins: of equal width over [0, 1].
+        bins: number of bins of equal width over [0, 1].
     """
-    # Where a probability rounds to 1, torchmetrics would put it into a bin of its own, beyond the last.
-    below_one = torch.nextafter(torch.tensor(1.0), torch.tensor(0.0))
-    probabilities = logits.softmax(dim=1).clamp(max=below_one)
-    confidences, answers = probabilities.max(dim=1)
+    confidences, predicted = logits.softmax(dim=1).max(dim=1)
     edges = torch.linspace(0, 1, bins + 1)
-    places = torch.bucketize(confidences, edges, right=True) - 1
+    places = (torch.bucketize(confidences, edges, right=True) - 1).clamp(max=bins - 1)  # 1 belongs to the last bin
 
     def sums(values: Tensor) -> list[float]:
         return torch.zeros(bins, dtype=torch.float64).index_add_(0, places, values.double()).tolist()
 
     images = torch.bincount(places, minlength=bins).tolist()
-    totals = zip(edges.tolist(), edges[1:].tolist(), images, sums(confidences), sums(answers == labels), strict=False)
+    confident, correct = sums(confidences), sums(predicted == labels)
     return Calibration(
-        error=float(multiclass_calibration_error(probabilities, labels, logits.shape[1], bins)),
+        error=sum(abs(one - other) for one, other in zip(confident, correct, strict=True)) / len(labels),
         confidence=float(confidences.mean()),
         bins=[
-            Bin(low, high, n, confident / n if n else None, right / n if n else None)
-            for low, high, n, confident, right in totals
+            Bin(low, high, n, total / n if n else None, right / n if n else None)
+            for low, high, n, total, right in zip(
+                edges[:-1].tolist(), edges[1:].tolist(), images, confident, correct, strict=True
+            )
         ],
     )
 
 
 def confident_mistakes(logits: Tensor, labels: Tensor, most: int) -> Tensor:
-    """Positions of the wrong answers that the network was surest of, the surest first: int64 (M,), M <= `most`."""
-    confidences, answers = logits.softmax(dim=1).max(dim=1)
-    wrong = (answers != labels).nonzero().flatten()
+    """Return the positions of the most confident wrong predictions, most confident first: int64 (M,), M <= `most`."""
+    confidences, predicted = logits.softmax(dim=1).max(dim=1)
+    wrong = (predicted != labels).nonzero().flatten()
     order = confidences[wrong].argsort(descending=True, stable=True)
     return wrong[order[:most]]
 
 
 def largest_confusions(scores: Scores, most: int) -> list[tuple[str, str, int]]:
-    """Which classes are taken for which others most often: true class, answer and images, the most frequent first."""
+    """Return the most frequent confusions: true class, predicted class and number of images."""
     names = [row.name for row in scores.per_class]
     confusions = [
-        (names[true], names[answer], images)
+        (names[true], names[predicted], images)
         for true, row in enumerate(scores.confusion_matrix)
-        for answer, images in enumerate(row)
-        if true != answer and images
+        for predicted, images in enumerate(row)
+        if true != predicted and images
     ]
     return sorted(confusions, key=lambda confusion: -confusion[2])[:most]
 
 
 def _per_class(logits: Tensor, labels: Tensor, classes: tuple[str, ...], matrix: Tensor) -> list[ClassScores]:
-    """torchmetrics gives 0 where nothing is divided by nothing; here it is None."""
+    """Compute the scores of each class, with None for 0 / 0, which torchmetrics returns as 0."""
     precision, recall, f1 = (
         metric(logits, labels, len(classes), average=None).tolist()
         for metric in (multiclass_precision, multiclass_recall, multiclass_f1_score)

@@ -15,7 +15,7 @@ def find_nearest(known: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Te
     """Find the known images with the smallest cosine distance to each query.
 
     Args:
-        known: features of length 1, float32 (N, D), such as `TrainedNetwork.embed` and then `scale_to_unit_length` give.
+        known: features scaled by `scale_to_unit_length`, float32 (N, D).
         queries: features of other images, float32 (B, D).
         count: neighbours per query; N if that is smaller.
 

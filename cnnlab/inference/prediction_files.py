@@ -1,4 +1,4 @@
-"""What a network says about images: as rows of a CSV file, as lines of JSON, and on the terminal."""
+"""Write predictions as rows of a CSV file, as lines of JSON, and on the terminal."""
 
 import csv
 import json
@@ -20,11 +20,11 @@ from cnnlab.runs.directory import replacing
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A training image that is near to another image.
+    """Hold a training image whose features are similar to those of another image.
 
     Attributes:
-        number: its place among the training images, from 0.
-        label: the name of its class.
+        number: position among the training images, from 0.
+        label: name of its class.
         distance: cosine distance of the features, in [0, 2].
     """
 
@@ -34,19 +34,19 @@ class Neighbour:
 
     @property
     def image(self) -> str:
-        """Its name."""
+        """Return the name of the image."""
         return f"train/{self.number}"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is known about an image in the end.
+    """Hold the prediction for an image.
 
     Attributes:
-        image: its name.
-        top: names of classes with confidences in [0, 1], the best first; at least one.
-        label: the name of its true class, where that is known.
-        neighbours: the nearest images, the nearest first, where they were asked for.
+        image: name of the image.
+        top: one or more class names with confidences in [0, 1], most probable first.
+        label: name of the true class, or None if unknown.
+        neighbours: most similar training images, nearest first; empty if not asked for.
     """
 
     image: str
@@ -59,49 +59,43 @@ Write = Callable[[Prediction], None]
 
 
 @contextmanager
-def writing(output: Path | None, top: int, labelled: bool, neighbours: int) -> Iterator[Write]:
-    """Gives a function that writes one prediction after the other to a file, which takes its place at the end.
+def prediction_writer(output: Path | None, top: int, labelled: bool, neighbours: int) -> Iterator[Write]:
+    """Open a function that writes one prediction; the file appears, complete, when the context ends.
 
     Args:
         output: a `.csv`, or another file for JSON lines; None for JSON lines on standard output.
-        top: classes that each prediction has.
-        labelled: whether they have labels.
-        neighbours: that each has.
+        top: number of classes of each prediction.
+        labelled: whether predictions have labels.
+        neighbours: number of neighbours of each prediction.
     """
     if output is None:
         try:
-            yield json_lines(sys.stdout)
+            yield _json_lines(sys.stdout)
             sys.stdout.flush()
-        except BrokenPipeError:  # whoever reads has seen enough; what Python flushes at its end must go somewhere
+        except BrokenPipeError:  # the reader has closed the pipe; what Python flushes when it ends must go somewhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
-    # Names of files need not be valid UTF-8; they are written as they are.
+    # File names need not be valid UTF-8; their bytes are written unchanged.
     with (
         replacing(output) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
     ):
-        yield csv_rows(stream, top, labelled, neighbours) if output.suffix == ".csv" else json_lines(stream)
+        yield _csv_rows(stream, top, labelled, neighbours) if output.suffix == ".csv" else _json_lines(stream)
 
 
-def csv_rows(stream: TextIO, top: int, labelled: bool, neighbours: int) -> Write:
-    """Writes a head: image, class, confidence, class_2, confidence_2, ..., label, neighbour_1, ...
+def _csv_rows(stream: TextIO, top: int, labelled: bool, neighbours: int) -> Write:
+    """Write the header (image, class, confidence, class_2, ..., label, neighbour_1, ...); return a writer of rows.
 
     Args:
         stream: opened with `newline=""`.
-        top: classes that each prediction has.
-        labelled: whether they have labels.
-        neighbours: that each has.
-
-    Returns:
-        A function that writes the row of one prediction.
+        top: see `prediction_writer`, also for the other arguments.
     """
     rows = csv.writer(stream, lineterminator="\n")
-    head = ["image", "class", "confidence"]
-    head += [f"{what}_{number}" for number in range(2, top + 1) for what in ("class", "confidence")]
-    head += ["label"] if labelled else []
-    for number in range(1, neighbours + 1):
-        head += [f"neighbour_{number}", f"neighbour_{number}_class", f"neighbour_{number}_distance"]
-    rows.writerow(head)
+    header = ["image", "class", "confidence"]
+    header += [f"{name}_{number}" for number in range(2, top + 1) for name in ("class", "confidence")]
+    header += ["label"] if labelled else []
+    header += [f"neighbour_{n}{part}" for n in range(1, neighbours + 1) for part in ("", "_class", "_distance")]
+    rows.writerow(header)
 
     def write(prediction: Prediction) -> None:
         row: list[Any] = [prediction.image]
@@ -115,11 +109,11 @@ def csv_rows(stream: TextIO, top: int, labelled: bool, neighbours: int) -> Write
     return write
 
 
-def json_lines(stream: TextIO) -> Write:
-    """Returns a function that writes one prediction as a JSON object on a line.
+def _json_lines(stream: TextIO) -> Write:
+    """Return a function that writes a prediction as a JSON object on one line.
 
-    It has `image`, `class`, `confidence`, `top` (a list of `class` and `confidence`), and, where they are known,
-    `label` and `neighbours` (a list of `image`, `class` and `distance`).
+    The object has `image`, `class`, `confidence`, `top` (a list of `class` and `confidence`) and, if known, `label` and
+    `neighbours` (a list of `image`, `class` and `distance`).
     """
 
     def write(prediction: Prediction) -> None:
@@ -137,12 +131,12 @@ def json_lines(stream: TextIO) -> Write:
     return write
 
 
-def print_predictions(predictions: Sequence[Prediction], of: int) -> None:
-    """Prints some predictions as a table.
+def print_predictions(predictions: Sequence[Prediction], total: int) -> None:
+    """Print some predictions as a table.
 
     Args:
-        predictions: at least one, all with as many classes.
-        of: how many there are in all.
+        predictions: one or more, with the same number of classes each.
+        total: number of all predictions.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     labelled = predictions[0].label is not None
@@ -159,5 +153,5 @@ def print_predictions(predictions: Sequence[Prediction], of: int) -> None:
         table.add_row(printable(prediction.image), *label, shown[0] + (" (wrong)" if wrong else ""), *shown[1:])
     console = Console(highlight=False, markup=False)
     console.print(table)
-    if of > len(predictions):
-        console.print(f"... and {of - len(predictions):,} more")
+    if total > len(predictions):
+        console.print(f"... and {total - len(predictions):,} more")

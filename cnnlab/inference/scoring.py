@@ -116,7 +116,7 @@ class ShiftInvariance:
         pixels: size of the shift; the border is filled by reflection.
         same_answer: share of the shifted images whose predicted class is that of the original.
         accuracy: on the shifted images.
-        feature_cosine: mean cosine similarity of the features of a shifted image and the original; 1 if nothing changes.
+        feature_cosine: mean cosine similarity of a shifted image's features to the original's; 1 if nothing changes.
         directions: these three measures for each direction.
     """
 

@@ -1,4 +1,4 @@
-"""The door to a trained network: `load("best.ckpt").predict(images)`."""
+"""Load a trained network and classify images with it: `load("best.ckpt").predict(images)`."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ BATCH_SIZE = 256
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network says about some images.
+    """Hold the predictions for some images.
 
     Attributes:
         logits: float32 (N, classes), on the CPU.
@@ -43,26 +43,26 @@ class Predictions:
 
     @property
     def probabilities(self) -> Tensor:
-        """The softmax of the logits, float32 (N, classes)."""
+        """Return the softmax of the logits, float32 (N, classes)."""
         return self.logits.softmax(dim=1)
 
     @property
     def numbers(self) -> Tensor:
-        """The most probable class of each image, int64 (N,)."""
+        """Return the number of the most probable class of each image, int64 (N,)."""
         return self.logits.argmax(dim=1)
 
     @property
     def names(self) -> list[str]:
-        """The name of the most probable class of each image."""
+        """Return the name of the most probable class of each image."""
         return [self.classes[number] for number in self.numbers]
 
     @property
     def confidences(self) -> Tensor:
-        """The probability of each image's most probable class, float32 (N,)."""
+        """Return the probability of the most probable class of each image, float32 (N,)."""
         return self.probabilities.amax(dim=1)
 
     def top(self, count: int) -> list[list[tuple[str, float]]]:
-        """For each image the most probable classes with their probabilities, the most probable first."""
+        """Return the most probable classes of each image with their probabilities, most probable first."""
         values, numbers = self.probabilities.topk(min(count, len(self.classes)), dim=1)
         return [
             [(self.classes[number], value) for number, value in zip(*row, strict=True)]
@@ -71,19 +71,19 @@ class Predictions:
 
 
 class TrainedNetwork:
-    """A network with its weights, and all that it takes to show it an image; made by `load`.
+    """Trained network with the preprocessing that it needs; returned by `load`.
 
     Attributes:
-        network: normalized images (N, C, H, W) to logits (N, classes), in evaluation mode.
+        network: maps normalized images (N, C, H, W) to logits (N, classes), in evaluation mode.
         classes: names by class number.
-        image_size: height and width in pixels that images are brought to.
-        mean: per channel, of pixels in [0, 1].
-        std: per channel, of pixels in [0, 1].
-        model: the configuration that it was made from, `_target_` and options.
-        data_fingerprint: of the data that it was trained on.
-        device: where it computes.
+        image_size: height and width in pixels to which images are resized.
+        mean: mean of each channel, for pixels in [0, 1].
+        std: standard deviation of each channel, for pixels in [0, 1].
+        model: configuration of the network, `_target_` and options.
+        data_fingerprint: fingerprint of the training data.
+        device: device that computes.
         precision: `32-true` or `bf16-mixed`.
-        checkpoint: the file that it was loaded from.
+        checkpoint: file that the network was loaded from.
     """
 
     def __init__(
@@ -99,45 +99,45 @@ class TrainedNetwork:
         self.normalize = Normalization(self.mean, self.std, self.image_size, device)
 
     def predict(self, images: Pictures, batch_size: int = BATCH_SIZE) -> Predictions:
-        """Classifies one image or several.
+        """Classify one image or several.
 
         Args:
-            images: a path, bytes of a file, PIL image, array or tensor (see `cnnlab.data.pictures.read_picture`), or a
-                list or other iterable of them, or an array (N, H, W, C) or tensor (N, C, H, W).
-            batch_size: images that are held and computed at a time.
+            images: a path, bytes of a file, PIL image, array or tensor (see `cnnlab.data.pictures.read_picture`); an
+                iterable of these; or an array (N, H, W, C) or tensor (N, C, H, W).
+            batch_size: images per forward pass, 1 or more.
 
         Raises:
-            UnreadablePicture: when one cannot be read.
-            ValueError: for an array or tensor of another shape, type or range, or a batch of no image.
+            UnreadablePicture: if an image cannot be read.
+            ValueError: for an array or tensor of a wrong shape, type or range, or a wrong batch size.
         """
         batches = [predictions.logits for predictions in self.stream(images, batch_size)]
         return Predictions(torch.cat(batches) if batches else torch.empty(0, len(self.classes)), self.classes)
 
     def stream(self, images: Pictures, batch_size: int = BATCH_SIZE) -> Iterator[Predictions]:
-        """Classifies any number of images batch by batch, in constant memory; as `predict` otherwise."""
+        """Classify any number of images batch by batch, in constant memory; arguments as in `predict`."""
         for pixels in self._batches(images, batch_size):
             yield Predictions(self.logits(pixels), self.classes)
 
     def embed(self, images: Pictures, batch_size: int = BATCH_SIZE) -> Tensor:
-        """What the last layer sees of each image: float32 (N, features), on the CPU; arguments as in `predict`.
+        """Return the inputs of the last layer, float32 (N, features), on the CPU; arguments as in `predict`.
 
-        It is the input of the last layer with weights that the network calls; maps are averaged over height and width.
-        Images that look alike to the network lie near each other.
+        The last layer is the last module with weights that the network calls. Feature maps are averaged over height and
+        width. Images that the network finds similar have similar features.
         """
         batches = [self.logits_and_features(pixels)[1] for pixels in self._batches(images, batch_size)]
         return torch.cat(batches) if batches else torch.empty(0, 0)
 
     def read(self, picture: Picture) -> Tensor:
-        """An image brought to RGB and the network's size: uint8 (image_size, image_size, 3)."""
+        """Read an image as RGB in the network's size: uint8 (image_size, image_size, 3)."""
         return read_picture(picture, self.image_size)
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """Logits, float32 (N, classes) on the CPU, of a batch of uint8 pixels (N, image_size, image_size, 3)."""
+        """Compute logits, float32 (N, classes) on the CPU, from pixels, uint8 (N, image_size, image_size, 3)."""
         with self.computing():
             return self.network(self.normalize(pixels.to(self.device))).float().cpu()
 
     def logits_and_features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """The logits of a batch as `logits` gives them, and what the last layer saw, float32 (N, features)."""
+        """Compute logits as in `logits`, and the inputs of the last layer, float32 (N, features)."""
         seen: list[Tensor] = []
 
         def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -157,13 +157,13 @@ class TrainedNetwork:
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Nothing is kept for gradients, and numbers have the network's precision."""
+        """Compute without gradients and in the network's precision."""
         in_bf16 = self.precision == "bf16-mixed"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=in_bf16):
             yield
 
     def _batches(self, images: Pictures, batch_size: int) -> Iterator[Tensor]:
-        """uint8 (B, image_size, image_size, 3)."""
+        """Yield batches of pixels, uint8 (B, image_size, image_size, 3)."""
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
         pictures = enumerate(_each(images), start=1)
@@ -171,7 +171,7 @@ class TrainedNetwork:
             yield torch.stack(batch)
 
     def _read_named(self, picture: Picture, number: int) -> Tensor:
-        """As `read`; an error says which of the images it is about."""
+        """Read an image as in `read`; name the image in an error."""
         try:
             return self.read(picture)
         except ValueError as error:  # an UnreadablePicture is one
@@ -180,18 +180,17 @@ class TrainedNetwork:
 
 
 def load(checkpoint: str | Path, device: str = "auto", precision: Precision = "auto") -> TrainedNetwork:
-    """Loads a trained network.
+    """Load a trained network.
 
     Args:
-        checkpoint: a file that cnnlab wrote, or a run directory, for the checkpoint of its best epoch. One from a
-            stranger runs no code of theirs: only tensors and plain values are read, and what it names as its network
-            must be one of cnnlab's or a `torch.nn.Module` that is installed here.
-        device: `auto` takes a GPU where there is one; else a name such as `cpu`, `cuda` or `cuda:1`.
-        precision: `32-true`, `bf16-mixed`, or `auto`, for the faster one on that device.
+        checkpoint: a file that cnnlab wrote, or a run directory for the checkpoint of its best epoch. A checkpoint from
+            a stranger cannot run code: only tensors and plain values are read, and the network that it names must be
+            one of cnnlab's or an installed `torch.nn.Module`.
+        device: `auto` for a GPU if there is one, else the CPU; or a name such as `cpu`, `cuda` or `cuda:1`.
+        precision: `32-true`, `bf16-mixed`, or `auto` for the faster one on that device.
 
     Raises:
-        RequestError: when there is no such checkpoint, it is damaged, no checkpoint of cnnlab or not safe to load, or
-            the device is not there.
+        RequestError: if there is no such checkpoint or device, or the checkpoint is damaged, unsafe, or not cnnlab's.
     """
     check_arguments(load, {"precision": precision})
     path = Path(checkpoint).expanduser()
@@ -205,12 +204,12 @@ def load(checkpoint: str | Path, device: str = "auto", precision: Precision = "a
         network.load_state_dict(network_weights(content))
     except RequestError:
         raise
-    except Exception as error:  # whatever a network raises for options that are not its own
-        raise RequestError(f"checkpoint: the network of {path} cannot be made ({first_line(error)})") from None
-    where = _device(device)
+    except Exception as error:  # a network may raise anything for a wrong option
+        raise RequestError(f"checkpoint: the network of {path} cannot be built ({first_line(error)})") from None
+    chosen = _device(device)
     if precision == "auto":
-        precision = "bf16-mixed" if auto_precision(where.type) == "bf16-mixed" else "32-true"
-    return TrainedNetwork(network, about, where, precision, path)
+        precision = "bf16-mixed" if auto_precision(chosen.type) == "bf16-mixed" else "32-true"
+    return TrainedNetwork(network, about, chosen, precision, path)
 
 
 def _device(name: str) -> torch.device:
@@ -225,7 +224,7 @@ def _device(name: str) -> torch.device:
 
 
 def _each(images: Pictures) -> Iterable[Picture]:
-    """The images one by one."""
+    """Return an iterable of single images."""
     if isinstance(images, str | Path | bytes | Image.Image):
         return [images]
     if isinstance(images, Tensor | np.ndarray):

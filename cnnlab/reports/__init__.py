@@ -1,1 +1,1 @@
-"""How results are shown."""
+"""Draw and print what several parts show: galleries, confusion matrices, sweeps, terminal tables."""

@@ -8,24 +8,24 @@ from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-WITH_COUNTS = 20  # classes up to which every cell shows its count
+MOST_CLASSES_WITH_COUNTS = 20  # with more classes, cells are too small for counts
 
 
 def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes: Sequence[str]) -> Figure:
-    """A confusion matrix, coloured by the share of each true class, with the counts where there is room for them.
+    """Draw a confusion matrix, coloured by the share of each true class, with counts if there is room for them.
 
     Args:
-        counts: images by true class (row) and answer (column).
-        classes: their names.
+        counts: number of images by true class (row) and predicted class (column).
+        classes: names by class number.
     """
     matrix, number = np.asarray(counts), len(classes)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    few = number <= WITH_COUNTS
-    side = max(2.8, 0.62 * number) if few else min(16.0, 6 + 0.09 * number)  # of the matrix, in inches
+    few = number <= MOST_CLASSES_WITH_COUNTS
+    side = max(2.8, 0.62 * number) if few else min(16.0, 6 + 0.09 * number)  # side of the matrix in inches
     letters = 9.0 if few else max(3.0, 50 * side / number)
     figure = Figure(figsize=(side + 2.2, side + 1.2), layout="constrained")
     axes = figure.subplots()
-    # The root makes confusions of a few percent visible beside a diagonal near 100. Nothing at all is white.
+    # The square root makes confusions of a few percent visible beside a diagonal near 100 %. Zero is white.
     image = axes.imshow(np.ma.masked_equal(shares, 0), cmap=_colour_map(), norm=PowerNorm(0.5, 0, 1))
     if few:
         for (row, column), count in np.ndenumerate(matrix):
@@ -39,7 +39,7 @@ def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes:
     axes.set_yticks(range(number), classes, fontsize=letters)
     axes.tick_params(length=0)
     axes.spines[:].set_color("0.8")
-    axes.set_xlabel("answer")
+    axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     bar = figure.colorbar(image, ax=axes, shrink=0.6, ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 1], pad=0.02)
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -50,5 +50,5 @@ def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes:
 
 
 def _colour_map() -> ListedColormap:
-    """Matplotlib's magma from light to dark, which is perceptually uniform, without its blackest part."""
+    """Return Matplotlib's perceptually uniform magma from light to dark, without its blackest part."""
     return ListedColormap(colormaps["magma_r"](np.linspace(0.04, 0.82, 256)))

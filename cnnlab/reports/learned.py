@@ -1,9 +1,8 @@
-"""Pictures of what a network has learned so far, small enough for an event file."""
+"""Draw what a network has learned so far, as pictures small enough for TensorBoard's event file."""
 
 import io
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
@@ -11,26 +10,23 @@ from torch import Tensor
 
 from cnnlab.inspection.page.tiles import draw_filters
 from cnnlab.reports.confusion import draw_confusion_matrix
-from cnnlab.reports.gallery import FAINT, INK, PAGE, RIGHT, WRONG, shortened, typeface
+from cnnlab.reports.gallery import FAINT, INK, PAGE, RIGHT, WRONG, fit_into_square, shortened, typeface
 
 COLUMNS = 4
-SIDE = 96  # pixels of a sample image
+# Sizes in pixels.
+SIDE = 96  # sample image
 LINE = 15
-WIDTH = 132  # of a sample with its lines
-WIDEST = 1100  # pixels of a figure
+WIDTH = 132  # sample with its text
+MOST_WIDTH = 1100  # figure
 
 
 def filters_picture(filters: Tensor) -> Image.Image:
-    """All filters of a layer; see `cnnlab.inspection.page.tiles.draw_filters`.
-
-    Args:
-        filters: float32 (out, in, height, width).
-    """
+    """Draw the filters of a layer, float32 (out, in, height, width), with `draw_filters`."""
     return _picture(draw_filters(filters), dpi=110)
 
 
 def confusion_picture(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> Image.Image:
-    """The confusion matrix of some answers.
+    """Draw the confusion matrix of some predictions.
 
     Args:
         logits: (N, classes).
@@ -43,10 +39,10 @@ def confusion_picture(logits: Tensor, labels: Tensor, classes: Sequence[str]) ->
 
 
 def samples_picture(pixels: Tensor, labels: Tensor, probabilities: Tensor, classes: Sequence[str]) -> Image.Image:
-    """Images with what a network takes them for and how sure it is: green where it is right, else with the true class.
+    """Draw images with predicted class and confidence: correct ones in green, the others with their true class.
 
     Args:
-        pixels: uint8 (M, H, W, 3), of any size.
+        pixels: uint8 (M, H, W, 3), square, of any size.
         labels: class numbers, int64 (M,).
         probabilities: of the classes, float32 (M, classes).
         classes: names by class number.
@@ -58,27 +54,20 @@ def samples_picture(pixels: Tensor, labels: Tensor, probabilities: Tensor, class
     bold, plain = typeface(12, bold=True), typeface(11)
     for place, (image, label, row) in enumerate(zip(pixels.numpy(), labels.tolist(), probabilities, strict=True)):
         left, top = 8 + place % COLUMNS * WIDTH, 8 + place // COLUMNS * height
-        page.paste(_tile(image), (left, top))
-        answer, confidence = int(row.argmax()), f"{float(row.max()):.0%}"
+        page.paste(fit_into_square(image, SIDE), (left, top))
+        predicted, confidence = int(row.argmax()), f"{float(row.max()):.0%}"
         room = WIDTH - 12
         top += SIDE + 3
-        colour, mark = (RIGHT, "✓") if answer == label else (WRONG, "✗")
-        text = shortened(f"{mark} {classes[answer]}", bold, room - int(plain.getlength(confidence)) - 4)
+        colour, mark = (RIGHT, "✓") if predicted == label else (WRONG, "✗")
+        text = shortened(f"{mark} {classes[predicted]}", bold, room - int(plain.getlength(confidence)) - 4)
         draw.text((left, top), text, colour, bold)
         draw.text((left + bold.getlength(text) + 4, top + 1), confidence, INK, plain)
-        if answer != label:
+        if predicted != label:
             draw.text((left, top + LINE), shortened(f"true: {classes[label]}", plain, room), FAINT, plain)
     return page
 
 
-def _tile(pixels: np.ndarray) -> Image.Image:
-    """A square picture; the pixels of a small one stay squares."""
-    picture = Image.fromarray(pixels)
-    smooth = picture.width > SIDE or SIDE % picture.width
-    return picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST)
-
-
 def _picture(figure: Figure, dpi: int) -> Image.Image:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=min(dpi, WIDEST / figure.get_figwidth()))
+    figure.savefig(buffer, format="png", dpi=min(dpi, MOST_WIDTH / figure.get_figwidth()))
     return Image.open(buffer).convert("RGB")

@@ -1,6 +1,8 @@
 """Print tables and hints on the terminal."""
 
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ def printable(text: str) -> str:
 
 
 def suggest_next(command: str) -> None:
-    """Print what one would do next, if a person reads it: on stderr, and only if that is a terminal.
+    """Suggest the next command on stderr, if that is a terminal.
 
     Args:
         command: a command line that works as it stands, such as `cnnlab compare runs=runs/sweep`.
@@ -28,12 +30,24 @@ def suggest_next(command: str) -> None:
         print(f"Next: {printable(command)}", file=sys.stderr)
 
 
-def print_summary(summary: dict[str, Any], path: Path) -> None:
-    """Print the closing table of a run.
+def suggest_visualize(checkpoint: object, image: object, arguments: Sequence[str]) -> None:
+    """Suggest `cnnlab visualize` with an image.
 
     Args:
-        summary: the record.
-        path: the run directory.
+        checkpoint: path of the checkpoint or run.
+        image: path of an image, or `test:N`.
+        arguments: key=value arguments of the present command, of which those about the data are kept.
+    """
+    data = [argument for argument in arguments if argument.lstrip("+").startswith(("data=", "data."))]
+    suggest_next(shlex.join(["cnnlab", "visualize", f"checkpoint={checkpoint}", f"image={image}", *data]))
+
+
+def print_summary(summary: dict[str, Any], path: Path) -> None:
+    """Print the table at the end of a run.
+
+    Args:
+        summary: content of summary.json.
+        path: run directory.
     """
 
     def figure(key: str, spec: str) -> str:
@@ -49,10 +63,9 @@ def print_summary(summary: dict[str, Any], path: Path) -> None:
     table.add_row("val accuracy", f"{figure('val_accuracy', '.2%')}, best epoch {summary['best_epoch']} ({selected})")
     table.add_row("model", f"{summary['model']}, {figure('parameters', ',')} parameters, {figure('macs', ',')} MACs")
     table.add_row("recipe, data", f"{summary['recipe']}, {summary['data']} ({summary['data_fingerprint']})")
-    table.add_row(
-        "training", f"{summary['epochs']} epochs, {figure('steps', ',')} steps, {figure('train_seconds', ',.1f')} s"
-    )
+    epochs = f"{summary['epochs']} epoch{'' if summary['epochs'] == 1 else 's'}"
+    table.add_row("training", f"{epochs}, {figure('steps', ',')} steps, {figure('train_seconds', ',.1f')} s")
     table.add_row("speed", f"{figure('images_per_second', ',.0f')} images/s, {summary['precision']}")
     table.add_row("device", summary["device"])
-    table.add_row("record", str(path))
+    table.add_row("run directory", str(path))
     Console(soft_wrap=True, highlight=False).print(table)

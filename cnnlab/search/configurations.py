@@ -27,7 +27,7 @@ TUNE_KEYS = (
     *("sampler", "sampler_seed", "pruner", "startup_trials", "warmup_epochs"),
 )
 GROUPS_OF_A_STUDY = ("model", "data", "recipe")  # recorded with the study, and named in the best experiment
-# Keys that decide on which images, and with how much luck, a trial is scored: their best value would be the easiest test.
+# Keys that decide on which images, and with how much luck, a trial is scored: the best value would be the easiest test.
 KEYS_OF_SCORING = (
     *("protocol", "seed", "data", "data.source", "data.path", "data.classes", "data.holdout"),
     *("trainer.limit_val_batches", "trainer.check_val_every_n_epoch"),

@@ -11,7 +11,7 @@ def features() -> np.ndarray:
     return (np.repeat(np.eye(3, 60) * 20, 20, axis=0) + random.normal(size=(60, 60))).astype(np.float32)
 
 
-def test_what_is_alike_lies_together_and_the_map_comes_out_again(features: np.ndarray) -> None:
+def test_similar_images_lie_together_and_the_map_is_deterministic(features: np.ndarray) -> None:
     places = map_to_plane(features)
     distances = np.linalg.norm(places[:, None] - places[None], axis=-1)
     np.fill_diagonal(distances, np.inf)
@@ -21,10 +21,10 @@ def test_what_is_alike_lies_together_and_the_map_comes_out_again(features: np.nd
 
 
 @pytest.mark.parametrize("width", [1, 5])
-def test_few_images_and_few_features_have_a_map(features: np.ndarray, width: int) -> None:
+def test_few_images_and_few_features_can_be_mapped(features: np.ndarray, width: int) -> None:
     assert np.isfinite(map_to_plane(features[:8, :width])).all()
 
 
-def test_too_few_images_have_none(features: np.ndarray) -> None:
+def test_too_few_images_are_refused(features: np.ndarray) -> None:
     with pytest.raises(ValueError, match="a map needs 8 images or more, got 7"):
         map_to_plane(features[:7])

@@ -10,12 +10,12 @@ from cnnlab.inference.embedding_report import draw_map, save_embeddings
 
 
 @pytest.mark.parametrize("classes", [3, 40])
-def test_a_map_has_a_legend_of_the_classes_that_are_there(classes: int) -> None:
+def test_the_legend_of_a_map_lists_the_classes_present(classes: int) -> None:
     names = [f"kind{number}" for number in range(classes)]
     labels = np.arange(100) % (classes - 1)  # the last class is not there
     places = np.random.default_rng(0).normal(size=(100, 2))
-    for answers, more in ((labels, []), (labels[::-1], ["taken for another"])):
-        (axes,) = draw_map(places, labels, answers, names, "a map").axes
+    for predicted, more in ((labels, []), (labels[::-1], ["misclassified"])):
+        (axes,) = draw_map(places, labels, predicted, names, "a map").axes
         legend = axes.get_legend()
         assert legend is not None
         assert [text.get_text() for text in legend.get_texts()] == names[:-1] + more
@@ -24,30 +24,30 @@ def test_a_map_has_a_legend_of_the_classes_that_are_there(classes: int) -> None:
 
 @pytest.mark.parametrize("size", [8, 100])
 def test_embeddings_are_saved_drawn_and_projected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(embeddings, "SHOWN", 9)
+    monkeypatch.setattr(embeddings, "MOST_MAPPED", 9)
     features = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
-    labels, answers = torch.arange(12) % 2, torch.zeros(12, dtype=torch.long)
+    labels, predicted = torch.arange(12) % 2, torch.zeros(12, dtype=torch.long)
     read: list[list[int]] = []
 
     def pixels(positions: torch.Tensor) -> torch.Tensor:
         read.append(positions.tolist())
         return torch.full((len(positions), size, size, 3), 255, dtype=torch.uint8)
 
-    save_embeddings(tmp_path, features, labels, answers, ("cat", "dog"), pixels)
+    save_embeddings(tmp_path, features, labels, predicted, ("cat", "dog"), pixels)
     read.clear()  # and again, in the place of the first
-    said = save_embeddings(tmp_path, features, labels, answers, ("cat", "dog"), pixels)
+    said = save_embeddings(tmp_path, features, labels, predicted, ("cat", "dog"), pixels)
     assert said == {"features": 5, "map": "t-SNE", "mapped_images": 9}
     saved = np.load(tmp_path / "embeddings.npz")
     assert np.array_equal(saved["features"], features.numpy())
     assert np.array_equal(saved["labels"], labels.numpy())
-    assert imread(tmp_path / "embeddings.png").std() > 0.05
+    assert imread(tmp_path / "embeddings.png").std() > 0.02
     config = (tmp_path / "tensorboard" / "projector_config.pbtxt").read_text()
     assert config.count("tensor_name") == 1
     (folder,) = (tmp_path / "tensorboard").glob("*/embeddings")
     shown = np.loadtxt(folder / "tensors.tsv")
     assert np.allclose(shown, features[read[0]])
     rows = [line.split("\t") for line in (folder / "metadata.tsv").read_text().splitlines()]
-    assert rows[0] == ["class", "answer", "right"]
+    assert rows[0] == ["class", "predicted", "correct"]
     assert [row[0] for row in rows[1:]] == [("cat", "dog")[number % 2] for number in read[0]]
     assert (read[0][0], read[0][-1], len(read[0])) == (0, 11, 9)
     side = 3 * min(size, embeddings.THUMBNAIL)

@@ -43,7 +43,7 @@ def printed(capsys: pytest.CaptureFixture[str], scores: Scores, augmented: Score
     return " ".join(capsys.readouterr().out.replace("│", " ").split())
 
 
-def test_the_table_shows_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_shows_the_metrics(capsys: pytest.CaptureFixture[str]) -> None:
     scores = scores_of(7)
     text = printed(capsys, scores)
     interval = scores.accuracy_interval
@@ -53,21 +53,22 @@ def test_the_table_shows_the_figures(capsys: pytest.CaptureFixture[str]) -> None
     for row in scores.per_class:
         assert f"{row.name} {row.precision:.2%} {row.recall:.2%} {row.f1:.2%} {row.support}" in text
     assert "trained on" not in text
+    assert "most frequent confusions" in text and "(true -> predicted)" in text and " -> kind" in text
     assert "tta" not in text
 
 
-def test_augmented_figures_stand_beside_the_plain_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_augmented_metrics_are_shown_beside_the_plain_ones(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, scores_of(3), scores_of(3, images=50), tta={"views": "flip"})
     assert f"{scores_of(3).accuracy:.2%}" in text
     assert f"with tta=flip {scores_of(3, images=50).accuracy:.2%}" in text
 
 
-def test_other_data_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_data_is_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert "trained on other data (fedcba9876543210)" in printed(capsys, scores_of(3), same_data=False)
-    assert "cannot be held against" in printed(capsys, scores_of(3), same_data=None)
+    assert "trained on possibly other data" in printed(capsys, scores_of(3), same_data=None)
 
 
-def test_of_many_classes_the_worst_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_the_worst_of_many_classes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     scores = scores_of(30)
     text = printed(capsys, scores)
     ranked = sorted(scores.per_class, key=lambda row: row.f1 or 0)
@@ -76,7 +77,7 @@ def test_of_many_classes_the_worst_are_listed(capsys: pytest.CaptureFixture[str]
     assert "lowest F1 of 30" in text
 
 
-def test_what_is_not_defined_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
+def test_undefined_scores_are_dashes(capsys: pytest.CaptureFixture[str]) -> None:
     scores = score(torch.tensor([[2.0, 0, 0], [0, 0, 1]]), torch.tensor([0, 0]), ("a", "b", "c"))
     assert "b - - - 0" in printed(capsys, scores)
 

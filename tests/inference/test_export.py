@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cnnlab.build.network import build_network
 from cnnlab.config.paths import ROOT
-from cnnlab.inference.export import Deployed, deploy
+from cnnlab.inference.export import Export, export_network
 from cnnlab.inference.trained import TrainedNetwork, load
 
 MODELS = sorted(file.stem for file in (ROOT / "conf" / "model").glob("*.yaml"))
@@ -37,8 +37,8 @@ def net(checkpoint: Path) -> TrainedNetwork:
 
 
 @pytest.fixture(scope="module")
-def in_onnx(checkpoint: Path) -> Deployed:
-    return deploy(checkpoint)
+def in_onnx(checkpoint: Path) -> Export:
+    return export_network(checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def run_onnx(file: Path, images: Tensor) -> Tensor:
     return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
-def test_onnxruntime_answers_as_the_checkpoint_does(net: TrainedNetwork, in_onnx: Deployed, photos: Tensor) -> None:
+def test_onnxruntime_has_the_outputs_of_the_checkpoint(net: TrainedNetwork, in_onnx: Export, photos: Tensor) -> None:
     assert in_onnx.difference <= 1e-4
     expected = net.predict(photos).logits
     for images in (1, 5):
@@ -66,7 +66,7 @@ def test_onnxruntime_answers_as_the_checkpoint_does(net: TrainedNetwork, in_onnx
         torch.testing.assert_close(given, expected[:images], atol=1e-5, rtol=1e-5)
 
 
-def test_an_onnx_file_stands_alone_and_says_what_it_takes(in_onnx: Deployed, checkpoint: Path) -> None:
+def test_an_onnx_file_stands_alone_and_says_what_it_takes(in_onnx: Export, checkpoint: Path) -> None:
     assert in_onnx.files == (checkpoint.with_suffix(".onnx"),)
     assert {file.suffix for file in checkpoint.parent.iterdir()} <= {".ckpt", ".onnx", ".pt2", ".safetensors", ".json"}
     session = onnxruntime.InferenceSession(in_onnx.files[0])
@@ -77,63 +77,65 @@ def test_an_onnx_file_stands_alone_and_says_what_it_takes(in_onnx: Deployed, che
     model = onnx.load(in_onnx.files[0])
     onnx.checker.check_model(model, full_check=True)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
-    about = {entry.key: entry.value for entry in model.metadata_props}
-    assert json.loads(about["classes"]) == ["cat", "dog", "owl"]
-    assert json.loads(about["mean"]) == pytest.approx([0.4, 0.5, 0.6])
-    assert json.loads(about["std"]) == pytest.approx([0.2, 0.25, 0.3])
-    assert json.loads(about["model"]) == {"_target_": "cnnlab.models.lenet.LeNet5"}
-    assert (about["image_size"], about["opset"], about["normalize"]) == ("32", "18", "false")
-    assert about["data_fingerprint"] == "0123456789abcdef"
-    assert "normalized: (values in [0, 1] - mean) / std" in about["input"]
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(metadata["classes"]) == ["cat", "dog", "owl"]
+    assert json.loads(metadata["mean"]) == pytest.approx([0.4, 0.5, 0.6])
+    assert json.loads(metadata["std"]) == pytest.approx([0.2, 0.25, 0.3])
+    assert json.loads(metadata["model"]) == {"_target_": "cnnlab.models.lenet.LeNet5"}
+    assert (metadata["image_size"], metadata["opset"], metadata["normalize"]) == ("32", "18", "false")
+    assert metadata["data_fingerprint"] == "0123456789abcdef"
+    assert "normalized: (values in [0, 1] - mean) / std" in metadata["input"]
 
 
 def test_normalization_softmax_and_opset_are_choices(
     net: TrainedNetwork, checkpoint: Path, photos: Tensor, tmp_path: Path
 ) -> None:
-    deployed = deploy(checkpoint, tmp_path / "all.onnx", opset=20, normalize=True, softmax=True)
+    exported = export_network(checkpoint, tmp_path / "all.onnx", opset=20, normalize=True, softmax=True)
     given = run_onnx(tmp_path / "all.onnx", photos / 255)
     torch.testing.assert_close(given, net.predict(photos).probabilities, atol=1e-5, rtol=1e-5)
     model = onnx.load(tmp_path / "all.onnx")
     assert model.opset_import[0].version == 20
     assert model.graph.output[0].name == "probabilities"
-    assert "RGB in [0, 1]" in deployed.about["input"]
+    assert "RGB in [0, 1]" in exported.metadata["input"]
 
 
 def test_a_program_of_torch_needs_no_code_of_the_network(net: TrainedNetwork, checkpoint: Path, photos: Tensor) -> None:
-    deployed = deploy(checkpoint, format="torch")
-    assert deployed.files == (checkpoint.with_suffix(".pt2"),)
+    exported = export_network(checkpoint, format="torch")
+    assert exported.files == (checkpoint.with_suffix(".pt2"),)
     extra = {"cnnlab.json": ""}
-    module = torch.export.load(deployed.files[0], extra_files=extra).module()
+    module = torch.export.load(exported.files[0], extra_files=extra).module()
     expected = net.predict(photos).logits
     for images in (1, 5):
         torch.testing.assert_close(module(normalized(photos[:images])), expected[:images], atol=1e-5, rtol=1e-5)
-    assert json.loads(extra["cnnlab.json"]) == deployed.about
+    assert json.loads(extra["cnnlab.json"]) == exported.metadata
 
 
 def test_safetensors_hold_the_weights_by_their_plain_names(net: TrainedNetwork, checkpoint: Path) -> None:
-    deployed = deploy(checkpoint, format="safetensors")
-    assert deployed.files == (checkpoint.with_suffix(".safetensors"), checkpoint.with_suffix(".json"))
-    assert deployed.difference <= 1e-6
-    weights = safetensors.torch.load_file(deployed.files[0])
+    exported = export_network(checkpoint, format="safetensors")
+    assert exported.files == (checkpoint.with_suffix(".safetensors"), checkpoint.with_suffix(".json"))
+    assert exported.difference <= 1e-6
+    weights = safetensors.torch.load_file(exported.files[0])
     assert weights.keys() == net.network.state_dict().keys()
     for name, value in net.network.state_dict().items():
         assert torch.equal(weights[name], value)
-    about = json.loads(deployed.files[1].read_text())
-    assert about == deployed.about
-    assert about["classes"] == ["cat", "dog", "owl"]
-    assert {"image_size", "mean", "std", "resize", "crop", "model"} <= about.keys()
-    with safetensors.safe_open(deployed.files[0], "pt") as opened:
+    metadata = json.loads(exported.files[1].read_text())
+    assert metadata == exported.metadata
+    assert metadata["classes"] == ["cat", "dog", "owl"]
+    assert {"image_size", "mean", "std", "resize", "crop", "model"} <= metadata.keys()
+    with safetensors.safe_open(exported.files[0], "pt") as opened:
         inside = opened.metadata()
-    assert {key: value if isinstance(about[key], str) else json.loads(value) for key, value in inside.items()} == about
+    assert {
+        key: value if isinstance(metadata[key], str) else json.loads(value) for key, value in inside.items()
+    } == metadata
 
 
 @pytest.mark.parametrize("format", ["onnx", "torch"])
 def test_a_file_tells_nothing_of_the_machine_that_wrote_it(
-    in_onnx: Deployed, checkpoint: Path, tmp_path: Path, format: str
+    in_onnx: Export, checkpoint: Path, tmp_path: Path, format: str
 ) -> None:
     content = in_onnx.files[0].read_bytes()
     if format == "torch":
-        content = deploy(checkpoint, tmp_path / "net.pt2", format="torch").files[0].read_bytes()
+        content = export_network(checkpoint, tmp_path / "net.pt2", format="torch").files[0].read_bytes()
     assert b"lenet.py" not in content
     assert str(ROOT).encode() not in content
 
@@ -150,14 +152,16 @@ class Otherwise(nn.Module):
         return logits * 1.01 if torch.compiler.is_exporting() else logits
 
 
-def test_a_file_that_answers_otherwise_is_not_written(
+def test_a_file_with_other_outputs_is_not_written(
     save: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.nn.Otherwise", Otherwise, raising=False)
     checkpoint = save({"_target_": "torch.nn.Otherwise"})
     (tmp_path / "best.pt2").write_text("older")
-    with pytest.raises(RuntimeError, match=r"otherwise than the checkpoint, by up to .* in a batch of 1; it was not"):
-        deploy(checkpoint, format="torch")
+    with pytest.raises(
+        RuntimeError, match=r"outputs differ from the checkpoint's by up to .* in a batch of 1; nothing was"
+    ):
+        export_network(checkpoint, format="torch")
     assert (tmp_path / "best.pt2").read_text() == "older"
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -184,9 +188,9 @@ def check_network(save: Callable[..., Path], model: str, options: list[str], for
         spread = network.eval()(images).std(dim=0).max()
     weights = {f"network.{name}": value for name, value in network.state_dict().items()}
     checkpoint = save(settings, weights, image_size=size)
-    deployed = deploy(checkpoint, format=format)
-    assert deployed.difference < spread / 100
-    assert deployed.files[0].stat().st_size > 0.9 * checkpoint.stat().st_size
+    exported = export_network(checkpoint, format=format)
+    assert exported.difference < spread / 100
+    assert exported.files[0].stat().st_size > 0.9 * checkpoint.stat().st_size
 
 
 # What is hard to write: a pooling that sums and filters that are put together; a frozen layer and GELU; shortcuts

@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, top_k_accuracy_score
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from cnnlab.inference.metrics import calibration, confident_mistakes, largest_confusions, score
 
@@ -24,7 +25,7 @@ def logits_of(*probabilities: list[float]) -> Tensor:
     return torch.tensor(probabilities).log()
 
 
-def test_all_figures_are_those_of_scikit_learn() -> None:
+def test_all_metrics_agree_with_scikit_learn() -> None:
     logits, labels = answers_of()
     scores = score(logits, labels, NAMES)
     answers = logits.argmax(dim=1).numpy()
@@ -51,7 +52,7 @@ def test_a_case_by_hand() -> None:
     assert scores.top5_accuracy is None
 
 
-def test_top_5_is_there_from_six_classes() -> None:
+def test_top_5_needs_six_classes() -> None:
     for classes in (5, 6):
         scores = score(*answers_of(classes=classes), NAMES[:classes])
         assert (scores.top5_accuracy is None) == (classes == 5)
@@ -63,7 +64,7 @@ def test_two_classes() -> None:
     assert [(row.precision, row.recall) for row in scores.per_class] == [(0.5, 1), (1, 0.5)]
 
 
-def test_what_is_not_defined_is_not_zero() -> None:
+def test_undefined_scores_are_none() -> None:
     """Class c is not there and never answered, b is never answered, d is answered but not there."""
     logits = logits_of([0.7, 0.1, 0.1, 0.1], [0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.7])
     a, b, c, d = score(logits, torch.tensor([0, 1, 0]), ("a", "b", "c", "d")).per_class
@@ -73,7 +74,7 @@ def test_what_is_not_defined_is_not_zero() -> None:
     assert (d.precision, d.recall, d.f1) == (0, None, 0)
 
 
-def test_answers_that_are_no_numbers_are_refused() -> None:
+def test_logits_that_are_not_finite_are_refused() -> None:
     logits, labels = answers_of()
     logits[3, 2] = float("nan")
     with pytest.raises(ValueError, match="may have diverged"):
@@ -94,24 +95,22 @@ def test_the_calibration_error_by_hand() -> None:
     assert found.confidence == pytest.approx(0.675)
 
 
-def test_the_bins_make_the_error_also_where_confidences_round_to_1() -> None:
+def test_the_calibration_error_agrees_with_torchmetrics_and_the_bins_hold_confidences_of_1() -> None:
     logits, labels = answers_of(images=2000)
     for factor in (1, 100):
         found = calibration(factor * logits, labels)
-        parts = [
-            part.images * abs(part.accuracy - part.confidence)
-            for part in found.bins
-            if part.accuracy is not None and part.confidence is not None
-        ]
+        # torchmetrics puts a probability of 1 into a bin of its own, beyond the last.
+        probabilities = (factor * logits).softmax(dim=1).clamp(max=1 - 1e-7)
+        expected = multiclass_calibration_error(probabilities, labels, len(NAMES), n_bins=15)
+        assert found.error == pytest.approx(float(expected), abs=1e-5)
         assert len(found.bins) == 15
         assert sum(part.images for part in found.bins) == 2000
-        assert found.error == pytest.approx(sum(parts) / 2000, abs=1e-5)
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
 
-def test_the_surest_mistakes_come_first() -> None:
+def test_the_most_confident_mistakes_come_first() -> None:
     logits = logits_of([0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.1, 0.9], [0.7, 0.3])
     labels = torch.tensor([0, 1, 0, 1, 1])
     assert confident_mistakes(logits, labels, 2).tolist() == [2, 4]
@@ -119,7 +118,7 @@ def test_the_surest_mistakes_come_first() -> None:
     assert confident_mistakes(logits, logits.argmax(1), 10).tolist() == []
 
 
-def test_the_largest_confusions_are_named() -> None:
+def test_the_largest_confusions_are_listed() -> None:
     logits = logits_of([0.2, 0.8], [0.3, 0.7], [0.6, 0.4], [0.4, 0.6])
     scores = score(logits, torch.tensor([0, 0, 1, 1]), ("cat", "dog"))
     assert largest_confusions(scores, 5) == [("cat", "dog", 2), ("dog", "cat", 1)]

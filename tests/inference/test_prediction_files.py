@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.inference.prediction_files import Neighbour, Prediction, print_predictions, writing
+from cnnlab.inference.prediction_files import Neighbour, Prediction, prediction_writer, print_predictions
 
 TOP = [("cat", 0.75), ("dog, small", 0.25)]
 NEAR = [Neighbour(7, "cat", 0.125), Neighbour(0, "dog", 1.5)]
@@ -15,7 +15,7 @@ PREDICTIONS = [Prediction("a,b.png", TOP, "cat", NEAR), Prediction('"\n\udcff.pn
 
 
 def test_a_csv_file_has_a_row_for_each_image(tmp_path: Path) -> None:
-    with writing(tmp_path / "p.csv", top=2, labelled=True, neighbours=2) as write:
+    with prediction_writer(tmp_path / "p.csv", top=2, labelled=True, neighbours=2) as write:
         for prediction in PREDICTIONS:
             write(prediction)
         assert not (tmp_path / "p.csv").exists()  # until all are there
@@ -39,9 +39,9 @@ def test_a_csv_file_has_a_row_for_each_image(tmp_path: Path) -> None:
     assert len(rows) == 2
 
 
-def test_json_has_an_object_on_each_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_lines_hold_an_object_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for output in (tmp_path / "p.jsonl", None):
-        with writing(output, top=2, labelled=True, neighbours=2) as write:
+        with prediction_writer(output, top=2, labelled=True, neighbours=2) as write:
             for prediction in (*PREDICTIONS, Prediction("c", TOP)):
                 write(prediction)
     lines = (tmp_path / "p.jsonl").read_text().splitlines()
@@ -59,20 +59,23 @@ def test_json_has_an_object_on_each_line(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("earlier")
-    with pytest.raises(KeyboardInterrupt), writing(tmp_path / "p.csv", top=2, labelled=False, neighbours=0) as write:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        prediction_writer(tmp_path / "p.csv", top=2, labelled=False, neighbours=0) as write,
+    ):
         write(PREDICTIONS[0])
         raise KeyboardInterrupt
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("p.csv", "earlier")]
 
 
-def test_a_reader_that_has_seen_enough_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_pipe_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     reading_end, writing_end = os.pipe()
     os.close(reading_end)
     failure = None
     try:
         with os.fdopen(writing_end, "w") as pipe:
             monkeypatch.setattr(sys, "stdout", pipe)
-            with writing(None, top=2, labelled=False, neighbours=0) as write:
+            with prediction_writer(None, top=2, labelled=False, neighbours=0) as write:
                 for _ in range(1000):
                     write(PREDICTIONS[0])
     except OSError as error:
@@ -80,10 +83,10 @@ def test_a_reader_that_has_seen_enough_is_no_failure(monkeypatch: pytest.MonkeyP
     assert failure is None
 
 
-def test_the_terminal_shows_the_first(capsys: pytest.CaptureFixture[str]) -> None:
-    print_predictions(PREDICTIONS, of=1002)
+def test_the_terminal_shows_the_first_predictions(capsys: pytest.CaptureFixture[str]) -> None:
+    print_predictions(PREDICTIONS, total=1002)
     printed = capsys.readouterr().out
     for text in ("a,b.png", "75.0% cat", "25.0% dog, small", "(wrong)", "... and 1,000 more"):
         assert text in printed
-    print_predictions([Prediction("c", TOP)], of=1)
+    print_predictions([Prediction("c", TOP)], total=1)
     assert "label" not in capsys.readouterr().out

@@ -191,7 +191,7 @@ def test_embeddings_come_with_names_and_thumbnails(train, tmp_path):
     (saved,) = folder.glob("*/embeddings")
     assert np.loadtxt(saved / "tensors.tsv").shape == (20, 84)
     rows = [line.split("\t") for line in (saved / "metadata.tsv").read_text().splitlines()]
-    assert (rows[0], len(rows)) == (["class", "answer", "right"], 21)
+    assert (rows[0], len(rows)) == (["class", "predicted", "correct"], 21)
     assert (saved / "sprite.png").exists()
 
 
