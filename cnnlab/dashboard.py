@@ -1,4 +1,4 @@
-"""Opens TensorBoard on all runs: `python -m cnnlab.dashboard`."""
+"""Open TensorBoard on all runs: `cnnlab dashboard`."""
 
 import logging
 import signal
@@ -14,22 +14,22 @@ from cnnlab.runs.reading import find_runs
 
 log = logging.getLogger("cnnlab.dashboard")
 
-OPENING = "#custom_scalars&_smoothingWeight=0"  # the page to start from, with the curves as they are
-REFRESH = 15  # seconds between looks for new runs
+OPENING = "#custom_scalars&_smoothingWeight=0"  # the page to start from, with curves that are not smoothed
+REFRESH = 15  # seconds between searches for new runs
 
 
 def dashboard(config: DictConfig) -> None:
-    """Serves TensorBoard until it is interrupted; nothing is written to the runs."""
+    """Serve TensorBoard until it is interrupted; nothing is written to the runs."""
     settings = configuration.settings(config)
     runs, port, host = (settings[key] for key in ("runs", "port", "host"))
     paths = [runs] if isinstance(runs, str) else runs
     if not paths or not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
         raise RequestError(f"runs must be a folder or a list of folders, got {runs!r}")
     if port is not None and (type(port) is not int or not 0 <= port < 65536):
-        raise RequestError(f"port must be a whole number below 65536, or null for the first that is free, got {port!r}")
-    find_runs(paths)  # before anything slow is imported
+        raise RequestError(f"port must be a whole number below 65536, or null for the first free one, got {port!r}")
+    find_runs(paths)  # fail before anything slow is imported
 
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # or it tells of every run that was resumed
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it would warn of every run that was resumed
     from tensorboard.program import TensorBoard, TensorBoardServerException
 
     from cnnlab.comparison.tensorboard_view import View
@@ -37,21 +37,21 @@ def dashboard(config: DictConfig) -> None:
     with tempfile.TemporaryDirectory(prefix="cnnlab-dashboard-") as folder:
         view = View(Path(folder), paths)
         board = TensorBoard()
-        # The fast loader takes the HParams columns from any run that names some, and needs a process of its own.
+        # The fast loader takes the HParams columns from any run that names some, and needs another process.
         arguments = ["--logdir", folder, "--host", str(host), "--window_title", "cnnlab", "--load_fast", "false"]
         board.configure([None, *arguments, "--port", "default" if port is None else str(port)])
         try:
             url = board.launch()
         except TensorBoardServerException as error:
             raise RequestError(f"port: {' '.join(str(error).split())}") from None
-        log.info("%s%s (Ctrl-C ends it)", url, OPENING)
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the folder would be left behind
+        log.info("%s%s (Ctrl-C to stop)", url, OPENING)
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder is removed
         try:
             while True:
                 sleep(REFRESH)
                 view.refresh()
         except KeyboardInterrupt:
-            log.info("Closed.")
+            log.info("Stopped.")
         finally:
             signal.signal(signal.SIGTERM, before)
 

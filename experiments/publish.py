@@ -1,12 +1,13 @@
-"""Runs an experiment to its end and writes what came out: `make results EXPERIMENT=NAME ARGS="data.path=FOLDER"`.
+"""Run an experiment to its end and write its result: `make results EXPERIMENT=NAME ARGS="data.path=FOLDER"`.
 
-    python experiments/publish.py NAME [key=value ...]    trains what is not done yet, then writes the result
-    python experiments/publish.py NAME --as-is [...]      writes the result of what is done so far
-    python experiments/publish.py --index                 writes the index alone
+    python experiments/publish.py NAME [key=value ...]    train what is missing, then write the result
+    python experiments/publish.py NAME --as-is [...]      write the result of the runs that are complete
+    python experiments/publish.py --index                 write the index only
 
-The arguments are those of `cnnlab train`. It leaves `results/NAME.md`, `.png` and `.json` beside the experiment's file,
-and the index of all experiments in the README.md there. A part of an experiment (`seeds=1`, fewer models, a sweep that
-was stopped) is a result too, that says so. Exit codes: 0 done, 1 runs failed, 2 the request was wrong, 130 interrupted.
+The arguments are those of `cnnlab train`. The script writes `results/NAME.md`, `.png` and `.json` beside the
+experiment's file, and updates the index of all experiments in README.md. A part of an experiment (`seeds=1`, fewer
+models, a sweep that was stopped) has a result too, and its page says that it is a part. Exit codes: 0 done, 1 runs
+failed, 2 the request was wrong, 130 interrupted.
 """
 
 import argparse
@@ -15,29 +16,39 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnlab.compare import answer
+from cnnlab.compare import compare_directories
 from cnnlab.config import ROOT
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import write_atomically
 from cnnlab.runs.reading import read_run, read_shift
 
 if TYPE_CHECKING:
-    from cnnlab.comparison.result import Conduct
+    from cnnlab.comparison.result import Execution
     from hydra_plugins.cnnlab_sweep.experiment import Plan, PlannedRun
 
-# Arguments that leave what the file asks for as it is; fewer seeds are told as runs that are missing.
-ASIDE = ("data.path=", "data.cache=", "data.workers=", "data.residence=", "seed=", "seeds=", "logger=", "hydra")
+# Arguments that do not change the file's settings; fewer seeds are reported as missing runs.
+HARMLESS_ARGUMENTS = (
+    "data.path=",
+    "data.cache=",
+    "data.workers=",
+    "data.residence=",
+    "seed=",
+    "seeds=",
+    "logger=",
+    "hydra",
+)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Does what the arguments say; returns the exit code."""
+    """Run the script, and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", nargs="?", help="of the experiment")
-    parser.add_argument("--as-is", action="store_true", help="train nothing")
-    parser.add_argument("--index", action="store_true", help="write the index alone")
+    parser.add_argument("name", nargs="?", help="name of the experiment")
+    parser.add_argument("--as-is", action="store_true", help="do not train")
+    parser.add_argument("--index", action="store_true", help="write the index only")
     options, others = parser.parse_known_args(arguments)
     try:
         if options.index:
@@ -54,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def find_experiment(name: str | None) -> Path:
-    """The file of an experiment: in the working directory's experiments/ or the project's own."""
+    """Return the file of an experiment, in experiments/ of the working directory or of the project."""
     folders = (Path("experiments"), ROOT / "experiments")
     for folder in folders:
         if name and (folder / f"{name}.yaml").is_file():
@@ -64,7 +75,7 @@ def find_experiment(name: str | None) -> Path:
 
 
 def publish(file: Path, arguments: Sequence[str], as_is: bool) -> int:
-    """Runs an experiment to its end, and writes its result; returns the exit code."""
+    """Run an experiment to its end, write its result, and return the exit code."""
     from hydra_plugins.cnnlab_sweep.experiment import asked_of, plan_of
 
     name = file.stem
@@ -76,17 +87,17 @@ def publish(file: Path, arguments: Sequence[str], as_is: bool) -> int:
             return code if code > 0 else 130
         plan = plan_of(name, arguments)
     if not plan.complete:
-        raise RequestError(f"EXPERIMENT={name}: none of its {len(plan.runs)} runs is complete: nothing to write down")
-    places = [argument for argument in arguments if argument.startswith("data.path=")]
-    conduct = conduct_of(name, arguments, plan, plan_of(name, places))
-    write_result(file, asked_of(name), plan.complete, conduct)
+        raise RequestError(f"EXPERIMENT={name}: none of its {len(plan.runs)} runs is complete, so there is no result")
+    paths = [argument for argument in arguments if argument.startswith("data.path=")]
+    execution = execution_of(name, arguments, plan, plan_of(name, paths))
+    write_result(file, asked_of(name), plan.complete, execution)
     write_index(file.parent)
     print(file.parent / "results" / f"{name}.md")
     return code
 
 
 def train(arguments: Sequence[str]) -> int:
-    """Runs `cnnlab train`; returns its exit code. It saves and ends with Ctrl-C, which it gets too, and SIGTERM."""
+    """Run `cnnlab train` and return its exit code. Ctrl-C and SIGTERM reach it too: it saves and ends."""
     process = subprocess.Popen([sys.executable, "-m", "cnnlab.train", *arguments])
     handlers = {
         signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
@@ -99,61 +110,61 @@ def train(arguments: Sequence[str]) -> int:
             signal.signal(number, handler)
 
 
-def write_result(file: Path, asked: Mapping[str, Any], runs: Sequence[Path], conduct: "Conduct") -> None:
-    """Compares the runs, and writes the page with its figure and the numbers behind it.
+def write_result(file: Path, comparison: Mapping[str, Any], runs: Sequence[Path], execution: "Execution") -> None:
+    """Compare the runs, and write the page with its figure and its numbers.
 
     Args:
         file: of the experiment.
-        asked: the keys of its comparison.
-        runs: directories of those that are complete.
-        conduct: how they came about.
+        comparison: keys of `comparison:` in the file.
+        runs: directories of the complete runs.
+        execution: how the experiment was run.
     """
-    from cnnlab.comparison.experiment_files import read_head, without_paths
+    from cnnlab.comparison.experiment_files import read_header, without_paths
     from cnnlab.comparison.result import render_result, result_data
     from cnnlab.comparison.result_figure import draw_result
-    from cnnlab.comparison.spec import QUESTION, read_question, read_targets
+    from cnnlab.comparison.spec import read_spec
 
-    question = read_question(**{key: asked[key] for key in QUESTION})
-    if question.shift:
-        evaluate_moved(runs, question.shift)
-    record = answer(runs, read_targets(asked["targets"]), question).record
-    record["notices"] = [without_paths(notice) for notice in record["notices"]]
+    spec = read_spec(comparison)
+    if spec.shift:
+        evaluate_moved(runs, spec.shift)
+    record = compare_directories(runs, spec).record
+    record = replace(record, notices=[without_paths(notice) for notice in record.notices])
     folder = file.parent / "results"
     folder.mkdir(exist_ok=True)
-    figures = [f"{file.stem}{f'_{n}' if n else ''}.png" for n in range(len(record["sections"]))]
-    for section, figure in zip(record["sections"], figures, strict=True):
-        draw_result(record, section, question.figure, folder / figure)
-    page = render_result(read_head(file), conduct, [read_run(path) for path in runs], record, figures)
+    figures = [f"{file.stem}{f'_{n}' if n else ''}.png" for n in range(len(record.sections))]
+    for section, figure in zip(record.sections, figures, strict=True):
+        draw_result(record, section, spec.figure, folder / figure)
+    page = render_result(read_header(file), execution, [read_run(path) for path in runs], record, figures)
     write_atomically(folder / f"{file.stem}.md", page)
-    write_atomically(folder / f"{file.stem}.json", json.dumps(result_data(conduct, record), default=str) + "\n")
+    write_atomically(folder / f"{file.stem}.json", json.dumps(result_data(execution, record), default=str) + "\n")
 
 
-def conduct_of(name: str, arguments: Sequence[str], plan: "Plan", in_file: "Plan") -> "Conduct":
-    """How the experiment was run, and what of it is missing.
+def execution_of(name: str, arguments: Sequence[str], plan: "Plan", in_file: "Plan") -> "Execution":
+    """Return how the experiment was run, and which of its runs are missing.
 
     Args:
         name: of the experiment.
         arguments: of this command.
-        plan: the runs that these ask for.
-        in_file: the runs that its file asks for.
+        plan: the runs that the arguments ask for.
+        in_file: the runs that the experiment's file asks for.
     """
-    from cnnlab.comparison.experiment_files import without_places
-    from cnnlab.comparison.result import Conduct
+    from cnnlab.comparison.experiment_files import without_local_paths
+    from cnnlab.comparison.result import Execution
 
-    given = without_places(arguments)
-    told = f' ARGS="{" ".join(given)}"' if given else ""
+    given = without_local_paths(arguments)
+    shown = f' ARGS="{" ".join(given)}"' if given else ""
     swept = {f"{key}=" for run in in_file.runs for key in run.arguments}
-    changed = [argument for argument in given if not argument.startswith((*ASIDE, *swept))]
+    changed = [argument for argument in given if not argument.startswith((*HARMLESS_ARGUMENTS, *swept))]
     missing = [f"`{run.name}`: {_why(run)}" for run in plan.runs if not run.complete]
-    for wanted in in_file.runs:
-        its = {key: value for key, value in wanted.arguments.items() if key != "data.path"}
-        if not any(its.items() <= run.arguments.items() for run in plan.runs):
-            missing.append(f"`{wanted.name}`: not asked for by this command")
-    return Conduct(f"make results EXPERIMENT={name}{told}", max(len(in_file.runs), len(plan.runs)), missing, changed)
+    for planned in in_file.runs:
+        own = {key: value for key, value in planned.arguments.items() if key != "data.path"}
+        if not any(own.items() <= run.arguments.items() for run in plan.runs):
+            missing.append(f"`{planned.name}`: not part of this command")
+    return Execution(f"make results EXPERIMENT={name}{shown}", max(len(in_file.runs), len(plan.runs)), missing, changed)
 
 
 def _why(run: "PlannedRun") -> str:
-    """What became of a run, and the error if it failed."""
+    """Return the status of a run, and the error if it failed."""
     from cnnlab.comparison.experiment_files import without_paths
 
     error = (run.run.read_summary() or {}).get("error") if run.run and run.status == "failed" else None
@@ -161,7 +172,7 @@ def _why(run: "PlannedRun") -> str:
 
 
 def evaluate_moved(runs: Sequence[Path], pixels: int) -> None:
-    """Shows the test images, moved, to every run that was not shown them yet."""
+    """Evaluate every run on moved test images, unless it was before."""
     for run in runs:
         if read_shift(run, pixels) is None:
             command = [sys.executable, "-m", "cnnlab.evaluate", f"checkpoint={run}", f"shift={pixels}"]
@@ -169,7 +180,7 @@ def evaluate_moved(runs: Sequence[Path], pixels: int) -> None:
 
 
 def write_index(folder: Path) -> None:
-    """Writes the table of all experiments into the README.md of their folder, where there is one."""
+    """Write the table of all experiments into the README.md of their folder, if there is one."""
     from cnnlab.comparison.experiment_files import render_index, with_index
 
     readme = folder / "README.md"

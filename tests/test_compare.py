@@ -7,7 +7,7 @@ import pytest
 
 from cnnlab.__main__ import COMMANDS
 from cnnlab.compare import default_output
-from cnnlab.comparison.spec import QUESTION, read_question, read_targets
+from cnnlab.comparison.spec import read_spec
 from cnnlab.config import ROOT
 from cnnlab.runs.reading import find_runs
 from hydra_plugins.cnnlab_sweep.experiment import asked_of
@@ -63,7 +63,7 @@ def test_a_report_has_a_section_for_each_protocol_and_replaces_the_last_one(comp
         ("article", 1),
     ]
     assert [entry["reason"] for entry in record["set_aside"]] == ["failed: RuntimeError: out of memory"]
-    assert any("are listed by number, not shown" in notice for notice in record["notices"])
+    assert any("by number instead of showing them" in notice for notice in record["notices"])
     assert (runs / "comparison" / "comparison_2_cost.png").is_file()
     (runs / "comparison" / "notes.md").write_text("mine")
     assert compare("runs=runs/zoo", "output=runs/comparison").code == 0
@@ -79,7 +79,7 @@ def write_experiment(tmp_path, comparison):
     (tmp_path / "experiments" / "question.yaml").write_text(text)
 
 
-def test_an_experiment_says_what_is_asked_and_the_command_line_wins(compare, train, runs, tmp_path):
+def test_an_experiment_gives_the_keys_and_the_command_line_wins(compare, train, runs, tmp_path):
     asked = "comparison: {targets: [0.5], labels: {LeNet: {model: lenet5}}, reach: {metric: val/loss, value: 1.6}}\n"
     write_experiment(tmp_path, asked)
     assert compare("experiment=question", "targets=[0.7]", "reach.value=1.5").code == 0
@@ -110,12 +110,12 @@ def test_a_wrong_comparison_of_an_experiment_is_explained(compare, runs, tmp_pat
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda file: file.stem)
-def test_what_every_shipped_experiment_asks_is_right(file):
+def test_the_comparison_of_every_shipped_experiment_is_valid(file):
     asked = asked_of(file.stem)
-    question = read_question(**{key: asked[key] for key in QUESTION})
-    assert read_targets(asked["targets"])
+    spec = read_spec(asked)
+    assert spec.targets
+    assert spec.figure
     assert asked["runs"] == f"runs/{file.stem}"
-    assert question.figure
 
 
 @pytest.mark.parametrize(

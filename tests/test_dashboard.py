@@ -145,7 +145,7 @@ def test_one_layout_is_for_all_and_its_charts_find_what_runs_write(board_run, vi
     board.Reload()
     layout = Layout.FromString(board.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
     charts = {chart.title for category in layout.category for chart in category.chart}
-    assert charts >= {"validation accuracy", "validation loss", "training images a second"}
+    assert charts >= {"validation accuracy", "validation loss", "training images per second"}
     assert [category.title for category in layout.category] == list(LAYOUT)
 
 
@@ -190,7 +190,7 @@ def test_tensorboard_serves_the_runs_with_layout_and_columns(command, board_run,
     assert "model.dropout" not in settings  # the same in both
     assert [column["displayName"] for column in seen["columns"]["metricInfos"]][:2] == ["test_accuracy", "val_accuracy"]
     assert seen["page"] == "custom_scalars"
-    assert heard[-1] == "Closed."
+    assert heard[-1] == "Stopped."
 
 
 @pytest.mark.parametrize(

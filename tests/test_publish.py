@@ -78,7 +78,7 @@ def test_a_part_of_a_sweep_is_published_as_such(publish, train, tmp_path, monkey
     assert train("experiment=small", "model.activation=relu", "hydra.mode=RUN", f"hydra.run.dir={run}").code == 0
     assert publish.main(["small", "--as-is"]) == 0
     page = (tmp_path / "experiments" / "results" / "small.md").read_text()
-    assert "**This is a part of the experiment**: 1 of the 2 runs that its file asks for" in page
+    assert "**This is a part of the experiment**: 1 of the 2 planned runs are complete" in page
     assert "`tanh`" in page or "activation-tanh`: not started" in page
     assert "| lenet5 |" not in page
     assert "| ReLU | 28 → 14 → 10 → 5 |" in page
@@ -105,7 +105,7 @@ def test_a_wrong_request_is_explained(publish, tmp_path, capsys, arguments, mess
     assert len(error.strip().splitlines()) == 1
 
 
-def test_what_became_of_runs_is_told_without_places_of_this_machine(publish, make_run, monkeypatch):
+def test_missing_runs_are_listed_without_local_paths(publish, make_run, monkeypatch):
     from cnnlab.runs.directory import RunDirectory
     from hydra_plugins.cnnlab_sweep.experiment import Plan, PlannedRun
 
@@ -119,7 +119,7 @@ def test_what_became_of_runs_is_told_without_places_of_this_machine(publish, mak
         PlannedRun("c", {}, None, "not started"),
     ]
     plan = Plan(runs, sweeps=True)
-    assert publish.conduct_of("small", [], plan, plan).missing == [
+    assert publish.execution_of("small", [], plan, plan).missing == [
         "`a`: interrupted",
         "`b`: failed: FileNotFoundError: [Errno 2] No such file: PATH",
         "`c`: not started",

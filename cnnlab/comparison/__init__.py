@@ -1,1 +1,1 @@
-"""Which of many runs is better: grouping, statistics, tables, figures, a page."""
+"""Compare runs: group them, test their differences, and show the result."""

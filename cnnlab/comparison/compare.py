@@ -1,192 +1,203 @@
-"""Which network is better, by how much, at what cost, and whether it is more than noise: groups of runs as figures."""
+"""Compare runs: accuracies, costs and curves of each group, and the significance of the differences."""
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from cnnlab.comparison.columns import COSTS
 from cnnlab.comparison.grouping import Group, Grouping, Section, group_runs, short_commit
 from cnnlab.comparison.labels import name_of
-from cnnlab.comparison.pairs import ALL_PAIRS, compare_pairs
-from cnnlab.comparison.spec import Axis, Question, Reference
+from cnnlab.comparison.pairs import MAX_GROUPS_ALL_PAIRS, compare_pairs
+from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
+from cnnlab.comparison.spec import Axis, ComparisonSpec, Reference
 from cnnlab.comparison.statistics import mean_interval
-from cnnlab.comparison.time_to_value import add_ratios, reach_times, target_times
+from cnnlab.comparison.time_to_value import reach_times, target_times, with_ratios
 from cnnlab.inspection.published import published
 from cnnlab.intervals import Interval, wilson_interval
 from cnnlab.runs.directory import METRICS
 from cnnlab.runs.reading import Run, is_trial, read_shift
 
-COSTS = ("parameters", "macs", "train_seconds")
+MapSizes = Callable[[Run], list[int] | None]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison in two forms that agree.
+    """Comparison in two forms that agree.
 
     Attributes:
-        record: plain values, for JSON: sections with groups and pairs, runs that were set aside, problems, notices.
+        record: the results as plain values.
         grouping: the runs themselves, in the same order.
     """
 
-    record: dict[str, Any]
+    record: ComparisonRecord
     grouping: Grouping
 
 
 def compare_runs(
     runs: Sequence[Run],
-    targets: list[float],
-    question: Question = Question(),  # noqa: B008, it cannot change
+    spec: ComparisonSpec = ComparisonSpec(),  # noqa: B008, it cannot change
+    map_sizes: MapSizes | None = None,
 ) -> Comparison:
-    """Compares runs.
+    """Compare runs.
 
     Args:
-        runs: from `cnnlab.runs.reading`.
-        targets: validation accuracies, fractions, to which the time is told.
-        question: what else is asked.
+        runs: of `cnnlab.runs.reading`.
+        spec: the request.
+        map_sizes: returns the side lengths of the feature maps of a run's network; needed if `spec.maps`.
     """
-    grouping = group_runs(runs, question)
-    sections = [_section(section, targets, question) for section in grouping.sections]
-    record = {
-        "runs": len(runs),
-        "targets": list(targets),
-        "reach": question.reach and asdict(question.reach),
-        "against": question.against,
-        "axis": question.axis and question.axis.name,
-        "shift": question.shift,
-        "sections": sections,
-        "set_aside": [
+    grouping = group_runs(runs, spec)
+    sections = [_section(section, spec, map_sizes) for section in grouping.sections]
+    record = ComparisonRecord(
+        runs=len(runs),
+        targets=list(spec.targets),
+        reach=asdict(spec.reach) if spec.reach else None,
+        against=spec.against,
+        axis=spec.axis and spec.axis.name,
+        shift=spec.shift,
+        sections=sections,
+        set_aside=[
             {"path": str(run.path), "model": run.summary["model"], "seed": run.summary["seed"], "reason": reason}
             for run, reason in grouping.set_aside
         ],
-        "problems": [{"path": str(run.path), "problem": problem} for run in runs for problem in run.problems],
-        "notices": [
-            *(*grouping.notices, *_many(grouping), *_by_test_images(grouping), *_circumstances(grouping)),
-            *(*_trials(grouping), *_unanswered(sections, question)),
+        problems=[{"path": str(run.path), "problem": problem} for run in runs for problem in run.problems],
+        notices=[
+            *grouping.notices,
+            *(notice for section in grouping.sections for notice in _section_notices(section)),
+            *_trial_notices(grouping),
+            *_unanswered(sections, spec),
         ],
-    }
+    )
     return Comparison(record, grouping)
 
 
-def _unanswered(sections: Sequence[dict[str, Any]], question: Question) -> list[str]:
-    """What was asked and these runs have no answer to."""
-    groups = [group for section in sections for group in section["groups"]]
-    labels = [group["label"] for group in groups]
-    notices = []
-    if question.against is not None and question.against not in labels:
-        notices.append(f"No group is called {question.against}: there is none to hold the others against.")
-    if question.axis and (without := [group["label"] for group in groups if group["place"] is None]):
-        notices.append(f"There is no {question.axis.name} for {', '.join(without)}.")
-    if question.shift and (missing := sum(group["n"] - group["shift"]["runs"] for group in groups)):
+def _section_notices(section: Section) -> list[str]:
+    """Return what a reader must know of all groups of a section."""
+    name, notices = ", ".join(section.data), []
+    if len(section.groups) > MAX_GROUPS_ALL_PAIRS:
         notices.append(
-            f"Of {missing} runs it is not known how they answer to moved images: "
-            f"cnnlab evaluate checkpoint=RUN shift={question.shift} finds out."
+            f"{name}: with {len(section.groups)} groups, each is compared with the best one only. The p-values are "
+            "corrected for the number of all pairs."
         )
+    if section.protocol == "article":
+        notices.append(
+            f"{name}, protocol article: the test images chose the best epoch of every run, so test accuracies and "
+            "their intervals are too high."
+        )
+    for key, what in (("device", "groups ran on different devices, so compare times and memory with care"),
+                      ("git_commit", "groups come from different commits")):  # fmt: skip
+        by_group = {frozenset(str(run.summary[key]) for run in group.runs) for group in section.groups}
+        if len(by_group) > 1:
+            every = sorted(frozenset().union(*by_group))
+            texts = [short_commit(text) for text in every] if key == "git_commit" else every
+            notices.append(f"{name}: {what}: {'; '.join(texts)}.")
     return notices
 
 
-def _many(grouping: Grouping) -> list[str]:
-    return [
-        f"The section of {', '.join(section.data)} has {len(section.groups)} groups: each is compared with the best "
-        "one alone, corrected as if all pairs had been."
-        for section in grouping.sections
-        if len(section.groups) > ALL_PAIRS
-    ]
-
-
-def _by_test_images(grouping: Grouping) -> list[str]:
-    return [
-        f"Protocol article ({', '.join(section.data)}): the test images chose the best epoch of every run, so its test "
-        "accuracies and their intervals are higher than those on images that chose nothing."
-        for section in grouping.sections
-        if section.protocol == "article"
-    ]
-
-
-def _circumstances(grouping: Grouping) -> list[str]:
-    """Where groups that stand side by side were made on different devices, or by different commits."""
-    notices = []
-    for section in grouping.sections:
-        for key, what in (("device", "times and memory are of different devices"), ("git_commit", "commits differ")):
-            by_group = {frozenset(str(run.summary[key]) for run in group.runs) for group in section.groups}
-            if len(by_group) > 1:
-                every = sorted(frozenset().union(*by_group))
-                texts = [short_commit(text) for text in every] if key == "git_commit" else every
-                notices.append(f"{', '.join(section.data)}: from group to group {what}: {'; '.join(texts)}.")
-    return notices
-
-
-def _trials(grouping: Grouping) -> list[str]:
+def _trial_notices(grouping: Grouping) -> list[str]:
     compared = [run for section in grouping.sections for group in section.groups for run in group.runs]
     trials = sum(is_trial(run.path) for run in compared)
     if trials < 2:
         return []
     return [
-        f"{trials} of these runs are trials of a search. The best test accuracy of many is high by chance too: take "
-        "the best by val accuracy (tune.json), and train it with other seeds before you say how good it is."
+        f"{trials} of these runs are trials of a search. The best test accuracy of many trials is high by chance. Take "
+        "the trial with the best validation accuracy (tune.json), and train it with other seeds before you report it."
     ]
 
 
-def _section(section: Section, targets: Sequence[float], question: Question) -> dict[str, Any]:
-    groups = [_group(group, targets, question) for group in section.groups]
-    for cost in COSTS:
-        _mark_front(groups, cost)
-    if question.reach:
-        add_ratios(groups, question.against)
-    return {
-        "protocol": section.protocol,
-        "data": list(section.data),
-        "fingerprint": section.fingerprint,
-        "test_images": None if section.labels is None else len(section.labels),
-        "classes": _classes(section),
-        "groups": groups,
-        "pairs": compare_pairs(section),
-        "reference": question.reference and _beside(question.reference, groups),
-    }
+def _unanswered(sections: Sequence[SectionRecord], spec: ComparisonSpec) -> list[str]:
+    """Return what the request asks for and these runs do not tell."""
+    groups = [group for section in sections for group in section.groups]
+    notices = []
+    if spec.against is not None and spec.against not in [group.label for group in groups]:
+        notices.append(f"against: no group is called {spec.against}, so there are no ratios.")
+    if spec.axis and (without := [group.label for group in groups if group.place is None]):
+        notices.append(f"axis: there is no {spec.axis.name} for {', '.join(without)}.")
+    if spec.shift and (missing := sum(group.n - group.shift["runs"] for group in groups if group.shift)):
+        notices.append(
+            f"{missing} runs were not evaluated on moved images: "
+            f"run `cnnlab evaluate checkpoint=RUN shift={spec.shift}` for each."
+        )
+    return notices
 
 
-def _group(group: Group, targets: Sequence[float], question: Question) -> dict[str, Any]:
+def _section(section: Section, spec: ComparisonSpec, map_sizes: MapSizes | None) -> SectionRecord:
+    groups = [_group(group, spec, map_sizes) for group in section.groups]
+    groups = [replace(group, front=[cost for cost in COSTS if _on_front(group, groups, cost)]) for group in groups]
+    if spec.reach:
+        times = {group.label: group.reach for group in groups if group.reach}
+        times = with_ratios(times, {group.label: group.n for group in groups}, spec.against)
+        groups = [replace(group, reach=times[group.label]) for group in groups]
+    return SectionRecord(
+        protocol=section.protocol,
+        data=list(section.data),
+        fingerprint=section.fingerprint,
+        test_images=None if section.labels is None else len(section.labels),
+        classes=_classes(section),
+        groups=groups,
+        pairs=compare_pairs(section),
+        reference=_with_groups(spec.reference, groups) if spec.reference else None,
+    )
+
+
+def _on_front(group: GroupRecord, groups: Sequence[GroupRecord], cost: str) -> bool:
+    """Return whether no other group is at least as accurate and as cheap, and better in one of the two."""
+    mine = getattr(group, cost)
+    return mine is not None and not any(
+        other.mean >= group.mean and theirs <= mine and (other.mean, theirs) != (group.mean, mine)
+        for other in groups
+        if (theirs := getattr(other, cost)) is not None
+    )
+
+
+def _group(group: Group, spec: ComparisonSpec, map_sizes: MapSizes | None) -> GroupRecord:
     accuracies = group.accuracies
     best = max(group.runs, key=lambda run: run.summary["test_accuracy"])
     interval, method = _interval(group, accuracies)
-    return {
-        "label": group.label,
-        "model": group.model,
-        "recipe": group.recipe,
-        "data": group.data,
-        "settings": dict(group.settings),
-        "n": len(group.runs),
-        "seeds": [run.summary["seed"] for run in group.runs],
-        "mean": float(np.mean(accuracies)),
-        "sd": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
-        "low": interval and interval.low,
-        "high": interval and interval.high,
-        "interval": method,
-        "best": best.summary["test_accuracy"],
-        "best_run": str(best.path),
-        "val_accuracy": _mean(_values(group, "val_accuracy")),
-        "test_accuracy_tta": _tta(group),
-        **{key: _median(_values(group, key)) for key in (*COSTS, "epochs", "images_per_second", "peak_memory_bytes")},
-        "devices": sorted({str(run.summary["device"]) for run in group.runs}),
-        "targets": [target_times(group.runs, target) for target in targets],
-        "reach": question.reach and reach_times(group.runs, question.reach),
-        "choice": group.choice and asdict(group.choice),
-        "place": question.axis and _place(group, question.axis),
-        "line": question.axis and name_of(group.every, question.axis.lines),
-        "shift": _shift(group, question.shift) if question.shift else None,
-        "maps": None,
-        "published": _published(group),
-        "front": [],
-        "per_class": _per_class(group),
-        "confusion": _confusion(group),
-        "curve": _curve(group),
-        "runs": [
-            {"path": str(run.path)}
-            | {key: run.summary[key] for key in ("seed", "test_accuracy", "val_accuracy", "best_epoch", *COSTS)}
-            for run in group.runs
-        ],
-    }
+    return GroupRecord(
+        label=group.label,
+        model=group.model,
+        recipe=group.recipe,
+        data=group.data,
+        settings=dict(group.settings),
+        n=len(group.runs),
+        seeds=[run.summary["seed"] for run in group.runs],
+        mean=float(np.mean(accuracies)),
+        sd=float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
+        low=interval and interval.low,
+        high=interval and interval.high,
+        interval=method,
+        best=best.summary["test_accuracy"],
+        best_run=str(best.path),
+        val_accuracy=_mean(_values(group, "val_accuracy")),
+        test_accuracy_tta=_tta(group),
+        parameters=_median(_values(group, "parameters")),
+        macs=_median(_values(group, "macs")),
+        train_seconds=_median(_values(group, "train_seconds")),
+        epochs=_median(_values(group, "epochs")),
+        images_per_second=_median(_values(group, "images_per_second")),
+        peak_memory_bytes=_median(_values(group, "peak_memory_bytes")),
+        devices=sorted({str(run.summary["device"]) for run in group.runs}),
+        targets=[target_times(group.runs, target) for target in spec.targets],
+        reach=reach_times(group.runs, spec.reach) if spec.reach else None,
+        choice=asdict(group.choice) if group.choice else None,
+        place=_place(group, spec.axis) if spec.axis else None,
+        line=name_of(group.all_settings, spec.axis.lines) if spec.axis else None,
+        shift=_shift(group, spec.shift) if spec.shift else None,
+        maps=map_sizes(group.runs[0]) if spec.maps and map_sizes else None,
+        published=_published(group),
+        front=[],
+        per_class=_per_class(group),
+        confusion=_confusion(group),
+        curve=_curve(group),
+        runs=[{"path": str(run.path), "seed": run.summary["seed"], **_numbers(run)} for run in group.runs],
+    )
+
+
+def _numbers(run: Run) -> dict[str, float]:
+    return {key: value for key, value in run.summary.items() if type(value) in (int, float) and key != "seed"}
 
 
 def _values(group: Group, key: str) -> list[float]:
@@ -194,7 +205,7 @@ def _values(group: Group, key: str) -> list[float]:
 
 
 def _tta(group: Group) -> float | None:
-    """The mean accuracy with test-time augmentation, where all runs have one and the same."""
+    """Return the mean accuracy with test-time augmentation if all runs have it, and of the same kind."""
     values = _values(group, "test_accuracy_tta")
     kinds = {str((run.config or {}).get("tta")) for run in group.runs}
     return _mean(values) if len(values) == len(group.runs) and len(kinds) == 1 else None
@@ -205,39 +216,39 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _median(values: Sequence[float]) -> float | None:
-    """Of times above all: one run on a busy machine must not decide them. Whole where the values are whole."""
+    """Return the median: one run on a busy machine must not decide the costs."""
     return statistics.median(values) if values else None
 
 
 def _interval(group: Group, accuracies: list[float]) -> tuple[Interval | None, str | None]:
-    """Of the mean over seeds; of one run's accuracy, or several that are all equal, over the test images."""
+    """Return the interval of the mean over seeds; of one run, or runs that are all equal, that over the test images."""
     if len(set(accuracies)) > 1:
         interval = mean_interval(accuracies)
-        return Interval(max(0.0, interval.low), min(1.0, interval.high)), "t, over seeds"
-    if not group.scored:
+        return Interval(max(0.0, interval.low), min(1.0, interval.high), method="t"), "t, over seeds"
+    if not group.scored_runs:
         return None, None
     images = len(group.labels)
     return wilson_interval(round(accuracies[0] * images), images), "Wilson, over test images"
 
 
 def _place(group: Group, axis: Axis) -> float | None:
-    """The group's number on an axis."""
+    """Return the group's number on an axis."""
     if isinstance(axis.values, dict):
         return axis.values.get(group.label)
-    value = group.every.get(axis.values)
+    value = group.all_settings.get(axis.values)
     return value if type(value) in (int, float) else None
 
 
 def _shift(group: Group, pixels: int) -> dict[str, Any]:
-    """How answers and features stay when images are moved, averaged over the runs that were evaluated so."""
+    """Return how predictions and features change if images are moved, averaged over the runs that were evaluated."""
     found = [shift for run in group.runs if (shift := read_shift(run.path, pixels))]
     names = ("same_answer", "accuracy", "feature_cosine")
     return {"runs": len(found), **{name: _mean([shift[name] for shift in found]) for name in names}}
 
 
-def _beside(reference: Reference, groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Somebody else's curve, and what every group had after the same epochs; None where it has no such epoch."""
-    curves = [dict(zip(g["curve"]["epoch"], g["curve"][reference.metric]["mean"], strict=True)) for g in groups]
+def _with_groups(reference: Reference, groups: Sequence[GroupRecord]) -> dict[str, Any]:
+    """Return a published curve with the groups' values after the same epochs; None for an epoch that a group lacks."""
+    curves = [dict(zip(g.curve["epoch"], g.curve[reference.metric]["mean"], strict=True)) for g in groups]
     points = sorted(reference.points.items())
     return {
         **{"name": reference.name, "source": reference.source, "metric": reference.metric},
@@ -248,7 +259,7 @@ def _beside(reference: Reference, groups: Sequence[dict[str, Any]]) -> dict[str,
 
 
 def _published(group: Group) -> list[dict[str, Any]]:
-    """Accuracies on CIFAR-10 that others print of this network; they trained it in their own way."""
+    """Return published accuracies of this network on CIFAR-10, each from its source's own training."""
     config = group.runs[0].config
     if config is None or group.data != "cifar10":
         return []
@@ -258,8 +269,8 @@ def _published(group: Group) -> list[dict[str, Any]]:
 
 
 def _per_class(group: Group) -> list[float] | None:
-    """Accuracy on the images of each class, averaged over the runs."""
-    if not group.scored:
+    """Return the accuracy on the images of each class, averaged over the runs."""
+    if not group.scored_runs:
         return None
     confusion = np.array(_confusion(group))
     totals = confusion.sum(axis=1)
@@ -267,27 +278,27 @@ def _per_class(group: Group) -> list[float] | None:
 
 
 def _confusion(group: Group) -> list[list[float]] | None:
-    """Images of each true class (rows) by predicted class (columns), averaged over the runs."""
-    if not group.scored:
+    """Return the number of images of each true class (rows) by predicted class (columns), averaged over the runs."""
+    if not group.scored_runs:
         return None
     classes = max(run.classes or 0 for run in group.runs)
     cells = group.labels.astype(np.int64) * classes + group.predicted
     counts = np.bincount(cells.ravel(), minlength=classes**2).reshape(classes, classes)
-    return (counts / group.scored).round(3).tolist()
+    return (counts / group.scored_runs).round(3).tolist()
 
 
 def _curve(group: Group) -> dict[str, Any]:
-    """Mean, lowest and highest of the runs, over the epochs that all of them have which have a curve.
+    """Return mean, lowest and highest value of each metric, over the epochs that all runs with a curve have.
 
-    Where some end earlier, as with early stopping, a mean of the others would be of those that needed longer.
+    If some runs end earlier, as with early stopping, a mean over the others would be that of the slower ones.
     """
-    by_epoch: dict[float, list[dict[str, float | None]]] = {}
+    by_epoch: dict[float, list[Mapping[str, float | None]]] = {}
     for run in group.runs:
         names = [name for name in ("epoch", "seconds", *METRICS) if name in run.curve]
         for values in zip(*(run.curve[name] for name in names), strict=True):
             row = dict(zip(names, values, strict=True))
-            if row.get("epoch") is not None:
-                by_epoch.setdefault(row["epoch"], []).append(row)  # pyright: ignore
+            if (epoch := row.get("epoch")) is not None:
+                by_epoch.setdefault(epoch, []).append(row)
     curves = sum(bool(run.curve.get("epoch")) for run in group.runs)
     epochs = sorted(epoch for epoch, rows in by_epoch.items() if len(rows) == curves)
     curve: dict[str, Any] = {"epoch": epochs, "runs": [len(by_epoch[epoch]) for epoch in epochs]}
@@ -302,26 +313,12 @@ def _curve(group: Group) -> dict[str, Any]:
     return curve
 
 
-def _known(rows: list[dict[str, float | None]], name: str) -> list[float]:
+def _known(rows: Sequence[Mapping[str, float | None]], name: str) -> list[float]:
     return [value for row in rows if (value := row.get(name)) is not None]
 
 
-def _mark_front(groups: list[dict[str, Any]], cost: str) -> None:
-    """Marks the groups that no other one beats: none is at least as accurate and cheaper, or as cheap and better."""
-    known = [group for group in groups if group[cost] is not None]
-    for group in known:
-        beaten = any(
-            other["mean"] >= group["mean"]
-            and other[cost] <= group[cost]
-            and (other["mean"], other[cost]) != (group["mean"], group[cost])
-            for other in known
-        )
-        if not beaten:
-            group["front"].append(cost)
-
-
 def _classes(section: Section) -> list[str]:
-    """Names by class number: those of the configuration, else the numbers."""
+    """Return the class names of the configuration, or else the class numbers."""
     runs = [run for group in section.groups for run in group.runs]
     count = max((run.classes or 0 for run in runs), default=0)
     for run in runs:

@@ -1,10 +1,11 @@
-"""The heads of experiment files, and the index that is made of them."""
+"""Read the headers of experiment files, and write the index of all experiments."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cnnlab.comparison.tables import Table
 from cnnlab.comparison.text import markdown_table
 from cnnlab.errors import RequestError
 
@@ -13,16 +14,16 @@ FIELDS = ("Question", "Command", "Machine", "Time", "Answer")
 
 
 @dataclass(frozen=True)
-class Head:
-    """The comment lines at the start of an experiment's file, `# Question: ...` and so on; None where one is missing.
+class Header:
+    """Comment lines at the start of an experiment's file, `# Question: ...` and so on; None for a missing one.
 
     Attributes:
         name: of the experiment.
         question: that it asks.
-        command: that answers it.
+        command: that runs it.
         machine: that it ran on.
         time: that it took.
-        answer: in one line.
+        conclusion: text of the line `Answer`.
     """
 
     name: str
@@ -30,16 +31,16 @@ class Head:
     command: str | None
     machine: str | None
     time: str | None
-    answer: str | None
+    conclusion: str | None
 
     @property
-    def answered(self) -> bool:
-        """Whether somebody has run it and written down what came out."""
-        return self.answer is not None and not self.answer.startswith("not ")
+    def is_answered(self) -> bool:
+        """Return whether the experiment was run and its answer written down."""
+        return self.conclusion is not None and not self.conclusion.startswith("not ")
 
 
-def read_head(file: Path) -> Head:
-    """The head of an experiment's file; a line that starts with spaces behind its `#` goes on with the one before."""
+def read_header(file: Path) -> Header:
+    """Read the header of an experiment's file; a line with spaces after its `#` continues the one before."""
     found: dict[str, str] = {}
     last = None
     for line in file.read_text().splitlines():
@@ -52,37 +53,35 @@ def read_head(file: Path) -> Head:
             found[last] += " " + line.lstrip("# ").strip()
         else:
             last = None
-    return Head(file.stem, *(found.get(field.lower()) or None for field in FIELDS))
+    return Header(file.stem, *(found.get(field.lower()) or None for field in FIELDS))
 
 
 def render_index(folder: Path) -> str:
-    """The table of all experiments of a folder, with their figures where `results/` has them.
-
-    Args:
-        folder: of the experiments' files.
-    """
-    rows = [_row(read_head(file), folder) for file in sorted(folder.glob("*.yaml"))]
-    return "\n".join(markdown_table(["experiment", "question", "answer", "result", "cost"], rows))
+    """Return the table of all experiments in a folder, with links to their results if there are any."""
+    rows = [_row(read_header(file), folder) for file in sorted(folder.glob("*.yaml"))]
+    return "\n".join(markdown_table(Table(["experiment", "question", "answer", "result", "cost"], rows)))
 
 
-def _row(head: Head, folder: Path) -> list[str]:
-    command = head.command or f"make results EXPERIMENT={head.name}"
+def _row(header: Header, folder: Path) -> list[str]:
+    command = header.command or f"make results EXPERIMENT={header.name}"
     results = [
-        f"[{word}](results/{head.name}{suffix})"
+        f"[{word}](results/{header.name}{suffix})"
         for word, suffix in (("table", ".md"), ("figure", ".png"))
-        if (folder / "results" / f"{head.name}{suffix}").exists()
+        if (folder / "results" / f"{header.name}{suffix}").exists()
     ]
-    unanswered = head.answer or ("not written down yet" if results else "not run yet")
-    answer = str(head.answer) if head.answered else f"{unanswered}: `{command}`"
-    cost = "; ".join(part for part in (head.time, head.machine) if part) if head.answered else "-"
-    return [f"[`{head.name}`]({head.name}.yaml)", head.question or "-", answer, ", ".join(results) or "-", cost or "-"]
+    answer, cost = str(header.conclusion), "; ".join(part for part in (header.time, header.machine) if part)
+    if not header.is_answered:
+        reason = header.conclusion or ("not written down yet" if results else "not run yet")
+        answer, cost = f"{reason}: `{command}`", ""
+    name = f"[`{header.name}`]({header.name}.yaml)"
+    return [name, header.question or "-", answer, ", ".join(results) or "-", cost or "-"]
 
 
 def with_index(text: str, table: str) -> str:
-    """The text with the table between its two markers.
+    """Return the text with the table between its two markers.
 
     Raises:
-        RequestError: when it does not have them.
+        RequestError: if the text does not have them.
     """
     if START not in text or END not in text.partition(START)[2]:
         raise RequestError(f"the index belongs between {START} and {END}, which README.md does not have")
@@ -90,12 +89,12 @@ def with_index(text: str, table: str) -> str:
     return f"{before}{START}\n{table}\n{END}{rest.partition(END)[2]}"
 
 
-def without_places(arguments: Sequence[str]) -> list[str]:
-    """Arguments as others can use them: a path of this machine becomes FOLDER."""
+def without_local_paths(arguments: Sequence[str]) -> list[str]:
+    """Return arguments as others can use them: a path of this machine becomes FOLDER."""
     return [re.sub(r"=['\"]?(?:[/~]|\.\.?/).*", "=FOLDER", argument) for argument in arguments]
 
 
 def without_paths(text: str) -> str:
-    """A message as others can read it: paths of this machine become PATH."""
+    """Return a message as others can read it: paths of this machine become PATH."""
     quoted, bare = r"(['\"])(?:~|\.\.?)?/.*?\1", r"(?<![\w.:/~])(?:~|\.\.?)?/[^\s'\",;:)\]]+"
     return re.sub(f"{quoted}|{bare}", "PATH", text)

@@ -1,7 +1,8 @@
-"""A comparison of runs as figures: learning curves, accuracy against cost, differences, classes, confusions, images."""
+"""Draw a comparison: learning curves, accuracy against cost, differences, classes, confusions, images."""
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,30 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from cnnlab.comparison.columns import COSTS
+from cnnlab.comparison.records import GroupRecord, SectionRecord
 from cnnlab.comparison.tables import metric_words
 
-Record = Mapping[str, Any]
 Reader = Callable[[Sequence[int]], np.ndarray]
 
-CURVES = 10  # groups whose curves one figure can hold
-ROWS = 20  # groups that a list or heat map can hold
-NAMED = 12  # groups that are named in a scatter plot
-LABEL = 44  # characters of a group's name that stand on one line
-COSTS = {"parameters": "parameters", "macs": "MACs of one image", "train_seconds": "seconds of training"}
-COLOURS = mpl.colormaps["tab10"].colors  # pyright: ignore[reportAttributeAccessIssue]
+MAX_CURVES = 10  # groups with a curve in one figure
+MAX_ROWS = 20  # groups in a list or heat map
+NAMED_POINTS = 12  # groups with a name in a scatter plot
+LABEL_WIDTH = 44  # characters of a group's label on one line
+WIDE_RANGE = 3  # ratio of the largest to the smallest cost above which a logarithmic axis is easier to read
+COLOURS: Any = mpl.colormaps["tab10"].colors  # pyright: ignore[reportAttributeAccessIssue]
+LINE_STYLES = ("-", "--", ":", "-.")
+VERDICT_COLOURS = ("0.5", "tab:orange", "tab:blue")  # by how many of the two tests are significant
 
 
-def draw_comparison(section: Record, folder: Path, prefix: str, read: Reader | None) -> dict[str, str]:
-    """Draws the figures of a section.
+def draw_comparison(section: SectionRecord, folder: Path, prefix: str, read: Reader | None) -> dict[str, str]:
+    """Draw the figures of a section.
 
     Args:
-        section: of the record of `cnnlab.comparison.compare.compare_runs`.
-        folder: where the PNG files go.
+        section: of a comparison.
+        folder: for the PNG files.
         prefix: of their names.
-        read: gives the pixels of test images, uint8 (N, H, W, 3); None where there are no images.
+        read: returns the pixels of test images, uint8 (N, H, W, 3); None if there are no images.
 
     Returns:
         The files' names by the figures' titles.
@@ -44,7 +48,7 @@ def draw_comparison(section: Record, folder: Path, prefix: str, read: Reader | N
         "differences to the best": ("differences", _differences(section)),
         "accuracy by class": ("classes", _by_class(section)),
         "difference of the confusions": ("confusion", _confusion(section)),
-        "images that one gets right and the other wrong": ("images", _images(section, read) if read else None),
+        "images that only one of the two classifies correctly": ("images", _images(section, read) if read else None),
     }
     files = {}
     for title, (name, figure) in figures.items():
@@ -54,187 +58,226 @@ def draw_comparison(section: Record, folder: Path, prefix: str, read: Reader | N
     return files
 
 
-def _wrap_names(section: Record) -> Record:
-    """The section with names of groups that have lines of `LABEL` characters, and five at most."""
+def _wrap_names(section: SectionRecord) -> SectionRecord:
+    """Return the section with labels broken into lines of `LABEL_WIDTH` characters, five at most."""
 
     def wrap(name: str) -> str:
-        return textwrap.fill(name, LABEL, max_lines=5, placeholder=" ...")
+        return textwrap.fill(name, LABEL_WIDTH, max_lines=5, placeholder=" ...")
 
-    groups = [{**group, "label": wrap(group["label"])} for group in section["groups"]]
-    pairs = [{**pair, "a": wrap(pair["a"]), "b": wrap(pair["b"])} for pair in section["pairs"]]
-    return {**section, "groups": groups, "pairs": pairs}
+    groups = [replace(group, label=wrap(group.label)) for group in section.groups]
+    pairs = [replace(pair, a=wrap(pair.a), b=wrap(pair.b)) for pair in section.pairs]
+    return replace(section, groups=groups, pairs=pairs)
 
 
 def _row_height(names: Sequence[str]) -> float:
-    """Inches of a row that is labelled by one of these names."""
+    """Return the inches of a row that is labelled by one of these names."""
     return 0.2 + 0.13 * max(name.count("\n") + 1 for name in names)
 
 
-def _curves(section: Record) -> Figure | None:
-    groups = [group for group in section["groups"] if group["curve"]["epoch"]][:CURVES]
-    if not groups:
-        return None
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for axes, metric, scale, label in (
-        (left, "val/accuracy", 100, f"{metric_words('val/accuracy', section['protocol'])}, %"),
-        (right, "val/loss", 1, metric_words("val/loss", section["protocol"])),
-    ):
-        for group, colour in zip(groups, COLOURS, strict=False):
-            curve, epochs = group["curve"], group["curve"]["epoch"]
-            mean, low, high = (scale * np.array(curve[metric][name], dtype=float) for name in ("mean", "low", "high"))
-            known = ~np.isnan(mean)
-            places = np.array(epochs)[known]
-            axes.plot(places, mean[known], color=colour, label=group["label"], marker="." if len(places) < 3 else "")
-            axes.fill_between(places, low[known], high[known], color=colour, alpha=0.18, linewidth=0)
-        reference = section["reference"]
-        if reference and reference["metric"] == metric:
-            values = scale * np.array(reference["values"])
-            axes.plot(reference["epochs"], values, "x:", color="black", label=reference["name"])
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_ylabel(label)
-        axes.grid(alpha=0.3)
-    right.set_yscale("log")
-    more = len(section["groups"]) - len(groups)
-    title = "mean over the seeds, with lowest and highest" + (f"; the best {len(groups)} groups" if more > 0 else "")
-    figure.suptitle(title, fontsize=9)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
-    return figure
+# --- shared with the figure of a result ------------------------------------------------------------------------------
 
 
-def _costs(section: Record) -> Figure:
-    figure = Figure(figsize=(12, 4.2), layout="constrained")
-    for axes, (cost, label) in zip(figure.subplots(1, 3, sharey=True), COSTS.items(), strict=True):
-        known = [group for group in section["groups"] if group[cost] is not None]
-        front = sorted((group for group in known if cost in group["front"]), key=lambda group: group[cost])
-        axes.plot([g[cost] for g in front], [100 * g["mean"] for g in front], color="0.6", linewidth=1, zorder=1)
-        others = [group for group in known if cost not in group["front"]]
-        for members, style in ((front, {"color": "tab:blue", "fmt": "o"}), (others, {"color": "0.55", "fmt": "s"})):
-            x, y = [group[cost] for group in members], [100 * group["mean"] for group in members]
-            bars = axes.errorbar(x, y, yerr=_bars(members), linewidth=0.8, linestyle="", markersize=5, **style)
-            bars.lines[0].set_zorder(4)  # the points themselves, above names
-        for group in known[:NAMED]:
-            name_point(axes, group["label"], (group[cost], 100 * group["mean"]), xytext=(5, 4), fontsize=7)
-        if known and max(group[cost] for group in known) > 3 * min(group[cost] for group in known):
-            axes.set_xscale("log")
-        else:
-            axes.xaxis.set_major_formatter(EngFormatter())
-        if known:
-            axes.margins(x=0.25)
-        axes.set_xlabel(label)
-        axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("test accuracy, %")
-    figure.suptitle(
-        "with 95 % intervals; round and blue: no other group is better and as cheap (Pareto front)", fontsize=9
-    )
-    return figure
+def group_colour(place: int) -> Any:
+    """Return the colour of the group at this place of a section."""
+    return COLOURS[place % len(COLOURS)]
+
+
+def line_style(group: GroupRecord, groups: Sequence[GroupRecord]) -> Any:
+    """Return the line style of a group; groups on the same line of an axis share it."""
+    lines = list(dict.fromkeys(other.line for other in groups if other.line))
+    return LINE_STYLES[lines.index(group.line) % len(LINE_STYLES)] if group.line else "-"
+
+
+def draw_metric(axes: Axes, section: SectionRecord, groups: Sequence[GroupRecord], metric: str) -> Callable[[Any], Any]:
+    """Draw a metric over the epochs: mean of the runs with lowest and highest, and the published curve if there is one.
+
+    Args:
+        axes: to draw on.
+        section: of the groups.
+        groups: whose curves are drawn, in the order of their colours.
+        metric: a column of metrics.csv; or `train/error` or `val/error`, which is 100 % minus the accuracy.
+
+    Returns:
+        A function that scales values of the metric to those that are drawn.
+    """
+    is_error, column = metric.endswith("error"), metric.replace("error", "accuracy")
+    in_percent = column.endswith("accuracy")
+
+    def scaled(values: Any) -> np.ndarray:
+        numbers = np.array(values, dtype=float) * (100 if in_percent else 1)
+        return 100 - numbers if is_error else numbers
+
+    for place, group in enumerate(groups):
+        mean, low, high = (scaled(group.curve[column][name]) for name in ("mean", "low", "high"))
+        known = ~np.isnan(mean)
+        epochs = np.array(group.curve["epoch"], dtype=float)[known]
+        style = {"color": group_colour(place), "linestyle": line_style(group, groups)}
+        axes.plot(epochs, mean[known], label=group.label, marker="." if len(epochs) < 4 else "", **style)
+        axes.fill_between(epochs, low[known], high[known], color=style["color"], alpha=0.18, linewidth=0)
+    reference = section.reference
+    if reference and reference["metric"] == column:
+        axes.plot(reference["epochs"], scaled(reference["values"]), "x:", color="black", label=reference["name"])
+    if not in_percent:
+        axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    words = metric_words(column, section.protocol)
+    axes.set_ylabel((words.replace("accuracy", "error") if is_error else words) + (", %" if in_percent else ""))
+    axes.grid(alpha=0.3)
+    return scaled
 
 
 def name_point(axes: Axes, name: str, point: tuple[float, float], **style: Any) -> None:
-    """Writes a name beside a point, legible where it crosses the bar of another one.
+    """Write a name beside a point, legible if it crosses the error bar of another one.
 
     Args:
-        style: `xytext`, the distance from the point in typographic points, and what else matplotlib's `annotate` takes.
+        axes: to draw on.
+        name: of the point.
+        point: its coordinates.
+        style: `xytext`, the distance from the point in typographic points, and other arguments of `Axes.annotate`.
     """
     halo = [withStroke(linewidth=2.5, foreground="white")]
     axes.annotate(name, point, textcoords="offset points", path_effects=halo, **style)
 
 
-def _bars(groups: Sequence[Record]) -> list[list[float]]:
-    """How far the intervals reach below and above; nothing where there is none."""
-    below = [100 * (group["mean"] - group["low"]) if group["low"] is not None else 0.0 for group in groups]
-    above = [100 * (group["high"] - group["mean"]) if group["low"] is not None else 0.0 for group in groups]
+def error_bars(groups: Sequence[GroupRecord]) -> list[list[float]]:
+    """Return how far the intervals reach below and above the means, in percentage points; 0 if there is none."""
+    below = [100 * (group.mean - group.low) if group.low is not None else 0.0 for group in groups]
+    above = [100 * (group.high - group.mean) if group.high is not None else 0.0 for group in groups]
     return [below, above]
 
 
-def _differences(section: Record) -> Figure | None:
-    best = section["groups"][0]["label"]
-    pairs = [pair for pair in section["pairs"] if pair["a"] == best and pair["low"] is not None][:ROWS]
-    if not pairs:
+# --- the figures -----------------------------------------------------------------------------------------------------
+
+
+def _curves(section: SectionRecord) -> Figure | None:
+    groups = [group for group in section.groups if group.curve["epoch"]][:MAX_CURVES]
+    if not groups:
         return None
-    figure = Figure(figsize=(9, 1.5 + len(pairs) * _row_height([pair["b"] for pair in pairs])), layout="constrained")
-    axes = figure.subplots()
-    for place, pair in enumerate(pairs):
-        colour = (
-            "tab:blue" if pair["verdict"] == "better" else "tab:orange" if pair["verdict"].startswith("b") else "0.5"
-        )
-        axes.plot([100 * pair["low"], 100 * pair["high"]], [place, place], color=colour, linewidth=2)
-        axes.plot(100 * pair["difference"], place, "o", color=colour, label=pair["verdict"])
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(pairs)), [pair["b"] for pair in pairs], fontsize=8)
-    axes.invert_yaxis()
-    axes.set_ylim(len(pairs) - 0.4, -0.6)
-    axes.set_xlabel(f"points of test accuracy that {best} is above, with 95 % intervals")
-    axes.grid(axis="x", alpha=0.3)
-    handles, labels = axes.get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
-    figure.legend(list(once.values()), list(once), loc="outside lower center", ncols=3, fontsize=8)
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    draw_metric(left, section, groups, "val/accuracy")
+    draw_metric(right, section, groups, "val/loss")
+    fewer = f"; the best {len(groups)} groups" if len(groups) < len(section.groups) else ""
+    figure.suptitle(f"mean, lowest and highest over the seeds{fewer}", fontsize=9)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
 
-def _by_class(section: Record) -> Figure | None:
-    groups = [group for group in section["groups"] if group["per_class"]][:ROWS]
+def _costs(section: SectionRecord) -> Figure:
+    figure = Figure(figsize=(4 * len(COSTS), 4.2), layout="constrained")
+    for axes, (cost, label) in zip(figure.subplots(1, len(COSTS), sharey=True), COSTS.items(), strict=True):
+        known = [(getattr(group, cost), group) for group in section.groups if getattr(group, cost) is not None]
+        front = sorted(((x, group) for x, group in known if cost in group.front), key=lambda point: point[0])
+        axes.plot([x for x, _ in front], [100 * g.mean for _, g in front], color="0.6", linewidth=1, zorder=1)
+        others = [(x, group) for x, group in known if cost not in group.front]
+        for points, style in ((front, {"color": "tab:blue", "fmt": "o"}), (others, {"color": "0.55", "fmt": "s"})):
+            x, y = [x for x, _ in points], [100 * group.mean for _, group in points]
+            sizes = error_bars([group for _, group in points])
+            bars = axes.errorbar(x, y, yerr=sizes, linewidth=0.8, linestyle="", markersize=5, **style)
+            bars.lines[0].set_zorder(4)  # the points themselves, above names
+        for x, group in known[:NAMED_POINTS]:
+            name_point(axes, group.label, (x, 100 * group.mean), xytext=(5, 4), fontsize=7)
+        costs = [x for x, _ in known]
+        if costs and max(costs) > WIDE_RANGE * min(costs):
+            axes.set_xscale("log")
+        else:
+            axes.xaxis.set_major_formatter(EngFormatter())
+        if costs:
+            axes.margins(x=0.25)
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("test accuracy, %")
+    figure.suptitle(
+        "with 95 % intervals; blue circles: Pareto front, no other group is more accurate and as cheap", fontsize=9
+    )
+    return figure
+
+
+def _differences(section: SectionRecord) -> Figure | None:
+    best = section.groups[0].label
+    pairs = [pair for pair in section.pairs if pair.a == best and pair.low is not None][:MAX_ROWS]
+    if not pairs:
+        return None
+    figure = Figure(figsize=(9, 1.5 + len(pairs) * _row_height([pair.b for pair in pairs])), layout="constrained")
+    axes = figure.subplots()
+    for place, pair in enumerate(pairs):
+        colour = VERDICT_COLOURS[len(pair.significant)]
+        bounds = [100 * bound for bound in (pair.low, pair.high) if bound is not None]
+        axes.plot(bounds, [place, place], color=colour, linewidth=2)
+        axes.plot(100 * pair.difference, place, "o", color=colour, label=pair.verdict)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(pairs)), [pair.b for pair in pairs], fontsize=8)
+    axes.set_ylim(len(pairs) - 0.4, -0.6)
+    axes.set_xlabel(f"test accuracy: {best} minus the other group, in percentage points, with 95 % intervals")
+    axes.grid(axis="x", alpha=0.3)
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    figure.legend(list(once.values()), list(once), loc="outside lower center", ncols=2, fontsize=8)
+    return figure
+
+
+def _by_class(section: SectionRecord) -> Figure | None:
+    groups = [group for group in section.groups if group.per_class][:MAX_ROWS]
     if not groups:
         return None
-    values = 100 * np.array([group["per_class"] for group in groups])
-    names = [group["label"] for group in groups]
+    values = 100 * np.array([group.per_class for group in groups])
+    names = [group.label for group in groups]
     size = (2.5 + 0.8 * values.shape[1], 1.4 + len(groups) * _row_height(names))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(values, aspect="auto", cmap="viridis")
-    _write_cells(axes, values, "{:.1f}", values.min() + 0.6 * (values.max() - values.min()))
+    dark_below = values.min() + 0.6 * (values.max() - values.min())
+    _write_cells(axes, values, "{:.1f}", values < dark_below)
     axes.set_yticks(range(len(groups)), names, fontsize=8)
-    axes.set_xticks(range(values.shape[1]), section["classes"], rotation=45, ha="right", fontsize=8)
+    axes.set_xticks(range(values.shape[1]), section.classes, rotation=45, ha="right", fontsize=8)
     figure.colorbar(image, label="accuracy, %")
     return figure
 
 
-def _confusion(section: Record) -> Figure | None:
-    first, second = (section["groups"] + [None, None])[:2]
-    if not second or not first["confusion"] or not second["confusion"]:
+def _confusion(section: SectionRecord) -> Figure | None:
+    if len(section.groups) < 2 or not all(group.confusion for group in section.groups[:2]):
         return None
-    difference = np.array(first["confusion"]) - np.array(second["confusion"])
+    first, second = section.groups[:2]
+    difference = np.array(first.confusion) - np.array(second.confusion)
     classes = len(difference)
     figure = Figure(figsize=(3 + 0.55 * classes, 2.4 + 0.5 * classes), layout="constrained")
     axes = figure.subplots()
     limit = max(np.abs(difference).max(), 1e-9)
     image = axes.imshow(difference, cmap="RdBu", vmin=-limit, vmax=limit)
     if classes <= 20:
-        _write_cells(axes, difference, "{:+.1f}", None)
-    axes.set_xticks(range(classes), section["classes"], rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(classes), section["classes"], fontsize=8)
+        _write_cells(axes, np.where(difference, difference, np.nan), "{:+.1f}", np.abs(difference) > 0.6 * limit)
+    axes.set_xticks(range(classes), section.classes, rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(classes), section.classes, fontsize=8)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(f"images: {first['label']}\nless {second['label']}", fontsize=9)
+    axes.set_title(f"images: {first.label}\nminus {second.label}", fontsize=9)
     figure.colorbar(image, shrink=0.8)
     return figure
 
 
-def _write_cells(axes: Axes, values: np.ndarray, form: str, dark_below: float | None) -> None:
-    limit = np.abs(values).max()
-    for (row, column), value in np.ndenumerate(values):
-        if dark_below is not None:
-            colour = "white" if value < dark_below else "black"
-        else:
-            colour = "white" if abs(value) > 0.6 * limit else "black"
-        if dark_below is not None or value:
-            axes.text(column, row, form.format(value), ha="center", va="center", fontsize=7, color=colour)
+def _write_cells(axes: Axes, values: np.ndarray, form: str, is_dark: np.ndarray) -> None:
+    for place, value in np.ndenumerate(values):
+        if not np.isnan(value):
+            colour = "white" if is_dark[place] else "black"
+            axes.text(place[1], place[0], form.format(value), ha="center", va="center", fontsize=7, color=colour)
 
 
-def _images(section: Record, read: Reader) -> Figure | None:
-    """Two rows of images for the best two groups: those that one of them alone gets right."""
-    if not section["pairs"]:
+def _images(section: SectionRecord, read: Reader) -> Figure | None:
+    """Draw two rows of images for the best two groups: those that only one of them classifies correctly."""
+    if not section.pairs:
         return None
-    pair, names = section["pairs"][0], section["classes"]
-    columns = max(len(pair["only_a_images"]), len(pair["only_b_images"]))
+    pair, names = section.pairs[0], section.classes
+    columns = max(len(pair.only_a_images), len(pair.only_b_images))
     if not columns:
         return None
     figure = Figure(figsize=(max(6, 1.15 * columns), 4.2), layout="constrained")
     upper, lower = figure.subfigures(2, 1)  # pyright: ignore[reportGeneralTypeIssues]
-    for part, side, right, wrong in ((upper, "only_a", "a", "b"), (lower, "only_b", "b", "a")):
-        images = pair[f"{side}_images"]
-        part.suptitle(f"{pair[right]} right, {pair[wrong]} wrong: {pair[side]:,} images", fontsize=9)
+    for part, right, wrong, images, count in (
+        (upper, pair.a, pair.b, pair.only_a_images, pair.only_a),
+        (lower, pair.b, pair.a, pair.only_b_images, pair.only_b),
+    ):
+        part.suptitle(f"{right} correct, {wrong} wrong: {count:,} images", fontsize=9)
         pixels = read([entry["image"] for entry in images]) if images else []
         for axes, entry, picture in zip(part.subplots(1, columns, squeeze=False)[0], images, pixels, strict=False):
             axes.imshow(picture, interpolation="nearest")

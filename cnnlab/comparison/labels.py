@@ -1,4 +1,4 @@
-"""What groups of runs are called: by what tells them apart, or by the names that an experiment gives them."""
+"""Name groups of runs: by what tells them apart, or by the names that an experiment gives them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,37 +9,37 @@ from cnnlab.comparison.spec import Names
 from cnnlab.instantiate import did_you_mean
 from cnnlab.runs.reading import Run
 
-NAMED = 3  # settings in a label; more are counted
+MAX_SETTINGS = 3  # in a label; more are counted
 UNSET = "unset"
 
 
 @dataclass(frozen=True)
-class Unnamed:
-    """A group before it has its label.
+class UnlabelledGroup:
+    """Group of runs before it has its label.
 
     Attributes:
-        base: model, and recipe and data where those differ in the section.
-        choices: the names of model, recipe and data.
-        settings: those by which it differs from groups of the same base, by dotted key.
-        every: all its settings, by dotted key, with `model`, `recipe` and `data`.
+        base: model, and recipe and data if they differ within the section.
+        components: names of model, recipe and data.
+        settings: those that differ from other groups of the same base, by dotted key.
+        all_settings: every setting, by dotted key, with `model`, `recipe` and `data`.
         runs: one for each seed.
     """
 
     base: str
-    choices: tuple[str, str, str]
+    components: tuple[str, str, str]
     settings: Mapping[str, Any]
-    every: Mapping[str, Any]
+    all_settings: Mapping[str, Any]
     runs: tuple[Run, ...]
 
 
-def label_groups(groups: Sequence[Unnamed], names: Names) -> list[str]:
-    """A label for each group, no two of them alike.
+def label_groups(groups: Sequence[UnlabelledGroup], names: Names) -> list[str]:
+    """Return a label for each group, no two of them alike.
 
     Args:
         groups: of a section.
-        names: with the settings that each is for; groups for which there is none are called by what tells them apart.
+        names: with their settings. Groups without a name are called by what tells them apart.
     """
-    given = [name_of(group.every, names) for group in groups]
+    given = [name_of(group.all_settings, names) for group in groups]
     labels = [_label(group, name, given, groups, names) for group, name in zip(groups, given, strict=True)]
     seen: Counter[str] = Counter()
     for place, label in enumerate(labels):
@@ -49,9 +49,15 @@ def label_groups(groups: Sequence[Unnamed], names: Names) -> list[str]:
     return labels
 
 
-def _label(group: Unnamed, name: str | None, given: Sequence[str | None], groups: Sequence[Unnamed], names: Names):
+def _label(
+    group: UnlabelledGroup,
+    name: str | None,
+    given: Sequence[str | None],
+    groups: Sequence[UnlabelledGroup],
+    names: Names,
+) -> str:
     if name is None:
-        return " ".join([group.base, *_named(group.settings)])
+        return " ".join([group.base, *_setting_texts(group.settings)])
     namesakes = [other for other, its in zip(groups, given, strict=True) if its == name]
     if len(namesakes) == 1:
         return name
@@ -61,36 +67,34 @@ def _label(group: Unnamed, name: str | None, given: Sequence[str | None], groups
         for key, value in group.settings.items()
         if key not in names[name] and len({repr(other.settings.get(key, UNSET)) for other in namesakes}) > 1
     }
-    return " ".join([name, *bases, *_named(differing)])
+    return " ".join([name, *bases, *_setting_texts(differing)])
 
 
 def name_of(settings: Mapping[str, Any], names: Names) -> str | None:
-    """The first name all of whose settings are these, or None."""
-    fitting = (
-        name
-        for name, wanted in names.items()
-        if all(settings.get(key, UNSET) == value for key, value in wanted.items())
-    )
-    return next(fitting, None)
+    """Return the first name whose settings are all among these, or None."""
+    for name, wanted in names.items():
+        if all(settings.get(key, UNSET) == value for key, value in wanted.items()):
+            return name
+    return None
 
 
 def unknown_settings(every: Sequence[Mapping[str, Any]], names: Sequence[Names]) -> list[str]:
-    """A notice for each key in the names that none of the groups has."""
+    """Return a notice for each setting of the names that no group has."""
     known = sorted({key for settings in every for key in settings})
     wanted = {key: name for given in names for name, settings in given.items() for key in settings}
     return [
-        f"The name {name} is for groups with a setting {key}, which no run has{did_you_mean(key, known)}"
+        f"The name {name} needs the setting {key}, which no run has{did_you_mean(key, known)}"
         for key, name in wanted.items()
         if known and key not in known
     ]
 
 
-def _named(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as they stand in a label; keys that do not apply are left to the notices."""
+def _setting_texts(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings as a label shows them; unset ones are left out."""
     texts = [f"{key}={setting_text(value)}" for key, value in settings.items() if value is not UNSET]
-    return [*texts[:NAMED], *([f"and {len(texts) - NAMED} more"] if len(texts) > NAMED else [])]
+    return [*texts[:MAX_SETTINGS], *([f"and {len(texts) - MAX_SETTINGS} more"] if len(texts) > MAX_SETTINGS else [])]
 
 
 def setting_text(value: Any) -> str:
-    """A setting's value; of a dotted name its last part."""
+    """Return a setting's value as text; of a dotted name its last part."""
     return value.rpartition(".")[2] if isinstance(value, str) and value.count(".") > 1 else str(value)

@@ -1,14 +1,16 @@
-"""A comparison of runs as one HTML page that needs no network: sortable tables, filters and interactive figures.
+"""Render a comparison as one HTML page that needs no network: sortable tables, filters and interactive figures.
 
-The page's own parts are in `templates/`: `comparison.html` (what it says), `comparison.css` (how it looks) and
-`comparison.js` (what happens when something is chosen; plotly draws).
+`templates/` holds the page's parts: `comparison.html` (the text), `comparison.css` (the looks) and `comparison.js` (the
+figures, drawn by plotly, and the reactions to filters and choices).
 """
 
 import base64
 import gzip
 import io
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,31 +18,34 @@ from jinja2 import Environment, PackageLoader
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
+from cnnlab.comparison.columns import COSTS
+from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
 from cnnlab.comparison.tables import (
-    ANSWERS,
+    METRIC_WORDS,
+    RESULT_TABLES,
+    Table,
+    explanations,
     group_table,
     pair_table,
     section_extras,
-    section_title,
     sentence,
 )
-from cnnlab.comparison.text import methods
 
-Record = Mapping[str, Any]
 Reader = Callable[[Sequence[int]], np.ndarray]
 
-DETAILED = 60  # groups, the best first, with curves and confusions; of more, the tables alone are in the page
-POINTS = 120  # of a curve; longer ones are thinned
+GROUPS_WITH_CURVES = 60  # the best groups; others have no curves and confusions in the page, only their rows
+CURVE_POINTS = 120  # longer curves are thinned
 SHEET_COLUMNS = 16
-NUMBERS = ("mean", "low", "high", "parameters", "macs", "train_seconds")
+SCRIPT_KEYS = ("label", "model", "recipe", "data", "n", "interval", "front", "mean", "low", "high", *COSTS)
 
 
-def render_page(record: Record, readers: Sequence[Reader | None]) -> str:
-    """The page.
+def render_page(record: ComparisonRecord, readers: Sequence[Reader | None]) -> str:
+    """Return the page.
 
     Args:
-        record: of `cnnlab.comparison.compare.compare_runs`.
-        readers: for each section what gives the pixels of test images, uint8 (N, H, W, 3); None where there are none.
+        record: the comparison.
+        readers: for each section a function that returns the pixels of test images, uint8 (N, H, W, 3); None if there
+            are none.
     """
     environment = Environment(
         loader=PackageLoader("cnnlab.comparison"), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -50,30 +55,32 @@ def render_page(record: Record, readers: Sequence[Reader | None]) -> str:
     style, script = (loader.get_source(environment, f"comparison.{suffix}")[0] for suffix in ("css", "js"))
     sections = [
         {
-            "title": section_title(section),
-            "groups": _sortable(*group_table(record, section, ANSWERS)),
-            "costs": _sortable(*group_table(record, section, ["cost"])),
-            "extras": [(title, _sortable(*content)) for title, content in section_extras(record, section)],
-            "pairs": _sortable(*pair_table(section)),
-            "sentence": sentence(section["pairs"][0]) if section["pairs"] else None,
-            "published": [(g["label"], entry) for g in section["groups"] for entry in g["published"]],
-            "detailed": DETAILED if len(section["groups"]) > DETAILED else None,
+            "title": section.title,
+            "groups": _sortable(group_table(record, section, RESULT_TABLES)),
+            "costs": _sortable(group_table(record, section, ["cost"])),
+            "extras": [(title, _sortable(table)) for title, table in section_extras(record, section)],
+            "pairs": _sortable(pair_table(record, section)),
+            "sentence": sentence(section.pairs[0]) if section.pairs else None,
+            "published": [(group.label, entry) for group in section.groups for entry in group.published],
+            "detailed": GROUPS_WITH_CURVES if len(section.groups) > GROUPS_WITH_CURVES else None,
             "several": {
                 key: values
                 for key in ("model", "recipe", "data")
-                if len(values := sorted({group[key] for group in section["groups"]})) > 1
+                if len(values := sorted({getattr(group, key) for group in section.groups})) > 1
             },
         }
-        for section in record["sections"]
+        for section in record.sections
     ]
     data = [
-        _section_data(section, read) | {"reach": record["reach"]}
-        for section, read in zip(record["sections"], readers, strict=True)
+        _section_data(section, read) | {"reach": record.reach}
+        for section, read in zip(record.sections, readers, strict=True)
     ]
     return environment.get_template("comparison.html").render(
         record=record,
         sections=sections,
-        methods=methods(record),
+        costs=COSTS,
+        metrics=METRIC_WORDS,
+        explanations=explanations(record),
         style=style,
         script=script,
         data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
@@ -82,50 +89,51 @@ def render_page(record: Record, readers: Sequence[Reader | None]) -> str:
     )
 
 
-def _sortable(head: list[str], rows: list[list[str]]) -> dict[str, Any]:
-    """A table; columns in which all cells begin with numbers are aligned to the right."""
-    numeric = [bool(rows) and all(_is_number(row[place]) for row in rows) for place in range(len(head))]
-    return {"head": list(zip(head, numeric, strict=True)), "rows": rows}
+def _sortable(table: Table) -> dict[str, Any]:
+    """Return a table for the template; columns of numbers are aligned to the right and sorted by their numbers."""
+    keys = table.sort_keys or [[None] * len(table.head) for _ in table.rows]
+    numeric = [any(isinstance(row[place], int | float) for row in keys) for place in range(len(table.head))]
+    rows = [list(zip(texts, map(_sort_text, row), strict=True)) for texts, row in zip(table.rows, keys, strict=True)]
+    return {"head": list(zip(table.head, numeric, strict=True)), "rows": rows}
 
 
-def _is_number(text: str) -> bool:
-    return text == "-" or text.startswith(("< ", "none of ")) or text.lstrip("+-")[:1].isdigit()
+def _sort_text(key: Any) -> str:
+    return "Infinity" if key == math.inf else str(key) if isinstance(key, int | float) else ""
 
 
-def _section_data(section: Record, read: Reader | None) -> dict[str, Any]:
-    """What the script draws from."""
+def _section_data(section: SectionRecord, read: Reader | None) -> dict[str, Any]:
+    """Return what the script draws."""
     return {
-        "classes": section["classes"],
-        "groups": [_group_data(group, place < DETAILED) for place, group in enumerate(section["groups"])],
-        "pairs": [pair | {"words": sentence(pair)} for pair in section["pairs"]],
-        "reference": section["reference"],
+        "classes": section.classes,
+        "groups": [_group_data(group, place < GROUPS_WITH_CURVES) for place, group in enumerate(section.groups)],
+        "pairs": [asdict(pair) | {"words": sentence(pair)} for pair in section.pairs],
+        "reference": section.reference,
         "sheet": _sheet(section, read) if read else None,
     }
 
 
-def _group_data(group: Record, detailed: bool) -> dict[str, Any]:
-    named = ("label", "model", "recipe", "data", "n", "interval", "front", *NUMBERS)
-    slim = {key: group[key] for key in named}
+def _group_data(group: GroupRecord, detailed: bool) -> dict[str, Any]:
+    data = {key: getattr(group, key) for key in SCRIPT_KEYS}
     if not detailed:
-        return slim | {"per_class": None, "confusion": None, "curve": None}
-    curve = group["curve"]
+        return data | {"per_class": None, "confusion": None, "curve": None}
+    return data | {"per_class": group.per_class, "confusion": group.confusion, "curve": _thinned(group.curve)}
+
+
+def _thinned(curve: Mapping[str, Any]) -> dict[str, Any]:
     epochs = len(curve["epoch"])
-    kept = sorted({*np.linspace(0, epochs - 1, min(epochs, POINTS)).round().astype(int).tolist()})
-    thinned: dict[str, Any] = {name: _rounded(curve[name], kept) for name in ("epoch", "seconds", "runs")}
-    for name, spread in curve.items():
-        if isinstance(spread, dict):
-            thinned[name] = {part: _rounded(values, kept) for part, values in spread.items()}
-    return slim | {"per_class": group["per_class"], "confusion": group["confusion"], "curve": thinned}
+    kept = sorted({*np.linspace(0, epochs - 1, min(epochs, CURVE_POINTS)).round().astype(int).tolist()})
+
+    def thin(values: Any) -> Any:
+        if isinstance(values, dict):
+            return {name: thin(its) for name, its in values.items()}
+        return [None if (value := values[place]) is None else float(f"{value:.5g}") for place in kept]
+
+    return thin(dict(curve))
 
 
-def _rounded(values: Sequence[float | None], kept: Sequence[int]) -> list[float | None]:
-    return [None if (value := values[place]) is None else float(f"{value:.5g}") for place in kept]
-
-
-def _sheet(section: Record, read: Reader) -> dict[str, Any] | None:
-    """All pictures that the page can show, side by side in one JPEG, and the place of each."""
-    sides = ("only_a_images", "only_b_images")
-    images = sorted({entry["image"] for pair in section["pairs"] for side in sides for entry in pair[side]})
+def _sheet(section: SectionRecord, read: Reader) -> dict[str, Any] | None:
+    """Return all pictures that the page can show, side by side in one JPEG, and the place of each."""
+    images = sorted({entry["image"] for pair in section.pairs for entry in pair.only_a_images + pair.only_b_images})
     if not images:
         return None
     pixels = read(images)

@@ -1,36 +1,39 @@
-"""The figure of an experiment's result: one panel or several, as its file asks."""
+"""Draw the figure of an experiment's result: the panels that its file asks for."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from cnnlab.comparison.figures import COLOURS, COSTS, name_point
-from cnnlab.comparison.tables import metric_words
+from cnnlab.comparison.columns import COSTS
+from cnnlab.comparison.figures import (
+    LINE_STYLES,
+    WIDE_RANGE,
+    draw_metric,
+    error_bars,
+    group_colour,
+    line_style,
+    name_point,
+)
+from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
 
-Record = Mapping[str, Any]
-
-STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
-TICKS = 12  # that an axis has room for
-WIDE = 3  # times the smallest cost, from where on a logarithm is easier to read
+MAX_TICKS = 12  # that an axis has room for
 
 
-def draw_result(record: Record, section: Record, panels: Sequence[str], file: Path) -> None:
-    """Draws the panels side by side, two in a row.
+def draw_result(record: ComparisonRecord, section: SectionRecord, panels: Sequence[str], file: Path) -> None:
+    """Draw the panels side by side, two in a row.
 
     Args:
-        record: of `cnnlab.comparison.compare.compare_runs`.
+        record: the comparison.
         section: one of its sections.
-        panels: see `cnnlab.comparison.spec.Panel`.
+        panels: see `cnnlab.comparison.spec.PANELS`.
         file: a `.png`.
     """
-    groups = section["groups"]
+    groups = section.groups
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     curves = any("/" in panel for panel in panels)
@@ -45,60 +48,57 @@ def draw_result(record: Record, section: Record, panels: Sequence[str], file: Pa
     for axes in figure.axes[len(panels) :]:
         axes.set_axis_off()
     if curves:
-        handles = [Line2D([], [], color=_colour(i), linestyle=_style(g, groups)) for i, g in enumerate(groups)]
+        handles = [Line2D([], [], color=group_colour(i), linestyle=line_style(g, groups)) for i, g in enumerate(groups)]
         labels = [_with_n(group) for group in groups]
-        if section["reference"]:
+        if section.reference:
             handles.append(Line2D([], [], color="black", marker="x", linestyle=":"))
-            labels.append(section["reference"]["name"])
+            labels.append(section.reference["name"])
         figure.legend(handles, labels, loc="outside lower center", ncols=3 if columns == 1 else 4, fontsize=8)
     figure.savefig(file, dpi=130)
 
 
-def _draw_panel(axes: Axes, panel: str, record: Record, section: Record) -> None:
+def _draw_panel(axes: Axes, panel: str, record: ComparisonRecord, section: SectionRecord) -> None:
     if "/" in panel:
         _curves(axes, panel, record, section)
     elif panel == "accuracy":
-        _accuracies(axes, section["groups"])
+        _accuracies(axes, section.groups)
     else:
-        key = "place" if panel == "axis" else panel
-        _scatter(axes, section["groups"], lambda group: group[key])
-        axes.set_xlabel(record["axis"] if panel == "axis" else COSTS[panel])
-        _scale(axes, [group[key] for group in section["groups"] if group[key] is not None], panel != "axis")
+        places = [group.place if panel == "axis" else getattr(group, panel) for group in section.groups]
+        _scatter(axes, section.groups, places)
+        axes.set_xlabel(str(record.axis) if panel == "axis" else COSTS[panel])
+        _scale(axes, [place for place in places if place is not None], panel != "axis")
 
 
-def _accuracies(axes: Axes, groups: Sequence[Record]) -> None:
-    """A line for each group: every run, their mean and its interval."""
+def _accuracies(axes: Axes, groups: Sequence[GroupRecord]) -> None:
+    """Draw a row for each group: every run, their mean and its interval."""
     for place, group in enumerate(groups):
-        runs = [100 * run["test_accuracy"] for run in group["runs"]]
+        runs, mean, colour = [100 * run["test_accuracy"] for run in group.runs], 100 * group.mean, group_colour(place)
         if len(runs) > 1:
-            axes.plot(runs, [place] * len(runs), "|", color=_colour(place), alpha=0.6, markersize=12)
-        axes.errorbar(100 * group["mean"], place, xerr=_bars(group), fmt="o", color=_colour(place), capsize=3)
-        axes.annotate(
-            f"{100 * group['mean']:.2f}", (100 * group["mean"], place), xytext=(0, 7), textcoords="offset points",
-            ha="center", fontsize=8,
-        )  # fmt: skip
+            axes.plot(runs, [place] * len(runs), "|", color=colour, alpha=0.6, markersize=12)
+        axes.errorbar(mean, place, xerr=_bar(group), fmt="o", color=colour, capsize=3)
+        text = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+        axes.annotate(f"{mean:.2f}", (mean, place), **text)
     axes.set_yticks(range(len(groups)), [_with_n(group) for group in groups], fontsize=9)
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.margins(x=0.12)
     axes.set_xlabel("test accuracy, %: every run, mean, 95 % interval")
 
 
-def _scatter(axes: Axes, groups: Sequence[Record], x_of: Callable[[Record], float | None]) -> None:
-    """Accuracy against a number, points with names; a line joins groups of the same line."""
-    lines = list(dict.fromkeys(group["line"] for group in groups if group["line"]))
+def _scatter(axes: Axes, groups: Sequence[GroupRecord], places: Sequence[float | None]) -> None:
+    """Draw accuracy against a number, points with names; a line joins groups of the same line."""
+    points = [(x, 100 * group.mean, group) for x, group in zip(places, groups, strict=True) if x is not None]
+    lines = list(dict.fromkeys(group.line for group in groups if group.line))
     for number, line in enumerate(lines):
-        members = [(x, 100 * g["mean"]) for g in groups if g["line"] == line and (x := x_of(g)) is not None]
-        xs, ys = zip(*sorted(members), strict=True) if members else ((), ())
-        axes.plot(xs, ys, STYLES[number % len(STYLES)], color="0.55", linewidth=1, zorder=1, label=line)
-    last = max((x for group in groups if (x := x_of(group)) is not None), default=None)
-    for place, group in enumerate(groups):
-        if (x := x_of(group)) is None:
-            continue
-        bar = axes.errorbar(x, 100 * group["mean"], yerr=_bars(group), fmt="o", color=_colour(place), capsize=3)
+        members = sorted((x, y) for x, y, group in points if group.line == line)
+        xs, ys = zip(*members, strict=True) if members else ((), ())
+        axes.plot(xs, ys, LINE_STYLES[number % len(LINE_STYLES)], color="0.55", linewidth=1, zorder=1, label=line)
+    last = max((x for x, _, _ in points), default=None)
+    for x, y, group in points:
+        colour = group_colour([g.label for g in groups].index(group.label))
+        bar = axes.errorbar(x, y, yerr=_bar(group), fmt="o", color=colour, capsize=3)
         bar.lines[0].set_zorder(4)  # the point itself, above names
         side, by = ("right", -6) if x == last and len(groups) > 1 else ("left", 6)  # a long name would leave the panel
-        point = (x, 100 * group["mean"])
-        name_point(axes, group["label"], point, xytext=(by, 5), ha=side, fontsize=8)
+        name_point(axes, group.label, (x, y), xytext=(by, 5), ha=side, fontsize=8)
     if lines:
         axes.legend(fontsize=8)
     axes.margins(x=0.2, y=0.15)
@@ -107,7 +107,7 @@ def _scatter(axes: Axes, groups: Sequence[Record], x_of: Callable[[Record], floa
 
 
 def _scale(axes: Axes, values: Sequence[float], cost: bool) -> None:
-    if cost and values and min(values) > 0 and max(values) > WIDE * min(values):
+    if cost and values and min(values) > 0 and max(values) > WIDE_RANGE * min(values):
         axes.set_xscale("log")
         axes.margins(x=0.2)
         axes.xaxis.set_major_formatter(EngFormatter())
@@ -122,68 +122,31 @@ def _scale(axes: Axes, values: Sequence[float], cost: bool) -> None:
 
 
 def mark_places(axes: Axes, values: Sequence[float]) -> None:
-    """Puts the ticks of the x-axis at the values, if they are far enough apart; else at round whole numbers."""
+    """Put the ticks of the x-axis at the values if they are far enough apart, else at round integers."""
     places = sorted(set(values))
     gaps = [after - before for before, after in pairwise(places)]
-    if gaps and min(gaps) >= (places[-1] - places[0]) / TICKS:
+    if gaps and min(gaps) >= (places[-1] - places[0]) / MAX_TICKS:
         axes.set_xticks(places)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _curves(axes: Axes, panel: str, record: Record, section: Record) -> None:
-    """A metric over the epochs: mean of the runs, with lowest and highest; the value to be reached; another's curve."""
-    is_error = panel.endswith("error")
+def _curves(axes: Axes, panel: str, record: ComparisonRecord, section: SectionRecord) -> None:
+    """Draw a metric over the epochs, with the value that is to be reached."""
+    scaled = draw_metric(axes, section, section.groups, panel)
     metric = panel.replace("error", "accuracy")
-    in_percent = metric.endswith("accuracy")
-
-    def shown(values: Sequence[float | None]) -> np.ndarray:
-        numbers = np.array(values, dtype=float) * (100 if in_percent else 1)
-        return 100 - numbers if is_error else numbers
-
-    groups = section["groups"]
-    for place, group in enumerate(groups):
-        curve = group["curve"]
-        mean, low, high = (shown(curve[metric][name]) for name in ("mean", "low", "high"))
-        known = ~np.isnan(mean)
-        epochs = np.array(curve["epoch"], dtype=float)[known]
-        marker = "." if len(epochs) < 4 else ""
-        axes.plot(epochs, mean[known], color=_colour(place), linestyle=_style(group, groups), marker=marker)
-        axes.fill_between(epochs, low[known], high[known], color=_colour(place), alpha=0.18, linewidth=0)
-    reference = section["reference"]
-    if reference and reference["metric"] == metric:
-        axes.plot(reference["epochs"], shown(reference["values"]), "x:", color="black")
-    reach = record["reach"]
-    if reach and reach["metric"] == metric:
-        value = float(shown([reach["value"]])[0])
+    if record.reach and record.reach["metric"] == metric:
+        value = float(scaled([record.reach["value"]])[0])
         axes.axhline(value, color="0.3", linestyle="--", linewidth=0.9)
         axes.annotate(
-            f"{value:g}{' %' if in_percent else ''}", (1, value), xycoords=axes.get_yaxis_transform(),
+            f"{value:g}{' %' if metric.endswith('accuracy') else ''}", (1, value), xycoords=axes.get_yaxis_transform(),
             xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8,
         )  # fmt: skip
-    if not in_percent:
-        axes.set_yscale("log")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("epoch")
-    words = metric_words(metric, section["protocol"])
-    words = words.replace("accuracy", "error") if is_error else words
-    axes.set_ylabel(words + (", %" if in_percent else ""))
 
 
-def _bars(group: Record) -> list[list[float]] | None:
-    if group["low"] is None:
-        return None
-    return [[100 * (group["mean"] - group["low"])], [100 * (group["high"] - group["mean"])]]
+def _bar(group: GroupRecord) -> list[list[float]] | None:
+    return None if group.low is None else error_bars([group])
 
 
-def _colour(place: int) -> Any:
-    return COLOURS[place % len(COLOURS)]
-
-
-def _style(group: Record, groups: Sequence[Record]) -> Any:
-    lines = list(dict.fromkeys(other["line"] for other in groups if other["line"]))
-    return STYLES[lines.index(group["line"]) % len(STYLES)] if group["line"] else "-"
-
-
-def _with_n(group: Record) -> str:
-    return f"{group['label']} (n = {group['n']})"
+def _with_n(group: GroupRecord) -> str:
+    return f"{group.label} (n = {group.n})"

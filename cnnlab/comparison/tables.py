@@ -1,282 +1,182 @@
-"""The tables of a comparison, as text: groups, pairs, and what an experiment asks beside."""
+"""Make the tables of a comparison: groups, pairs, and what an experiment asks for besides."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-Record = Mapping[str, Any]
-Table = tuple[list[str], list[list[str]]]  # head and rows
-Kind = Literal["accuracy", "reach", "cost", "moved", "maps"]
+from cnnlab.comparison.columns import (
+    MISSING,
+    PAIR_COLUMNS,
+    TABLE_NOTES,
+    Column,
+    TableName,
+    group_columns,
+    interval,
+    p_value,
+    percent,
+    some_runs,
+)
+from cnnlab.comparison.records import ComparisonRecord, PairRecord, SectionRecord
 
-ANSWERS: tuple[Kind, ...] = ("accuracy", "reach", "moved", "maps")  # what is not a cost
-ALL_PAIRS = 8  # groups; of more, each is set against the best one alone, where text is read
+RESULT_TABLES: tuple[TableName, ...] = ("accuracy", "reach", "moved", "maps")  # all but the costs
+MAX_GROUPS_ALL_PAIRS = 8  # with more groups, a table lists only the pairs with the best one
 METRIC_WORDS = {
     "train/accuracy": "training accuracy",
     "train/loss": "training loss",
     "val/accuracy": "validation accuracy",
     "val/loss": "validation loss",
 }
-NOTHING = "-"
 
 
 @dataclass(frozen=True)
-class Column:
-    """One figure of all groups.
+class Table:
+    """Table of texts.
 
     Attributes:
-        kind: what it is about.
-        head: its name.
-        cells: a text for each group; `-` where there is nothing to say.
+        head: of the columns.
+        rows: of cells.
+        sort_keys: for each cell the number or text that rows are sorted by; empty if the table is not to be sorted.
+        columns: that the table shows.
     """
 
-    kind: Kind
-    head: str
-    cells: list[str]
+    head: list[str]
+    rows: list[list[str]]
+    sort_keys: list[list[Any]] = field(default_factory=list)
+    columns: list[Column] = field(default_factory=list)
 
 
-def section_title(section: Record) -> str:
-    """Such as `cifar10, protocol holdout, 10,000 test images (1a2b...)`."""
-    images = "" if section["test_images"] is None else f", {section['test_images']:,} test images"
-    return f"{', '.join(section['data'])}, protocol {section['protocol']}{images} ({section['fingerprint']})"
-
-
-def sentence(pair: Record) -> str:
-    """A pair's difference in words."""
-    mark = "" if pair["seeds"] else "°"
-    known = f" [{100 * pair['low']:.2f}, {100 * pair['high']:.2f}]{mark}" if pair["low"] is not None else ""
-    tests = [f"corrected p {p_value(pair[key])} over {key}" for key in ("seeds", "images") if pair[key]]
-    why = f" ({'; '.join(tests)})" if tests else ""
-    return f"{pair['a']} against {pair['b']}: {100 * pair['difference']:+.2f} points{known}: {pair['verdict']}{why}"
-
-
-def accuracy(group: Record) -> str:
-    """Mean and standard deviation, in percent."""
-    spread = f" ± {100 * group['sd']:.2f}" if group["sd"] is not None else ""
-    return f"{100 * group['mean']:.2f}{spread}"
-
-
-def interval(group: Record) -> str:
-    """The confidence interval in percent; ° where it is over images, not seeds."""
-    if group["low"] is None:
-        return "-"
-    mark = "" if group["interval"].startswith("t") else "°"
-    return f"{100 * group['low']:.2f} to {100 * group['high']:.2f}{mark}"
-
-
-def p_value(test: Record | None) -> str:
-    """The corrected p-value."""
-    if test is None:
-        return "-"
-    return f"{test['p_holm']:.3f}" if test["p_holm"] >= 0.001 else "< 0.001"
-
-
-def short(value: float | None) -> str:
-    """A count with three digits and a unit."""
-    if value is None:
-        return "-"
-    units = (("G", 1e9), ("M", 1e6), ("k", 1e3))
-    unit, scale = next(((unit, scale) for unit, scale in units if value >= 0.9995 * scale), ("", 1))
-    return f"{value / scale:.3g} {unit}".rstrip()
-
-
-def group_table(record: Record, section: Record, kinds: Iterable[Kind] | None = None) -> Table:
-    """A section's groups; what is known of none of them is no column.
+def group_table(record: ComparisonRecord, section: SectionRecord, tables: Sequence[TableName]) -> Table:
+    """Return one row per group; columns without any value are left out.
 
     Args:
-        record: of `cnnlab.comparison.compare.compare_runs`.
+        record: the comparison.
         section: one of its sections.
-        kinds: of the columns, in this order; None for all.
+        tables: whose columns are shown, in this order.
     """
-    groups = section["groups"]
-    every = [*_accuracy_columns(record, groups), *_reach_columns(record, section), *_cost_columns(record, groups)]
-    every += [*_moved_columns(record, groups), *_map_columns(groups)]
-    if kinds is not None:
-        every = [column for kind in kinds for column in every if column.kind == kind]
-    shown = [column for column in every if set(column.cells) != {NOTHING}]
-    head = ["group", *(column.head for column in shown)]
-    return head, [[g["label"], *(column.cells[row] for column in shown)] for row, g in enumerate(groups)]
+    every = group_columns(record)
+    columns = [column for table in tables for column in every if column.table == table]
+    made = _table([Column("group", "group", lambda group: group.label), *columns], section.groups, record, section)
+    for row, group in zip(made.rows, section.groups, strict=True):
+        for place, column in enumerate(made.columns):
+            row[place] += "*" if column.key in group.front else ""
+    return made
 
 
-def _accuracy_columns(record: Record, groups: Sequence[Record]) -> list[Column]:
-    columns = [
-        ("n", [str(group["n"]) for group in groups]),
-        (str(record["axis"]), [NOTHING if group["place"] is None else f"{group['place']:g}" for group in groups]),
-        ("test accuracy, %", [accuracy(group) for group in groups]),
-        ("95 % interval", [interval(group) for group in groups]),
-        ("best", [_percent(group["best"] if group["n"] > 1 else None) for group in groups]),
-        ("with tta", [_percent(group["test_accuracy_tta"]) for group in groups]),
-        ("published", [", ".join(_percent(e["accuracy"]) for e in group["published"]) or NOTHING for group in groups]),
-    ]
-    return [Column("accuracy", head, cells) for head, cells in columns]
+def pair_table(record: ComparisonRecord, section: SectionRecord) -> Table:
+    """Return one row per pair; of many groups, only the pairs with the best one."""
+    few = len(section.groups) <= MAX_GROUPS_ALL_PAIRS
+    pairs = [pair for pair in section.pairs if few or pair.a == section.groups[0].label]
+    return _table(PAIR_COLUMNS, pairs, record, section, keep_empty=True)
 
 
-def _reach_columns(record: Record, section: Record) -> list[Column]:
-    if not (reach := record["reach"]):
-        return []
-    groups = section["groups"]
-    words, against = reach_words(reach, section["protocol"]), f"ratio to {record['against'] or 'the fastest'}"
-    columns = [
-        (f"epochs to {words}", [_spread(group, "epochs") for group in groups]),
-        (against, [_ratio(group["reach"], "epochs") for group in groups]),
-        (f"seconds to {words}", [_spread(group, "seconds") for group in groups]),
-        (against, [_ratio(group["reach"], "seconds") for group in groups]),
-    ]
-    return [Column("reach", head, cells) for head, cells in columns]
-
-
-def _cost_columns(record: Record, groups: Sequence[Record]) -> list[Column]:
-    columns = [
-        (head, [short(group[key]) + ("*" if key in group["front"] else "") for group in groups])
-        for key, head in (("parameters", "parameters"), ("macs", "MACs"), ("train_seconds", "seconds"))
-    ]
-    columns.append(("epochs", [short(group["epochs"]) for group in groups]))
-    for place, target in enumerate(record["targets"]):
-        cells = [reached(group["targets"][place], group["n"]) for group in groups]
-        columns.append((f"to {100 * target:g} %: s / epoch", cells))
-    memory = [group["peak_memory_bytes"] for group in groups]
-    columns.append(("images/s", [short(group["images_per_second"]) for group in groups]))
-    columns.append(("memory", [NOTHING if used is None else f"{used / 1e9:.2f} GB" for used in memory]))
-    return [Column("cost", head, cells) for head, cells in columns]
-
-
-def _moved_columns(record: Record, groups: Sequence[Record]) -> list[Column]:
-    if not (pixels := record["shift"]):
-        return []
-    figures = (
-        (f"answers that stay, moved {pixels} pixel{'s' if pixels > 1 else ''}", "same_answer", "{:.2%}"),
-        ("accuracy moved", "accuracy", "{:.2%}"),
-        ("features' cosine", "feature_cosine", "{:.3f}"),
+def _table(
+    columns: Sequence[Column],
+    rows: Sequence[Any],
+    record: ComparisonRecord,
+    section: SectionRecord,
+    keep_empty: bool = False,
+) -> Table:
+    cells = {column.key: [column.cell(row) for row in rows] for column in columns}
+    shown = [column for column in columns if keep_empty or set(cells[column.key]) != {MISSING}]
+    words = {
+        "axis": record.axis,
+        "reach": record.reach and reach_words(record.reach, section.protocol),
+        "against": record.against or "the fastest",
+        "pixels": f"{record.shift} pixel{'s' if record.shift > 1 else ''}",
+    }
+    return Table(
+        head=[column.heading.format(**words) for column in shown],
+        rows=[[cells[column.key][place] for column in shown] for place in range(len(rows))],
+        sort_keys=[[column.sort_key(row) for column in shown] for row in rows],
+        columns=shown,
     )
-    return [
-        Column("moved", head, [NOTHING if g["shift"][key] is None else form.format(g["shift"][key]) for g in groups])
-        for head, key, form in figures
+
+
+def section_tables(record: ComparisonRecord, section: SectionRecord) -> list[Table]:
+    """Return all tables of a section that columns make."""
+    pairs = [pair_table(record, section)] if section.pairs else []
+    return [group_table(record, section, [*RESULT_TABLES, "cost"]), *pairs]
+
+
+def explanations(record: ComparisonRecord) -> list[tuple[str, str]]:
+    """Return what readers must know about the tables' columns: pairs of a term and its explanation."""
+    columns = [
+        column for section in record.sections for made in section_tables(record, section) for column in made.columns
     ]
+    notes = [TABLE_NOTES[table] for table in TABLE_NOTES if any(column.table == table for column in columns)]
+    terms: dict[str, str] = {}  # by explanation: several columns may share one
+    for term, text in [*((column.heading, column.explanation) for column in columns if column.explanation), *notes]:
+        terms.setdefault(text, term)
+    return [(term, text) for text, term in terms.items()]
 
 
-def _map_columns(groups: Sequence[Record]) -> list[Column]:
-    cells = [" → ".join(map(str, group["maps"] or [])) or NOTHING for group in groups]
-    return [Column("maps", "feature maps, pixels a side", cells)]
+def sentence(pair: PairRecord) -> str:
+    """Return a pair's difference in words."""
+    facts = [f"95 % interval {interval(pair, '{:+.2f}')}"] if pair.low is not None else []
+    tests = (("seeds", pair.seeds), ("images", pair.images))
+    facts += [
+        f"p {p if p[0] == '<' else f'= {p}'} over {name}" for name, test in tests if (p := p_value(test)) != MISSING
+    ]
+    why = f" ({'; '.join(facts)})" if facts else ""
+    return f"{pair.a} minus {pair.b}: {percent(pair.difference, '{:+.2f}')} percentage points{why}: {pair.verdict}"
 
 
 def metric_words(metric: str, protocol: str) -> str:
-    """Such as `training accuracy`; what the protocol `article` validates on are the test images."""
+    """Return a metric's name, such as `training accuracy`; protocol `article` validates on the test images."""
     on_test = protocol == "article" and metric.startswith("val/")
     return METRIC_WORDS[metric] + (" (on the test images)" if on_test else "")
 
 
-def reach_words(reach: Record, protocol: str) -> str:
-    """Such as `75 % training accuracy`."""
+def reach_words(reach: Mapping[str, Any], protocol: str) -> str:
+    """Return the value to reach in words, such as `75 % training accuracy`."""
     value = f"{100 * reach['value']:g} %" if reach["metric"].endswith("accuracy") else f"{reach['value']:g}"
     return f"{value} {metric_words(reach['metric'], protocol)}"
 
 
-def reached(entry: Record, runs: int) -> str:
-    """When a target was reached, seconds and epoch: `81 / 12`; `81 / 12 (2 of 3)` where not all runs got there."""
-    if not entry["reached"]:
-        return NOTHING
-    return f"{entry['seconds']:,.0f} / {entry['epoch']:g}{_some(entry['reached'], runs)}"
-
-
-def section_extras(record: Record, section: Record) -> list[tuple[str, Table]]:
-    """Further tables that were asked for, with their titles."""
+def section_extras(record: ComparisonRecord, section: SectionRecord) -> list[tuple[str, Table]]:
+    """Return further tables that the request asks for, with their titles."""
     extras = []
-    if reference := section["reference"]:
+    if reference := section.reference:
         source = f" ({reference['source']})" if reference["source"] else ""
-        metric = metric_words(reference["metric"], section["protocol"])
-        title = f"{metric.capitalize()} beside {reference['name']}{source}"
-        extras.append((title, reference_table(section)))
-    if any(group["choice"] for group in section["groups"]):
-        extras.append(("What was tried", choice_table(section, record["reach"])))
+        metric = metric_words(reference["metric"], section.protocol)
+        extras.append((f"{metric.capitalize()} beside {reference['name']}{source}", reference_table(section)))
+    if any(group.choice for group in section.groups):
+        extras.append(("Values that were tried", choice_table(section, record.reach)))
     return extras
 
 
-def _spread(group: Record, name: str) -> str:
-    """Mean and standard deviation of the epochs or seconds until a value was reached."""
-    reach = group["reach"]
-    if not reach["reached"]:
-        return f"none of {group['n']}"
-    spread = "" if reach[f"{name}_sd"] is None else f" ± {reach[f'{name}_sd']:,.1f}"
-    return f"{reach[name]:,.1f}{spread}{_some(reach['reached'], group['n'])}"
-
-
-def _some(reached: int, runs: int) -> str:
-    return f" ({reached} of {runs})" if reached < runs else ""
-
-
-def _ratio(reach: Record, name: str) -> str:
-    value, interval = reach[f"{name}_ratio"], reach[f"{name}_ratio_interval"]
-    if value is None:
-        return NOTHING
-    return f"{value:.2f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
-
-
-def _percent(value: float | None) -> str:
-    return NOTHING if value is None else f"{100 * value:.2f}"
-
-
-def reference_table(section: Record) -> Table:
-    """Somebody else's curve beside the groups' own, a row for each of its epochs."""
-    reference = section["reference"]
-    in_percent = reference["metric"].endswith("accuracy")
-    head = ["epoch", reference["name"], *(group["label"] for group in section["groups"])]
+def reference_table(section: SectionRecord) -> Table:
+    """Return a published learning curve beside those of the groups, one row per published epoch."""
+    reference: Mapping[str, Any] = section.reference or {}
+    form = (lambda v: percent(v, "{:.1f}")) if reference["metric"].endswith("accuracy") else "{:.3f}".format
     rows = [
-        [f"{epoch:g}", *(NOTHING if v is None else f"{100 * v:.1f}" if in_percent else f"{v:.3f}" for v in values)]
+        [f"{epoch:g}", *(MISSING if value is None else form(value) for value in values)]
         for epoch, *values in zip(reference["epochs"], reference["values"], *reference["groups"], strict=True)
     ]
-    return head, rows
+    return Table(["epoch", reference["name"], *(group.label for group in section.groups)], rows)
 
 
-def choice_table(section: Record, reach: Record | None) -> Table:
-    """How groups were chosen among others that differ in one setting: a row for each value that was tried."""
-    protocol = section["protocol"]
+def choice_table(section: SectionRecord, reach: Mapping[str, Any] | None) -> Table:
+    """Return how groups were chosen among others that differ in one setting: one row per value that was tried."""
+    protocol = section.protocol
     measure = f"epochs to {reach_words(reach, protocol)}" if reach else f"{metric_words('val/accuracy', protocol)}, %"
     rows = []
-    for group in section["groups"]:
-        for entry in (group["choice"] or {}).get("tried", ()):
-            chosen = "chosen" if entry["value"] == group["choice"]["value"] else ""
-            chosen = "in the search alone" if entry["dropped"] else chosen
-            rows.append([group["label"], str(entry["value"]), str(entry["runs"]), _merit(entry, reach), chosen])
-    keys = {group["choice"]["key"] for group in section["groups"] if group["choice"]}
-    return ["group", ", ".join(keys), "runs that decided", measure, ""], rows
+    for group in section.groups:
+        for entry in (group.choice or {}).get("tried", ()):
+            chosen = "chosen" if group.choice and entry["value"] == group.choice["value"] else ""
+            chosen = "search only" if entry["dropped"] else chosen
+            rows.append([group.label, str(entry["value"]), str(entry["runs"]), _score(entry, reach), chosen])
+    keys = dict.fromkeys(group.choice["key"] for group in section.groups if group.choice)
+    return Table(["group", ", ".join(keys), "runs that decided", measure, ""], rows)
 
 
-def _merit(entry: Record, reach: Record | None) -> str:
+def _score(entry: Mapping[str, Any], reach: Mapping[str, Any] | None) -> str:
     if reach is None:
-        return _percent(entry["val_accuracy"])
+        return percent(entry["val_accuracy"])
     if entry["reached"]:
-        return f"{entry['epochs']:.1f}{_some(entry['reached'], entry['runs'])}"
+        return f"{entry['epochs']:.1f}{some_runs(entry['reached'], entry['runs'])}"
     if entry["nearest"] is None:
-        return NOTHING
+        return MISSING
     nearest = entry["nearest"]
-    return (
-        f"not reached, at best {f'{100 * nearest:.1f} %' if reach['metric'].endswith('accuracy') else f'{nearest:.3f}'}"
-    )
-
-
-def pair_table(section: Record) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a section's pairs, as text: all of them, or of many groups those with the best one."""
-    best = section["groups"][0]["label"]
-    few = len(section["groups"]) <= ALL_PAIRS
-    rows = []
-    for pair in section["pairs"]:
-        if not few and pair["a"] != best:
-            continue
-        known = "-"
-        if pair["low"] is not None:
-            mark = "" if pair["seeds"] else "°"
-            known = f"{100 * pair['low']:+.2f} to {100 * pair['high']:+.2f}{mark}"
-        only = ["-" if pair[side] is None else f"{pair[side]:,}" for side in ("only_a", "only_b")]
-        row = [pair["a"], pair["b"], f"{100 * pair['difference']:+.2f}", known]
-        rows.append([*row, p_value(pair["seeds"]), p_value(pair["images"]), *only, pair["verdict"]])
-    head = [
-        "A",
-        "B",
-        "A - B, points",
-        "95 % interval",
-        "p (seeds)",
-        "p (images)",
-        "only A right",
-        "only B right",
-        "verdict",
-    ]
-    return head, rows
+    best = f"{100 * nearest:.1f} %" if reach["metric"].endswith("accuracy") else f"{nearest:.3f}"
+    return f"not reached, at best {best}"

@@ -1,5 +1,4 @@
-"""What TensorBoard is shown of many runs: each under a short name, the means of those that differ in the seed, and one
-layout for all."""
+"""Prepare a folder that shows many runs in TensorBoard: short names, means over the seeds, and one layout."""
 
 import os
 import re
@@ -16,25 +15,25 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
 MEANS = "mean"  # the folder of the means
-SHOWN = 5  # columns of the HParams tab at first; TensorBoard's own number
-TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")  # in the place of a run
+HPARAM_COLUMNS = 5  # that the HParams tab shows at first; TensorBoard's own number
+TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")  # in the path of a run
 AVERAGED = ("val/accuracy", "val/loss")
 
 
 def _tags(metric: str) -> tuple[str, str, str]:
-    """Of a metric's mean, and of the lowest and highest value of the seeds."""
+    """Return the tags of a metric's mean, lowest and highest value over the seeds."""
     name = metric.replace("/", "_")
     return f"seeds/{name}", f"seeds/{name}_lowest", f"seeds/{name}_highest"
 
 
 def _each(*metrics: str) -> list[Any]:
-    """A chart with a line for each run; TensorBoard takes regular expressions."""
+    """Return a chart with a line for each run; TensorBoard takes regular expressions."""
     return ["Multiline", [f"{metric}$" for metric in metrics]]
 
 
 # By category and chart, as SummaryWriter.add_custom_scalars takes it.
 LAYOUT: Mapping[str, Mapping[str, list[Any]]] = {
-    "Accuracy and loss by architecture: mean, lowest and highest of the seeds": {
+    "Accuracy and loss by architecture: mean, lowest and highest over the seeds": {
         "validation accuracy": ["Margin", list(_tags("val/accuracy"))],
         "validation loss": ["Margin", list(_tags("val/loss"))],
     },
@@ -45,38 +44,38 @@ LAYOUT: Mapping[str, Mapping[str, list[Any]]] = {
         "training loss": _each("train/loss"),
     },
     "Speed": {
-        "training images a second": _each("speed/images_per_second"),
-        "seconds an epoch, with validation": _each("speed/epoch_seconds"),
+        "training images per second": _each("speed/images_per_second"),
+        "seconds per epoch, with validation": _each("speed/epoch_seconds"),
     },
     "Learning rate": {"learning rate at the end of the epoch": _each("lr")},
 }
 
 
 class View:
-    """A folder for TensorBoard to look at, in which the runs' own event files are linked.
+    """Folder that TensorBoard reads, with links to the runs' own event files.
 
-    A run is called by its network and its place: `runs/depth/2026-11-25_05-13-07/resnet20_seed-1/tensorboard` goes by
-    `resnet20/depth seed-1 11-25_05-13-07`. Runs are thus sorted by architecture, and can be chosen and coloured by it.
+    A run is called by its network and its path: `runs/depth/2026-11-25_05-13-07/resnet20_seed-1/tensorboard` becomes
+    `resnet20/depth seed-1 11-25_05-13-07`. TensorBoard thus sorts runs by architecture, and can filter by it.
 
     Args:
-        folder: empty; nothing is written anywhere else.
+        folder: an empty folder; nothing is written anywhere else.
         paths: of the runs, as for `cnnlab.runs.reading.find_runs`.
 
     Raises:
-        RequestError: when there is no run.
+        RequestError: if there is no run.
     """
 
     def __init__(self, folder: Path, paths: Sequence[str]):
         self.folder = folder
         self.paths = paths
-        self._places: dict[Path, Path] = {}  # where the events of a run are linked
-        self._runs: dict[Path, tuple[int, Run]] = {}  # with the time of the record that was read
+        self._links: dict[Path, Path] = {}  # to the events of a run
+        self._runs: dict[Path, tuple[int, Run]] = {}  # with the modification time of its record
         self._averaged: dict[str, tuple[Path, ...]] = {}
         self.refresh()
         self._write_shared()
 
     def refresh(self) -> None:
-        """Links runs that have come since, and averages those that are complete now."""
+        """Link new runs, and average the runs that are complete by now."""
         found = find_runs(self.paths)
         for path in found:
             changed = (path / "summary.json").stat().st_mtime_ns if (path / "summary.json").exists() else 0
@@ -90,15 +89,17 @@ class View:
         self._write_means(runs)
 
     def _link(self, run: Run, root: Path) -> None:
-        """Links the event files of the training, and those that an evaluation with embeddings has left."""
+        """Link the event files of the training and those of evaluations with embeddings."""
         path = run.path.absolute()
-        if path not in self._places:
+        if path not in self._links:
             model = str(run.summary["model"] or "unknown")
             parts = path.relative_to(root).parts
-            place = self.folder / model / " ".join(_telling(parts, model))  # not within another link, which is a run's
-            taken = place in self._places.values()
-            self._places[path] = place.with_name(" ".join(parts)) if taken else place
-        place = self._places[path]
+            place = (
+                self.folder / model / " ".join(_name_parts(parts, model))
+            )  # not within another link, which is a run's
+            taken = place in self._links.values()
+            self._links[path] = place.with_name(" ".join(parts)) if taken else place
+        place = self._links[path]
         for events in (path / "tensorboard", *sorted(path.glob("evaluation*/tensorboard"))):
             link = place if events.parent == path else place.with_name(f"{place.name} {events.parent.name}")
             if events.is_dir() and not link.is_symlink():
@@ -106,7 +107,7 @@ class View:
                 link.symlink_to(events)
 
     def _write_means(self, runs: Sequence[Run]) -> None:
-        """Writes the means of each group whose runs are others than before."""
+        """Write the means of each group whose runs have changed."""
         sections = group_runs(runs).sections
         groups: dict[str, Group] = {}
         for section in sections:
@@ -125,7 +126,7 @@ class View:
         self._averaged = averaged
 
     def _write_shared(self) -> None:
-        """Writes the layout of the charts, and which columns the HParams tab has."""
+        """Write the layout of the charts, and the columns of the HParams tab."""
         runs = [run for _, run in self._runs.values()]
         chosen = [readable_settings(run.config, run.summary) for run in runs if run.config]
         # TensorBoard takes the columns from the first run that names any: the folder's own comes first.
@@ -134,18 +135,18 @@ class View:
             writer._get_file_writer().add_summary(_columns(chosen))
 
 
-def _telling(parts: tuple[str, ...], model: str) -> list[str]:
-    """The parts of a run's place less the network's name; the time last, less its year."""
+def _name_parts(parts: tuple[str, ...], model: str) -> list[str]:
+    """Return the parts of a run's path without the network's name; the time comes last, without its year."""
     times = [part.partition("-")[2] for part in parts if TIME.fullmatch(part)]
     others = [part.removeprefix(f"{model}_") for part in parts if part != model and not TIME.fullmatch(part)]
     return [*others, *times] or list(parts)
 
 
 def _columns(chosen: Sequence[Mapping[str, Any]]) -> Any:
-    """A summary that says which settings and figures the HParams tab has columns for.
+    """Return a summary that names the settings and figures in the columns of the HParams tab.
 
-    Settings that are the same in all runs have none, unless they are among the first to be asked for. TensorBoard shows
-    five before it is asked for more: those that it is told to differ, which is said here of the five most telling.
+    A setting that is equal in all runs has no column, unless it is one of the most important (`FIRST`). TensorBoard
+    at first shows the five that are marked as differing.
 
     Args:
         chosen: the settings of each run.
@@ -153,14 +154,14 @@ def _columns(chosen: Sequence[Mapping[str, Any]]) -> Any:
     from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
-    api, data = cast(Any, api_pb2), cast(Any, plugin_data_pb2)  # made while they are imported
+    api, data = cast(Any, api_pb2), cast(Any, plugin_data_pb2)  # their names are made at import
     examples = {key: settings[key] for settings in chosen for key in settings}
     differing = [key for key in examples if len({settings.get(key) for settings in chosen}) > 1]
     shown = [key for key in dict.fromkeys([*FIRST, *differing]) if key in examples]
-    telling = sorted(shown, key=lambda key: key not in differing)[:SHOWN]
+    marked = sorted(shown, key=lambda key: key not in differing)[:HPARAM_COLUMNS]
     types = {bool: api.DATA_TYPE_BOOL, str: api.DATA_TYPE_STRING}
     settings = [
-        api.HParamInfo(name=key, type=types.get(type(examples[key]), api.DATA_TYPE_FLOAT64), differs=key in telling)
+        api.HParamInfo(name=key, type=types.get(type(examples[key]), api.DATA_TYPE_FLOAT64), differs=key in marked)
         for key in shown
     ]
     figures = [api.MetricInfo(name=api.MetricName(tag=tag), display_name=name) for name, tag in TAGS.items()]
@@ -176,7 +177,7 @@ def _writer(folder: Path) -> "SummaryWriter":
 
 
 def _add_means(writer: "SummaryWriter", curves: Sequence[Mapping[str, list[float | None]]]) -> None:
-    """Adds mean, lowest and highest value of several runs for each epoch that all of them have measured."""
+    """Add mean, lowest and highest value of several runs for each epoch that all of them have."""
     for metric in AVERAGED:
         for epoch, values in enumerate(zip(*(curve.get(metric, []) for curve in curves), strict=False), start=1):
             known = [value for value in values if value is not None]

@@ -1,7 +1,7 @@
-"""How long runs take to get to a value of a metric."""
+"""Measure how long runs take to reach a value of a metric."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnnlab.comparison.spec import Reach
@@ -9,12 +9,13 @@ from cnnlab.comparison.statistics import ratio_interval
 from cnnlab.runs.reading import Run
 
 Point = tuple[float, float, float]  # a metric's value, seconds of training, epoch
+Times = dict[str, Any]
 
 
-def reached(run: Run, reach: Reach) -> tuple[float, float] | None:
-    """The seconds of training and the epochs until a run was there first, or None.
+def time_to_reach(run: Run, reach: Reach) -> tuple[float, float] | None:
+    """Return the seconds of training and the epochs until a run first reached a value, or None if it did not.
 
-    They are interpolated along a line from the epoch before; a run that was there after its first one has that one's.
+    They are interpolated between epochs. A value that the first epoch reaches has the time of that epoch.
     """
     before, after = _crossing(run, reach)
     if before is None or after is None:
@@ -24,65 +25,61 @@ def reached(run: Run, reach: Reach) -> tuple[float, float] | None:
 
 
 def _crossing(run: Run, reach: Reach) -> tuple[Point | None, Point | None]:
-    """The last epoch before a run was there and the first one after; None where there is none."""
+    """Return the last epoch before a run reached the value and the first one after; None if there is none."""
     before = None
     columns = (run.curve.get(name, []) for name in (reach.metric, "seconds", "epoch"))
-    for value, seconds, epoch in zip(*columns, strict=False):  # nothing where a column is missing
+    for value, seconds, epoch in zip(*columns, strict=False):  # nothing if a column is missing
         if value is None or seconds is None or epoch is None:
             continue
-        if reach.met(value):
+        if reach.is_met_by(value):
             return before, (value, seconds, epoch)
         before = value, seconds, epoch
     return before, None
 
 
-def target_times(runs: Sequence[Run], target: float) -> dict[str, Any]:
-    """After which epoch validation accuracy was at a target: medians over the runs that got there, and how many did."""
-    there = [after[1:] for run in runs if (after := _crossing(run, Reach("val/accuracy", target))[1])]
+def target_times(runs: Sequence[Run], target: float) -> Times:
+    """Return when the validation accuracy reached a target: medians over the runs that reached it, and how many did."""
+    times = [after[1:] for run in runs if (after := _crossing(run, Reach("val/accuracy", target))[1])]
     return {
         "target": target,
-        "reached": len(there),
-        "seconds": statistics.median(seconds for seconds, _ in there) if there else None,
-        "epoch": statistics.median(epoch for _, epoch in there) if there else None,
+        "reached": len(times),
+        "seconds": statistics.median(seconds for seconds, _ in times) if times else None,
+        "epoch": statistics.median(epoch for _, epoch in times) if times else None,
     }
 
 
-def reach_times(runs: Sequence[Run], reach: Reach) -> dict[str, Any]:
-    """Mean and standard deviation of epochs and seconds over the runs that got there, how many did, and each one's."""
-    there = [when for run in runs if (when := reached(run, reach))]
-    figures: dict[str, Any] = {"reached": len(there)}
+def reach_times(runs: Sequence[Run], reach: Reach) -> Times:
+    """Return mean and standard deviation of epochs and seconds over the runs that reached a value, and each run's."""
+    times = [time for run in runs if (time := time_to_reach(run, reach))]
+    figures: Times = {"reached": len(times)}
     for place, name in enumerate(("seconds", "epochs")):
-        values = [when[place] for when in there]
+        values = [time[place] for time in times]
         figures[name] = statistics.fmean(values) if values else None
         figures[f"{name}_sd"] = statistics.stdev(values) if len(values) > 1 else None
         figures[f"{name}_each"] = values
     return figures
 
 
-def add_ratios(groups: Sequence[dict[str, Any]], against: str | None) -> None:
-    """Divides the epochs and seconds of every group by those of one: `epochs_ratio` and `seconds_ratio`.
+def with_ratios(groups: Mapping[str, Times], runs: Mapping[str, int], against: str | None) -> dict[str, Times]:
+    """Return the groups' times with `epochs_ratio` and `seconds_ratio`: divided by those of one group.
 
-    Beside them `epochs_ratio_interval` and `seconds_ratio_interval`, low and high, over the seeds; None where not all
-    runs of the two groups got there, for those that did are the faster ones.
+    `epochs_ratio_interval` and `seconds_ratio_interval` are low and high, over the seeds. They are None unless all runs
+    of both groups reached the value, because those that did are the faster ones.
 
     Args:
-        groups: with `label`, `n` and `reach`, from `reach_times`.
-        against: the label of that one; None for the fastest, in epochs and in seconds.
+        groups: `reach_times` by label.
+        runs: number of runs by label.
+        against: label of the group to divide by; None for the fastest, in epochs and in seconds.
     """
+    made = {label: dict(times) for label, times in groups.items()}
     for name in ("epochs", "seconds"):
-        there = [group for group in groups if group["reach"]["reached"]]
-        if against is None:
-            base = min(there, key=lambda group: group["reach"][name], default=None)
-        else:
-            base = next((group for group in there if group["label"] == against), None)
-        for group in groups:
-            known = base is not None and group in there and base["reach"][name] > 0
-            group["reach"][f"{name}_ratio"] = group["reach"][name] / base["reach"][name] if base and known else None
-            group["reach"][f"{name}_ratio_interval"] = _interval(group, base, name) if base and known else None
-
-
-def _interval(group: dict[str, Any], base: dict[str, Any], name: str) -> list[float] | None:
-    if group is base or any(one["reach"]["reached"] < one["n"] for one in (group, base)):
-        return None
-    interval = ratio_interval(group["reach"][f"{name}_each"], base["reach"][f"{name}_each"])
-    return interval and [interval.low, interval.high]
+        there = [label for label, times in groups.items() if times["reached"]]
+        base = min(there, key=lambda label: groups[label][name], default=None) if against is None else against
+        divisor = groups[base] if base in there else {name: 0}
+        for label, times in made.items():
+            known = label in there and divisor[name] > 0
+            whole = known and label != base and all(groups[one]["reached"] == runs[one] for one in (label, base))
+            bounds = whole and ratio_interval(times[f"{name}_each"], divisor[f"{name}_each"])
+            times[f"{name}_ratio"] = times[name] / divisor[name] if known else None
+            times[f"{name}_ratio_interval"] = [bounds.low, bounds.high] if bounds else None
+    return made

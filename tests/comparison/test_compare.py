@@ -8,6 +8,7 @@ import pytest
 from cnnlab.comparison import compare as comparison
 from cnnlab.comparison import pairs
 from cnnlab.comparison.compare import compare_runs
+from cnnlab.comparison.spec import ComparisonSpec
 from cnnlab.runs.reading import find_runs, read_run
 
 COSTS = {"good": 400, "fair": 100, "poor": 200}
@@ -29,60 +30,60 @@ def runs(make_run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def section(runs):
-    (section,) = compare_runs(runs, [0.8, 0.9, 0.99]).record["sections"]
+    (section,) = compare_runs(runs, ComparisonSpec(targets=[0.8, 0.9, 0.99])).record.sections
     return section
 
 
 def group(section, label):
-    return next(group for group in section["groups"] if group["label"] == label)
+    return next(group for group in section.groups if group.label == label)
 
 
 def pair(section, a, b):
-    return next(pair for pair in section["pairs"] if (pair["a"], pair["b"]) == (a, b))
+    return next(pair for pair in section.pairs if (pair.a, pair.b) == (a, b))
 
 
 def test_a_group_in_figures(section, runs):
     good = group(section, "good")
     accuracies = [run.summary["test_accuracy"] for run in runs if run.summary["model"] == "good"]
-    assert good["n"] == 3
-    assert good["mean"] == pytest.approx(np.mean(accuracies))
-    assert good["sd"] == pytest.approx(np.std(accuracies, ddof=1))
-    assert good["best"] == max(accuracies)
-    assert good["interval"] == "t, over seeds"
-    assert good["low"] < good["mean"] < good["high"]
-    assert (good["parameters"], good["train_seconds"]) == (400, 401)
+    assert good.n == 3
+    assert good.mean == pytest.approx(np.mean(accuracies))
+    assert good.sd == pytest.approx(np.std(accuracies, ddof=1))
+    assert good.best == max(accuracies)
+    assert good.interval == "t, over seeds"
+    assert good.low < good.mean < good.high
+    assert (good.parameters, good.train_seconds) == (400, 401)
 
 
 def test_one_run_has_an_interval_over_images_and_no_spread(section):
     single = group(section, "single")
-    assert (single["n"], single["sd"], single["interval"]) == (1, None, "Wilson, over test images")
-    assert single["low"] < single["mean"] < single["high"]
+    assert (single.n, single.sd, single.interval) == (1, None, "Wilson, over test images")
+    assert single.low < single.mean < single.high
 
 
 def test_seeds_that_agree_by_chance_do_not_make_an_accuracy_certain(make_run, tmp_path):
     for seed in range(3):
         file = make_run(tmp_path / str(seed), "a", seed, 0.9) / "summary.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"test_accuracy": 0.9}))
-    (found,) = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])], []).record["sections"][0]["groups"]
-    assert (found["sd"], found["interval"]) == (0, "Wilson, over test images")
-    assert found["low"] < 0.9 < found["high"]
+    (found,) = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])]).record.sections[0].groups
+    assert (found.sd, found.interval) == (0, "Wilson, over test images")
+    assert found.low < 0.9 < found.high
 
 
 def test_an_interval_stays_below_100_percent(make_run, tmp_path):
     for seed, accuracy in enumerate((0.9, 1.0)):
         file = make_run(tmp_path / str(seed), "a", seed, 0.9) / "summary.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"test_accuracy": accuracy}))
-    (found,) = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])], []).record["sections"][0]["groups"]
-    assert (found["interval"], found["high"]) == ("t, over seeds", 1.0)
+    (found,) = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])]).record.sections[0].groups
+    assert (found.interval, found.high) == ("t, over seeds", 1.0)
 
 
 def test_the_best_group_is_first(section):
-    means = [group["mean"] for group in section["groups"]]
+    means = [group.mean for group in section.groups]
     assert means == sorted(means, reverse=True)
 
 
 def test_the_time_to_an_accuracy(section):
-    targets = group(section, "good")["targets"]
+    targets = group(section, "good").targets
     assert [(t["target"], t["reached"], t["seconds"], t["epoch"]) for t in targets] == [
         (0.8, 3, 5, 5),  # validation accuracy climbs in five steps to 0.92
         (0.9, 3, 5, 5),
@@ -91,7 +92,7 @@ def test_the_time_to_an_accuracy(section):
 
 
 def test_the_front_of_accuracy_and_cost(section):
-    front = {group["label"]: group["front"] for group in section["groups"]}
+    front = {group.label: group.front for group in section.groups}
     assert "parameters" in front["good"]
     assert "parameters" in front["fair"]
     assert "parameters" not in front["poor"]  # fair is better and cheaper
@@ -99,14 +100,14 @@ def test_the_front_of_accuracy_and_cost(section):
 
 def test_classes_and_confusions_add_up(section):
     good = group(section, "good")
-    confusion = np.array(good["confusion"])
-    assert confusion.sum() == pytest.approx(section["test_images"], abs=0.1)
-    assert confusion.diagonal().sum() / 1000 == pytest.approx(good["mean"], abs=1e-5)
-    assert good["per_class"] == pytest.approx(confusion.diagonal() / confusion.sum(axis=1), abs=1e-4)
+    confusion = np.array(good.confusion)
+    assert confusion.sum() == pytest.approx(section.test_images, abs=0.1)
+    assert confusion.diagonal().sum() / 1000 == pytest.approx(good.mean, abs=1e-5)
+    assert good.per_class == pytest.approx(confusion.diagonal() / confusion.sum(axis=1), abs=1e-4)
 
 
 def test_curves_are_means_with_their_spread(section, runs):
-    curve = group(section, "good")["curve"]
+    curve = group(section, "good").curve
     last = [run.curve["val/loss"][-1] for run in runs if run.summary["model"] == "good"]
     assert curve["epoch"] == [1, 2, 3, 4, 5]
     assert curve["runs"] == [3] * 5
@@ -116,28 +117,45 @@ def test_curves_are_means_with_their_spread(section, runs):
 
 def test_a_clear_difference_is_more_than_noise_of_either_kind(section):
     clear = pair(section, "good", "poor")
-    assert clear["verdict"] == "better"
-    assert clear["interval"] == "Welch t, over seeds"
-    assert 0 < clear["low"] < clear["difference"] < clear["high"]
-    assert clear["seeds"]["p"] <= clear["seeds"]["p_holm"] < 0.05
-    assert clear["only_a"] > clear["only_b"]
+    assert clear.verdict == "better"
+    assert clear.interval == "Welch t, over seeds"
+    assert 0 < clear.low < clear.difference < clear.high
+    assert clear.seeds["p"] <= clear.seeds["p_holm"] < 0.05
+    assert clear.only_a > clear.only_b
 
 
 def test_a_small_difference_is_not(section):
-    assert pair(section, "fair", "poor")["verdict"] != "better"
+    assert pair(section, "fair", "poor").verdict != "better"
 
 
-def test_a_single_run_can_only_differ_with_its_seed(section):
+@pytest.mark.parametrize(
+    ("seeds", "images", "one_seed_each", "words"),
+    [
+        (0.01, 0.01, False, "better"),
+        (0.2, 0.01, False, "significant over images only; other seeds might differ"),
+        (0.01, 0.2, False, "significant over seeds only; other images might differ"),
+        (None, 0.01, True, "better for these two trained networks; one seed each cannot say more"),
+        (None, 0.01, False, "better for these trained networks; too few seeds to say more"),
+        (0.2, 0.2, False, "no significant difference"),
+        (None, None, True, "not tested"),
+    ],
+)
+def test_the_verdict_says_which_tests_are_significant(seeds, images, one_seed_each, words):
+    tests = (p and {"p_holm": p, "difference": 0.1} for p in (seeds, images))
+    assert pairs.verdict(*tests, one_seed_each=one_seed_each) == words
+
+
+def test_a_single_run_cannot_be_compared_over_seeds(section):
     single = pair(section, "good", "single")
-    assert single["seeds"] is None
-    assert single["interval"] == "over test images"
-    assert single["verdict"] == "better with these seeds"
+    assert single.seeds is None
+    assert single.interval == "over test images"
+    assert single.verdict == "better for these trained networks; too few seeds to say more"
 
 
 def test_the_images_on_which_two_differ_are_listed(section, runs):
     shown = pair(section, "good", "poor")
-    assert len(shown["only_a_images"]) == min(pairs.LISTED, shown["only_a"])
-    for entry in shown["only_a_images"]:
+    assert len(shown.only_a_images) == min(pairs.LISTED_IMAGES, shown.only_a)
+    for entry in shown.only_a_images:
         right = {
             model: sum(r.predicted[entry["image"]] == entry["true"] for r in runs if r.summary["model"] == model)
             for model in ("good", "poor")
@@ -149,17 +167,15 @@ def test_the_images_on_which_two_differ_are_listed(section, runs):
 
 
 def test_of_very_many_groups_each_is_compared_with_the_best(runs, monkeypatch):
-    every = compare_runs(runs, []).record["sections"][0]["pairs"]
+    every = compare_runs(runs).record.sections[0].pairs
     for module in (comparison, pairs):
-        monkeypatch.setattr(module, "ALL_PAIRS", 3)
-    record = compare_runs(runs, []).record
-    told = record["sections"][0]["pairs"]
-    assert [pair["a"] for pair in told] == ["good"] * 3
-    assert [pair["seeds"] and pair["seeds"]["p"] for pair in told] == [
-        p["seeds"] and p["seeds"]["p"] for p in every[:3]
-    ]
-    assert all(a["images"]["p_holm"] >= b["images"]["p_holm"] for a, b in zip(told, every, strict=False))
-    assert "each is compared with the best one alone" in record["notices"][0]
+        monkeypatch.setattr(module, "MAX_GROUPS_ALL_PAIRS", 3)
+    record = compare_runs(runs).record
+    told = record.sections[0].pairs
+    assert [pair.a for pair in told] == ["good"] * 3
+    assert [pair.seeds and pair.seeds["p"] for pair in told] == [p.seeds and p.seeds["p"] for p in every[:3]]
+    assert all(a.images["p_holm"] >= b.images["p_holm"] for a, b in zip(told, every, strict=False))
+    assert "each is compared with the best one only" in record.notices[0]
 
 
 def test_published_accuracies_stand_beside_the_network_that_they_are_of(make_run, tmp_path):
@@ -169,40 +185,41 @@ def test_published_accuracies_stand_beside_the_network_that_they_are_of(make_run
     make_run(tmp_path / "a", "resnet20", images=50, config=config)
     make_run(tmp_path / "b", "resnet20", images=50, config=wide)
     make_run(tmp_path / "c", "resnet20", images=50, config=config, data="digits", data_fingerprint="other")
-    record = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])], []).record
-    groups = {group["label"]: group for section in record["sections"] for group in section["groups"]}
-    assert [entry["accuracy"] for entry in groups["resnet20 model.width=1.0"]["published"]] == [0.9125]
-    assert groups["resnet20 model.width=2.0"]["published"] == []
-    assert groups["resnet20"]["published"] == []  # digits
+    record = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])]).record
+    groups = {group.label: group for section in record.sections for group in section.groups}
+    assert [entry["accuracy"] for entry in groups["resnet20 model.width=1.0"].published] == [0.9125]
+    assert groups["resnet20 model.width=2.0"].published == []
+    assert groups["resnet20"].published == []  # digits
 
 
 def test_runs_without_predictions_are_compared_over_seeds_alone(make_run, tmp_path):
     for model, accuracy in (("a", 0.9), ("b", 0.8)):
         for seed in range(2):
             (make_run(tmp_path / f"{model}{seed}", model, seed, accuracy) / "predictions.npz").unlink()
-    record = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])], []).record
-    (pair,) = record["sections"][0]["pairs"]
-    assert pair["seeds"] is not None
-    assert (pair["images"], pair["only_a"]) == (None, None)
-    assert len(record["problems"]) == 4
+    record = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])]).record
+    (pair,) = record.sections[0].pairs
+    assert pair.seeds is not None
+    assert (pair.images, pair.only_a) == (None, None)
+    assert len(record.problems) == 4
 
 
 def test_trials_of_a_search_are_not_taken_for_a_result(make_run, tmp_path):
     study = tmp_path / "study"
     paths = [make_run(study / "trials" / f"{number:03}", "lenet5", number, 0.8) for number in range(2)]
     trials = [read_run(path) for path in paths]
-    assert not any("trials of a search" in notice for notice in compare_runs(trials, []).record["notices"])
+    assert not any("trials of a search" in notice for notice in compare_runs(trials).record.notices)
     (study / "tune.json").write_text("{}")
-    assert any("2 of these runs are trials of a search" in text for text in compare_runs(trials, []).record["notices"])
+    assert any("2 of these runs are trials of a search" in text for text in compare_runs(trials).record.notices)
 
 
 def test_what_must_be_known_of_all_groups_is_said(make_run, tmp_path):
     alike = {"accuracy": 0.8, "images": 100, "protocol": "article", "seed": 0}
     one = make_run(tmp_path / "a", "lenet5", device="NVIDIA H100", git_commit="0123456789abcdef", **alike)
     other = make_run(tmp_path / "b", "vgg11", device="2 cores", git_commit="fedcba9876543210-dirty", **alike)
-    notices = compare_runs([read_run(one), read_run(other)], []).record["notices"]
-    assert "cifar10: from group to group times and memory are of different devices: 2 cores; NVIDIA H100." in notices
-    assert "cifar10: from group to group commits differ: 0123456789; fedcba9876-dirty." in notices
+    notices = compare_runs([read_run(one), read_run(other)]).record.notices
+    care = "so compare times and memory with care"
+    assert f"cifar10: groups ran on different devices, {care}: 2 cores; NVIDIA H100." in notices
+    assert "cifar10: groups come from different commits: 0123456789; fedcba9876-dirty." in notices
     assert any("the test images chose the best epoch of every run" in notice for notice in notices)
 
 
@@ -211,7 +228,7 @@ def test_accuracy_with_augmentation_is_that_of_all_runs_or_none(make_run, tmp_pa
         for seed, accuracy in enumerate(accuracies):
             make_run(tmp_path / f"{accuracies}{seed}", "lenet5", seed, 0.8, 100, test_accuracy_tta=accuracy)
         found = [read_run(tmp_path / f"{accuracies}{seed}") for seed in range(len(accuracies))]
-        return compare_runs(found, []).record["sections"][0]["groups"][0]["test_accuracy_tta"]
+        return compare_runs(found).record.sections[0].groups[0].test_accuracy_tta
 
     assert tta(0.8, 0.9) == pytest.approx(0.85)
     assert tta(0.8, None) is None
@@ -223,5 +240,5 @@ def test_a_curve_ends_where_the_first_run_does(make_run, tmp_path):
     for seed, epochs in ((0, 3), (1, 5)):
         make_run(tmp_path / str(seed), "lenet5", seed, 0.8, 100, epochs=epochs, config=config)
     runs = [read_run(tmp_path / str(seed)) for seed in range(2)]
-    curve = compare_runs(runs, []).record["sections"][0]["groups"][0]["curve"]
+    curve = compare_runs(runs).record.sections[0].groups[0].curve
     assert (curve["epoch"], curve["runs"]) == ([1, 2, 3], [2, 2, 2])

@@ -1,20 +1,20 @@
-"""The heads of experiment files, and the index that is made of them."""
+"""The headers of experiment files, and the index that is made of them."""
 
 import pytest
 
 from cnnlab.comparison.experiment_files import (
     END,
     START,
-    read_head,
+    read_header,
     render_index,
     with_index,
+    without_local_paths,
     without_paths,
-    without_places,
 )
 from cnnlab.config import ROOT
 from cnnlab.errors import RequestError
 
-HEAD = """\
+HEADER = """\
 # Question: does it | work,
 #           and how well?
 # Command:  make results EXPERIMENT=it
@@ -27,15 +27,15 @@ seeds: 3
 """
 
 
-def test_a_head_is_read_up_to_the_first_key(tmp_path):
-    (tmp_path / "it.yaml").write_text(HEAD)
-    head = read_head(tmp_path / "it.yaml")
-    assert (head.name, head.question, head.time) == ("it", "does it | work, and how well?", "3 minutes")
-    assert (head.answer, head.answered) == (None, False)
+def test_a_header_is_read_up_to_the_first_key(tmp_path):
+    (tmp_path / "it.yaml").write_text(HEADER)
+    header = read_header(tmp_path / "it.yaml")
+    assert (header.name, header.question, header.time) == ("it", "does it | work, and how well?", "3 minutes")
+    assert (header.conclusion, header.is_answered) == (None, False)
 
 
-def test_the_index_has_answers_results_and_what_would_give_them(tmp_path):
-    (tmp_path / "it.yaml").write_text(HEAD)
+def test_the_index_has_answers_and_results_or_the_command_for_them(tmp_path):
+    (tmp_path / "it.yaml").write_text(HEADER)
     (tmp_path / "done.yaml").write_text("# Question: what?\n# Answer: 90 %\n# Time: 1 minute\nseeds: 1\n")
     (tmp_path / "none.yaml").write_text("# Answer: not measured yet on a GPU\nseeds: 1\n")
     (tmp_path / "results").mkdir()
@@ -47,22 +47,22 @@ def test_the_index_has_answers_results_and_what_would_give_them(tmp_path):
     assert "not measured yet on a GPU: `make results EXPERIMENT=none`" in none
 
 
-def test_the_index_takes_the_place_of_the_one_before():
+def test_a_new_index_replaces_the_old_one():
     text = f"before\n{START}\nold\n{END}\nafter\n"
     assert with_index(text, "new") == f"before\n{START}\nnew\n{END}\nafter\n"
     with pytest.raises(RequestError, match="the index belongs between"):
         with_index("no markers", "new")
 
 
-def test_the_shipped_index_is_what_the_heads_say():
+def test_the_shipped_index_agrees_with_the_headers():
     folder = ROOT / "experiments"
     text = (folder / "README.md").read_text()
     assert with_index(text, render_index(folder)) == text, "python experiments/publish.py --index"
 
 
-def test_places_of_this_machine_are_not_told():
+def test_local_paths_are_hidden():
     given = ["data.path=/home/me/cifar", "data.path='~/x y'", "seeds=1", "data.cache=../c", "model=timm/x"]
-    assert without_places(given) == [
+    assert without_local_paths(given) == [
         *("data.path=FOLDER", "data.path=FOLDER", "seeds=1", "data.cache=FOLDER", "model=timm/x"),
     ]
 
@@ -77,5 +77,5 @@ def test_places_of_this_machine_are_not_told():
         ("https://example.org/a", "https://example.org/a"),
     ],
 )
-def test_a_message_tells_no_paths(text, expected):
+def test_a_message_shows_no_paths(text, expected):
     assert without_paths(text) == expected

@@ -1,4 +1,4 @@
-"""Runs are averaged where the seed alone differs, compared on the same images, and never dropped in silence."""
+"""Runs are averaged if only the seed differs, compared on the same images, and never dropped silently."""
 
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,13 @@ def test_seeds_are_averaged_and_models_are_not():
     assert labels_of(runs) == [("lenet5", 2), ("vgg11", 1)]
 
 
-def test_names_and_places_do_not_matter():
+def test_names_and_paths_do_not_matter():
     one = {"name": "x", "logger": {"tensorboard": 1}, "data": {"path": "/a", "residence": "host"}}
     other = {"name": "y", "logger": {}, "data": {"path": "/b", "residence": "device"}}
     assert labels_of([run("a", config=one), run("b", seed=1, config=other)]) == [("lenet5", 2)]
 
 
-def test_other_settings_keep_runs_apart_and_are_named():
+def test_other_settings_keep_runs_apart_and_are_in_the_label():
     runs = [
         run("a", config={"optimizer": {"lr": 0.1}, "model": {"width": 1.0}}),
         run("b", seed=1, config={"optimizer": {"lr": 0.1}, "model": {"width": 1.0}}),
@@ -89,18 +89,18 @@ def test_the_precision_that_was_used_counts():
     ]
 
 
-def test_recipes_are_named_where_there_are_several():
+def test_recipes_are_in_the_label_if_there_are_several():
     assert {label for label, _ in labels_of([run("a"), run("b", recipe="standard")])} == {
         "lenet5 fast",
         "lenet5 standard",
     }
 
 
-def test_protocols_and_images_are_kept_apart_and_it_is_said():
+def test_protocols_and_images_are_kept_apart_and_noted():
     grouping = group_runs([run("a"), run("b", seed=1), run("c", protocol="article"), run("d", data_fingerprint="bb")])
     found = [(section.protocol, section.fingerprint, len(section.groups[0].runs)) for section in grouping.sections]
     assert found == [("holdout", "aa", 2), ("article", "aa", 1), ("holdout", "bb", 1)]
-    assert "differ in protocol or in the images' fingerprint" in grouping.notices[0]
+    assert "The runs differ in protocol or images" in grouping.notices[0]
 
 
 def test_a_seed_counts_once():
@@ -143,16 +143,16 @@ def test_runs_on_other_test_images_are_not_compared_image_by_image():
     runs = [run("a", labels=[0, 1]), run("b", seed=1, labels=[0, 1]), run("c", seed=2, labels=[1, 1])]
     grouping = group_runs(runs)
     (group,) = grouping.sections[0].groups
-    assert (len(group.runs), group.scored) == (3, 2)
-    assert group.right.tolist() == [2, 0]
-    assert grouping.notices == ("c was tested on other images than most; it is not compared image by image.",)
+    assert (len(group.runs), group.scored_runs) == (3, 2)
+    assert group.correct.tolist() == [2, 0]
+    assert grouping.notices == ("c was tested on other images than most runs; it is not compared image by image.",)
 
 
-def test_different_machines_and_commits_in_one_mean_are_said():
+def test_different_machines_and_commits_in_one_mean_are_noted():
     runs = [run("a", git_commit="1" * 40), run("b", seed=1, device="NVIDIA H100", git_commit="2" * 40 + "-dirty")]
     assert group_runs(runs).notices == (
         "lenet5: times and memory are medians over different devices: NVIDIA H100; cpu.",
-        "lenet5: its runs were made by different commits: 1111111111, 2222222222-dirty.",
+        "lenet5: its runs come from different commits: 1111111111, 2222222222-dirty.",
     )
 
 

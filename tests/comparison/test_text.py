@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from cnnlab.comparison import page as comparison_page
+from cnnlab.comparison.columns import short
 from cnnlab.comparison.compare import compare_runs
 from cnnlab.comparison.figures import draw_comparison
 from cnnlab.comparison.page import render_page
-from cnnlab.comparison.tables import short
+from cnnlab.comparison.spec import ComparisonSpec
 from cnnlab.comparison.text import print_comparison, render_csv, render_markdown
 from cnnlab.runs.reading import find_runs, read_run
 
@@ -29,7 +30,9 @@ def record(make_run, tmp_path_factory):
     make_run(folder / "tricky", "</script><b>|net", 0, 0.7)
     make_run(folder / "failed", "good", 9, status="failed", error="RuntimeError: *no* <memory>")
     (make_run(folder / "torn", "good", 3) / "predictions.npz").write_bytes(b"PK")
-    return compare_runs([read_run(path) for path in find_runs([str(folder)])], [0.8, 0.99]).record
+    return compare_runs(
+        [read_run(path) for path in find_runs([str(folder)])], ComparisonSpec(targets=[0.8, 0.99])
+    ).record
 
 
 def pixels(images):
@@ -46,8 +49,8 @@ def test_markdown_has_groups_pairs_and_what_is_left_out(record):
     assert rows[1][1] == r"62 k\*"
     assert rows[2][:2] == ["good", "poor"]
     assert rows[2][-1].startswith("better")
-    assert "to 80 %" in text
-    assert "to 99 %" not in text  # nobody got there
+    assert "80 % reached after" in text
+    assert "99 % reached after" not in text  # no run reached it
     assert "![learning curves](comparison_curves.png)" in text
     assert r"failed: RuntimeError: \*no\* \<memory>" in text
     assert "predictions.npz cannot be read" in text
@@ -57,7 +60,7 @@ def test_markdown_has_groups_pairs_and_what_is_left_out(record):
 def test_csv_has_a_row_for_each_group(record):
     rows = list(csv.DictReader(io.StringIO(render_csv(record))))
     assert [row["group"] for row in rows] == ["good", "poor", "</script><b>|net"]
-    assert float(rows[0]["mean"]) == record["sections"][0]["groups"][0]["mean"]
+    assert float(rows[0]["mean"]) == record.sections[0].groups[0].mean
     assert (rows[0]["runs_to_0.8"], rows[0]["seconds_to_0.99"], rows[2]["sd"]) == ("3", "", "")
 
 
@@ -67,14 +70,14 @@ def test_the_terminal_shows_the_answer_and_what_is_left_out(record, capsys, widt
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split()[:2] == ["good", "3"] for line in lines)
     words = " ".join(" ".join(lines).split())
-    assert "good against poor: +" in words
+    assert "good minus poor: +" in words
     assert "1 of 7 runs are not counted" in words
     assert "RuntimeError: *no* <memory>" in words
     assert all(len(line) <= width for line in lines if not line.startswith("  "))
 
 
 def test_figures_are_drawn(record, tmp_path):
-    files = draw_comparison(record["sections"][0], tmp_path, "comparison_", pixels)
+    files = draw_comparison(record.sections[0], tmp_path, "comparison_", pixels)
     assert len(files) == 6
     assert {file.name for file in tmp_path.iterdir()} == set(files.values())
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in tmp_path.iterdir())
@@ -84,7 +87,7 @@ def test_long_names_leave_room_for_the_figures(make_run, tmp_path):
     many = ", ".join(f"model.option_{number}=value" for number in range(9))
     for name in ("a", "b", "c"):
         make_run(tmp_path / f"run_{name}", f"{name}, {many}")
-    section = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])], []).record["sections"][0]
+    section = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])]).record.sections[0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Matplotlib only warns where axes have no room left
         assert len(draw_comparison(section, tmp_path, "long_", pixels)) == 6
@@ -92,14 +95,14 @@ def test_long_names_leave_room_for_the_figures(make_run, tmp_path):
 
 def test_one_run_alone_has_figures_too(make_run, tmp_path):
     run = read_run(make_run(tmp_path / "run", epochs=1, images=50))
-    (section,) = compare_runs([run], []).record["sections"]
+    (section,) = compare_runs([run]).record.sections
     (tmp_path / "report").mkdir()
     assert set(draw_comparison(section, tmp_path / "report", "", pixels)) == {
         "learning curves",
         "accuracy against cost",
         "accuracy by class",
     }
-    assert "Two groups side by side" not in render_page(compare_runs([run], []).record, [None])
+    assert "Two groups side by side" not in render_page(compare_runs([run]).record, [None])
 
 
 def embedded(page: str) -> list[dict]:
@@ -144,10 +147,10 @@ def test_every_listed_image_has_its_place_in_the_sheet(record):
 
 
 def test_of_very_many_groups_the_best_have_their_curves_in_the_page(record, monkeypatch):
-    monkeypatch.setattr(comparison_page, "DETAILED", 1)
+    monkeypatch.setattr(comparison_page, "GROUPS_WITH_CURVES", 1)
     page = render_page(record, [None])
     assert [group["curve"] is not None for group in embedded(page)[0]["groups"]] == [True, False, False]
-    assert "for the best 1 groups" in page
+    assert "for the best 1 groups only" in page
 
 
 @pytest.mark.parametrize(

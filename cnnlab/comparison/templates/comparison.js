@@ -1,8 +1,8 @@
 "use strict";
-// Draws the figures and answers to what is chosen. Everything is drawn from the JSON in #data; plotly does the drawing.
+// Draws the figures with plotly from the JSON in #data, and reacts to filters and choices.
 
 const COLOURS = ["#2f7ed8", "#e4572e", "#2a9d5c", "#9b5de5", "#d19a00", "#d1478c", "#1aa5b8", "#8a6d5b", "#7f8c9b", "#6a994e"];
-const SHOWN_AT_FIRST = 10; // curves; the others wait in the legend
+const CURVES_AT_FIRST = 10; // the others are hidden until their name in the legend is clicked
 const data = JSON.parse(document.getElementById("data").textContent);
 const narrow = () => window.innerWidth < 700;
 const percent = (share) => (share === null ? null : 100 * share);
@@ -37,20 +37,14 @@ const draw = (place, traces, more) =>
 
 // --- tables ---
 
-function sortValue(text) {
-  if (text === "-") return -Infinity;
-  if (text.startsWith("none of ")) return Infinity;
-  const match = text.replace("< ", "").replaceAll(",", "").match(/^[+-]?\d[\d.]*(?:e[+-]?\d+)?\s?([kMG]\b)?/);
-  return match ? parseFloat(match[0]) * ({ k: 1e3, M: 1e6, G: 1e9 }[match[1]] || 1) : null;
-}
-
 function makeSortable(table) {
   table.querySelectorAll("th").forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
     const down = head.getAttribute("aria-sort") !== "descending";
     table.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
     const numeric = head.classList.contains("number");
-    const key = (row) => (numeric ? sortValue(row.cells[column].textContent) : row.cells[column].textContent);
+    const number = (cell) => (cell.dataset.sort ? parseFloat(cell.dataset.sort) : -Infinity);
+    const key = (row) => (numeric ? number(row.cells[column]) : row.cells[column].textContent);
     const order = (a, b) => (numeric ? key(a) - key(b) || 0 : key(a).localeCompare(key(b)));
     [...table.tBodies[0].rows].sort((a, b) => (down ? -1 : 1) * order(a, b)).forEach((row) => table.tBodies[0].append(row));
   }));
@@ -88,7 +82,7 @@ function start(place) {
       const known = curve[over].map((x, i) => i).filter((i) => curve[over][i] !== null && spread.mean[i] !== null);
       const at = (values) => known.map((i) => values[i]);
       const x = at(curve[over]), low = scaled(at(spread.low)), high = scaled(at(spread.high));
-      const common = { legendgroup: group.label, visible: number < SHOWN_AT_FIRST ? true : "legendonly" };
+      const common = { legendgroup: group.label, visible: number < CURVES_AT_FIRST ? true : "legendonly" };
       return [
         { ...common, x: [...x, ...x.slice().reverse()], y: [...high, ...low.reverse()], fill: "toself", hoverinfo: "skip",
           fillcolor: group.colour + "2e", line: { width: 0 }, mode: "lines", showlegend: false },
@@ -145,7 +139,7 @@ function start(place) {
     const [a, b] = ["a", "b"].map((side) => byLabel.get(find(`[data-side="${side}"]`).value));
     const pair = section.pairs.find((p) => (p.a === a.label && p.b === b.label) || (p.a === b.label && p.b === a.label));
     find(".answer.pair").textContent = pair ? pair.words
-      : a === b ? "Choose two different groups." : "Of so many groups, each was compared with the best one alone.";
+      : a === b ? "Choose two different groups." : "With so many groups, each was compared with the best one only.";
     const both = a.per_class && b.per_class && a !== b;
     find(".halves").hidden = !both;
     if (both) {
@@ -153,7 +147,7 @@ function start(place) {
         orientation: "h", marker: { color: a.per_class.map((share, i) => (share >= b.per_class[i] ? a.colour : b.colour)) },
         customdata: a.per_class.map((share, i) => [percent(share), percent(b.per_class[i])]),
         hovertemplate: "%{y}: A %{customdata[0]:.2f} %, B %{customdata[1]:.2f} %<extra></extra>" }],
-        { title: { text: "accuracy by class: A - B, points", font: { size: 13 } }, showlegend: false, margin: { l: 10, r: 10, t: 40, b: 10 },
+        { title: { text: "accuracy by class: A minus B, percentage points", font: { size: 13 } }, showlegend: false, margin: { l: 10, r: 10, t: 40, b: 10 },
           yaxis: { autorange: "reversed", type: "category" } });
       const difference = a.confusion.map((row, i) => row.map((count, j) => count - b.confusion[i][j]));
       const most = Math.max(1e-9, ...difference.flat().map(Math.abs));
@@ -161,7 +155,7 @@ function start(place) {
         colorscale: [[0, "#e4572e"], [0.5, colour("--card")], [1, "#2f7ed8"]], colorbar: { thickness: 10 },
         texttemplate: section.classes.length <= 12 && !narrow() ? "%{z:.3~g}" : "",
         hovertemplate: "true %{y}, predicted %{x}: %{z:+.2f} images<extra></extra>" }],
-        { title: { text: "confusions: images of A - B", font: { size: 13 } }, margin: { l: 10, r: 10, t: 40, b: 10 },
+        { title: { text: "confusions: images of A minus B", font: { size: 13 } }, margin: { l: 10, r: 10, t: 40, b: 10 },
           xaxis: { title: { text: "predicted" }, type: "category", tickangle: -45 },
           yaxis: { title: { text: "true" }, autorange: "reversed", type: "category" } });
     }
@@ -175,7 +169,7 @@ function start(place) {
 
   function showPictures(where, pair, side, right, wrong) {
     const title = document.createElement("h4");
-    title.textContent = `${right} right, ${wrong} wrong: ${pair[side].toLocaleString("en")} test images`;
+    title.textContent = `${right} correct, ${wrong} wrong: ${pair[side].toLocaleString("en")} test images`;
     const list = document.createElement("ul");
     list.className = "gallery";
     for (const entry of pair[`${side}_images`]) {

@@ -1,0 +1,299 @@
+"""Define every column of a comparison once, for tables, the CSV file, the terminal, the page and the figures."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cnnlab.comparison.records import ComparisonRecord, GroupRecord, PairRecord
+
+TableName = Literal["accuracy", "reach", "moved", "maps", "cost", "pairs"]
+MISSING = "-"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One figure of every group, or of every pair of groups.
+
+    To add a column, add an entry to `GROUP_COLUMNS` or `PAIR_COLUMNS`.
+
+    Attributes:
+        key: its name in the CSV file.
+        heading: its name in tables. `{axis}`, `{reach}`, `{against}` and `{pixels}` stand for values of the request.
+        value: returns the value of a record for the CSV file; None if it is not known.
+        text: returns the cell of a table; by default the value itself.
+        sort: returns what tables are sorted by; by default the value.
+        table: the table that shows it; None for the CSV file alone.
+        explanation: what a reader must know about it; reports list it at the end.
+        terminal: its heading on the terminal; empty if it is not shown there.
+        wide: True if only a wide terminal shows it.
+        cost_label: label of an axis, for a cost that accuracy is drawn against.
+        more: further columns of the CSV file.
+        asked: key of the request without which there is no such column.
+    """
+
+    key: str
+    heading: str
+    value: Callable[[Any], Any]
+    text: Callable[[Any], str] | None = None
+    sort: Callable[[Any], Any] | None = None
+    table: TableName | None = "accuracy"
+    explanation: str = ""
+    terminal: str = ""
+    wide: bool = False
+    cost_label: str = ""
+    more: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    asked: str = ""
+
+    def cell(self, record: GroupRecord | PairRecord) -> str:
+        """Return the text of a table's cell."""
+        value = self.value(record)
+        return self.text(record) if self.text else MISSING if value is None else str(value)
+
+    def sort_key(self, record: GroupRecord | PairRecord) -> Any:
+        """Return a number or text that tables are sorted by."""
+        return (self.sort or self.value)(record)
+
+
+def group_columns(record: ComparisonRecord) -> list[Column]:
+    """Return the columns of all groups that a request asks for."""
+    asked = [column for column in GROUP_COLUMNS if not column.asked or getattr(record, column.asked)]
+    return [*asked, *(_target_column(place, target) for place, target in enumerate(record.targets))]
+
+
+# --- text ------------------------------------------------------------------------------------------------------------
+
+
+def percent(value: float | None, form: str = "{:.2f}") -> str:
+    """Return a fraction in percent."""
+    return MISSING if value is None else form.format(100 * value)
+
+
+def short(value: float | None) -> str:
+    """Return a count with three digits and a unit."""
+    if value is None:
+        return MISSING
+    units = (("G", 1e9), ("M", 1e6), ("k", 1e3))
+    unit, scale = next(((unit, scale) for unit, scale in units if value >= 0.9995 * scale), ("", 1))
+    return f"{value / scale:.3g} {unit}".rstrip()
+
+
+def p_value(test: Mapping[str, float] | None) -> str:
+    """Return the corrected p-value of a test."""
+    if test is None:
+        return MISSING
+    return f"{test['p_holm']:.3f}" if test["p_holm"] >= 0.001 else "< 0.001"
+
+
+def interval(record: GroupRecord | PairRecord, form: str = "{:.2f}") -> str:
+    """Return a confidence interval in percent, marked with ° if it is over images and not over seeds."""
+    if record.low is None:
+        return MISSING
+    over_seeds = str(record.interval).endswith("seeds")
+    return f"{percent(record.low, form)} to {percent(record.high, form)}{'' if over_seeds else '°'}"
+
+
+def some_runs(count: int, runs: int) -> str:
+    """Return how many of the runs there are if it is not all of them."""
+    return f" ({count} of {runs})" if count < runs else ""
+
+
+def _accuracy(group: GroupRecord) -> str:
+    return percent(group.mean) + ("" if group.sd is None else f" ± {percent(group.sd)}")
+
+
+def _time_to_reach(name: str) -> Callable[[GroupRecord], str]:
+    def text(group: GroupRecord) -> str:
+        reach = group.reach or {}
+        if not reach["reached"]:
+            return f"none of {group.n}"
+        spread = "" if reach[f"{name}_sd"] is None else f" ± {reach[f'{name}_sd']:,.1f}"
+        return f"{reach[name]:,.1f}{spread}{some_runs(reach['reached'], group.n)}"
+
+    return text
+
+
+def _ratio(name: str) -> Callable[[GroupRecord], str]:
+    def text(group: GroupRecord) -> str:
+        reach = group.reach or {}
+        value, bounds = reach[f"{name}_ratio"], reach[f"{name}_ratio_interval"]
+        return (
+            MISSING
+            if value is None
+            else f"{value:.2f}" + ("" if bounds is None else " ({:.2f} to {:.2f})".format(*bounds))
+        )
+
+    return text
+
+
+# --- the columns -----------------------------------------------------------------------------------------------------
+
+
+def _reach_column(name: str) -> Column:
+    return Column(
+        f"{name}_to_reach", f"{name} to {{reach}}", lambda group: group.reach[name], _time_to_reach(name),
+        sort=lambda group: group.reach[name] if group.reach["reached"] else math.inf, table="reach", asked="reach",
+        more={f"{name}_to_reach_sd": lambda group: group.reach[f"{name}_sd"]},
+    )  # fmt: skip
+
+
+def _ratio_column(name: str) -> Column:
+    value = f"{name}_ratio"
+    return Column(
+        value, "ratio to {against}", lambda group: group.reach[value], _ratio(name), table="reach", asked="reach"
+    )
+
+
+def _cost_column(key: str, heading: str, **options: Any) -> Column:
+    def value(group: GroupRecord) -> float | None:
+        return getattr(group, key)
+
+    return Column(key, heading, value, lambda group: short(value(group)), table="cost", **options)
+
+
+def _moved_column(key: str, heading: str, form: str) -> Column:
+    def text(group: GroupRecord) -> str:
+        value = group.shift and group.shift[key]
+        return MISSING if value is None else form.format(value)
+
+    return Column(f"moved_{key}", heading, lambda group: group.shift[key], text, table="moved", asked="shift")
+
+
+def _target_column(place: int, target: float) -> Column:
+    def text(group: GroupRecord) -> str:
+        entry = group.targets[place]
+        if not entry["reached"]:
+            return MISSING
+        some = f"; {entry['reached']} of {group.n} runs" if entry["reached"] < group.n else ""
+        return f"{entry['seconds']:,.0f} s (epoch {entry['epoch']:g}{some})"
+
+    return Column(
+        f"seconds_to_{target:g}", f"{100 * target:g} % reached after",
+        lambda group: group.targets[place]["seconds"], text, table="cost",
+        explanation="seconds of training and epoch after which the validation accuracy was first that high: medians "
+        "over the runs that reached it.",
+        more={
+            f"epochs_to_{target:g}": lambda group: group.targets[place]["epoch"],
+            f"runs_to_{target:g}": lambda group: group.targets[place]["reached"],
+        },
+    )  # fmt: skip
+
+
+def _published(group: GroupRecord) -> str | None:
+    return " ".join(f"{entry['accuracy']:.4f}" for entry in group.published) or None
+
+
+GROUP_COLUMNS: tuple[Column, ...] = (
+    Column("n", "n", lambda group: group.n, terminal="n", explanation="number of runs, each with another seed."),
+    Column(
+        "place", "{axis}", lambda group: group.place, asked="axis",
+        text=lambda group: MISSING if group.place is None else f"{group.place:g}",
+    ),
+    Column(
+        "mean", "test accuracy, %", lambda group: group.mean, _accuracy, terminal="test accuracy",
+        explanation="mean over the seeds ± standard deviation.",
+        more={"sd": lambda group: group.sd},
+    ),
+    Column(
+        "low", "95 % interval", lambda group: group.low, interval, terminal="95 %",
+        explanation="of the test accuracy, by Student's t over the seeds. It says nothing about other test images. "
+        "Marked with °, it is Wilson's interval over the test images, for a single run or runs that are all equal. It "
+        "says nothing about other seeds.",
+        more={"high": lambda group: group.high, "interval": lambda group: group.interval},
+    ),
+    Column(
+        "best", "best", lambda group: group.best, lambda group: percent(group.best if group.n > 1 else None),
+        explanation="highest test accuracy among the seeds: the luckiest seed; do not report it.",
+        more={"best_run": lambda group: group.best_run},
+    ),
+    Column(
+        "test_accuracy_tta", "with test-time augmentation, %", lambda group: group.test_accuracy_tta,
+        lambda group: percent(group.test_accuracy_tta),
+    ),
+    Column(
+        "published", "published, %", _published,
+        lambda group: ", ".join(percent(entry["accuracy"]) for entry in group.published) or MISSING,
+        sort=lambda group: max((entry["accuracy"] for entry in group.published), default=None),
+        explanation="accuracy that a paper or page reports for this network, with its own training.",
+    ),
+    Column("val_accuracy", "validation accuracy, %", lambda group: group.val_accuracy, table=None),
+    *(make(name) for name in ("epochs", "seconds") for make in (_reach_column, _ratio_column)),
+    _cost_column("parameters", "parameters", terminal="params", cost_label="parameters"),
+    _cost_column("macs", "MACs", terminal="MACs", wide=True, cost_label="MACs per image"),
+    _cost_column("train_seconds", "seconds", terminal="seconds", cost_label="seconds of training"),
+    _cost_column("epochs", "epochs"),
+    _cost_column("images_per_second", "images/s", terminal="images/s", wide=True),
+    Column(
+        "peak_memory_bytes", "memory", lambda group: group.peak_memory_bytes, table="cost",
+        text=lambda group: MISSING if group.peak_memory_bytes is None else f"{group.peak_memory_bytes / 1e9:.2f} GB",
+    ),
+    _moved_column("same_answer", "same prediction after a move of {pixels}", "{:.2%}"),
+    _moved_column("accuracy", "accuracy on moved images", "{:.2%}"),
+    _moved_column("feature_cosine", "cosine of the features", "{:.3f}"),
+    Column(
+        "maps", "feature maps, side in pixels", table="maps", asked="",
+        value=lambda group: " → ".join(map(str, group.maps or [])) or None,
+    ),
+)  # fmt: skip
+
+PAIR_COLUMNS: tuple[Column, ...] = (
+    Column("a", "A", lambda pair: pair.a, table="pairs"),
+    Column("b", "B", lambda pair: pair.b, table="pairs"),
+    Column(
+        "difference", "A minus B, percentage points", lambda pair: pair.difference,
+        lambda pair: percent(pair.difference, "{:+.2f}"), table="pairs",
+    ),
+    Column(
+        "low", "95 % interval of the difference", lambda pair: pair.low, lambda pair: interval(pair, "{:+.2f}"),
+        table="pairs",
+        explanation="by Welch's t over the seeds; marked with °, over the test images. Unlike the p-values, it is "
+        "not corrected for the number of pairs.",
+    ),
+    Column(
+        "p_seeds", "p (seeds)", lambda pair: pair.seeds and pair.seeds["p_holm"], lambda pair: p_value(pair.seeds),
+        table="pairs",
+        explanation="Welch's t test over the seeds: would other seeds show the difference, on these test images? "
+        "Corrected by Holm's method for the number of pairs of the section that can be tested.",
+    ),
+    Column(
+        "p_images", "p (images)", lambda pair: pair.images and pair.images["p_holm"], lambda pair: p_value(pair.images),
+        table="pairs",
+        explanation="sign-flip test over the test images: would other images show the difference, with these trained "
+        "networks? With one seed each it is McNemar's test (mid-p). Corrected in the same way.",
+    ),
+    Column(
+        "only_a", "only A correct", lambda pair: pair.only_a, table="pairs",
+        text=lambda pair: MISSING if pair.only_a is None else f"{pair.only_a:,}",
+        explanation="number of test images that most seeds of A classify correctly and most seeds of B do not.",
+    ),
+    Column(
+        "only_b", "only B correct", lambda pair: pair.only_b, table="pairs",
+        text=lambda pair: MISSING if pair.only_b is None else f"{pair.only_b:,}",
+    ),
+    Column(
+        "verdict", "verdict", lambda pair: pair.verdict, table="pairs",
+        explanation="better: both corrected p-values are below 0.05. No significant difference does not prove that the "
+        "two are equal.",
+    ),
+)  # fmt: skip
+
+COSTS = {column.key: column.cost_label for column in GROUP_COLUMNS if column.cost_label}
+# Explanations of whole tables.
+TABLE_NOTES: dict[TableName, tuple[str, str]] = {
+    "reach": (
+        "Epochs and seconds to a value",
+        "mean over the runs that reached it ± standard deviation, interpolated between epochs. (2 of 3) means that two "
+        "of three runs reached it. Training accuracy is measured during the epoch, on augmented images. The 95 % "
+        "interval of a ratio is by Welch's t test of the logarithms, over the seeds, if all runs reached the value.",
+    ),
+    "moved": (
+        "Moved images",
+        "test images are moved up, down, left and right, and the border is filled by reflection. The cosine is that of "
+        "the features before and after, averaged over the images.",
+    ),
+    "cost": (
+        "Costs",
+        "medians over the seeds. * marks the Pareto front: no other group is both at least as accurate and at least as "
+        "cheap.",
+    ),
+}

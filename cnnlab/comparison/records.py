@@ -1,0 +1,112 @@
+"""Hold the results of a comparison as plain values that tables, figures, the page and JSON read.
+
+Accuracies are fractions, costs are medians over the runs, and None stands for what is not known.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+
+@dataclass(frozen=True)
+class GroupRecord:
+    """Results of the runs of one group, which differ in the seed alone."""
+
+    label: str
+    model: str
+    recipe: str
+    data: str
+    settings: dict[str, Any]  # those that differ from other groups with the same model, recipe and data
+    n: int  # number of runs
+    seeds: list[Any]
+    mean: float  # of the test accuracy over the runs
+    sd: float | None  # standard deviation of the test accuracy over the runs
+    low: float | None  # bounds of the 95 % interval of the test accuracy
+    high: float | None
+    interval: str | None  # method of the interval
+    best: float  # highest test accuracy
+    best_run: str  # directory of that run
+    val_accuracy: float | None
+    test_accuracy_tta: float | None  # with test-time augmentation
+    parameters: float | None
+    macs: float | None
+    train_seconds: float | None
+    epochs: float | None
+    images_per_second: float | None
+    peak_memory_bytes: float | None
+    devices: list[str]
+    targets: list[dict[str, Any]]  # one of `time_to_value.target_times` for each target accuracy
+    reach: dict[str, Any] | None  # of `time_to_value.reach_times`, with ratios
+    choice: dict[str, Any] | None  # fields of `selection.Choice`
+    place: float | None  # on the axis that accuracy is drawn against
+    line: str | None  # name of the line that joins the group with others on that axis
+    shift: dict[str, Any] | None  # how predictions change if the test images are moved
+    maps: list[int] | None  # side lengths of the feature maps, in pixels
+    published: list[dict[str, Any]]  # accuracy and source of published results
+    front: list[str]  # costs for which the group is on the Pareto front
+    per_class: list[float] | None
+    confusion: list[list[float]] | None  # images by true class (rows) and predicted class (columns), mean over runs
+    curve: dict[str, Any]  # metrics by epoch: mean, lowest and highest over the runs
+    runs: list[dict[str, Any]]  # path, seed and all numbers of each run's summary
+
+    def median(self, key: str) -> float | None:
+        """Return the median over the runs of a number in their summaries, such as `steps`."""
+        values = [run[key] for run in self.runs if run.get(key) is not None]
+        return median(values) if values else None
+
+
+@dataclass(frozen=True)
+class PairRecord:
+    """Difference between two groups of a section; `a` is the one with the higher mean accuracy."""
+
+    a: str
+    b: str
+    difference: float  # mean test accuracy of a minus that of b
+    low: float | None  # bounds of the 95 % interval of the difference
+    high: float | None
+    interval: str | None  # method of the interval
+    seeds: dict[str, float] | None  # test over the seeds: difference, low, high, p, p_holm
+    images: dict[str, float] | None  # test over the test images
+    significant: list[str]  # those of the two tests, `seeds` and `images`, that show that a is better
+    verdict: str
+    only_a: int | None  # test images that most runs of a classify correctly and most runs of b do not
+    only_b: int | None
+    only_a_images: list[dict[str, int]]  # the clearest of them: image, true class, predicted class
+    only_b_images: list[dict[str, int]]
+
+
+@dataclass(frozen=True)
+class SectionRecord:
+    """Results of the groups that share protocol and images."""
+
+    protocol: str
+    data: list[str]
+    fingerprint: str
+    test_images: int | None
+    classes: list[str]
+    groups: list[GroupRecord]  # the most accurate first
+    pairs: list[PairRecord]
+    reference: dict[str, Any] | None  # a published learning curve beside those of the groups
+
+    @property
+    def title(self) -> str:
+        """Such as `cifar10, protocol holdout, 10,000 test images (1a2b...)`."""
+        images = "" if self.test_images is None else f", {self.test_images:,} test images"
+        return f"{', '.join(self.data)}, protocol {self.protocol}{images} ({self.fingerprint})"
+
+
+@dataclass(frozen=True)
+class ComparisonRecord:
+    """Results of a comparison, with the keys of the request that tables and figures need."""
+
+    runs: int
+    targets: list[float]
+    reach: dict[str, Any] | None
+    against: str | None
+    axis: str | None
+    shift: int
+    sections: list[SectionRecord]
+    set_aside: list[dict[str, Any]]  # runs that are not counted: path, model, seed, reason
+    problems: list[dict[str, str]]  # damaged records: path, problem
+    notices: Sequence[str]
