@@ -121,7 +121,7 @@ class ComparisonSpec:
 
     @property
     def names(self) -> list[Names]:
-        """All names that stand for settings."""
+        """Return all names that stand for settings."""
         return [self.labels, *([self.axis.lines] if self.axis else [])]
 
 

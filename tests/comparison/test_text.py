@@ -11,8 +11,9 @@ import warnings
 import numpy as np
 import pytest
 
+from cnnlab.comparison import columns
 from cnnlab.comparison import page as comparison_page
-from cnnlab.comparison.columns import short
+from cnnlab.comparison.columns import Column, short
 from cnnlab.comparison.compare import compare_runs
 from cnnlab.comparison.figures import draw_comparison
 from cnnlab.comparison.page import render_page
@@ -74,6 +75,30 @@ def test_the_terminal_shows_the_answer_and_what_is_left_out(record, capsys, widt
     assert "1 of 7 runs are not counted" in words
     assert "RuntimeError: *no* <memory>" in words
     assert all(len(line) <= width for line in lines if not line.startswith("  "))
+
+
+def test_one_entry_adds_a_column_to_all_forms(make_run, tmp_path, capsys, monkeypatch):
+    runs = [read_run(make_run(tmp_path / str(seed), "net", seed, steps=70 + seed)) for seed in range(3)]
+    column = Column(
+        "steps", "optimizer steps", lambda group: group.median("steps"), terminal="steps", explanation="all."
+    )
+    monkeypatch.setattr(columns, "GROUP_COLUMNS", (*columns.GROUP_COLUMNS, column))
+    record = compare_runs(runs).record
+    print_comparison(record, 80)
+    terminal, markdown, page = capsys.readouterr().out, render_markdown(record, [{}]), render_page(record, [None])
+    assert ["steps" in terminal, "71" in terminal] == [True, True]
+    assert "optimizer steps |" in markdown
+    assert "| 71 |" in markdown
+    assert "- **optimizer steps**: all." in markdown
+    assert next(csv.DictReader(io.StringIO(render_csv(record))))["steps"] == "71"
+    assert '<button type="button">optimizer steps</button>' in page
+    assert '<td class="number" data-sort="71">71</td>' in page
+
+
+def test_the_page_sorts_by_numbers_and_not_by_their_texts(record):
+    page = render_page(record, [None])
+    assert 'data-sort="62006">62 k*</td>' in page
+    assert f'data-sort="{record.sections[0].groups[0].mean}">' in page
 
 
 def test_figures_are_drawn(record, tmp_path):
