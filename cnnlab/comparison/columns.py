@@ -1,8 +1,8 @@
 """Define every column of a comparison once, for tables, the CSV file, the terminal, the page and the figures."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from cnnlab.comparison.records import ComparisonRecord, GroupRecord, PairRecord
@@ -20,21 +20,23 @@ class Column:
     Attributes:
         key: its name in the CSV file.
         heading: its name in tables. `{axis}`, `{reach}`, `{against}` and `{pixels}` stand for values of the request.
-        value: returns the value of a record for the CSV file; None if it is not known.
-        text: returns the cell of a table; by default the value itself.
+        value: returns the value of a record, None if it is not known; by default the record's attribute `key`.
+        form: format string or function that makes a cell's text from the value.
+        text: returns a cell's text if that takes more of the record than the value.
         sort: returns what tables are sorted by; by default the value.
         table: the table that shows it; None for the CSV file alone.
         explanation: what a reader must know about it; reports list it at the end.
         terminal: its heading on the terminal; empty if it is not shown there.
         wide: True if only a wide terminal shows it.
         cost_label: label of an axis, for a cost that accuracy is drawn against.
-        more: further columns of the CSV file.
+        more: attributes of the record that the CSV file has in further columns.
         asked: key of the request without which there is no such column.
     """
 
     key: str
     heading: str
-    value: Callable[[Any], Any]
+    value: Callable[[Any], Any] | None = None
+    form: str | Callable[[Any], str] = "{}"
     text: Callable[[Any], str] | None = None
     sort: Callable[[Any], Any] | None = None
     table: TableName | None = "accuracy"
@@ -42,23 +44,30 @@ class Column:
     terminal: str = ""
     wide: bool = False
     cost_label: str = ""
-    more: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    more: Sequence[str] = ()
     asked: str = ""
+
+    def of(self, record: GroupRecord | PairRecord) -> Any:
+        """Return the value of a record."""
+        return self.value(record) if self.value else getattr(record, self.key)
 
     def cell(self, record: GroupRecord | PairRecord) -> str:
         """Return the text of a table's cell."""
-        value = self.value(record)
-        return self.text(record) if self.text else MISSING if value is None else str(value)
+        if self.text:
+            return self.text(record)
+        value = self.of(record)
+        return MISSING if value is None else self.form.format(value) if isinstance(self.form, str) else self.form(value)
 
     def sort_key(self, record: GroupRecord | PairRecord) -> Any:
         """Return a number or text that tables are sorted by."""
-        return (self.sort or self.value)(record)
+        return (self.sort or self.of)(record)
 
 
 def group_columns(record: ComparisonRecord) -> list[Column]:
     """Return the columns of all groups that a request asks for."""
     asked = [column for column in GROUP_COLUMNS if not column.asked or getattr(record, column.asked)]
-    return [*asked, *(_target_column(place, target) for place, target in enumerate(record.targets))]
+    times = (_target_columns(place, target) for place, target in enumerate(record.targets))
+    return [*asked, *(column for columns in times for column in columns)]
 
 
 # --- text ------------------------------------------------------------------------------------------------------------
@@ -80,9 +89,7 @@ def short(value: float | None) -> str:
 
 def p_value(test: Mapping[str, float] | None) -> str:
     """Return the corrected p-value of a test."""
-    if test is None:
-        return MISSING
-    return f"{test['p_holm']:.3f}" if test["p_holm"] >= 0.001 else "< 0.001"
+    return MISSING if test is None else f"{test['p_holm']:.3f}" if test["p_holm"] >= 0.001 else "< 0.001"
 
 
 def interval(record: GroupRecord | PairRecord, form: str = "{:.2f}") -> str:
@@ -102,7 +109,10 @@ def _accuracy(group: GroupRecord) -> str:
     return percent(group.mean) + ("" if group.sd is None else f" ± {percent(group.sd)}")
 
 
-def _time_to_reach(name: str) -> Callable[[GroupRecord], str]:
+# --- the columns -----------------------------------------------------------------------------------------------------
+
+
+def _reach_column(name: str) -> Column:
     def text(group: GroupRecord) -> str:
         reach = group.reach or {}
         if not reach["reached"]:
@@ -110,56 +120,27 @@ def _time_to_reach(name: str) -> Callable[[GroupRecord], str]:
         spread = "" if reach[f"{name}_sd"] is None else f" ± {reach[f'{name}_sd']:,.1f}"
         return f"{reach[name]:,.1f}{spread}{some_runs(reach['reached'], group.n)}"
 
-    return text
-
-
-def _ratio(name: str) -> Callable[[GroupRecord], str]:
-    def text(group: GroupRecord) -> str:
-        reach = group.reach or {}
-        value, bounds = reach[f"{name}_ratio"], reach[f"{name}_ratio_interval"]
-        return (
-            MISSING
-            if value is None
-            else f"{value:.2f}" + ("" if bounds is None else " ({:.2f} to {:.2f})".format(*bounds))
-        )
-
-    return text
-
-
-# --- the columns -----------------------------------------------------------------------------------------------------
-
-
-def _reach_column(name: str) -> Column:
     return Column(
-        f"{name}_to_reach", f"{name} to {{reach}}", lambda group: group.reach[name], _time_to_reach(name),
-        sort=lambda group: group.reach[name] if group.reach["reached"] else math.inf, table="reach", asked="reach",
-        more={f"{name}_to_reach_sd": lambda group: group.reach[f"{name}_sd"]},
+        f"{name}_to_reach", f"{name} to {{reach}}", lambda group: group.reach[name], text=text, table="reach",
+        sort=lambda group: group.reach[name] if group.reach["reached"] else math.inf, asked="reach",
     )  # fmt: skip
 
 
 def _ratio_column(name: str) -> Column:
-    value = f"{name}_ratio"
-    return Column(
-        value, "ratio to {against}", lambda group: group.reach[value], _ratio(name), table="reach", asked="reach"
-    )
+    def text(group: GroupRecord) -> str:
+        value, bounds = ((group.reach or {})[key] for key in (f"{name}_ratio", f"{name}_ratio_interval"))
+        interval = f" ({bounds[0]:.2f} to {bounds[1]:.2f})" if bounds else ""
+        return MISSING if value is None else f"{value:.2f}{interval}"
 
-
-def _cost_column(key: str, heading: str, **options: Any) -> Column:
-    def value(group: GroupRecord) -> float | None:
-        return getattr(group, key)
-
-    return Column(key, heading, value, lambda group: short(value(group)), table="cost", **options)
+    key, heading = f"{name}_ratio", "ratio to {against}"
+    return Column(key, heading, lambda group: group.reach[key], text=text, table="reach", asked="reach")
 
 
 def _moved_column(key: str, heading: str, form: str) -> Column:
-    def text(group: GroupRecord) -> str:
-        value = group.shift and group.shift[key]
-        return MISSING if value is None else form.format(value)
-
-    return Column(f"moved_{key}", heading, lambda group: group.shift[key], text, table="moved", asked="shift")
+    return Column(f"moved_{key}", heading, lambda group: group.shift[key], form, table="moved", asked="shift")
 
 
-def _target_column(place: int, target: float) -> Column:
+def _target_columns(place: int, target: float) -> list[Column]:
     def text(group: GroupRecord) -> str:
         entry = group.targets[place]
         if not entry["reached"]:
@@ -167,111 +148,85 @@ def _target_column(place: int, target: float) -> Column:
         some = f"; {entry['reached']} of {group.n} runs" if entry["reached"] < group.n else ""
         return f"{entry['seconds']:,.0f} s (epoch {entry['epoch']:g}{some})"
 
-    return Column(
-        f"seconds_to_{target:g}", f"{100 * target:g} % reached after",
-        lambda group: group.targets[place]["seconds"], text, table="cost",
-        explanation="seconds of training and epoch after which the validation accuracy was first that high: medians "
-        "over the runs that reached it.",
-        more={
-            f"epochs_to_{target:g}": lambda group: group.targets[place]["epoch"],
-            f"runs_to_{target:g}": lambda group: group.targets[place]["reached"],
-        },
-    )  # fmt: skip
-
-
-def _published(group: GroupRecord) -> str | None:
-    return " ".join(f"{entry['accuracy']:.4f}" for entry in group.published) or None
+    return [
+        Column(
+            f"seconds_to_{target:g}", f"{100 * target:g} % reached after",
+            lambda group: group.targets[place]["seconds"], text=text, table="cost",
+            explanation="seconds of training and epoch after which the validation accuracy was first that high: "
+            "medians over the runs that reached it.",
+        ),
+        Column(f"epochs_to_{target:g}", "", lambda group: group.targets[place]["epoch"], table=None),
+        Column(f"runs_to_{target:g}", "", lambda group: group.targets[place]["reached"], table=None),
+    ]  # fmt: skip
 
 
 GROUP_COLUMNS: tuple[Column, ...] = (
-    Column("n", "n", lambda group: group.n, terminal="n", explanation="number of runs, each with another seed."),
+    Column("n", "n", terminal="n", explanation="number of runs, each with another seed."),
+    Column("place", "{axis}", form="{:g}", asked="axis"),
     Column(
-        "place", "{axis}", lambda group: group.place, asked="axis",
-        text=lambda group: MISSING if group.place is None else f"{group.place:g}",
-    ),
-    Column(
-        "mean", "test accuracy, %", lambda group: group.mean, _accuracy, terminal="test accuracy",
+        "mean", "test accuracy, %", text=_accuracy, terminal="test accuracy", more=["sd"],
         explanation="mean over the seeds ± standard deviation.",
-        more={"sd": lambda group: group.sd},
     ),
     Column(
-        "low", "95 % interval", lambda group: group.low, interval, terminal="95 %",
+        "low", "95 % interval", text=interval, terminal="95 %", more=["high", "interval"],
         explanation="of the test accuracy, by Student's t over the seeds. It says nothing about other test images. "
         "Marked with °, it is Wilson's interval over the test images, for a single run or runs that are all equal. It "
         "says nothing about other seeds.",
-        more={"high": lambda group: group.high, "interval": lambda group: group.interval},
     ),
     Column(
-        "best", "best", lambda group: group.best, lambda group: percent(group.best if group.n > 1 else None),
+        "best", "best", text=lambda group: percent(group.best if group.n > 1 else None), more=["best_run"],
         explanation="highest test accuracy among the seeds: the luckiest seed; do not report it.",
-        more={"best_run": lambda group: group.best_run},
     ),
+    Column("test_accuracy_tta", "with test-time augmentation, %", form=percent),
     Column(
-        "test_accuracy_tta", "with test-time augmentation, %", lambda group: group.test_accuracy_tta,
-        lambda group: percent(group.test_accuracy_tta),
-    ),
-    Column(
-        "published", "published, %", _published,
-        lambda group: ", ".join(percent(entry["accuracy"]) for entry in group.published) or MISSING,
+        "published", "published, %", lambda group: " ".join(f"{entry['accuracy']:.4f}" for entry in group.published),
+        text=lambda group: ", ".join(percent(entry["accuracy"]) for entry in group.published) or MISSING,
         sort=lambda group: max((entry["accuracy"] for entry in group.published), default=None),
         explanation="accuracy that a paper or page reports for this network, with its own training.",
     ),
-    Column("val_accuracy", "validation accuracy, %", lambda group: group.val_accuracy, table=None),
+    Column("val_accuracy", "", table=None),
     *(make(name) for name in ("epochs", "seconds") for make in (_reach_column, _ratio_column)),
-    _cost_column("parameters", "parameters", terminal="params", cost_label="parameters"),
-    _cost_column("macs", "MACs", terminal="MACs", wide=True, cost_label="MACs per image"),
-    _cost_column("train_seconds", "seconds", terminal="seconds", cost_label="seconds of training"),
-    _cost_column("epochs", "epochs"),
-    _cost_column("images_per_second", "images/s", terminal="images/s", wide=True),
-    Column(
-        "peak_memory_bytes", "memory", lambda group: group.peak_memory_bytes, table="cost",
-        text=lambda group: MISSING if group.peak_memory_bytes is None else f"{group.peak_memory_bytes / 1e9:.2f} GB",
-    ),
+    Column("parameters", "parameters", form=short, table="cost", terminal="params", cost_label="parameters"),
+    Column("macs", "MACs", form=short, table="cost", terminal="MACs", wide=True, cost_label="MACs per image"),
+    Column("train_seconds", "seconds", form=short, table="cost", terminal="seconds", cost_label="seconds of training"),
+    Column("epochs", "epochs", form=short, table="cost"),
+    Column("images_per_second", "images/s", form=short, table="cost", terminal="images/s", wide=True),
+    Column("peak_memory_bytes", "memory", form=lambda used: f"{used / 1e9:.2f} GB", table="cost"),
     _moved_column("same_answer", "same prediction after a move of {pixels}", "{:.2%}"),
     _moved_column("accuracy", "accuracy on moved images", "{:.2%}"),
     _moved_column("feature_cosine", "cosine of the features", "{:.3f}"),
     Column(
-        "maps", "feature maps, side in pixels", table="maps", asked="",
-        value=lambda group: " → ".join(map(str, group.maps or [])) or None,
+        "maps", "feature maps, side in pixels", lambda group: group.maps and " → ".join(map(str, group.maps)),
+        table="maps",
     ),
 )  # fmt: skip
 
 PAIR_COLUMNS: tuple[Column, ...] = (
-    Column("a", "A", lambda pair: pair.a, table="pairs"),
-    Column("b", "B", lambda pair: pair.b, table="pairs"),
+    Column("a", "A", table="pairs"),
+    Column("b", "B", table="pairs"),
+    Column("difference", "A minus B, percentage points", form=lambda value: percent(value, "{:+.2f}"), table="pairs"),
     Column(
-        "difference", "A minus B, percentage points", lambda pair: pair.difference,
-        lambda pair: percent(pair.difference, "{:+.2f}"), table="pairs",
+        "low", "95 % interval of the difference", text=lambda pair: interval(pair, "{:+.2f}"), table="pairs",
+        explanation="by Welch's t over the seeds; marked with °, over the test images. Unlike the p-values, it is not "
+        "corrected for the number of pairs.",
     ),
     Column(
-        "low", "95 % interval of the difference", lambda pair: pair.low, lambda pair: interval(pair, "{:+.2f}"),
-        table="pairs",
-        explanation="by Welch's t over the seeds; marked with °, over the test images. Unlike the p-values, it is "
-        "not corrected for the number of pairs.",
-    ),
-    Column(
-        "p_seeds", "p (seeds)", lambda pair: pair.seeds and pair.seeds["p_holm"], lambda pair: p_value(pair.seeds),
-        table="pairs",
+        "seeds", "p (seeds)", form=p_value, sort=lambda pair: pair.seeds and pair.seeds["p_holm"], table="pairs",
         explanation="Welch's t test over the seeds: would other seeds show the difference, on these test images? "
         "Corrected by Holm's method for the number of pairs of the section that can be tested.",
     ),
     Column(
-        "p_images", "p (images)", lambda pair: pair.images and pair.images["p_holm"], lambda pair: p_value(pair.images),
-        table="pairs",
+        "images", "p (images)", form=p_value, sort=lambda pair: pair.images and pair.images["p_holm"], table="pairs",
         explanation="sign-flip test over the test images: would other images show the difference, with these trained "
         "networks? With one seed each it is McNemar's test (mid-p). Corrected in the same way.",
     ),
     Column(
-        "only_a", "only A correct", lambda pair: pair.only_a, table="pairs",
-        text=lambda pair: MISSING if pair.only_a is None else f"{pair.only_a:,}",
+        "only_a", "only A correct", form="{:,}", table="pairs",
         explanation="number of test images that most seeds of A classify correctly and most seeds of B do not.",
     ),
+    Column("only_b", "only B correct", form="{:,}", table="pairs"),
     Column(
-        "only_b", "only B correct", lambda pair: pair.only_b, table="pairs",
-        text=lambda pair: MISSING if pair.only_b is None else f"{pair.only_b:,}",
-    ),
-    Column(
-        "verdict", "verdict", lambda pair: pair.verdict, table="pairs",
+        "verdict", "verdict", table="pairs",
         explanation="better: both corrected p-values are below 0.05. No significant difference does not prove that the "
         "two are equal.",
     ),

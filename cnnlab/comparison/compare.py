@@ -20,6 +20,8 @@ from cnnlab.intervals import Interval, wilson_interval
 from cnnlab.runs.directory import METRICS
 from cnnlab.runs.reading import Run, is_trial, read_shift
 
+MEDIANS = ("parameters", "macs", "train_seconds", "epochs", "images_per_second", "peak_memory_bytes")
+
 MapSizes = Callable[[Run], list[int] | None]
 
 
@@ -173,12 +175,7 @@ def _group(group: Group, spec: ComparisonSpec, map_sizes: MapSizes | None) -> Gr
         best_run=str(best.path),
         val_accuracy=_mean(_values(group, "val_accuracy")),
         test_accuracy_tta=_tta(group),
-        parameters=_median(_values(group, "parameters")),
-        macs=_median(_values(group, "macs")),
-        train_seconds=_median(_values(group, "train_seconds")),
-        epochs=_median(_values(group, "epochs")),
-        images_per_second=_median(_values(group, "images_per_second")),
-        peak_memory_bytes=_median(_values(group, "peak_memory_bytes")),
+        **{key: _median(_values(group, key)) for key in MEDIANS},
         devices=sorted({str(run.summary["device"]) for run in group.runs}),
         targets=[target_times(group.runs, target) for target in spec.targets],
         reach=reach_times(group.runs, spec.reach) if spec.reach else None,

@@ -9,7 +9,7 @@ import gzip
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -116,19 +116,11 @@ def _group_data(group: GroupRecord, detailed: bool) -> dict[str, Any]:
     data = {key: getattr(group, key) for key in SCRIPT_KEYS}
     if not detailed:
         return data | {"per_class": None, "confusion": None, "curve": None}
-    return data | {"per_class": group.per_class, "confusion": group.confusion, "curve": _thinned(group.curve)}
-
-
-def _thinned(curve: Mapping[str, Any]) -> dict[str, Any]:
-    epochs = len(curve["epoch"])
-    kept = sorted({*np.linspace(0, epochs - 1, min(epochs, CURVE_POINTS)).round().astype(int).tolist()})
-
-    def thin(values: Any) -> Any:
-        if isinstance(values, dict):
-            return {name: thin(its) for name, its in values.items()}
-        return [None if (value := values[place]) is None else float(f"{value:.5g}") for place in kept]
-
-    return thin(dict(curve))
+    return data | {
+        "per_class": group.per_class,
+        "confusion": group.confusion,
+        "curve": group.thinned_curve(CURVE_POINTS),
+    }
 
 
 def _sheet(section: SectionRecord, read: Reader) -> dict[str, Any] | None:

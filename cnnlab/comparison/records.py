@@ -55,6 +55,18 @@ class GroupRecord:
         values = [run[key] for run in self.runs if run.get(key) is not None]
         return median(values) if values else None
 
+    def thinned_curve(self, points: int) -> dict[str, Any]:
+        """Return the curve with so many epochs at most, evenly spread, and values of five digits."""
+        last = len(self.curve["epoch"]) - 1
+        places = range(last + 1) if last < points else [round(last * i / (points - 1)) for i in range(points)]
+
+        def thin(values: Any) -> Any:
+            if isinstance(values, dict):
+                return {name: thin(its) for name, its in values.items()}
+            return [None if (value := values[place]) is None else float(f"{value:.5g}") for place in places]
+
+        return thin(self.curve)
+
 
 @dataclass(frozen=True)
 class PairRecord:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cnnlab.comparison.columns import TableName
 from cnnlab.comparison.experiment_files import Header
-from cnnlab.comparison.records import ComparisonRecord, SectionRecord
+from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
 from cnnlab.comparison.tables import Table, group_table, sentence
 from cnnlab.comparison.text import explanation_lines, markdown_table, section_lines
 from cnnlab.runs.reading import Run
@@ -161,22 +161,13 @@ def result_data(execution: Execution, record: ComparisonRecord) -> dict[str, Any
     """Return the figures of a page for JSON, small and without paths of this machine."""
     kept = {key: getattr(record, key) for key in ("targets", "reach", "against", "axis", "shift", "notices")}
     sections = [asdict(section) for section in record.sections]
-    for section in sections:
-        del section["classes"]
-        section["groups"] = [_small(group) for group in section["groups"]]
-        section["pairs"] = [{k: v for k, v in pair.items() if not k.endswith("_images")} for pair in section["pairs"]]
+    for section, its in zip(record.sections, sections, strict=True):
+        its["groups"] = [_small(group) for group in section.groups]
+        its["pairs"] = [{k: v for k, v in pair.items() if not k.endswith("_images")} for pair in its["pairs"]]
     return {"command": execution.command, "missing": list(execution.missing), **kept, "sections": sections}
 
 
-def _small(group: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in group.items() if key not in ("best_run", "confusion")}
-    every = max(1, -(-len(group["curve"]["epoch"]) // CURVE_POINTS))
-    runs = [{key: run.get(key) for key in RUN_KEYS} for run in group["runs"]]
-    return kept | {"runs": runs, "curve": _thinned(group["curve"], every)}
-
-
-def _thinned(values: Any, every: int) -> Any:
-    """Return every n-th value of a curve, from the last one backwards, with five digits."""
-    if isinstance(values, dict):
-        return {name: _thinned(its, every) for name, its in values.items()}
-    return [None if value is None else float(f"{value:.5g}") for value in values[::-1][::every][::-1]]
+def _small(group: GroupRecord) -> dict[str, Any]:
+    kept = {key: value for key, value in asdict(group).items() if key not in ("best_run", "confusion")}
+    runs = [{key: run.get(key) for key in RUN_KEYS} for run in group.runs]
+    return kept | {"runs": runs, "curve": group.thinned_curve(CURVE_POINTS)}

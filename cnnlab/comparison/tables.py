@@ -92,18 +92,12 @@ def _table(
     )
 
 
-def section_tables(record: ComparisonRecord, section: SectionRecord) -> list[Table]:
-    """Return all tables of a section that columns make."""
-    pairs = [pair_table(record, section)] if section.pairs else []
-    return [group_table(record, section, [*RESULT_TABLES, "cost"]), *pairs]
-
-
 def explanations(record: ComparisonRecord) -> list[tuple[str, str]]:
     """Return what readers must know about the tables' columns: pairs of a term and its explanation."""
-    columns = [
-        column for section in record.sections for made in section_tables(record, section) for column in made.columns
-    ]
-    notes = [TABLE_NOTES[table] for table in TABLE_NOTES if any(column.table == table for column in columns)]
+    tables = [group_table(record, section, [*RESULT_TABLES, "cost"]) for section in record.sections]
+    tables += [pair_table(record, section) for section in record.sections if section.pairs]
+    columns = [column for table in tables for column in table.columns]
+    notes = [note for name, note in TABLE_NOTES.items() if any(column.table == name for column in columns)]
     terms: dict[str, str] = {}  # by explanation: several columns may share one
     for term, text in [*((column.heading, column.explanation) for column in columns if column.explanation), *notes]:
         terms.setdefault(text, term)

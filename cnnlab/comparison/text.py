@@ -70,14 +70,15 @@ def render_csv(record: ComparisonRecord) -> str:
     """Return one row per group, with all columns."""
     buffer = io.StringIO()
     columns = group_columns(record)
-    more = [(key, value) for column in columns for key, value in ((column.key, column.value), *column.more.items())]
+    more = [key for column in columns for key in (column.key, *column.more)]
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*CSV_SECTION, "group", *CSV_GROUP, *(key for key, _ in more)])
+    writer.writerow([*CSV_SECTION, "group", *CSV_GROUP, *more])
     for section in record.sections:
         for group in section.groups:
             place = [getattr(section, key) for key in CSV_SECTION]
             names = [getattr(group, key) for key in ("label", *CSV_GROUP)]
-            writer.writerow([*place, *names, *(value(group) for _, value in more)])
+            values = [[column.of(group), *(getattr(group, key) for key in column.more)] for column in columns]
+            writer.writerow([*place, *names, *(value for several in values for value in several)])
     return buffer.getvalue()
 
 
@@ -103,7 +104,7 @@ def print_comparison(record: ComparisonRecord, width: int | None) -> None:
     reasons = [f"{entry['path']}: {entry['reason']}" for entry in record.set_aside]
     reasons += [f"{entry['path']}: {entry['problem']}" for entry in record.problems]
     if record.set_aside:
-        console.print(f"{len(record.set_aside)} of {record.runs} runs are not counted:")
+        console.print(f"not counted: {len(record.set_aside)} of {record.runs} runs")
     for reason in reasons[:TERMINAL_REASONS]:
         console.print(f"  {reason}", soft_wrap=True)
     if len(reasons) > TERMINAL_REASONS:

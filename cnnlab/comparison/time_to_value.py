@@ -74,12 +74,12 @@ def with_ratios(groups: Mapping[str, Times], runs: Mapping[str, int], against: s
     made = {label: dict(times) for label, times in groups.items()}
     for name in ("epochs", "seconds"):
         there = [label for label, times in groups.items() if times["reached"]]
-        base = min(there, key=lambda label: groups[label][name], default=None) if against is None else against
-        divisor = groups[base] if base in there else {name: 0}
+        base = against or min(there, key=lambda label: groups[label][name], default="")
+        divisor: Times = groups[base] if base in there else {name: 0}
         for label, times in made.items():
             known = label in there and divisor[name] > 0
             whole = known and label != base and all(groups[one]["reached"] == runs[one] for one in (label, base))
-            bounds = whole and ratio_interval(times[f"{name}_each"], divisor[f"{name}_each"])
+            bounds = ratio_interval(times[f"{name}_each"], divisor[f"{name}_each"]) if whole else None
             times[f"{name}_ratio"] = times[name] / divisor[name] if known else None
             times[f"{name}_ratio_interval"] = [bounds.low, bounds.high] if bounds else None
     return made

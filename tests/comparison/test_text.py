@@ -72,24 +72,23 @@ def test_the_terminal_shows_the_answer_and_what_is_left_out(record, capsys, widt
     assert any(line.split()[:2] == ["good", "3"] for line in lines)
     words = " ".join(" ".join(lines).split())
     assert "good minus poor: +" in words
-    assert "1 of 7 runs are not counted" in words
+    assert "not counted: 1 of 7 runs" in words
     assert "RuntimeError: *no* <memory>" in words
     assert all(len(line) <= width for line in lines if not line.startswith("  "))
 
 
 def test_one_entry_adds_a_column_to_all_forms(make_run, tmp_path, capsys, monkeypatch):
     runs = [read_run(make_run(tmp_path / str(seed), "net", seed, steps=70 + seed)) for seed in range(3)]
-    column = Column(
-        "steps", "optimizer steps", lambda group: group.median("steps"), terminal="steps", explanation="all."
-    )
+    median = {"value": lambda group: group.median("steps"), "explanation": "of all epochs."}
+    column = Column("steps", "optimizer steps", terminal="steps", **median)
     monkeypatch.setattr(columns, "GROUP_COLUMNS", (*columns.GROUP_COLUMNS, column))
     record = compare_runs(runs).record
-    print_comparison(record, 80)
+    print_comparison(record, 120)
     terminal, markdown, page = capsys.readouterr().out, render_markdown(record, [{}]), render_page(record, [None])
     assert ["steps" in terminal, "71" in terminal] == [True, True]
     assert "optimizer steps |" in markdown
     assert "| 71 |" in markdown
-    assert "- **optimizer steps**: all." in markdown
+    assert "- **optimizer steps**: of all epochs." in markdown
     assert next(csv.DictReader(io.StringIO(render_csv(record))))["steps"] == "71"
     assert '<button type="button">optimizer steps</button>' in page
     assert '<td class="number" data-sort="71">71</td>' in page
