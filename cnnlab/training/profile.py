@@ -17,20 +17,14 @@ log = logging.getLogger(__name__)
 WARMUP_STEPS, TIMED_STEPS, TRACED_STEPS = 10, 20, 5  # in this order
 TABLE_ROWS = 30
 
-# Parts of a step, by the end of Lightning's action name. Forward and backward run within the optimizer's step.
+# Parts of a step and their explanations, by the end of Lightning's action name. "optimizer_step" contains forward and
+# backward; "other" is no action.
 PARTS = {
-    "train_dataloader_next": "loader",
-    "training_step": "forward",
-    "backward": "backward",
-    "optimizer_step": "optimizer",
-}
-OTHER = "other"
-EXPLANATIONS = {
-    "loader": "making the batch, or waiting for it",
-    "forward": "network, loss, running totals",
-    "backward": "gradients",
-    "optimizer": "updating weights, clearing and clipping gradients",
-    OTHER: "Lightning, schedule, averaging, record, progress",
+    "train_dataloader_next": ("loader", "making the batch, or waiting for it"),
+    "training_step": ("forward", "network, loss, running totals"),
+    "backward": ("backward", "gradients"),
+    "optimizer_step": ("optimizer", "updating weights, clearing and clipping gradients"),
+    "other": ("other", "Lightning, schedule, averaging, record, progress"),
 }
 EPOCH_ENDS = ("on_validation_start", "on_train_epoch_end")
 
@@ -52,9 +46,9 @@ class StepProfiler(Profiler):
         self._done = False
         self._steps = self._traced_steps = 0  # started; completed and traced
         self._tracer: torch.profiler.profile | None = None
-        self._parts = [OTHER]  # the current part is the last, the parts around it come before
+        self._parts = ["other"]  # the current part is the last, the parts around it come before
         self._ranges: list[torch.profiler.record_function] = []  # the same parts in the trace
-        self._seconds = dict.fromkeys(EXPLANATIONS, 0.0)
+        self._seconds = dict.fromkeys(PARTS, 0.0)
         self._last_time: float | None = None  # None while no step is timed
 
     def setup(self, stage: str, local_rank: int | None = None, log_dir: str | None = None) -> None:
@@ -72,8 +66,8 @@ class StepProfiler(Profiler):
         if name == "train_dataloader_next":
             self._start_step()
         self._count_time()
-        self._parts.append(PARTS[name])
-        self._ranges.append(torch.profiler.record_function(PARTS[name]))
+        self._parts.append(name)
+        self._ranges.append(torch.profiler.record_function(PARTS[name][0]))
         self._ranges[-1].__enter__()
 
     def stop(self, action_name: str) -> None:
@@ -139,9 +133,9 @@ class StepProfiler(Profiler):
 
 def _parts_table(seconds: dict[str, float]) -> str:
     """Return a Markdown table of the time per step and part."""
-    total = sum(seconds.values())
+    ms = {name: 1000 * total / TIMED_STEPS for name, total in seconds.items()}
+    step = sum(ms.values())
     lines = [f"| part of a step | ms | share | (mean of {TIMED_STEPS} steps) |", "|---|---:|---:|---|"]
-    for part, explanation in (*EXPLANATIONS.items(), ("all", "")):
-        per_step = seconds.get(part, total) / TIMED_STEPS
-        lines.append(f"| {part} | {1000 * per_step:.3f} | {per_step * TIMED_STEPS / total:.1%} | {explanation} |")
-    return "\n".join(lines)
+    for name, (part, explanation) in PARTS.items():
+        lines.append(f"| {part} | {ms[name]:.3f} | {ms[name] / step:.1%} | {explanation} |")
+    return "\n".join([*lines, f"| all | {step:.3f} | 100.0% | |"])

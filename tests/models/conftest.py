@@ -7,7 +7,7 @@ from torch import nn
 
 @pytest.fixture
 def assert_trains() -> Callable[[nn.Module, int], None]:
-    """Checks that one batch gives every parameter of a network a finite gradient that is not nothing."""
+    """Check that one batch gives every parameter of a network a finite gradient other than zero."""
 
     def check(network: nn.Module, batch_size: int = 4) -> None:
         images = torch.randn(batch_size, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -24,11 +24,11 @@ def assert_trains() -> Callable[[nn.Module, int], None]:
 
 @pytest.fixture
 def assert_same_network() -> Callable[[nn.Module, nn.Module], None]:
-    """Checks that a network on the meta device is another, weight for weight: outputs at 224 pixels, and gradients."""
+    """Check that two networks have the same weights, outputs at 224 pixels and gradients."""
 
     def check(ours: nn.Module, theirs: nn.Module) -> None:
         generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():  # so that the norms' statistics are not just zeros and ones
+        with torch.no_grad():  # so that the norms' statistics are not only zeros and ones
             theirs.train()(torch.randn(4, 3, 64, 64, generator=generator))
         weights = {name: value.clone() for name, value in theirs.state_dict().items()}
         ours.load_state_dict(weights, assign=True)

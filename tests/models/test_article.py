@@ -8,11 +8,11 @@ from cnnlab.models.article import ArticleNet
 from cnnlab.models.layers import Activation
 
 
-def test_parameters_are_the_guides() -> None:
+def test_parameters_equal_the_guides() -> None:
     assert sum(p.numel() for p in ArticleNet().parameters()) == 2_997_642
 
 
-def test_shapes_are_those_of_the_table() -> None:
+def test_shapes_equal_the_documented_ones() -> None:
     network, shapes = ArticleNet(), []
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -27,7 +27,7 @@ def test_shapes_are_those_of_the_table() -> None:
 
 
 @pytest.mark.parametrize("size", [26, 32, 33])
-def test_channels_classes_and_sizes_are_honoured(size: int) -> None:
+def test_other_channels_classes_and_sizes_work(size: int) -> None:
     assert ArticleNet(in_channels=1, num_classes=7)(torch.zeros(2, 1, size, size)).shape == (2, 7)
 
 
@@ -43,7 +43,7 @@ def test_every_activation_trains(assert_trains, activation: Activation) -> None:
     assert_trains(ArticleNet(activation=activation))
 
 
-def test_dropout_works_in_training_alone() -> None:
+def test_dropout_works_only_in_training() -> None:
     torch.manual_seed(0)
     images = torch.randn(2, 3, 32, 32)
     network = ArticleNet(dropout=0.5)

@@ -8,7 +8,7 @@ from cnnlab.models.four_layers import FourLayers
 
 
 def shapes_of(network: nn.Module) -> list[tuple[int, ...]]:
-    """Of the maps after each halving."""
+    """Return the shapes of the maps after each halving."""
     maps, shapes = torch.zeros(1, 3, 32, 32), []
     for layer in network.features:  # pyright: ignore
         maps = layer(maps)
@@ -17,7 +17,7 @@ def shapes_of(network: nn.Module) -> list[tuple[int, ...]]:
     return shapes
 
 
-def test_parameters_and_shapes_are_those_of_the_table() -> None:
+def test_parameters_and_shapes_equal_the_documented_ones() -> None:
     network = FourLayers()
     assert sum(p.numel() for p in network.parameters()) == 89_578
     assert shapes_of(network) == [(32, 16, 16), (32, 8, 8), (64, 4, 4)]
@@ -41,12 +41,12 @@ def test_options_decide_the_size_of_the_maps_and_train(assert_trains, options: d
 
 
 @pytest.mark.parametrize("size", [28, 33, 64])
-def test_channels_classes_and_sizes_are_honoured(size: int) -> None:
+def test_other_channels_classes_and_sizes_work(size: int) -> None:
     network = FourLayers(in_channels=1, num_classes=7, image_size=size)
     assert network(torch.zeros(2, 1, size, size)).shape == (2, 7)
 
 
 @pytest.mark.parametrize("options", [{"kernel_size": 4}, {"kernel_size": 0}, {"padding": "none"}, {"image_size": 4}])
-def test_what_leaves_no_map_is_refused(options: dict[str, Any]) -> None:
+def test_options_that_leave_no_pixels_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="kernel_size"):
         FourLayers(**options)

@@ -8,13 +8,13 @@ from cnnlab.models.layers import Activation, Pooling, activation_layer, pooling_
 
 
 @pytest.mark.parametrize("name", get_args(Activation))
-def test_every_activation_is_the_function_of_its_name(name: Activation) -> None:
+def test_every_activation_equals_the_function_of_its_name(name: Activation) -> None:
     values = torch.linspace(-3, 3, 50)
     function = getattr(torch, name, None) or getattr(nn.functional, name)
     torch.testing.assert_close(activation_layer(name)(values), function(values))
 
 
-def test_every_call_makes_a_module_of_its_own() -> None:
+def test_every_call_creates_a_new_module() -> None:
     assert activation_layer("relu") is not activation_layer("relu")
 
 

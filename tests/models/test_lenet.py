@@ -8,11 +8,11 @@ from cnnlab.models.lenet import LeNet5
 
 
 @pytest.mark.parametrize(("channels", "parameters"), [(3, 62_006), (1, 61_706)])
-def test_parameters_are_the_published_ones(channels: int, parameters: int) -> None:
+def test_parameters_equal_the_published_ones(channels: int, parameters: int) -> None:
     assert sum(p.numel() for p in LeNet5(in_channels=channels).parameters()) == parameters
 
 
-def test_channels_and_classes_are_honoured() -> None:
+def test_other_channels_and_classes_work() -> None:
     assert LeNet5(in_channels=1, num_classes=7)(torch.zeros(2, 1, 32, 32)).shape == (2, 7)
 
 

@@ -12,7 +12,7 @@ from cnnlab.models.lenet_1998 import (
 )
 
 
-def test_parameters_are_the_papers_layer_by_layer() -> None:
+def test_parameters_of_every_layer_equal_the_papers() -> None:
     layers = LeNet5Of1998().layers
     counts = {name: sum(p.numel() for p in layer.parameters()) for name, layer in layers.named_children()}
     trained = {name: count for name, count in counts.items() if count}
@@ -24,7 +24,7 @@ def test_parameters_on_rgb() -> None:
     assert sum(p.numel() for p in LeNet5Of1998(in_channels=3).parameters()) == 60_300
 
 
-def test_shapes_are_those_of_the_paper() -> None:
+def test_shapes_equal_the_papers() -> None:
     shapes = {}
     x = torch.zeros(2, 1, 32, 32)
     for name, layer in LeNet5Of1998().layers.named_children():
@@ -35,14 +35,14 @@ def test_shapes_are_those_of_the_paper() -> None:
     ]
 
 
-def test_table_one_has_six_nine_and_one_maps_and_sees_every_input_ten_times() -> None:
+def test_table_one_connects_every_input_to_ten_maps() -> None:
     assert [len(inputs) for inputs in C3_CONNECTIONS] == [3] * 6 + [4] * 9 + [6]
     assert len(set(C3_CONNECTIONS)) == 16
     seen = torch.tensor([i for inputs in C3_CONNECTIONS for i in inputs]).bincount()
     assert seen.tolist() == [10] * 6
 
 
-def test_a_partial_convolution_is_one_convolution_for_each_map() -> None:
+def test_a_partial_convolution_equals_one_convolution_per_map() -> None:
     torch.manual_seed(0)
     layer, x = PartialConvolution(C3_CONNECTIONS, in_channels=6), torch.randn(2, 6, 14, 14)
     out, first = layer(x), 0
@@ -53,7 +53,7 @@ def test_a_partial_convolution_is_one_convolution_for_each_map() -> None:
         first += len(inputs)
 
 
-def test_subsampling_sums_windows_and_has_two_weights_for_each_map() -> None:
+def test_subsampling_sums_windows_with_two_weights_per_map() -> None:
     layer = Subsampling(2)
     with torch.no_grad():
         layer.coefficient.copy_(torch.tensor([1.0, 0.5]))
@@ -62,7 +62,7 @@ def test_subsampling_sums_windows_and_has_two_weights_for_each_map() -> None:
     assert out.flatten().tolist() == [10.0, 8.0]
 
 
-def test_the_squashing_function_keeps_plus_and_minus_one() -> None:
+def test_the_scaled_tanh_keeps_plus_and_minus_one() -> None:
     values = ScaledTanh()(torch.tensor([-1.0, 0.0, 1.0, 1e6]))
     torch.testing.assert_close(values, torch.tensor([-1.0, 0.0, 1.0, 1.7159]), atol=1e-4, rtol=0)
 
@@ -77,7 +77,7 @@ def test_the_nearest_code_wins_and_codes_are_fixed() -> None:
     assert logits.diag().tolist() == [0.0] * 10
     torch.testing.assert_close(logits, -torch.cdist(codes, codes).square(), atol=1e-3, rtol=1e-4)
     assert not list(first.parameters())
-    assert "codes" in first.state_dict()  # a checkpoint says what its classes' codes are
+    assert "codes" in first.state_dict()  # checkpoints hold the codes of their classes
 
 
 def test_every_parameter_is_trained(assert_trains) -> None:

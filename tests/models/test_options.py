@@ -1,4 +1,4 @@
-"""Activation, pooling, normalization, dropout and width: the options that several networks share."""
+"""Test the options that several networks share: activation, pooling, normalization, dropout and width."""
 
 import inspect
 from typing import Any, get_args
@@ -42,7 +42,7 @@ ACTIVATIONS = {
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d)
 
 
-def made(name: str, **options: Any) -> nn.Module:
+def make(name: str, **options: Any) -> nn.Module:
     network, own = NETWORKS[name]
     with torch.device("meta"):
         return network(**own, **options)
@@ -56,7 +56,7 @@ def count(network: nn.Module, kind: Any) -> int:
     return sum(isinstance(module, kind) for module in network.modules())
 
 
-def test_options_are_where_they_are_expected() -> None:
+def test_networks_have_the_expected_options() -> None:
     assert set(with_option("activation")) == set(with_option("width")) == set(NETWORKS)
     assert with_option("pooling") == ["article", "lenet5", "four_layers", "alexnet", "vgg11"]
     assert with_option("normalization") == [
@@ -75,16 +75,16 @@ def test_options_are_where_they_are_expected() -> None:
 @pytest.mark.parametrize("name", with_option("activation"))
 def test_the_activation_is_the_only_one_in_the_network(name: str) -> None:
     assert set(ACTIVATIONS) == set(get_args(Activation))
-    everywhere = count(made(name), nn.ReLU if name != "speednet" else nn.GELU)
+    everywhere = count(make(name), nn.ReLU if name != "speednet" else nn.GELU)
     assert everywhere > 0
     for activation, kind in ACTIVATIONS.items():
-        network = made(name, activation=activation)
+        network = make(name, activation=activation)
         assert count(network, kind) == count(network, tuple(ACTIVATIONS.values())) == everywhere
 
 
 @pytest.mark.parametrize("name", with_option("pooling"))
 def test_pooling_is_replaced_everywhere(name: str) -> None:
-    largest, average = made(name), made(name, pooling="avg")
+    largest, average = make(name), make(name, pooling="avg")
     assert count(largest, nn.MaxPool2d) == count(average, nn.AvgPool2d) > 0
     assert count(average, nn.MaxPool2d) == 0
 
@@ -92,7 +92,7 @@ def test_pooling_is_replaced_everywhere(name: str) -> None:
 @pytest.mark.parametrize("name", with_option("normalization"))
 def test_a_norm_follows_every_convolution(name: str) -> None:
     for normalization in get_args(Normalization):
-        network = made(name, normalization=normalization)
+        network = make(name, normalization=normalization)
         convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
         norms = count(network, NORMS)
         assert norms == (0 if normalization == "none" else len(convolutions)), normalization
@@ -114,7 +114,7 @@ def test_batch_norms_normalize_their_maps(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", with_option("dropout"))
-def test_dropout_is_random_in_training_alone(name: str) -> None:
+def test_dropout_is_random_only_in_training(name: str) -> None:
     torch.manual_seed(0)
     network, own = NETWORKS[name]
     stem: dict[str, Any] = {"stem": "imagenet", "width": 0.1} if name == "vgg11" else {"width": 0.25}
@@ -129,11 +129,11 @@ def test_dropout_is_random_in_training_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", with_option("width"))
 def test_width_scales_every_layer(name: str) -> None:
-    parameters = [sum(p.numel() for p in made(name, width=width).parameters()) for width in (0.5, 1.0, 2.0)]
+    parameters = [sum(p.numel() for p in make(name, width=width).parameters()) for width in (0.5, 1.0, 2.0)]
     for narrow, wide in zip(parameters, parameters[1:], strict=False):
         assert 2.9 < wide / narrow < 4.1  # quadratic but for the ends, which meet the images and the classes
     with pytest.raises(ValueError, match="width must be above 0, got -1"):
-        made(name, width=-1)
+        make(name, width=-1)
 
 
 @pytest.mark.parametrize("name", ["article", "lenet5", "alexnet", "resnet9"])

@@ -9,7 +9,7 @@ PARAMETERS = {18: 11_173_962, 34: 21_282_122, 50: 23_520_842, 101: 42_512_970, 1
 
 
 @pytest.mark.parametrize("depth", LAYOUTS)
-def test_parameters_are_the_published_ones(depth: Depth) -> None:
+def test_parameters_equal_the_published_ones(depth: Depth) -> None:
     with torch.device("meta"):
         assert sum(p.numel() for p in ResNet(depth).parameters()) == PARAMETERS[depth]
 
@@ -23,7 +23,7 @@ def test_a_depth_counts_the_layers_with_weights(depth: Depth) -> None:
 
 
 @pytest.mark.parametrize(("stem", "size", "sides"), [("cifar", 32, (32, 16, 8, 4)), ("imagenet", 224, (56, 28, 14, 7))])
-def test_stages_have_the_shapes_of_the_table(stem: Stem, size: int, sides: tuple[int, ...]) -> None:
+def test_stages_have_the_documented_shapes(stem: Stem, size: int, sides: tuple[int, ...]) -> None:
     network, shapes = ResNet(18, stem=stem).eval(), []
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -37,7 +37,7 @@ def test_stages_have_the_shapes_of_the_table(stem: Stem, size: int, sides: tuple
 
 
 @pytest.mark.parametrize("stem", ["cifar", "imagenet"])
-def test_channels_classes_and_any_size_are_honoured(stem: Stem) -> None:
+def test_other_channels_classes_and_sizes_work(stem: Stem) -> None:
     network = ResNet(18, in_channels=1, num_classes=7, stem=stem).eval()
     with torch.no_grad():
         for size in (32, 40):
@@ -46,7 +46,7 @@ def test_channels_classes_and_any_size_are_honoured(stem: Stem) -> None:
 
 # The deepest are built as the one before: with `make test-all`.
 @pytest.mark.parametrize("depth", [pytest.param(d, marks=pytest.mark.slow if d > 50 else ()) for d in LAYOUTS])
-def test_imagenet_form_is_torchvisions_weight_for_weight(assert_same_network, depth: Depth) -> None:
+def test_the_imagenet_form_equals_torchvisions(assert_same_network, depth: Depth) -> None:
     torch.manual_seed(0)
     theirs = getattr(torchvision.models, f"resnet{depth}")()
     with torch.device("meta"):
@@ -65,7 +65,7 @@ def test_weights_start_as_in_the_paper_on_rectifiers() -> None:
     assert weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.01)
 
 
-def test_block_without_a_residual_is_its_shortcut() -> None:
+def test_a_block_with_a_zero_residual_is_its_shortcut() -> None:
     block = BasicBlock(4, 4).eval()
     nn.init.zeros_(block.conv2.weight)
     x = torch.rand(2, 4, 8, 8)
@@ -75,7 +75,7 @@ def test_block_without_a_residual_is_its_shortcut() -> None:
     assert BasicBlock(4, 4, stride=2)(x).shape == (2, 4, 4, 4)
 
 
-def test_bottleneck_widens_fourfold_and_strides_in_the_middle() -> None:
+def test_a_bottleneck_has_four_times_the_channels_and_its_stride_in_the_middle() -> None:
     block = Bottleneck(8, 4, stride=2).eval()
     assert block(torch.rand(2, 8, 8, 8)).shape == (2, 16, 4, 4)
     assert (block.conv1.stride, block.conv2.stride, block.conv3.stride) == ((1, 1), (2, 2), (1, 1))

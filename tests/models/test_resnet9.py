@@ -11,7 +11,7 @@ def test_parameters_and_layers() -> None:
     assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in network.modules()) == 9
 
 
-def test_shapes_are_those_of_its_table() -> None:
+def test_shapes_equal_the_documented_ones() -> None:
     network = ResNet9().eval()
     x = network.stem(torch.zeros(1, 3, 32, 32))
     shapes = [x.shape[1:]]
@@ -21,7 +21,7 @@ def test_shapes_are_those_of_its_table() -> None:
     assert shapes == [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)]
 
 
-def test_a_block_without_a_residual_is_its_shortcut() -> None:
+def test_a_block_with_a_zero_residual_is_its_shortcut() -> None:
     block = ResidualBlock(4, "relu", "batch").eval()
     norm = block.conv2[1]
     assert isinstance(norm, nn.BatchNorm2d)
@@ -36,7 +36,7 @@ def test_every_parameter_is_trained(assert_trains, normalization) -> None:
     assert_trains(ResNet9(width=0.25, normalization=normalization))
 
 
-def test_channels_classes_and_other_sizes_are_honoured() -> None:
+def test_other_channels_classes_and_sizes_work() -> None:
     network = ResNet9(in_channels=1, num_classes=7, width=0.25, activation="gelu").eval()
     for size in (8, 28, 64):
         assert network(torch.zeros(2, 1, size, size)).shape == (2, 7)

@@ -9,7 +9,7 @@ PARAMETERS = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962
 
 @pytest.mark.parametrize("shortcuts", [True, False])
 @pytest.mark.parametrize("depth", PARAMETERS)
-def test_parameters_are_the_published_ones(depth: int, shortcuts: bool) -> None:
+def test_parameters_equal_the_published_ones(depth: int, shortcuts: bool) -> None:
     with torch.device("meta"):
         network = CifarResNet(depth, shortcuts=shortcuts)
     assert sum(p.numel() for p in network.parameters()) == PARAMETERS[depth]
@@ -17,7 +17,7 @@ def test_parameters_are_the_published_ones(depth: int, shortcuts: bool) -> None:
 
 
 def reference(weights: dict[str, Tensor], depth: int, images: Tensor) -> Tensor:
-    """Section 4.2 written down once more, as functions of the weights, in evaluation mode."""
+    """Compute section 4.2 independently, as functions of the weights, in evaluation mode."""
     f = nn.functional
 
     def convolution_and_norm(x: Tensor, convolution: str, norm: str, stride: int) -> Tensor:
@@ -45,7 +45,7 @@ def test_outputs_agree_with_an_independent_reference(depth: int) -> None:
     torch.manual_seed(0)
     network = CifarResNet(depth)
     images = torch.randn(8, 3, 32, 32)
-    network.train()(images)  # so that the norms' statistics are not just zeros and ones
+    network.train()(images)  # so that the norms' statistics are not only zeros and ones
     expected = reference(network.state_dict(), depth, images)
     torch.testing.assert_close(network.eval()(images), expected, atol=1e-5, rtol=1e-4)
 
@@ -56,7 +56,7 @@ def test_every_parameter_is_trained(assert_trains, shortcuts: bool) -> None:
     assert_trains(CifarResNet(20, shortcuts=shortcuts))
 
 
-def test_a_block_without_a_residual_is_its_shortcut_or_nothing() -> None:
+def test_a_block_with_a_zero_residual_is_its_shortcut_or_zero() -> None:
     x = torch.rand(2, 4, 8, 8)
     for shortcut, expected in ((True, x), (False, torch.zeros_like(x))):
         block = CifarBlock(4, 4, shortcut).eval()
@@ -64,14 +64,14 @@ def test_a_block_without_a_residual_is_its_shortcut_or_nothing() -> None:
         torch.testing.assert_close(block(x), expected)
 
 
-def test_channels_classes_and_other_sizes_are_honoured() -> None:
+def test_other_channels_classes_and_sizes_work() -> None:
     network = CifarResNet(20, in_channels=1, num_classes=7).eval()
     for size in (28, 32):
         assert network(torch.zeros(2, 1, size, size)).shape == (2, 7)
 
 
 @pytest.mark.parametrize("depth", [2, 18, 21])
-def test_a_depth_that_the_layout_has_not_is_refused(depth: int) -> None:
+def test_impossible_depths_are_refused(depth: int) -> None:
     with pytest.raises(ValueError, match=f"depth must be 6n \\+ 2, .* got {depth}"):
         CifarResNet(depth)
 

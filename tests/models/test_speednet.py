@@ -40,7 +40,7 @@ def test_whitening_filters_give_uncorrelated_maps_of_unit_variance_and_their_neg
 
 
 @pytest.mark.parametrize(("eps", "least", "most"), [(1e-8, 0.9, 1.1), (5e-4, 0.05, 0.15), (2e-2, 0, 0.01)])
-def test_the_constant_keeps_components_faint_that_hardly_vary(eps: float, least: float, most: float) -> None:
+def test_whitening_eps_keeps_components_of_small_variance_faint(eps: float, least: float, most: float) -> None:
     torch.manual_seed(0)
     images = torch.randn(500, 3, 8, 8)
     images[:, 2] = images[:, 1] + 0.01 * torch.randn(500, 8, 8)  # so 4 of the 12 components vary by 0.00005
@@ -64,7 +64,7 @@ def test_the_norms_statistics_move_by_their_momentum() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"whitening_eps": 0}, {"whitening_eps": -0.1}, {"norm_momentum": 0}, {"norm_momentum": 1.5}]
 )
-def test_numbers_out_of_their_range_are_refused(wrong: dict[str, float]) -> None:
+def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         SpeedNet(**wrong)  # pyright: ignore[reportArgumentType]
 
@@ -98,7 +98,7 @@ def test_everything_but_whitening_filters_and_scales_is_trained() -> None:
             assert parameter.grad.abs().max() > 0, name
 
 
-def test_channels_classes_and_other_sizes_are_honoured() -> None:
+def test_other_channels_classes_and_sizes_work() -> None:
     network = SpeedNet(in_channels=1, num_classes=7, width=0.25).eval()
     network.initialize_from(correlated_images(channels=1))
     for size in (9, 28, 64):

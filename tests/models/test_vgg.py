@@ -15,7 +15,7 @@ DEPTHS = {"A": 11, "B": 13, "D": 16, "E": 19}
 
 
 @pytest.mark.parametrize("configuration", STAGES)
-def test_parameters_are_the_published_ones(configuration: Configuration) -> None:
+def test_parameters_equal_the_published_ones(configuration: Configuration) -> None:
     with torch.device("meta"):
         network = VGG(configuration)
         plain = VGG(configuration, batch_norm=False)
@@ -34,7 +34,7 @@ def test_the_imagenet_form_has_the_depth_of_the_paper(configuration: Configurati
 # The shallowest; the others with `make test-all`, for they have 130 million parameters each.
 @pytest.mark.parametrize("batch_norm", [True, pytest.param(False, marks=slow)])
 @pytest.mark.parametrize("configuration", ["A", *(pytest.param(c, marks=slow) for c in "BDE")])
-def test_the_imagenet_form_is_torchvisions_weight_for_weight(
+def test_the_imagenet_form_equals_torchvisions(
     assert_same_network, configuration: Configuration, batch_norm: bool
 ) -> None:
     torch.manual_seed(0)
@@ -45,7 +45,7 @@ def test_the_imagenet_form_is_torchvisions_weight_for_weight(
     assert_same_network(ours, theirs)
 
 
-def test_stages_have_the_shapes_of_the_table() -> None:
+def test_stages_have_the_documented_shapes() -> None:
     network, shapes = VGG("A").eval(), []
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -58,7 +58,7 @@ def test_stages_have_the_shapes_of_the_table() -> None:
     assert shapes == [(64, 16, 16), (128, 8, 8), (256, 4, 4), (512, 2, 2), (512, 1, 1)]
 
 
-def test_channels_classes_and_larger_sizes_are_honoured() -> None:
+def test_other_channels_classes_and_larger_sizes_work() -> None:
     network = VGG("A", in_channels=1, num_classes=7).eval()
     for size in (32, 48):
         assert network(torch.zeros(2, 1, size, size)).shape == (2, 7)
@@ -71,7 +71,7 @@ def test_every_option_trains(assert_trains, activation: Activation, pooling: Poo
     assert_trains(VGG("A", activation=activation, pooling=pooling), 16)
 
 
-def test_weights_start_as_torchvisions() -> None:
+def test_weights_start_as_in_torchvision() -> None:
     torch.manual_seed(0)
     network = VGG("A", stem="imagenet")
     convolution = network.get_parameter("features.22.weight")

@@ -39,7 +39,7 @@ def copied(module: L.LightningModule) -> State:
 
 
 class Witness(Callback):
-    """Notes the weights after every step and those that are validated."""
+    """Record the weights after every step, and the validated weights."""
 
     def __init__(self) -> None:
         self.after_step: list[State] = []
@@ -81,12 +81,12 @@ def fit(
 
 
 def expected_averages(states: list[State], decay: float, every: int) -> list[State]:
-    """The average after every step, by the formula: update n keeps min(decay ** every, (1 + n) / (10 + n))."""
+    """Return the average after every step by the formula: update n keeps min(decay ** every, (1 + n) / (10 + n))."""
     average, averages = states[0], []
     for step, state in enumerate(states, start=1):
         number, rest = divmod(step, every)
         if number <= 1 and (not rest or not number):
-            average = state  # nothing to keep yet
+            average = state  # the first update keeps nothing
         elif not rest:
             keep = min(decay**every, (1 + number) / (10 + number))
             average = {
@@ -103,27 +103,27 @@ def assert_close(state: State, expected: State) -> None:
         torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-6, msg=name)
 
 
-# The first and last keep to the bound of the warm-up throughout, the others reach their decay.
+# The first and last case are limited by the warm-up throughout; the others reach their decay.
 @pytest.mark.parametrize(("decay", "every"), [(0.998, 1), (0.3, 1), (0.5, 2), (0.9, 5)])
-def test_average_equals_the_formula_and_is_what_is_validated(tmp_path: Path, decay: float, every: int) -> None:
+def test_the_average_equals_the_formula_and_is_validated(tmp_path: Path, decay: float, every: int) -> None:
     classifier, _, witness = fit(tmp_path, AveragedWeights(decay, every), epochs=3)
     averages = expected_averages(witness.after_step, decay, every)
     assert len(witness.after_step) == 3 * STEPS_PER_EPOCH
     for epoch, validated in enumerate(witness.validated, start=1):
         assert_close(validated, averages[epoch * STEPS_PER_EPOCH - 1])
-    assert_close(copied(classifier), averages[-1])  # what is tested
+    assert_close(copied(classifier), averages[-1])  # for the test
     last = witness.after_step[-1]
     assert not torch.allclose(averages[-1]["network.4.weight"], last["network.4.weight"], atol=1e-3)
 
 
-def test_norm_statistics_are_averaged_and_their_counters_are_not(tmp_path: Path) -> None:
+def test_norm_statistics_are_averaged_but_not_their_counters(tmp_path: Path) -> None:
     classifier, _, witness = fit(tmp_path, AveragedWeights(0.9, 2), epochs=2)
     norm = classifier.network[1]  # pyright: ignore[reportIndexIssue]
     assert int(norm.num_batches_tracked) == 2 * STEPS_PER_EPOCH
     assert not torch.allclose(norm.running_mean, witness.after_step[-1]["network.1.running_mean"], atol=1e-4)
 
 
-def test_averaging_leaves_the_optimizers_weights_alone(tmp_path: Path) -> None:
+def test_averaging_does_not_change_the_optimizers_weights(tmp_path: Path) -> None:
     _, _, averaged = fit(tmp_path, AveragedWeights(0.9, 1), epochs=2)
     plain, classifier = Witness(), make_classifier()
     make_trainer(tmp_path, [plain], epochs=2).fit(classifier, make_loader(), make_loader(2))
@@ -132,7 +132,7 @@ def test_averaging_leaves_the_optimizers_weights_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 3, 5])
-def test_training_shorter_than_the_first_update_is_not_lost(tmp_path: Path, steps: int) -> None:
+def test_a_training_shorter_than_the_first_update_gives_its_last_weights(tmp_path: Path, steps: int) -> None:
     classifier, _, witness = fit(tmp_path, AveragedWeights(0.998, every_n_steps=5), epochs=1, steps=steps)
     assert_close(witness.validated[0], witness.after_step[-1])
     assert_close(copied(classifier), witness.after_step[-1])
@@ -147,7 +147,7 @@ class SaveAfterEpoch(Callback):
             trainer.save_checkpoint(self.file)
 
 
-def test_checkpoint_holds_the_average_and_a_run_goes_on_from_it(tmp_path: Path) -> None:
+def test_a_checkpoint_holds_the_average_and_a_run_resumes_from_it(tmp_path: Path) -> None:
     file = tmp_path / "first.ckpt"
     averaging, witness, classifier = AveragedWeights(0.9, 4), Witness(), make_classifier()
     trainer = make_trainer(tmp_path, [averaging, witness, SaveAfterEpoch(file)], epochs=2)

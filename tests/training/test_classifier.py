@@ -10,7 +10,7 @@ from cnnlab.training.schedules import constant
 
 
 class Batches:
-    """Two batches, of three and of one image, with a place in the epoch as the real loader has one."""
+    """Yield two batches, of three images and of one, with a state as the real loader has."""
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -56,27 +56,27 @@ def whole_set(module: Classifier) -> tuple[Tensor, Tensor]:
     return module(images), labels
 
 
-def test_figures_are_means_over_images_and_not_over_batches():
+def test_metrics_are_means_over_images_not_over_batches():
     module = classifier(label_smoothing=0.2)
     figures = fit(module)
     with torch.no_grad():
         logits, labels = whole_set(module)
     assert figures["train/loss"] == pytest.approx(float(module.loss(logits, labels)), abs=1e-6)
-    # Validation reports the plain cross-entropy, comparable between recipes.
+    # Validation reports the plain cross-entropy, to be comparable between recipes.
     assert figures["val/loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, labels)), abs=1e-6)
     right = float((logits.argmax(1) == labels).float().mean())
     assert figures["train/accuracy"] == figures["val/accuracy"] == right
     assert figures["lr"] == 0
 
 
-def test_every_epoch_has_figures_of_its_own():
+def test_metrics_are_reset_every_epoch():
     module = classifier(lr=0.5)
     first, later = fit(module)["train/loss"], fit(module, epochs=3)["train/loss"]
     assert later < first
     assert module.train_totals.images == 4
 
 
-def test_totals_go_on_from_a_checkpoint():
+def test_totals_continue_from_a_checkpoint():
     logits, labels = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
     whole, first, second = Totals(), Totals(), Totals()
     for totals in (whole, first):
@@ -87,7 +87,7 @@ def test_totals_go_on_from_a_checkpoint():
     assert whole.means() == second.means() == (1.0, 0.5)
 
 
-def test_the_largest_share_of_a_mixed_label_is_the_answer():
+def test_the_most_probable_class_of_a_mixed_label_counts_as_correct():
     totals = Totals()
     probabilities = torch.tensor([[0.6, 0.4], [0.3, 0.7], [0.9, 0.1]])
     totals.add(torch.tensor(1.0), torch.tensor([[2.0, 0.0], [2.0, 0.0], [0.5, 0.0]]), probabilities)

@@ -1,4 +1,4 @@
-"""Training through torch.compile: the same figures, plain names in checkpoints, and runs that go on."""
+"""Train with torch.compile: the same metrics, the same names in checkpoints, and runs that resume."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def weights(directory: Path, name: str = "last") -> dict[str, torch.Tensor]:
 
 
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The shapes of the images for which something is compiled from now on."""
+    """Return a list that collects the image shapes compiled from now on."""
     shapes: list[tuple[int, ...]] = []
 
     def backend(module: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
@@ -44,7 +44,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return shapes
 
 
-def test_a_compiled_run_learns_the_same_and_leaves_the_same_checkpoint(train, tmp_path, monkeypatch):
+def test_a_compiled_run_learns_the_same_and_saves_the_same_checkpoint(train, tmp_path, monkeypatch):
     assert train(*RUN, "hydra.run.dir=plain").code == 0
     shapes = compiled(monkeypatch)
     outcome = train(*RUN, "trainer.compile=default", "hydra.run.dir=compiled")
@@ -60,7 +60,7 @@ def test_a_compiled_run_learns_the_same_and_leaves_the_same_checkpoint(train, tm
 
 
 @pytest.mark.slow
-def test_a_compiled_run_goes_on_and_can_be_tested_uncompiled(train, tmp_path, monkeypatch):
+def test_a_compiled_run_resumes_and_can_be_tested_uncompiled(train, tmp_path, monkeypatch):
     options = (*RUN, "trainer.compile=default")
     assert train(*options, "hydra.run.dir=whole").code == 0
     asked = [0]

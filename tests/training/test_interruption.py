@@ -10,7 +10,7 @@ SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
 @SIGNALS
-def test_first_signal_is_noted_while_somebody_asks(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_signal_waits_during_training(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
     stop = StopRequest()
     with stop.listening(), stop.waiting():
         assert not stop()
@@ -20,7 +20,7 @@ def test_first_signal_is_noted_while_somebody_asks(number: signal.Signals, capsy
 
 
 @SIGNALS
-def test_second_signal_ends_at_once(number: signal.Signals) -> None:
+def test_the_second_signal_stops_at_once(number: signal.Signals) -> None:
     stop = StopRequest()
     with stop.listening(), stop.waiting():
         signal.raise_signal(signal.SIGINT)
@@ -31,7 +31,7 @@ def test_second_signal_ends_at_once(number: signal.Signals) -> None:
 
 
 @SIGNALS
-def test_signal_ends_at_once_when_nobody_asks(number: signal.Signals) -> None:
+def test_a_signal_outside_of_training_stops_at_once(number: signal.Signals) -> None:
     stop = StopRequest()
     with stop.listening():
         with pytest.raises(Interrupted, match=number.name):
@@ -43,7 +43,7 @@ def test_signal_ends_at_once_when_nobody_asks(number: signal.Signals) -> None:
             signal.raise_signal(number)
 
 
-def test_handlers_are_put_back() -> None:
+def test_signal_handlers_are_restored() -> None:
     def before() -> list[object]:
         return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
@@ -54,5 +54,5 @@ def test_handlers_are_put_back() -> None:
     assert before() == handlers
 
 
-def test_interruption_is_no_ordinary_exception() -> None:
+def test_an_interruption_is_not_an_exception() -> None:
     assert not issubclass(Interrupted, Exception)  # so that no `except Exception` on the way swallows it

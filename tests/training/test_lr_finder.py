@@ -10,7 +10,7 @@ from cnnlab.training.lr_finder import LIGHTNINGS_DECAY, LearningRateFinder, rate
 
 
 def running_means(losses: list[float]) -> list[float]:
-    """What Lightning's search makes of losses."""
+    """Return what Lightning's search returns for these losses."""
     mean, means = 0.0, []
     for step, loss in enumerate(losses, start=1):
         mean = LIGHTNINGS_DECAY * mean + (1 - LIGHTNINGS_DECAY) * loss
@@ -63,10 +63,10 @@ def summary(run: Path) -> dict[str, Any]:
     return json.loads((run / "summary.json").read_text())
 
 
-# fast averages.
+# The recipe fast averages its weights.
 @pytest.mark.parametrize("recipe", [pytest.param("standard", marks=pytest.mark.slow), "fast"])
-def test_a_run_with_the_rate_found_is_the_run_with_that_rate(train, tmp_path: Path, recipe: str) -> None:
-    """Weights, norm statistics, averages, batches and the generators are as if there had been no search."""
+def test_a_search_changes_nothing_but_the_rate(train, tmp_path: Path, recipe: str) -> None:
+    """Compare weights, norm statistics and averages with those of a run that was given the rate."""
     outcome = train(*TINY, *SEARCH, f"recipe={recipe}", "hydra.run.dir=searched")
     assert outcome.code == 0, outcome.err
     lr = summary(tmp_path / "searched")["lr"]
@@ -101,7 +101,7 @@ def test_a_resumed_run_keeps_its_rate(train, tmp_path: Path) -> None:
         (["callbacks.lr_finder.max_lr=0.0001"], "callbacks.lr_finder.min_lr must be above 0 and below max_lr"),
     ],
 )
-def test_what_cannot_be_searched_is_explained(train, options: list[str], message: str) -> None:
-    lenet = ("model=lenet5", "data.image_size=32")  # it learns nothing with rates so low
+def test_impossible_searches_are_explained(train, options: list[str], message: str) -> None:
+    lenet = ("model=lenet5", "data.image_size=32")  # learns nothing with rates this low
     outcome = train(*TINY, *lenet, *SEARCH, *options)
     assert (outcome.code, message in outcome.err, len(outcome.err.splitlines())) == (2, True, 1)

@@ -10,7 +10,7 @@ from cnnlab.training.optimizers import build_optimizer
 
 
 def network() -> nn.Sequential:
-    """First layer, two hidden ones of one shape and one of another, last layer; a norm and biases."""
+    """Return a network with two hidden layers of one shape and one of another, a norm and biases."""
     torch.manual_seed(0)
     hidden = [nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.Conv2d(8, 16, 1)]
     return nn.Sequential(
@@ -28,7 +28,7 @@ HIDDEN = ("2.weight", "3.weight", "4.weight")
 
 @pytest.fixture(autouse=True)
 def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same figures on every processor."""
+    """Give the same results on every processor."""
     monkeypatch.setattr("cnnlab.training.muon.auto_precision", lambda device: "32-true")
 
 
@@ -47,7 +47,7 @@ def weights(net: nn.Module) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("shape", [(3, 20, 50), (2, 50, 20), (1, 16, 16)])
-def test_singular_values_come_near_one_and_directions_stay(shape: tuple[int, int, int]) -> None:
+def test_singular_values_come_close_to_one_and_directions_stay(shape: tuple[int, int, int]) -> None:
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 100
     result = orthogonalized(matrices)
     values = torch.linalg.svdvals(result)
@@ -57,7 +57,7 @@ def test_singular_values_come_near_one_and_directions_stay(shape: tuple[int, int
     torch.testing.assert_close(diagonal, torch.diag_embed(diagonal.diagonal(dim1=1, dim2=2)), rtol=0, atol=1e-4)
 
 
-def test_bfloat16_gives_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_gives_nearly_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     matrices = torch.randn(2, 20, 50, generator=torch.Generator().manual_seed(0))
     exact = orthogonalized(matrices)
     monkeypatch.setattr("cnnlab.training.muon.auto_precision", lambda device: "bf16-mixed")
@@ -68,7 +68,7 @@ def test_bfloat16_gives_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has no Muon yet")
 def test_hidden_matrices_move_as_with_torchs_muon() -> None:
-    """Torch's averages gradients where ours sums them, which orthogonalization makes the same."""
+    """Compare with torch, which averages gradients instead of adding them up: the orthogonalized steps are equal."""
     shapes = ((12, 30), (12, 30), (30, 12))
     torch.manual_seed(0)
     ours, theirs = ([nn.Parameter(torch.ones(shape)) for shape in shapes] for _ in range(2))
@@ -129,7 +129,7 @@ def test_weights_of_zero_stay_finite() -> None:
     assert torch.equal(weight, torch.zeros_like(weight))
 
 
-def test_frozen_weights_and_those_without_gradient_are_left_alone() -> None:
+def test_weights_that_are_frozen_or_without_gradient_do_not_change() -> None:
     net = network()
     net[2].weight.requires_grad_(False)  # pyright: ignore[reportAttributeAccessIssue]
     before = weights(net)
@@ -140,7 +140,7 @@ def test_frozen_weights_and_those_without_gradient_are_left_alone() -> None:
     assert not torch.equal(weights(net)["3.weight"], before["3.weight"])
 
 
-def test_a_loaded_state_goes_on_exactly() -> None:
+def test_a_loaded_state_continues_exactly() -> None:
     def make(net: nn.Module) -> torch.optim.Optimizer:
         return build_optimizer(partial(Muon, normalize_weights=True), net, bias_lr_factor=8.0)
 

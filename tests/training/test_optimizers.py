@@ -22,7 +22,7 @@ def test_one_group_holds_all_trainable_parameters() -> None:
     assert [id(p) for p in group["params"]] == [id(p) for p in net.parameters() if p.requires_grad]
 
 
-def test_norms_and_biases_are_kept_from_decay() -> None:
+def test_norms_and_biases_can_be_exempt_from_decay() -> None:
     net = network()
     decayed, spared = parameter_groups(net, decay_norms_and_biases=False)
     assert [id(p) for p in decayed["params"]] == [id(net[0].weight), id(net[3].weight)]
@@ -31,7 +31,7 @@ def test_norms_and_biases_are_kept_from_decay() -> None:
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.0]
 
 
-def test_step_without_gradient_shrinks_filters_and_matrices_alone() -> None:
+def test_a_step_without_gradient_shrinks_only_filters_and_matrices() -> None:
     net = network()
     before = [p.detach().clone() for p in net.parameters()]
     optimizer = torch.optim.SGD(parameter_groups(net, decay_norms_and_biases=False), lr=0.1, weight_decay=0.5)
@@ -42,7 +42,7 @@ def test_step_without_gradient_shrinks_filters_and_matrices_alone() -> None:
         torch.testing.assert_close(p.detach(), old * 0.95 if p.ndim >= 2 else old)
 
 
-def test_network_without_vectors_has_one_group() -> None:
+def test_a_network_without_vectors_has_one_group() -> None:
     assert len(parameter_groups(nn.Linear(2, 2, bias=False), decay_norms_and_biases=False)) == 1
 
 
@@ -54,7 +54,7 @@ def deep() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
 
 
-def test_hidden_layers_are_apart_from_the_first_the_last_and_vectors() -> None:
+def test_hidden_layers_are_separate_from_the_first_the_last_and_vectors() -> None:
     net = deep()
     hidden, ends, vectors = parameter_groups(net, decay_norms_and_biases=True, separate_hidden=True)
     assert [group["hidden"] for group in (hidden, ends, vectors)] == [True, False, False]
@@ -64,7 +64,7 @@ def test_hidden_layers_are_apart_from_the_first_the_last_and_vectors() -> None:
     assert "weight_decay" not in vectors
 
 
-def test_a_first_layer_that_is_not_trained_is_the_first_layer() -> None:
+def test_a_frozen_first_layer_is_still_the_first_layer() -> None:
     net = deep()
     net[0].weight.requires_grad_(False)
     hidden, ends, _ = parameter_groups(net, decay_norms_and_biases=True, separate_hidden=True)
@@ -110,12 +110,12 @@ def test_every_optimizer_takes_the_groups_and_a_schedule_scales_them_all(make, d
         (partial(Muon, lr=0.1), "cuda", "32-true", None),
     ],
 )
-def test_a_gpu_gets_a_fused_optimizer_where_there_is_one(make, kind, precision, fused) -> None:
+def test_a_gpu_gets_a_fused_optimizer_if_there_is_one(make, kind, precision, fused) -> None:
     chosen = fused_on_gpu(make, torch.device(kind), precision)
     assert getattr(chosen, "keywords", {}).get("fused") is fused
     build_optimizer(chosen, network())
 
 
-def test_a_factor_that_stops_the_biases_is_refused() -> None:
+def test_a_bias_factor_of_zero_is_refused() -> None:
     with pytest.raises(RequestError, match="bias_lr_factor must be above 0, got 0"):
         build_optimizer(partial(torch.optim.SGD, lr=0.1), network(), bias_lr_factor=0)

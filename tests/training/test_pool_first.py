@@ -14,7 +14,7 @@ def network(activation: nn.Module, pooling: nn.Module) -> nn.Sequential:
 
 
 def passes(network: nn.Module, images: Tensor) -> list[Tensor]:
-    """Output, and the gradients of everything that it depends on."""
+    """Return the output and the gradients of the images and all parameters."""
     images = images.clone().requires_grad_()
     output = network(images)
     output.square().sum().backward()
@@ -22,7 +22,7 @@ def passes(network: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 def activations(network: nn.Module, activation: nn.Module, images: Tensor) -> int:
-    """How many numbers an activation computes for an image."""
+    """Return how many numbers an activation computes per image."""
     counts = []
     handle = activation.register_forward_hook(lambda module, inputs, output: counts.append(output[0].numel()))
     network(images)
@@ -43,7 +43,7 @@ def test_relu_gives_the_same_bits_from_fewer_activations(pooling: nn.Module, ima
     usual = network(nn.ReLU(), pooling)
     norm = usual[1]
     assert isinstance(norm, nn.BatchNorm2d)
-    norm.bias.data -= 1  # windows in which nothing is above 0
+    norm.bias.data -= 1  # gives windows without a value above 0
     faster = copy.deepcopy(usual)
     pool_first(faster)
     for one, other in zip(passes(usual, images), passes(faster, images), strict=True):
@@ -54,7 +54,7 @@ def test_relu_gives_the_same_bits_from_fewer_activations(pooling: nn.Module, ima
 
 
 @pytest.mark.parametrize("activation", [nn.Tanh(), nn.Sigmoid(), nn.LeakyReLU(), nn.ELU(), nn.ReLU(inplace=True)])
-def test_other_activations_that_never_fall(activation: nn.Module, images: Tensor):
+def test_other_activations_that_never_decrease(activation: nn.Module, images: Tensor):
     torch.manual_seed(0)
     usual = network(activation, nn.MaxPool2d(2))
     faster = copy.deepcopy(usual)
@@ -74,7 +74,7 @@ def test_other_activations_that_never_fall(activation: nn.Module, images: Tensor
         (nn.ReLU(), nn.AvgPool2d(2)),
     ],
 )
-def test_what_would_be_another_function_stays(activation: nn.Module, pooling: nn.Module, images: Tensor):
+def test_the_order_stays_if_another_would_change_the_result(activation: nn.Module, pooling: nn.Module, images: Tensor):
     torch.manual_seed(0)
     usual = network(activation, pooling)
     faster = copy.deepcopy(usual)
@@ -83,23 +83,23 @@ def test_what_would_be_another_function_stays(activation: nn.Module, pooling: nn
     assert activations(faster, faster[2], images) == 4 * 13 * 13
 
 
-def test_layers_keep_their_places_and_names(images: Tensor):
+def test_layers_keep_their_positions_and_names(images: Tensor):
     usual = network(nn.ReLU(), nn.MaxPool2d(2)).eval()
     faster = copy.deepcopy(usual)
     pool_first(faster)
     assert list(faster.state_dict()) == list(usual.state_dict())
     assert [type(layer) for layer in faster][:4] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d]
-    assert torch.equal(usual[:3](images), faster[:3](images))  # a part that ends between the two
+    assert torch.equal(usual[:3](images), faster[:3](images))  # a slice that ends between activation and pooling
 
 
-def test_a_first_layer_that_writes_over_its_input_still_does(images: Tensor):
+def test_a_first_layer_that_overwrites_its_input_still_does(images: Tensor):
     network = nn.Sequential(nn.ReLU(inplace=True), nn.MaxPool2d(2))
     pool_first(network)
     network(images)
     assert (images >= 0).all()
 
 
-def test_a_sequence_with_a_way_of_its_own_is_left_alone():
+def test_a_subclass_of_sequential_is_not_changed():
     class Twice(nn.Sequential):
         def forward(self, input: Tensor) -> Tensor:
             return super().forward(super().forward(input))

@@ -28,7 +28,7 @@ def _ask_anew() -> Iterator[None]:
         ("arm64", (AVX512, AMX), True, "32-true"),
     ],
 )
-def test_cpu_computes_in_bf16_where_its_instructions_for_it_pay(
+def test_a_cpu_uses_bf16_if_that_is_faster(
     monkeypatch: pytest.MonkeyPatch,
     machine: str,
     supported: tuple[str, ...],
@@ -42,13 +42,13 @@ def test_cpu_computes_in_bf16_where_its_instructions_for_it_pay(
     assert auto_precision("cpu") == expected
 
 
-def test_a_processor_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_processor_is_tested_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first = auto_precision("cpu")
     monkeypatch.setattr(platform, "machine", lambda: "unknown")
     assert auto_precision("cpu") == first
 
 
-def test_cpu_of_a_torch_that_cannot_be_asked_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_uses_float32_if_torch_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     for name in (AVX512, AMX):
         monkeypatch.delattr(torch.cpu, name, raising=False)
@@ -73,12 +73,12 @@ def test_the_faster_product_wins(monkeypatch: pytest.MonkeyPatch, bfloat16_secon
 @pytest.mark.parametrize(
     ("capability", "expected"), [((7, 5), "32-true"), ((8, 0), "bf16-mixed"), ((9, 0), "bf16-mixed")]
 )
-def test_gpu_computes_in_bf16_from_ampere_on(
+def test_a_gpu_uses_bf16_from_ampere_on(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     assert auto_precision("cuda") == expected
 
 
-def test_other_devices_compute_in_float32() -> None:
+def test_other_devices_use_float32() -> None:
     assert auto_precision("mps") == "32-true"

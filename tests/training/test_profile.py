@@ -12,7 +12,7 @@ from cnnlab.training.profile import StepProfiler
 RUN = ("data=digits", "model=lenet5", "data.batch_size=32", "trainer.max_epochs=1", "logger=none", "hydra.run.dir=run")
 
 
-def test_a_profile_says_where_a_step_goes(train, tmp_path):
+def test_a_profile_shows_where_the_time_of_a_step_goes(train, tmp_path):
     outcome = train(*RUN, "trainer.profile=true")
     assert outcome.code == 0, outcome.err
     folder = tmp_path / "run" / "profile"
@@ -30,12 +30,12 @@ def test_a_profile_says_where_a_step_goes(train, tmp_path):
     assert names.count("forward") == names.count("backward") == module.TRACED_STEPS
 
 
-def test_nothing_is_profiled_unless_it_is_asked_for(train, tmp_path):
+def test_nothing_is_profiled_by_default(train, tmp_path):
     assert train(*RUN, "trainer.limit_train_batches=2").code == 0
     assert not (tmp_path / "run" / "profile").exists()
 
 
-def test_a_run_that_is_too_short_says_so(train, tmp_path):
+def test_a_run_too_short_to_profile_says_so(train, tmp_path):
     outcome = train(*RUN, "trainer.limit_train_batches=12", "trainer.profile=true")
     assert outcome.code == 0
     assert "too short to be profiled: it takes 35 steps" in outcome.out
@@ -71,7 +71,7 @@ def test_the_time_of_an_inner_part_does_not_count_for_the_outer_one(profiler):
     seconds = {part: spent for part, spent in profiler._seconds.items() if part != "other"}
     # Each part lasts from its start to its end; forward and backward lie within the optimizer's step, which has what
     # comes before, between and after them.
-    assert seconds == {"loader": 1, "forward": 1, "backward": 1, "optimizer": 3}
+    assert seconds == {"train_dataloader_next": 1, "training_step": 1, "backward": 1, "optimizer_step": 3}
 
 
 def test_time_after_the_last_step_of_an_epoch_does_not_count(profiler):

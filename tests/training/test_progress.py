@@ -37,7 +37,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.message for record in caplog.records if record.name.startswith("cnnlab")]
 
 
-def test_every_epoch_has_a_line_of_figures(caplog):
+def test_every_epoch_has_a_line_of_metrics(caplog):
     with caplog.at_level(logging.INFO, "cnnlab"):
         fit(epochs=2)
     head, *epochs = lines(caplog)
@@ -48,14 +48,14 @@ def test_every_epoch_has_a_line_of_figures(caplog):
     assert epochs[-1].endswith("0:00")  # nothing is left
 
 
-def test_an_epoch_without_validation_does_not_show_that_of_another(caplog):
+def test_an_epoch_without_validation_does_not_show_an_earlier_one(caplog):
     with caplog.at_level(logging.INFO, "cnnlab"):
         fit(epochs=3, check_val_every_n_epoch=2)
     _, *epochs = lines(caplog)
     assert [line.split()[3:5] == ["-", "-"] for line in epochs] == [True, False, True]
 
 
-def test_a_terminal_shows_a_bar_with_figures(monkeypatch, capsys):
+def test_a_terminal_shows_a_bar_with_metrics(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr("cnnlab.training.progress.REFRESH", 0.0)
     fit(epochs=1)

@@ -12,7 +12,7 @@ PEAK = 0.4
 
 
 def rates(schedule: Callable[..., LRScheduler], steps: int) -> list[float]:
-    """The rate of every step, and the one that is left when all are done."""
+    """Return the rate of every step, and the rate after the last."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
     scheduler = schedule(optimizer, steps)
     found = []
@@ -38,7 +38,7 @@ def test_triangle_rises_to_the_peak_and_falls_to_the_end() -> None:
     assert rises[20:] == pytest.approx([-PEAK * 0.9 / 80] * 80)
 
 
-def test_cosine_without_warmup_is_torchs() -> None:
+def test_cosine_without_warmup_equals_torchs() -> None:
     def torchs(optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
 
@@ -62,7 +62,7 @@ def test_multistep_falls_at_its_shares_of_any_number_of_steps() -> None:
         assert found[steps * 3 // 4 :] == pytest.approx([PEAK / 100] * (steps // 4 + 1))
 
 
-def test_multistep_is_torchs() -> None:
+def test_multistep_equals_torchs() -> None:
     def torchs(optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
         return torch.optim.lr_scheduler.MultiStepLR(optimizer, [12, 20, 30], gamma=0.3)
 
@@ -71,7 +71,7 @@ def test_multistep_is_torchs() -> None:
 
 
 def test_multistep_can_start_low() -> None:
-    found = rates(partial(multistep, warmup=0.00625, warmup_factor=0.1), 6400)  # the paper's, for 110 layers
+    found = rates(partial(multistep, warmup=0.00625, warmup_factor=0.1), 6400)  # as in the paper for 110 layers
     assert found[:41] == pytest.approx([PEAK / 10] * 40 + [PEAK])
 
 
@@ -96,7 +96,7 @@ def test_short_trainings_stay_between_zero_and_the_peak(schedule: Callable[..., 
     assert all(0 < rate <= PEAK for rate in rates(partial(schedule, warmup=0.2), steps)[:-1])
 
 
-def test_going_on_after_the_end_keeps_the_last_rate() -> None:
+def test_steps_after_the_end_keep_the_last_rate() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
     scheduler = triangle(optimizer, 5, final=0.5)
     for _ in range(9):

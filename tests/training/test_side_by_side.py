@@ -10,7 +10,7 @@ from cnnlab.training.side_by_side import SideBySideConv2d, side_by_side
 
 
 class WidthsOfBackward(TorchDispatchMode):
-    """Notes the width of what each backward pass of a convolution is given, where it computes filters' gradients."""
+    """Record the input width of each backward pass that computes gradients of filters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class WidthsOfBackward(TorchDispatchMode):
 
 
 def pair(*arguments: Any, **others: Any) -> tuple[nn.Conv2d, nn.Conv2d]:
-    """The same convolution in torch's way and in ours."""
+    """Return the same convolution twice: torch's and ours."""
     torch.manual_seed(0)
     usual = nn.Conv2d(*arguments, **others)
     faster = copy.deepcopy(usual)
@@ -33,7 +33,7 @@ def pair(*arguments: Any, **others: Any) -> tuple[nn.Conv2d, nn.Conv2d]:
 
 
 def passes(layer: nn.Module, images: Tensor, mixed: bool = True) -> tuple[list[Tensor], list[int]]:
-    """Output and gradients, and the widths of what the filters' gradients were computed from."""
+    """Return output and gradients, and the input widths from which the filters' gradients were computed."""
     images = images.clone().requires_grad_()
     with WidthsOfBackward() as noted:
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
@@ -64,7 +64,7 @@ def batch(number: int, channels: int, height: int, width: int) -> Tensor:
         {"kernel_size": 4, "padding": 1, "stride": 2},
     ],
 )
-def test_outputs_and_gradients_are_torchs(window: dict[str, Any], width: int, bias: bool):
+def test_outputs_and_gradients_equal_torchs(window: dict[str, Any], width: int, bias: bool):
     usual, faster = pair(3, 4, bias=bias, **window)
     images = batch(12, 3, 5, width)
     expected, alone = passes(usual, images)
@@ -80,7 +80,7 @@ def test_outputs_and_gradients_are_torchs(window: dict[str, Any], width: int, bi
 
 
 @pytest.mark.parametrize(("number", "together"), [(1, 1), (31, 31), (37, 1), (50, 25), (64, 32)])
-def test_as_many_images_as_divide_the_batch(number: int, together: int):
+def test_a_row_holds_as_many_images_as_divide_the_batch(number: int, together: int):
     usual, faster = pair(2, 3, 3, padding=1)
     images = batch(number, 2, 4, 4)
     expected, _ = passes(usual, images)
@@ -92,7 +92,7 @@ def test_as_many_images_as_divide_the_batch(number: int, together: int):
 
 @pytest.mark.parametrize("width", [4, 8])
 @pytest.mark.parametrize("number", [32, 64])
-def test_what_comes_out_lies_in_memory_as_torchs_does(number: int, width: int):
+def test_outputs_have_the_memory_layout_of_torchs(number: int, width: int):
     usual, faster = (layer.to(memory_format=torch.channels_last) for layer in pair(2, 3, 3, padding=1))  # pyright: ignore[reportCallIssue]
     images = batch(number, 2, 4, width).contiguous(memory_format=torch.channels_last)
     (expected, gradient, *_), _ = passes(usual, images)
@@ -116,7 +116,7 @@ def test_an_image_does_not_see_its_neighbours(width: int):
 @pytest.mark.parametrize(
     ("width", "mixed"), [pytest.param(4, False, id="float32"), pytest.param(9, True, id="a longer row")]
 )
-def test_what_does_not_gain_is_computed_by_torch(width: int, mixed: bool):
+def test_inputs_that_do_not_gain_are_computed_by_torch(width: int, mixed: bool):
     usual, faster = pair(2, 3, 3, padding=1)
     images = batch(4, 2, width, width)
     expected, _ = passes(usual, images, mixed)
@@ -126,7 +126,7 @@ def test_what_does_not_gain_is_computed_by_torch(width: int, mixed: bool):
         assert torch.equal(one, other)
 
 
-def test_numbers_that_are_bfloat16_without_autocast():
+def test_bfloat16_without_autocast():
     usual, faster = pair(2, 3, 3, padding=1, dtype=torch.bfloat16)
     images = batch(4, 2, 4, 4).bfloat16()
     expected, _ = passes(usual, images, mixed=False)
@@ -136,7 +136,7 @@ def test_numbers_that_are_bfloat16_without_autocast():
         assert (one - other).norm() <= 0.01 * one.norm()
 
 
-def test_evaluation_gives_the_bits_of_a_network_that_is_loaded():
+def test_evaluation_equals_that_of_a_loaded_network_bit_for_bit():
     usual, faster = pair(2, 3, 3, padding=1)
     images = batch(4, 2, 4, 4)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -166,7 +166,7 @@ def test_frozen_filters_get_no_gradient():
         nn.LazyConv2d(4, 3),
     ],
 )
-def test_other_convolutions_stay_what_they_are(layer: nn.Module):
+def test_unsuitable_convolutions_are_not_changed(layer: nn.Module):
     kind = type(layer)
     side_by_side(nn.Sequential(nn.Sequential(layer)))
     assert type(layer) is kind

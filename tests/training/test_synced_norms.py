@@ -1,4 +1,4 @@
-"""In one process; what several make of it is shown in tests/runs/test_several_processes.py."""
+"""Test in one process; tests/runs/test_several_processes.py tests several."""
 
 import copy
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def process_group(tmp_path: Path) -> Iterator[None]:
 
 
 def passes(norm: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
-    """Output, gradients and statistics after two batches, and the output afterwards without training."""
+    """Return output, gradients and statistics after two batches, and the output in evaluation."""
     images = images.clone().requires_grad_()
     norm(images.detach() * 2 + 1)
     output = norm(images)
@@ -38,7 +38,7 @@ def passes(norm: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
         nn.BatchNorm2d(3, track_running_stats=False),
     ],
 )
-def test_one_process_computes_what_torch_does(norm: nn.BatchNorm2d) -> None:
+def test_one_process_computes_the_same_as_torch(norm: nn.BatchNorm2d) -> None:
     images = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(0)) + 3
     synced = SyncedNorms().apply(copy.deepcopy(norm))
     assert norms_are_synced(synced)
@@ -46,7 +46,7 @@ def test_one_process_computes_what_torch_does(norm: nn.BatchNorm2d) -> None:
         torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_revert_leaves_a_plain_norm() -> None:
+def test_revert_restores_a_plain_norm() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     sync = SyncedNorms()
     sync.revert(sync.apply(network))
@@ -54,7 +54,7 @@ def test_revert_leaves_a_plain_norm() -> None:
     assert "forward" not in network[1].__dict__
 
 
-def test_no_image_gives_no_nan() -> None:
+def test_a_share_without_images_gives_no_nan() -> None:
     norm = SyncedNorms().apply(nn.BatchNorm2d(3))
     output = norm(torch.zeros(0, 3, 4, 4, requires_grad=True))
     output.sum().backward()
@@ -62,6 +62,6 @@ def test_no_image_gives_no_nan() -> None:
     assert all(torch.equal(p.grad, torch.zeros(3)) for p in norm.parameters() if p.grad is not None)
 
 
-def test_norms_of_torch_for_gpus_are_known() -> None:
+def test_torchs_synced_norms_for_gpus_are_recognized() -> None:
     assert norms_are_synced(nn.Sequential(nn.SyncBatchNorm(3)))
     assert not norms_are_synced(nn.Sequential(nn.BatchNorm2d(3)))

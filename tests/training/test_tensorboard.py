@@ -1,4 +1,4 @@
-"""What a run leaves for TensorBoard, read back as TensorBoard reads it."""
+"""Read a run's event files as TensorBoard does."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ FIGURES = {
 
 @pytest.fixture(autouse=True)
 def files_numbered_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of one second and process, files are read in the order of their numbers' digits: the tenth before the second."""
+    """Restart the numbers in file names: TensorBoard would read the tenth file before the second."""
     monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
 
 
@@ -66,7 +66,7 @@ def chosen(board: EventAccumulator) -> dict[str, Any]:
 
 
 def table(metrics: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv, less the time that they took."""
+    """Return the rows of metrics.csv without their seconds."""
     with metrics.open() as file:
         return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
 
@@ -75,7 +75,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
-def test_a_run_shows_curves_pictures_its_graph_and_what_came_out(train, tmp_path):
+def test_a_run_logs_curves_pictures_its_graph_and_its_outcome(train, tmp_path):
     run = tmp_path / "run"
     assert train(*TINY, "seed=3", "hydra.run.dir=run").code == 0
     assert [file.name.partition(".out")[0] for file in (run / "tensorboard").iterdir()] == ["events"]
@@ -116,7 +116,7 @@ def test_a_run_shows_curves_pictures_its_graph_and_what_came_out(train, tmp_path
 
 
 @pytest.mark.parametrize("model", [("model=lenet5", "model.dropout=0.2"), ("model=resnet20", "model.width=0.25")])
-def test_what_is_shown_changes_nothing_of_what_is_learned(train, tmp_path, model):
+def test_logging_does_not_change_the_training(train, tmp_path, model):
     for name, logger in (("with", "tensorboard"), ("without", "none")):
         train(*TINY, *model, f"logger={logger}", f"hydra.run.dir={name}")
     shown, plain = weights(tmp_path / "with"), weights(tmp_path / "without")
@@ -135,7 +135,7 @@ def test_what_is_shown_changes_nothing_of_what_is_learned(train, tmp_path, model
 
 
 @pytest.mark.parametrize("times", [5, 7])  # within the second epoch, and at its end
-def test_a_resumed_run_goes_on_with_its_curves(train, tmp_path, monkeypatch, times):
+def test_a_resumed_run_continues_its_curves(train, tmp_path, monkeypatch, times):
     asked = [0]
 
     def requested(self: StopRequest) -> bool:
@@ -162,7 +162,7 @@ def test_a_resumed_run_goes_on_with_its_curves(train, tmp_path, monkeypatch, tim
     assert len(board.Scalars("final/test_accuracy")) == 1
 
 
-def test_a_longer_run_shows_its_later_figures(train, tmp_path):
+def test_a_longer_run_shows_its_final_metrics(train, tmp_path):
     train(*TINY, "trainer.max_epochs=1", "hydra.run.dir=run")
     train("resume=run", "trainer.max_epochs=2")
     board = events(tmp_path / "run")
@@ -171,13 +171,13 @@ def test_a_longer_run_shows_its_later_figures(train, tmp_path):
     assert board.Scalars("final/test_loss")[-1].value == pytest.approx(record["test_loss"])
 
 
-def test_answers_are_shown_seldom_and_at_the_end(train, tmp_path):
+def test_predictions_are_logged_after_some_epochs_and_the_last(train, tmp_path):
     train(*TINY, "trainer.max_epochs=12", "trainer.limit_train_batches=1", "hydra.run.dir=run")
     board = events(tmp_path / "run")
     assert list(pictures(board)["predictions/validation_images"]) == [1, 2, 5, 10, 12]
 
 
-def test_what_is_not_wanted_is_not_written(train, tmp_path):
+def test_pictures_and_graph_can_be_switched_off(train, tmp_path):
     train(*TINY, "logger.tensorboard.pictures=false", "logger.tensorboard.graph=false", "hydra.run.dir=run")
     board = events(tmp_path / "run")
     assert (board.Tags()["images"], board.Tags()["graph"]) == ([], False)
@@ -203,14 +203,14 @@ def test_embeddings_come_with_names_and_thumbnails(train, tmp_path):
         ("logger.tensorboard.filters=true", "logger.tensorboard.filters"),
     ],
 )
-def test_wrong_options_are_named(train, option, said):
+def test_messages_name_wrong_options(train, option, said):
     outcome = train(*TINY, option)
     assert outcome.code == 2
     assert said in outcome.err
 
 
 class Untraceable(nn.Module):
-    """Without a convolution, and with a path that depends on the values."""
+    """Refuse to be traced; without a convolution."""
 
     def __init__(self, num_classes: int):
         super().__init__()
@@ -233,7 +233,7 @@ def test_networks_without_graph_or_convolution_and_images_of_another_size_train(
     assert not board.Tags()["graph"]
 
 
-def test_pictures_of_many_classes_and_larger_images_are_small_too(train, tmp_path):
+def test_pictures_of_many_classes_and_large_images_are_small(train, tmp_path):
     random = np.random.default_rng(0)
     for number in range(200):
         for name, images in (("train", 5), ("test", 1)):
@@ -248,7 +248,7 @@ def test_pictures_of_many_classes_and_larger_images_are_small_too(train, tmp_pat
     assert max(file.stat().st_size for file in (tmp_path / "run" / "tensorboard").iterdir()) < 500_000
 
 
-def test_the_first_convolution_is_the_one_that_sees_the_image():
+def test_the_first_convolution_is_the_first_created():
     inner = nn.Sequential(nn.Linear(2, 2), nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3))
     found = first_convolution(nn.Sequential(inner))
     assert found is inner[1]

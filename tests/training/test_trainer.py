@@ -22,19 +22,19 @@ def test_gpus_are_counted_as_lightning_counts_them(two_gpus: None, devices: Any,
 
 
 @pytest.mark.parametrize("devices", [3, [0, 2], "0,7"])
-def test_a_gpu_that_is_not_there_is_explained(two_gpus: None, devices: Any) -> None:
+def test_a_missing_gpu_is_explained(two_gpus: None, devices: Any) -> None:
     message = re.escape(f"devices must be among the 2 GPU(s) of this machine, got {devices!r}")
     with pytest.raises(ValueError, match=message):
         training_devices({"devices": devices, "accelerator": "gpu"})
 
 
-def test_processes_on_the_processor_are_as_many_as_are_asked_for() -> None:
+def test_the_cpu_runs_as_many_processes_as_requested() -> None:
     cpu = {"accelerator": "cpu"}
     assert [len(training_devices({**cpu, "devices": devices})) for devices in (1, 3, "auto")] == [1, 3, 1]
 
 
 @pytest.mark.parametrize("devices", [0, -2, "many", [], 1.5, None])
-def test_devices_of_no_known_form_are_refused(devices: Any) -> None:
+def test_devices_of_unknown_form_are_refused(devices: Any) -> None:
     with pytest.raises(ValueError, match="devices must be a number, a list such as"):
         training_devices({"devices": devices})
 
@@ -45,7 +45,7 @@ def test_a_run_in_one_process_needs_no_strategy_for_several(tmp_path: Path) -> N
     assert type(strategies[0]) is type(strategies[1])
 
 
-def test_gradients_are_not_added_up_where_cuda_graphs_write_over_them() -> None:
+def test_gradients_are_not_accumulated_with_cuda_graphs() -> None:
     for mode in ("reduce-overhead", "max-autotune"):
         with pytest.raises(ValueError, match=f"accumulate_grad_batches=4 does not work with compile={mode}"):
             check_accumulation(mode, 4, "cuda")
@@ -54,7 +54,7 @@ def test_gradients_are_not_added_up_where_cuda_graphs_write_over_them() -> None:
     check_accumulation("default", 4, "cuda")
 
 
-def test_what_must_repeat_is_not_chosen_by_its_speed(tmp_path: Path) -> None:
+def test_deterministic_runs_do_not_choose_algorithms_by_speed(tmp_path: Path) -> None:
     options = {"accelerator": "cpu", "max_epochs": 1, "benchmark": True}
     before = torch.backends.cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
     try:

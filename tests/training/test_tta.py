@@ -6,7 +6,7 @@ from cnnlab.training.tta import Tta, tta_logits
 
 
 class FirstRow(nn.Module):
-    """Logits that are the first row of pixels, so that every view can be told from them."""
+    """Return the first row of pixels as logits, to tell views apart."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images[:, 0, 0]
@@ -41,7 +41,7 @@ def test_views_have_the_layout_of_the_images_and_their_mean_is_in_float32() -> N
     assert set(strides) == {images.stride()}
 
 
-def test_a_network_that_overwrites_its_result_is_read_in_time() -> None:
+def test_outputs_are_copied_before_the_network_overwrites_them() -> None:
     class Reusing(nn.Module):
         result = torch.empty(1, 3)
 

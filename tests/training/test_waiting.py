@@ -1,6 +1,6 @@
-"""Training never waits for the device within an epoch: on a GPU the host queues step after step.
+"""Check that training never waits for the device within an epoch: on a GPU, the host queues step after step.
 
-The meta device stands in for a GPU. Its tensors have no values, so that whoever looks at one gets an error.
+The meta device replaces a GPU. Its tensors have no values, so reading one is an error.
 """
 
 import functools
@@ -28,7 +28,7 @@ SGD = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True, we
 
 
 class OnMeta(SingleDeviceStrategy):
-    """Without what Lightning does before and after a training, which needs a device that it knows."""
+    """Skip what Lightning does before and after a training: it needs a known device."""
 
     def __init__(self) -> None:
         super().__init__(torch.device("meta"), CPUAccelerator())
@@ -41,14 +41,14 @@ class OnMeta(SingleDeviceStrategy):
 
 
 def loader(augmentation: Augmentation) -> Loader:
-    """Forty images of 16 pixels."""
+    """Return a loader of forty images of 16x16 pixels."""
     images = Images(torch.zeros(40, 16, 16, 3, dtype=torch.uint8), torch.arange(40) % 10)
     mean, std = torch.full((3,), 0.5), torch.full((3,), 0.25)
     return Loader(images, 16, mean, std, augmentation, shuffle=True, device="meta", classes=10)
 
 
 def fit(optimizer: Any, augmentation: Augmentation) -> L.Trainer:
-    """Two epochs; clipped and averaged, too."""
+    """Train for two epochs, with clipping and averaging."""
     loss = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
     module = Classifier(SpeedNet(width=0.125), optimizer, functools.partial(triangle, warmup=0.2), loss)
     trainer = L.Trainer(
@@ -67,7 +67,7 @@ def fit(optimizer: Any, augmentation: Augmentation) -> L.Trainer:
 
 @pytest.fixture(autouse=True)
 def between_epochs(monkeypatch):
-    """What may wait, once a training or once an epoch, is left out."""
+    """Leave out what may wait: it runs once per training or once per epoch."""
     monkeypatch.setattr(fit_loop, "has_len_all_ranks", lambda *_: True)
     monkeypatch.setattr(Classifier, "on_train_epoch_end", lambda _: None)
 
