@@ -59,7 +59,7 @@ class Augmentation:
     mix_probability: float = 1.0
     sizes: Sequence[Sequence[int]] = ()
     _crop: Crop = field(init=False, repr=False, compare=False)
-    _steps: tuple[Mixing | Cutout | Flip | Erasing | Resize, ...] = field(init=False, repr=False, compare=False)
+    _steps: tuple[Any, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Augmentations of pixels are applied in this order, and then those of normalized images. Crop, cutout and flip

@@ -34,31 +34,28 @@ def find_test_images(data: Mapping[str, Any], fingerprint: str) -> TestImages:
     Raises:
         RequestError: if the images are gone or have changed.
     """
-    source = find_source(data.get("source"), data.get("path"))
+    source, size = find_source(data.get("source"), data.get("path")), data["image_size"]
     if fingerprint.startswith("files-"):
-        return _streamed(source, data, fingerprint)
-    folder = cache_folder(source, data["image_size"], data.get("cache"))
-    cached = read_cache(folder)
-    if cached is None:
-        raise RequestError(f"data.cache: the decoded images are no longer in {folder.parent}")
-    _check(cached.fingerprint, fingerprint)
-    pixels = cached.arrays["test_pixels"]
-    return TestImages(lambda positions: pixels[list(positions)], tuple(data.get("classes") or cached.classes))
+        import torch
 
+        from cnnlab.data.images import streamed_images
 
-def _streamed(source: Any, data: Mapping[str, Any], fingerprint: str) -> TestImages:
-    import torch
+        found = streamed_images(source, size)
 
-    from cnnlab.data.images import streamed_images
+        def read(positions: Sequence[int]) -> np.ndarray:
+            return found.test.read(torch.as_tensor(list(positions))).numpy()
+    else:
+        folder = cache_folder(source, size, data.get("cache"))
+        found = read_cache(folder)
+        if found is None:
+            raise RequestError(f"data.cache: the decoded images are no longer in {folder.parent}")
+        pixels = found.arrays["test_pixels"]
 
-    images = streamed_images(source, data["image_size"])
-    _check(images.fingerprint, fingerprint)
-    return TestImages(
-        lambda positions: images.test.read(torch.as_tensor(list(positions))).numpy(),
-        tuple(data.get("classes") or images.classes),
-    )
+        def read(positions: Sequence[int]) -> np.ndarray:
+            return pixels[list(positions)]
 
-
-def _check(found: str, recorded: str) -> None:
-    if found != recorded:
-        raise RequestError(f"data: the images have changed since the run (fingerprint {found}, recorded {recorded})")
+    if found.fingerprint != fingerprint:
+        raise RequestError(
+            f"data: the images have changed since the run (fingerprint {found.fingerprint}, recorded {fingerprint})"
+        )
+    return TestImages(read, tuple(data.get("classes") or found.classes))

@@ -2,7 +2,8 @@
 
 Each file holds a small frozen dataclass whose attributes are its options, and that has:
 
-- `stream`: the number of its random stream. Take a new one, so that the decisions of the others stay as they are.
+- `stream`: the number of its random stream. Take a new one (0 to 4 are in use), so that the decisions of the others
+  do not change.
 - `on_pixels`: whether it changes uint8 pixels (B, H, W, C), or normalized images (B, C, H, W), in which 0 is the mean
   colour.
 - `draw(generator, epoch)`: draws the decisions for all images of an epoch, as a dictionary of arguments for `apply`.

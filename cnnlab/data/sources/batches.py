@@ -39,9 +39,10 @@ class BatchesSource(Source):
 
     def read(self, lean: bool = False) -> RawImages:
         """See Source."""
-        meta = _load_batch(self.folder / "batches.meta")
+        meta = self.folder / "batches.meta"
+        names = _entry(_load_batch(meta), "label_names", meta)
         return RawImages(
-            classes=tuple(_text(name) for name in _entry(meta, "label_names", self.folder / "batches.meta")),
+            classes=tuple(name.decode() if isinstance(name, bytes) else name for name in names),
             train=self._split(self._files("data_batch_*")),
             test=self._split([self.folder / "test_batch"]),
         )
@@ -91,7 +92,3 @@ def _entry(batch: dict[Any, Any], key: str, file: Path) -> Any:
         if candidate in batch:
             return batch[candidate]
     raise RequestError(f"data.path: {file} has no entry {key}")
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

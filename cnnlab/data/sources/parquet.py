@@ -130,59 +130,67 @@ def _mapped_table(files: tuple[Path, ...]) -> "pyarrow.Table":
     return rows.data.table
 
 
-def _may_hold_images(kind: "pyarrow.DataType") -> bool:
-    import pyarrow
-
-    if pyarrow.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0
-    return pyarrow.types.is_binary(kind)
-
-
 def read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
     """Return the images of Arrow tables.
-
-    Images are the first column of structs with `bytes`, or of plain bytes. Labels are the integer column with class
-    names in the metadata, else with one of the names `LABELS`, else the only one.
 
     Args:
         tables: table of each split.
         where: name of the source, for messages.
 
     Raises:
-        RequestError: if there is no such column, or the splits do not fit together.
+        RequestError: if a column is missing, or the splits do not fit together.
     """
-    import pyarrow
-
     if "train" not in tables:
         raise RequestError(f"{where} has no split named train (it has {', '.join(tables)})")
     schema = tables["train"].schema
-    image = next((field.name for field in schema if _may_hold_images(field.type)), None)
-    numbers = [field.name for field in schema if pyarrow.types.is_integer(field.type)]
-    names_of = _names(schema)
-    named = [name for name in numbers if name in names_of]
-    label = next((name for name in (*named, *LABELS, *numbers) if name in numbers), None)
-    if image is None or label is None:
-        raise RequestError(f"{where} needs a column of images and a column of class numbers (it has {schema.names})")
-    if len(numbers) > 1 and label not in (*named, *LABELS):
-        raise RequestError(f"{where}: which column holds the classes, {' or '.join(numbers)}? Call it label")
-
-    def split(table: "pyarrow.Table") -> RawSplit:
-        if missing := {image, label} - set(table.schema.names):
-            raise RequestError(f"{where} has a column {min(missing)} that is missing in the test split")
-        column = table.column(image)
-        if pyarrow.types.is_struct(column.type):
-            column = column.flatten()[column.type.get_field_index("bytes")]
-        if column.null_count:
-            raise RequestError(f"{where}: rows of {image} without an image: {column.null_count}")
-        return RawSplit(Rows(column), table.column(label).to_numpy().astype(np.int64))
-
-    train = split(tables["train"])
-    classes = names_of.get(label) or [str(number) for number in range(int(train.labels.max(initial=-1)) + 1)]
-    test = split(tables["test"]) if "test" in tables else None
-    if test and classes != (of_test := _names(tables["test"].schema).get(label, classes)):
+    image, label = _find_columns(schema, where)
+    train = _read_split(tables["train"], image, label, where)
+    largest = int(train.labels.max(initial=-1))
+    classes = _names(schema).get(label) or [str(number) for number in range(largest + 1)]
+    if "test" not in tables:
+        return RawImages(tuple(classes), train, None)
+    test = _read_split(tables["test"], image, label, where)
+    of_test = _names(tables["test"].schema).get(label, classes)
+    if of_test != classes:
         if unknown := [name for name in of_test if name not in classes]:
             raise RequestError(f"{where}: the test split has a class that the training split lacks: {unknown[0]}")
         if len(test.labels) and not 0 <= test.labels.min() <= test.labels.max() < len(of_test):
             raise RequestError(f"{where}: the test labels must be class numbers from 0 to {len(of_test) - 1}")
         test = RawSplit(test.images, np.array([classes.index(name) for name in of_test])[test.labels])
     return RawImages(tuple(classes), train, test)
+
+
+def _find_columns(schema: "pyarrow.Schema", where: str) -> tuple[str, str]:
+    """Return the names of the columns of images and of labels.
+
+    Images are the first column of structs with `bytes`, or of plain bytes. Labels are the integer column with class
+    names in the metadata, else with one of the names `LABELS`, else the only one.
+    """
+    from pyarrow import types
+
+    def may_hold_images(kind: "pyarrow.DataType") -> bool:
+        return kind.get_field_index("bytes") >= 0 if types.is_struct(kind) else types.is_binary(kind)
+
+    image = next((field.name for field in schema if may_hold_images(field.type)), None)
+    integers = [field.name for field in schema if types.is_integer(field.type)]
+    with_names = _names(schema)
+    named = [*(name for name in integers if name in with_names), *(name for name in LABELS if name in integers)]
+    label = next(iter(named or integers), None)
+    if image is None or label is None:
+        raise RequestError(f"{where} needs a column of images and a column of class numbers (it has {schema.names})")
+    if not named and len(integers) > 1:
+        raise RequestError(f"{where}: which column holds the classes, {' or '.join(integers)}? Call it label")
+    return image, label
+
+
+def _read_split(table: "pyarrow.Table", image: str, label: str, where: str) -> RawSplit:
+    from pyarrow import types
+
+    if missing := {image, label} - set(table.schema.names):
+        raise RequestError(f"{where} has a column {min(missing)} that is missing in the test split")
+    column = table.column(image)
+    if types.is_struct(column.type):
+        column = column.flatten()[column.type.get_field_index("bytes")]
+    if column.null_count:
+        raise RequestError(f"{where}: rows of {image} without an image: {column.null_count}")
+    return RawSplit(Rows(column), table.column(label).to_numpy().astype(np.int64))
