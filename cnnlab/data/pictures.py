@@ -168,7 +168,7 @@ def _file(picture: str | Path | bytes) -> Path | io.BytesIO:
     path = Path(picture)
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
-        raise UnreadablePicture("it is a folder, perhaps one that may not be read")
+        raise UnreadablePicture("it is a folder, perhaps without permission to read it")
     if not stat.S_ISREG(mode):  # reading a pipe or a device may take forever
         raise UnreadablePicture("it is not a file")
     return path

@@ -1,4 +1,4 @@
-"""Augmentations together: their draws and batches stay what they have always been."""
+"""Test augmentations together: draws and batches must never change."""
 
 import hashlib
 from typing import Any
@@ -16,9 +16,9 @@ from cnnlab.data.epoch import Epoch
 from cnnlab.data.images import Images, StoredImages
 from cnnlab.data.loader import Loader
 
-# Options, a digest of the draws of three epochs, and the sum of the projections of all batches. They must not change:
-# runs could not be repeated.
-BEFORE: list[tuple[dict[str, Any], str, float]] = [
+# Options, a digest of their draws in three epochs, and the sum of projections of all batches. If they change, old runs
+# cannot be repeated.
+EXPECTED: list[tuple[dict[str, Any], str, float]] = [
     ({}, "e3b0c44298fc1c14", 619.168),
     ({"pad": 3}, "0ed441fb2ba0aca3", 585.452),
     ({"pad": 2, "padding_mode": "zeros"}, "9bde4f4f769f3c8d", 732.167),
@@ -73,7 +73,7 @@ def digest(augmentation: Augmentation) -> str:
 
 
 @pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize(("options", "draws", "projection"), BEFORE, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("options", "draws", "projection"), EXPECTED, ids=lambda value: str(value)[:60])
 def test_draws_and_batches_never_change(options: Any, draws: str, projection: float, stored: bool) -> None:
     augmentation = Augmentation(**options)
     assert digest(augmentation) == draws

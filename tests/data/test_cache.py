@@ -42,7 +42,7 @@ def test_second_read_does_not_decode(class_folders: Path, cache: Path, monkeypat
 
 
 @pytest.mark.parametrize("name", ["train_pixels", "train_labels", "test_pixels", "test_labels"])
-def test_flipped_bit_is_noticed_and_decoded_anew(
+def test_a_flipped_bit_is_noticed_and_the_images_decoded_again(
     class_folders: Path, cache: Path, sample: ImageData, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     fingerprint = load(class_folders, cache).fingerprint
@@ -74,7 +74,7 @@ def test_missing_and_shortened_files_are_noticed(
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '"text"', '{"sums": 3}'])
-def test_other_meta_data_is_noticed(class_folders: Path, cache: Path, content: str) -> None:
+def test_changed_metadata_is_noticed(class_folders: Path, cache: Path, content: str) -> None:
     load(class_folders, cache)
     (entries(cache)[0] / "meta.json").write_text(content)
     assert len(load(class_folders, cache).classes) == 10
@@ -86,7 +86,7 @@ def test_writing_to_the_images_does_not_change_the_cache(class_folders: Path, ca
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, RequestError])
-def test_interrupted_writing_leaves_nothing(cache: Path, error: type[BaseException]) -> None:
+def test_interrupted_writing_leaves_no_files(cache: Path, error: type[BaseException]) -> None:
     def fill(folder: Path) -> tuple[str, ...]:
         np.save(folder / "train_pixels.npy", np.zeros(3))
         raise error
@@ -96,7 +96,7 @@ def test_interrupted_writing_leaves_nothing(cache: Path, error: type[BaseExcepti
     assert entries(cache) == []
 
 
-def test_image_that_cannot_be_decoded_leaves_nothing(class_folders: Path, cache: Path) -> None:
+def test_an_image_that_cannot_be_decoded_leaves_no_files(class_folders: Path, cache: Path) -> None:
     (class_folders / "test" / "truck" / "zzz.png").write_text("no image")
     with pytest.raises(RequestError):
         load(class_folders, cache)
@@ -148,7 +148,7 @@ def test_other_image_size_gives_another_key(class_folders: Path, cache: Path) ->
     assert load_images(source, 16, cache).train.pixels.shape[1] == 16
 
 
-def test_cache_is_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_in_the_requested_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = find_source("digits", None)
     assert cache_folder(source, 32, tmp_path / "asked").parent == tmp_path / "asked"
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "variable"))
@@ -159,7 +159,7 @@ def test_cache_is_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_cache_that_cannot_be_written_is_named(class_folders: Path, tmp_path: Path) -> None:
-    # A file stands where the folder should be: permissions would not stop root.
+    # A file is in the way of the folder, because root ignores permissions.
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(RequestError, match=f"data.cache: {place} cannot be written"):

@@ -14,7 +14,7 @@ from cnnlab.errors import RequestError
 
 
 def rows(images: Images | StoredImages) -> set[bytes]:
-    """The images as a set; those of the sample are all different."""
+    """Return the images as a set; all images of the sample differ."""
     return {image.numpy().tobytes() for image in images.pixels}
 
 
@@ -51,7 +51,7 @@ def test_article_selects_on_the_test_images(class_folders: Path, sample: ImageDa
     assert torch.equal(module.test.pixels, sample.test.pixels)
 
 
-def test_loaders_augment_and_shuffle_the_training_images_alone(class_folders: Path) -> None:
+def test_loaders_augment_and_shuffle_only_the_training_images(class_folders: Path) -> None:
     module = ImageDataModule(
         path=str(class_folders), batch_size=40, eval_batch_size=7, augmentation=Augmentation(pad=3, cutout=8)
     )
@@ -69,14 +69,14 @@ def test_loaders_augment_and_shuffle_the_training_images_alone(class_folders: Pa
     assert sum(int((pixels == 0).all(dim=1).sum()) for pixels, _ in train) > 110 * 16
 
 
-def test_normalization_comes_from_the_training_images_alone(class_folders: Path) -> None:
+def test_normalization_comes_only_from_the_training_images(class_folders: Path) -> None:
     module = ImageDataModule(path=str(class_folders))
     mean, std = channel_statistics([module.train.pixels])
     assert torch.equal(module.mean, mean)
     assert torch.equal(module.std, std)
 
 
-def test_a_sample_is_of_training_images_as_they_are_and_normalized(class_folders: Path) -> None:
+def test_a_sample_holds_normalized_training_images_without_augmentation(class_folders: Path) -> None:
     module = ImageDataModule(path=str(class_folders), augmentation=Augmentation(pad=4, flip="random", cutout=8))
     images = module.sample(37)
     assert images.shape == (37, 3, 32, 32)
@@ -112,7 +112,7 @@ def test_numbered_classes_take_the_expected_names(parquet_folder: Path, sample: 
     assert ImageDataModule(path=str(parquet_folder), classes=list(sample.classes)).classes == sample.classes
 
 
-def test_image_size_is_honoured(class_folders: Path) -> None:
+def test_images_have_the_image_size(class_folders: Path) -> None:
     module = ImageDataModule(path=str(class_folders), image_size=16)
     images, _ = batches_of(module.train_dataloader())[0]
     assert images.shape[1:] == (3, 16, 16)
@@ -141,6 +141,6 @@ def test_padding_that_cannot_be_reflected_is_refused() -> None:
 
 
 @pytest.mark.parametrize("holdout", [0.001, 0.999])
-def test_holdout_that_leaves_nothing_is_refused(photo_folders: Path, holdout: float) -> None:
+def test_holdout_that_leaves_no_image_is_refused(photo_folders: Path, holdout: float) -> None:
     with pytest.raises(RequestError, match=rf"data.holdout: {holdout} of 30 training images"):
         ImageDataModule(path=str(photo_folders), holdout=holdout)

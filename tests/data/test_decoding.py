@@ -19,7 +19,7 @@ def encoded(form: str, **options: object) -> bytes:
 
 
 @pytest.mark.parametrize(("form", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
-def test_what_was_stored_without_loss_comes_back(form: str, options: dict[str, object]) -> None:
+def test_lossless_images_come_back_exactly(form: str, options: dict[str, object]) -> None:
     assert torch.equal(decode(encoded(form, **options)), torch.from_numpy(NOISE).permute(2, 0, 1))
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnlab.data.images import load_images, stratified_split, to_rgb_square
+from cnnlab.data.images import StoredImages, load_images, stratified_split, to_rgb_square
 from cnnlab.data.sources import FolderSource
 from cnnlab.data.sources.base import RawImages, RawSplit
 
 
 class ListSource:
-    """Encoded images as they are given, once for training and once for the test."""
+    """Serve the given encoded images, both for training and for the test."""
 
     def __init__(self, *images: bytes, identity: str = "list"):
         self.images = images
@@ -41,7 +41,7 @@ def encoded(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
 
 
 def png_16_bit(values: np.ndarray) -> bytes:
-    """A PNG file of uint16 values (H, W, 3) or (H, W); Pillow writes none in colour."""
+    """Return a PNG file of uint16 values (H, W, 3) or (H, W); Pillow cannot write one in colour."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -74,7 +74,7 @@ def test_grey_becomes_rgb(tmp_path: Path, rgb: np.ndarray) -> None:
     assert np.array_equal(decoded(tmp_path, encoded(Image.fromarray(grey))), np.stack([grey] * 3, axis=-1))
 
 
-def test_transparency_is_left_out(tmp_path: Path, rgb: np.ndarray) -> None:
+def test_transparency_is_dropped(tmp_path: Path, rgb: np.ndarray) -> None:
     image = Image.fromarray(rgb)
     image.putalpha(Image.fromarray(rgb[..., 0]))
     assert np.array_equal(decoded(tmp_path, encoded(image)), rgb)
@@ -109,7 +109,7 @@ def test_jpeg_is_read(tmp_path: Path) -> None:
 
 def test_photo_is_turned_upright(tmp_path: Path) -> None:
     pixels = np.zeros((32, 32, 3), np.uint8)
-    pixels[:, :16] = 255  # bright on the left; orientation 6 says that the left is the top
+    pixels[:, :16] = 255  # bright on the left; orientation 6: the left is the top
     exif = Image.Exif()
     exif[0x0112] = 6
     upright = decoded(tmp_path, encoded(Image.fromarray(pixels), "JPEG", exif=exif))
@@ -117,7 +117,7 @@ def test_photo_is_turned_upright(tmp_path: Path) -> None:
     assert upright[18:].max() < 50
 
 
-def test_animation_gives_its_first_picture(tmp_path: Path) -> None:
+def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
     black, white = (Image.fromarray(np.full((32, 32, 3), value, np.uint8)) for value in (0, 255))
     animation = encoded(black, "GIF", save_all=True, append_images=[white])
     assert decoded(tmp_path, animation).max() == 0
@@ -135,7 +135,7 @@ def test_other_sizes_are_resized_by_the_shorter_side_and_cut(tmp_path: Path, wid
     assert np.abs(result.astype(int) - expected).max() <= 1
 
 
-def test_images_of_different_sizes_are_mixed(tmp_path: Path) -> None:
+def test_images_of_different_sizes_get_one_size(tmp_path: Path) -> None:
     sizes = ((10, 20), (64, 64), (32, 32))
     images = [encoded(Image.fromarray(np.full((*size, 3), 7, np.uint8))) for size in sizes]
     data = load_images(ListSource(*images), 24, tmp_path / "own_cache")
@@ -177,4 +177,12 @@ def test_stratified_split_is_the_same_every_time_and_leaves_the_random_state_alo
         assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(splits[0], splits[1])
     assert len(splits[0].unique()) == 50
-    assert not torch.equal(splits[0], torch.arange(50))  # the images are drawn, not the first ones
+    assert not torch.equal(splits[0], torch.arange(50))  # drawn at random, not the first images
+
+
+def test_taking_stored_images_reads_nothing() -> None:
+    items = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), dtype=np.uint8))
+    images = StoredImages(items, torch.arange(10), torch.arange(10), size=8)
+    part = images.take(torch.tensor([7, 3, 5])).take(torch.tensor([2, 0]))
+    assert part.labels.tolist() == [5, 7]
+    assert torch.equal(part.pixels, items[[5, 7]])

@@ -33,7 +33,7 @@ def test_a_named_file_is_taken_whatever_its_suffix(photos: Path) -> None:
     assert listed("photos/notes.txt") == ["notes.txt"]
 
 
-def test_patterns(photos: Path) -> None:
+def test_patterns_are_matched(photos: Path) -> None:
     assert listed("photos/*.[jw]*") == ["b.jpg", "c.webp"]
     assert listed("photos/**/*.png") == ["old/x.png/e.gif"]  # a folder whose name matches
     assert listed("photos/**/*.gif") == ["old/x.png/e.gif"]

@@ -35,7 +35,7 @@ def assert_equal(batches: Batches, expected: Batches) -> None:
 
 
 def numbered(count: int) -> Images:
-    """Images whose labels are their positions."""
+    """Return images whose labels are their positions."""
     generator = torch.Generator().manual_seed(0)
     return Images(torch.randint(0, 256, (count, 8, 8, 3), dtype=torch.uint8, generator=generator), torch.arange(count))
 
@@ -46,7 +46,7 @@ def order(loader: Loader, epoch: int = 0) -> list[int]:
 
 @pytest.mark.parametrize("batch_size", [1, 7, 25, 100, 1000])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_every_image_comes_exactly_once_an_epoch(batch_size: int, shuffle: bool) -> None:
+def test_every_image_comes_exactly_once_per_epoch(batch_size: int, shuffle: bool) -> None:
     loader = make_loader(numbered(100), batch_size, shuffle=shuffle, augmentation=PLAIN)
     for epoch in range(2):
         positions = order(loader, epoch)
@@ -62,12 +62,12 @@ def test_every_epoch_and_every_seed_has_its_own_order() -> None:
     assert len({tuple(one) for one in orders}) == 4
 
 
-def test_batches_depend_on_seed_and_epoch_alone(sample: ImageData) -> None:
+def test_batches_depend_only_on_seed_and_epoch(sample: ImageData) -> None:
     first = make_loader(sample.train, augmentation=EVERYTHING, seed=3)
     batches = [epoch_of(first, epoch) for epoch in range(2)]
     torch.manual_seed(99)
     second = make_loader(sample.train, augmentation=EVERYTHING, seed=3)
-    assert_equal(epoch_of(second, 1), batches[1])  # without having gone through the epoch before
+    assert_equal(epoch_of(second, 1), batches[1])  # without the epoch before
     assert_equal(epoch_of(second, 0), batches[0])
 
 
@@ -77,7 +77,7 @@ def test_loader_leaves_the_random_state_alone(sample: ImageData) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_batches_are_the_same_from_a_fresh_and_from_a_read_cache(class_folders: Any, tmp_path: Any) -> None:
+def test_batches_from_a_fresh_cache_and_from_an_old_one_are_the_same(class_folders: Any, tmp_path: Any) -> None:
     decoded, cached = (load_images(FolderSource(class_folders), 32, tmp_path / "own_cache") for _ in range(2))
     assert_equal(
         epoch_of(make_loader(cached.train, augmentation=EVERYTHING)),
@@ -128,8 +128,8 @@ def test_batch_smaller_than_the_number_of_processes_is_refused(sample: ImageData
         pytest.param(59, [59, 61], id="of two batches"),
     ],
 )
-def test_a_few_images_that_are_left_join_the_batch_before(batch_size: int, world_size: int, sizes: list[int]) -> None:
-    """However many processes share the batches."""
+def test_a_few_images_left_over_join_the_batch_before(batch_size: int, world_size: int, sizes: list[int]) -> None:
+    """Check it for any number of processes."""
     loaders = [make_loader(numbered(120), batch_size, rank=rank, world_size=world_size) for rank in range(world_size)]
     given = [loaders[0].batch_images for _ in zip(*loaders, strict=True)]
     assert given == sizes
@@ -137,12 +137,12 @@ def test_a_few_images_that_are_left_join_the_batch_before(batch_size: int, world
     assert sorted(place for loader in loaders for place in order(loader)) == list(range(120))
 
 
-def test_what_is_left_of_images_in_their_order_stays_apart() -> None:
-    assert len(make_loader(numbered(120), 17, shuffle=False)) == 8  # nothing is trained with these
+def test_images_left_over_stay_apart_without_shuffling() -> None:
+    assert len(make_loader(numbered(120), 17, shuffle=False)) == 8  # such batches do not train
 
 
 @pytest.mark.parametrize("done", [0, 1, 3, 5])
-def test_goes_on_exactly_where_it_stopped(sample: ImageData, done: int) -> None:
+def test_a_resumed_epoch_continues_exactly_where_it_stopped(sample: ImageData, done: int) -> None:
     loader = make_loader(sample.train, augmentation=EVERYTHING)
     whole, following = epoch_of(loader, 4), epoch_of(loader, 5)
     loader.sampler.set_epoch(4)
@@ -164,14 +164,14 @@ def test_state_of_another_epoch_skips_nothing(sample: ImageData) -> None:
     assert len(epoch_of(loader, 4)) == len(loader)
 
 
-def test_state_survives_saving(sample: ImageData) -> None:
+def test_the_state_holds_epoch_and_batches(sample: ImageData) -> None:
     loader = make_loader(sample.train)
     loader.sampler.set_epoch(2)
     next(iter(loader))
     assert loader.state_dict() == {"epoch": 2, "batches_done": 1}
 
 
-def test_normalization_is_that_of_the_formula(sample: ImageData) -> None:
+def test_normalization_follows_the_formula(sample: ImageData) -> None:
     loader = make_loader(sample.train, shuffle=False)
     images = torch.cat([images for images, _ in loader])
     expected = (sample.train.pixels.double() / 255 - MEAN) / STD
@@ -187,8 +187,8 @@ def test_batches_have_the_channels_last_layout(sample: ImageData, augmentation: 
     assert labels.dtype == (torch.float32 if augmentation else torch.int64)
 
 
-def test_mixed_images_are_those_of_the_epoch_by_the_weight_of_their_labels(sample: ImageData) -> None:
-    """Also where the partner is in another batch: it has the crop and flip that it has there."""
+def test_images_are_mixed_with_partners_as_augmented_in_the_same_epoch(sample: ImageData) -> None:
+    """A partner has its own crop and flip, even if it is in another batch."""
     crops = Augmentation(pad=2, flip="random")
     plain = epoch_of(make_loader(sample.train, 120, shuffle=False, augmentation=crops), 1)[0]
     mixup = Augmentation(pad=2, flip="random", mixup=1.0)
@@ -220,7 +220,7 @@ def test_augmented_images_are_windows_of_the_padded_ones(sample: ImageData) -> N
 def test_cutout_sets_the_mean_colour(sample: ImageData) -> None:
     batch, _ = next(iter(make_loader(sample.train, augmentation=Augmentation(cutout=8))))
     blanked = (batch == 0).all(dim=1).flatten(1).sum(dim=1)
-    assert blanked.min() >= 16  # a quarter is inside at least, in a corner
+    assert blanked.min() >= 16  # in a corner, a quarter of the square is inside
     assert blanked.max() == 64
 
 

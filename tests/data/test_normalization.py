@@ -12,7 +12,7 @@ def test_channel_statistics_equal_the_plain_computation(sample: ImageData) -> No
     torch.testing.assert_close(std, values.std(dim=0, unbiased=False).float(), rtol=1e-6, atol=0)
 
 
-def test_channel_that_never_varies_has_the_deviation_one() -> None:
+def test_a_constant_channel_has_the_deviation_one() -> None:
     pixels = torch.zeros(4, 8, 8, 3, dtype=torch.uint8)
     pixels[:2, ..., 1] = 255
     mean, std = channel_statistics([pixels])

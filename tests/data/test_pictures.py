@@ -17,7 +17,7 @@ from cnnlab.data.images import Images, load_images
 from cnnlab.data.pictures import UnreadablePicture, open_picture, read_images, read_picture, read_pictures
 from cnnlab.data.sources.base import RawImages, RawSplit
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow warns of what it then reads
+pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow warns about files that it reads anyway
 
 NOISE = np.random.default_rng(2).integers(0, 256, (40, 52, 4), dtype=np.uint8)
 RGB, GREY, ALPHA = NOISE[..., :3], NOISE[..., 0], NOISE[..., 3]
@@ -43,7 +43,7 @@ def palette(colours: int) -> Image.Image:
 
 
 def png(width: int, height: int, depth: int, kind: int, rows: bytes) -> bytes:
-    """A PNG file that Pillow does not write; kind 0 is grey, 2 RGB, 4 and 6 the same with transparency."""
+    """Return a PNG file that Pillow cannot write; kind 0 is grey, 2 RGB, 4 and 6 the same with transparency."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -64,7 +64,7 @@ def turned(orientation: int) -> Image.Exif:
 
 
 def trained_on(image: bytes, size: int, tmp_path: Path) -> torch.Tensor:
-    """What training makes of an image."""
+    """Return the pixels that training sees."""
 
     class OneImage:
         identity = "one image"
@@ -149,7 +149,7 @@ def test_a_damaged_file_is_refused(image: bytes) -> None:
         read_picture(image, 8)
 
 
-def test_damage_of_any_kind_is_read_or_refused() -> None:
+def test_damaged_files_are_read_or_refused() -> None:
     random = np.random.default_rng(0)
     for form in ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "ICO"):
         whole = encoded(RGB, form)
@@ -175,18 +175,18 @@ def test_a_picture_that_would_become_huge_is_refused() -> None:
     assert read_picture(np.zeros((1, 9000), np.uint8), 32).shape == (32, 32, 3)
 
 
-def test_values_without_a_white_are_refused() -> None:
+def test_floats_without_a_known_white_are_refused() -> None:
     with pytest.raises(UnreadablePicture, match="floats"):
         read_picture(encoded(np.ones((4, 4), np.float32), "TIFF"), 8)
 
 
-def test_what_would_run_another_program_is_not_read() -> None:
+def test_formats_that_need_other_programs_are_not_read() -> None:
     with pytest.raises(UnreadablePicture, match="known format"):
         read_picture(encoded(RGB, "EPS"), 8)
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")  # to open it would wait for ever
+def test_folders_and_pipes_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")  # opening it would wait forever
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     for name, message in (
@@ -201,7 +201,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """Without the rights of root, who may read everything."""
+    """Drop the rights of root, who may read everything."""
     if os.geteuid():
         yield
         return
@@ -237,14 +237,14 @@ def test_many_files_are_read_in_order_with_reasons_and_thumbnails(
     assert shapes == [(8, 16, 3), (7, 16, 3), (7, 16, 3), *[None] * 6]
 
 
-def test_a_line_has_a_thumbnail(tmp_path: Path) -> None:
+def test_a_very_narrow_picture_has_a_thumbnail(tmp_path: Path) -> None:
     (tmp_path / "rule.png").write_bytes(encoded(np.zeros((1, 600), np.uint8)))
     (reading,) = read_pictures([tmp_path / "rule.png"], 8, shown=1)
     assert reading.thumbnail is not None
     assert reading.thumbnail.shape == (1, 576, 3)
 
 
-def test_no_more_files_are_taken_than_are_read_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_few_files_are_taken_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "available_cores", lambda: 2)
     (tmp_path / "a.png").write_bytes(encoded(RGB))
     taken = 0
@@ -262,7 +262,7 @@ def test_no_more_files_are_taken_than_are_read_soon(tmp_path: Path, monkeypatch:
     assert taken <= 100 + 6 * pictures.CHUNK
 
 
-def test_images_of_data_are_read_with_their_labels() -> None:
+def test_images_of_a_data_set_are_read_with_their_labels() -> None:
     pixels = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 4, 4, 3).contiguous()
     readings = list(read_images(Images(pixels, torch.tensor([2, 0, 1, 1, 2])), "test", limit=4, shown=1, batch_size=3))
     assert [(reading.name, reading.label) for reading in readings] == [

@@ -28,7 +28,7 @@ def test_the_first_place_with_room_is_taken(class_folders, tmp_path, monkeypatch
     caplog.set_level(logging.INFO)
     choices = [choose(class_folders, tmp_path, monkeypatch, memory) for memory in (2.0, 1.99, 1.25, 1.24)]
     assert choices == ["device", "host", "host", "stream"]
-    assert caplog.text.count("data.residence=") == 3  # not for the plain case
+    assert caplog.text.count("data.residence=") == 3  # not for `device`
     assert "data.residence=stream: 150 images need" in caplog.text
 
 
@@ -73,12 +73,12 @@ def test_sources_count_their_images(fixture: str, request: pytest.FixtureRequest
     assert cached_images(cache_folder(source, 32, tmp_path)) == 150
 
 
-def test_the_embedded_digits_are_as_many_as_is_said() -> None:
+def test_the_digits_are_counted_right() -> None:
     source = find_source("digits", None)
     assert source.count() == len(source.read().train.labels)
 
 
-def test_free_memory_is_that_of_this_machine() -> None:
+def test_free_memory_is_plausible() -> None:
     assert 1e7 < free_memory(CPU) < 1e15
 
 

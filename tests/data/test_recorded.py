@@ -1,4 +1,4 @@
-"""The test images of recorded runs are found where they were, and not confused with others."""
+"""Test that the test images of recorded runs are found, and not confused with others."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def test_streamed_images_are_read_from_their_files(settings, sample):
     assert torch.equal(torch.from_numpy(found.read([7, 2])), sample.test.pixels[[7, 2]])
 
 
-def test_images_that_are_gone_are_not_decoded_anew(settings, tmp_path):
+def test_missing_images_are_not_decoded_again(settings, tmp_path):
     with pytest.raises(RequestError, match="no longer in .*cache"):
         find_test_images(settings, "some")
     assert not (tmp_path / "cache").exists()

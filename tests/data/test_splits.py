@@ -13,7 +13,7 @@ from cnnlab.errors import RequestError
 @pytest.mark.parametrize("protocol", ["holdout", "article"])
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 @pytest.mark.parametrize("residence", ["auto", "stream"])
-def test_a_split_holds_the_images_that_a_run_has(
+def test_a_split_holds_the_same_images_as_a_run(
     class_folders: Path, sample: ImageData, protocol: Protocol, split: Split, residence: str
 ) -> None:
     run = ImageDataModule(path=str(class_folders), protocol=protocol, residence=residence)  # pyright: ignore
@@ -25,12 +25,12 @@ def test_a_split_holds_the_images_that_a_run_has(
     assert fingerprint == run.fingerprint
 
 
-def test_a_share_to_hold_out_must_be_one(class_folders: Path, sample: ImageData) -> None:
+def test_a_holdout_that_is_no_share_is_refused(class_folders: Path, sample: ImageData) -> None:
     with pytest.raises(ValueError, match="holdout must be between 0 and 1, got 2"):
         read_split("val", "holdout", sample.classes, 32, path=str(class_folders), holdout=2)
 
 
-def test_labels_become_the_numbers_of_the_networks_classes(sample: ImageData) -> None:
+def test_labels_are_renumbered_by_the_classes_of_the_network(sample: ImageData) -> None:
     known = (*reversed(sample.classes), "submarine")
     fitted = fit_classes(sample, known)
     assert fitted.classes == known
@@ -40,7 +40,7 @@ def test_labels_become_the_numbers_of_the_networks_classes(sample: ImageData) ->
         assert torch.equal(after.pixels, before.pixels)
 
 
-def test_data_without_names_take_those_that_are_given(sample: ImageData, parquet_folder: Path) -> None:
+def test_classes_without_names_take_the_given_names(sample: ImageData, parquet_folder: Path) -> None:
     for file in parquet_folder.iterdir():  # the names are in the metadata
         pq.write_table(pq.read_table(file).replace_schema_metadata(None), file)
     known = tuple(reversed(sample.classes))
@@ -50,7 +50,7 @@ def test_data_without_names_take_those_that_are_given(sample: ImageData, parquet
         read_split("test", "holdout", known, 32, path=str(parquet_folder))
 
 
-def test_classes_that_the_network_has_not_are_named(sample: ImageData) -> None:
+def test_classes_unknown_to_the_network_are_named(sample: ImageData) -> None:
     with pytest.raises(RequestError, match="does not know the class truck; it knows airplane, automobile, bird"):
         fit_classes(sample, sample.classes[:-1])
     many = tuple(f"kind{number}" for number in range(100))

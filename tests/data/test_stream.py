@@ -1,11 +1,10 @@
-"""Images on the host and in their files give the same batches as images on the device."""
+"""Test that images on the host and in their files give the same batches as images on the device."""
 
 import gc
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -47,7 +46,7 @@ def place(request: pytest.FixtureRequest) -> Path | None:
 
 
 @pytest.mark.parametrize("residence", ["host", "stream"])
-def test_batches_are_those_of_images_on_the_device(place: Path | None, residence: str) -> None:
+def test_batches_are_the_same_as_from_images_on_the_device(place: Path | None, residence: str) -> None:
     small = {"image_size": 16} if place is None else {}
     wanted, module = (module_of(place, kind, **small) for kind in ("device", residence))
     assert torch.equal(module.mean, wanted.mean)
@@ -63,7 +62,7 @@ def test_batches_are_those_of_images_on_the_device(place: Path | None, residence
 
 @pytest.mark.parametrize("residence", ["host", "stream"])
 @pytest.mark.parametrize("done", [0, 1, 4])
-def test_goes_on_exactly_where_it_stopped(class_folders: Path, residence: str, done: int) -> None:
+def test_a_resumed_epoch_continues_exactly_where_it_stopped(class_folders: Path, residence: str, done: int) -> None:
     loader = module_of(class_folders, residence).train_dataloader()
     whole = epoch_of(loader, 3)
     loader.sampler.set_epoch(3)
@@ -71,11 +70,11 @@ def test_goes_on_exactly_where_it_stopped(class_folders: Path, residence: str, d
     for _ in range(done):
         next(iterator)
     state = loader.state_dict() if done else {"epoch": 3, "batches_done": 0}
-    assert state == {"epoch": 3, "batches_done": done}  # those read ahead do not count
+    assert state == {"epoch": 3, "batches_done": done}  # batches read ahead do not count
     resumed = module_of(class_folders, residence).train_dataloader()
     resumed.load_state_dict(state)
     assert_equal(epoch_of(resumed, 3), whole[done:])
-    assert_equal(epoch_of(loader, 3), whole)  # after a pass that was broken off
+    assert_equal(epoch_of(loader, 3), whole)  # after an interrupted pass
 
 
 @pytest.mark.parametrize("workers", [None, 0, 2])
@@ -85,7 +84,7 @@ def test_ranks_share_the_batches_of_one_process(class_folders: Path, workers: in
 
     def batches(rank: int, world_size: int) -> Batches:
         options: dict[str, Any] = {"augmentation": EVERYTHING, "shuffle": True, "workers": workers, "classes": 10}
-        # 120 images in batches of 17: the last has one, of which the second rank has none.
+        # 120 images in batches of 17: the last batch has one image, so the second rank has none.
         return list(Loader(images, 17, half, half, rank=rank, world_size=world_size, **options))
 
     joined = [
@@ -95,7 +94,7 @@ def test_ranks_share_the_batches_of_one_process(class_folders: Path, workers: in
     assert_equal(joined, batches(0, 1))
 
 
-def test_a_stream_writes_no_cache_and_says_what_its_fingerprint_is_of(place: Path | None, tmp_path: Path) -> None:
+def test_a_stream_writes_no_cache_and_has_a_fingerprint_of_files(place: Path | None, tmp_path: Path) -> None:
     cache = tmp_path / "own_cache"
     module = module_of(place, "stream", cache=str(cache))
     epoch_of(module.train_dataloader(), 0)
@@ -105,7 +104,7 @@ def test_a_stream_writes_no_cache_and_says_what_its_fingerprint_is_of(place: Pat
     assert module.fingerprint != module_of(place, "device", cache=str(cache)).fingerprint
 
 
-def test_fingerprint_changes_with_a_file_and_not_with_the_place(class_folders: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_files_but_not_on_their_place(class_folders: Path, tmp_path: Path) -> None:
     def fingerprint(folder: Path) -> str:
         return streamed_images(find_source(None, folder), 32).fingerprint
 
@@ -155,8 +154,8 @@ def test_statistics_of_a_stream_come_from_a_fixed_sample(class_folders: Path, mo
     assert given.std.tolist() == [1, 2, 3]
 
 
-def test_workers_that_are_given_up_within_an_epoch_end_at_once(class_folders: Path) -> None:
-    """Lightning's objects hold each other: they are collected together, in no order."""
+def test_workers_dropped_within_an_epoch_end_at_once(class_folders: Path) -> None:
+    """Lightning's objects refer to each other, so garbage collection takes them in any order."""
     images = streamed_images(find_source(None, class_folders), 32).train
     assert isinstance(images, StoredImages)
     workers = Workers(images, 1, pinned=False, stay=True)
@@ -187,14 +186,6 @@ def test_a_thread_reads_a_bounded_number_of_batches_ahead() -> None:
     del reader
 
 
-def test_stored_images_can_be_taken_from_without_reading() -> None:
-    items = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), dtype=np.uint8))
-    images = StoredImages(items, torch.arange(10), torch.arange(10), size=8)
-    part = images.take(torch.tensor([7, 3, 5])).take(torch.tensor([2, 0]))
-    assert part.labels.tolist() == [5, 7]
-    assert torch.equal(part.pixels, items[[5, 7]])
-
-
 def test_many_threads_read_a_bounded_number_of_images_ahead() -> None:
     read: list[int] = []
 
@@ -209,5 +200,5 @@ def test_many_threads_read_a_bounded_number_of_images_ahead() -> None:
     batches = count.split(1000)
     reader = read_by_threads(images, batches, threads=3)
     assert torch.equal(next(reader), pixels[batches[0]])
-    assert sum(read) <= 1000 + PIECE * (3 * AHEAD + 1)  # not three times two batches
+    assert sum(read) <= 1000 + PIECE * (3 * AHEAD + 1)  # fewer than two whole batches for each thread
     assert [len(batch) for batch in reader] == [1000] * 3

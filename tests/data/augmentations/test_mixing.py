@@ -38,7 +38,7 @@ def test_cutmix_areas_are_beta_distributed_and_leave_the_weight_alone() -> None:
     assert mixing["box"].max() == 32
     inside = (mixing["box"][:, :2] > 0).all(1) & (mixing["box"][:, 2:] < 32).all(1)
     heights, widths = (mixing["box"][:, 2 + i] - mixing["box"][:, i] for i in range(2))
-    assert ((heights - widths).abs()[inside] <= 1).all()  # square, but for rounding and borders
+    assert ((heights - widths).abs()[inside] <= 1).all()  # square, except for rounding and borders
     # A side s is cut at the borders to s - s^2 / 4 on average, and s^2 is uniform: 1/2 - 1/5 + 1/48 of the image.
     assert areas(mixing["box"]).mean() == pytest.approx(0.321, abs=0.01)
 

@@ -9,7 +9,7 @@ from cnnlab.data.images import ImageData
 
 
 class Payload:
-    """Runs code when it is unpickled."""
+    """Run code when unpickled."""
 
     def __init__(self, marker: Path):
         self.marker = marker
@@ -25,7 +25,7 @@ def test_batches_are_found_in_the_folder_and_in_its_parent(
     assert_same(load(batches_folder if form == "itself" else tmp_path), sample)
 
 
-def test_pickle_with_code_in_it_is_refused_and_not_run(batches_folder: Path, tmp_path: Path, request_error) -> None:
+def test_code_in_a_pickle_is_refused_and_not_run(batches_folder: Path, tmp_path: Path, request_error) -> None:
     file, marker = batches_folder / "data_batch_2", tmp_path / "code_ran"
     file.write_bytes(pickle.dumps({b"data": Payload(marker), b"labels": []}))
     message = request_error(batches_folder)

@@ -33,7 +33,7 @@ def test_other_files_and_empty_folders_are_skipped(class_folders: Path, sample: 
 @pytest.mark.parametrize(
     ("train", "test"), [("Train", "Test"), ("training", "testing"), ("train", "val"), ("train", "validation")]
 )
-def test_folders_of_the_splits_have_other_names_too(
+def test_folders_of_the_splits_may_have_other_names(
     class_folders: Path, sample: ImageData, train, test, load, assert_same
 ) -> None:
     (class_folders / "train").rename(class_folders / "_")
@@ -42,7 +42,7 @@ def test_folders_of_the_splits_have_other_names_too(
     assert_same(load(class_folders), sample)
 
 
-def test_a_folder_for_validation_is_not_read_beside_one_for_the_test(
+def test_a_validation_folder_is_ignored_if_there_is_a_test_folder(
     class_folders: Path, sample: ImageData, load, assert_same
 ) -> None:
     shutil.copytree(class_folders / "train", class_folders / "val")
@@ -76,7 +76,7 @@ def test_links_to_folders_are_followed_and_loops_end(
     assert source.count() == 150 == len(list(source.files()))
     before = source.identity
     next((class_folders / "test" / "dog").iterdir()).unlink()
-    assert source.identity != before  # or a cache of what was there would be read
+    assert source.identity != before  # otherwise an outdated cache would be read
 
 
 def test_a_link_to_a_missing_file_is_named(class_folders: Path, request_error) -> None:
@@ -105,7 +105,7 @@ def test_image_that_cannot_be_decoded_is_named(photo_folders: Path, damage: str,
     assert f"{file} cannot be decoded" in request_error(photo_folders)
 
 
-def test_one_class_is_too_few(photo_folders: Path, request_error) -> None:
+def test_a_single_class_is_refused(photo_folders: Path, request_error) -> None:
     shutil.rmtree(photo_folders / "owl")
     shutil.rmtree(photo_folders / "cat")
     assert "two classes" in request_error(photo_folders)

@@ -13,7 +13,7 @@ from cnnlab.errors import RequestError
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "_hub_answers", lambda name: False)
-    if "huggingface_hub.constants" in sys.modules:  # the source changes it: put it back afterwards
+    if "huggingface_hub.constants" in sys.modules:  # the source changes it, so restore it afterwards
         constants = sys.modules["huggingface_hub.constants"]
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", constants.HF_HUB_OFFLINE)
 
@@ -35,14 +35,14 @@ def test_without_network_an_earlier_download_is_used(tmp_path: Path, monkeypatch
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     with pytest.raises(RequestError):
         HubSource("uoft-cs/cifar10").check()
-    for folder in ("uoft-cs___cifar10", "someone___my_images"):  # as the library calls them
+    for folder in ("uoft-cs___cifar10", "someone___my_images"):  # names that the library uses
         (tmp_path / "datasets" / folder).mkdir(parents=True)
     HubSource("uoft-cs/cifar10").check()
     HubSource("someone/MyImages").check()
-    assert os.environ["HF_HUB_OFFLINE"] == "1"  # or loading it would wait for the Hub
+    assert os.environ["HF_HUB_OFFLINE"] == "1"  # otherwise loading would wait for the Hub
 
 
-def test_a_hub_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_hangs_does_not_block(monkeypatch: pytest.MonkeyPatch) -> None:
     huggingface_hub = pytest.importorskip("huggingface_hub")
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(hub, "HUB_TIMEOUT", 0.1)

@@ -23,7 +23,7 @@ def test_another_pixel_or_label_gives_another_fingerprint(parquet_folder: Path, 
     labels[0] = 1
     pq.write_table(table.set_column(1, "label", pa.array(labels)), file)
     fingerprints.add(load(parquet_folder).fingerprint)
-    pq.write_table(table.take(np.r_[1, 1 : len(table)]), file)  # the second image twice, the first never
+    pq.write_table(table.take(np.r_[1, 1 : len(table)]), file)  # the second image twice, without the first
     fingerprints.add(load(parquet_folder).fingerprint)
     assert len(fingerprints) == 3
 
@@ -67,7 +67,7 @@ def test_parquet_with_plain_bytes_is_read(parquet_folder: Path, sample: ImageDat
 
 
 @pytest.mark.parametrize("name", ["cifar10_{}.parquet", "plain_text/{}/0000.parquet", "{}/part.parquet"])
-def test_the_split_of_a_parquet_file_is_in_its_name_or_its_folders(
+def test_the_split_is_in_the_name_of_a_parquet_file_or_of_its_folder(
     parquet_folder: Path, tmp_path: Path, sample: ImageData, name: str, load, assert_same
 ) -> None:
     folder = tmp_path / "other"
@@ -79,7 +79,7 @@ def test_the_split_of_a_parquet_file_is_in_its_name_or_its_folders(
 
 
 def renumber(file: Path, classes: list[str]) -> None:
-    """Writes a parquet file anew with its classes in another order."""
+    """Rewrite a parquet file with its classes in another order."""
     table = pq.read_table(file)
     info = json.loads(table.schema.metadata[b"huggingface"])
     names = info["info"]["features"]["label"]["names"]
@@ -180,7 +180,7 @@ def test_labels_beyond_the_classes_are_refused(parquet_folder: Path, request_err
     assert "0 to 9" in request_error(parquet_folder)
 
 
-def test_image_in_parquet_that_cannot_be_decoded_is_numbered(parquet_folder: Path, request_error) -> None:
+def test_an_image_that_cannot_be_decoded_is_named_by_its_number(parquet_folder: Path, request_error) -> None:
     file = parquet_folder / TRAIN_PARQUET
     table = pq.read_table(file)
     rows = table["img"].to_pylist()
