@@ -1,6 +1,9 @@
-"""Describes networks layer by layer, or compares them: `python -m cnnlab.describe model=resnet18`."""
+"""Describe networks layer by layer, or compare them: `cnnlab describe model=resnet18`."""
 
+import re
+import shlex
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -16,7 +19,7 @@ SUFFIXES: dict[str, "Form"] = {".json": "json", ".md": "markdown", ".txt": "plai
 
 
 def describe(config: DictConfig) -> None:
-    """Prints what the configuration's network is made of, or a line for each of its networks."""
+    """Print the layers of a network, or one line for each of several networks."""
     settings = configuration.settings(config)
     models = configuration.each_model(config)
     output = check_output(settings["output"], SUFFIXES)
@@ -24,19 +27,27 @@ def describe(config: DictConfig) -> None:
     from cnnlab.build.network import described_images, tabulate_network
     from cnnlab.inspection.layer_report import Description, render
     from cnnlab.inspection.published import published
-    from cnnlab.reports.terminal import terminal_width
+    from cnnlab.reports.terminal import suggest_next, terminal_width
 
     check_arguments(render, {"format": settings["format"]})
     data = described_images(settings["data"])
     descriptions = []
     for choice, model in models.items():
         table = tabulate_network(model, data)
-        printed = published(choice, model, data.classes, data.shape)
-        descriptions.append(Description(configuration.model_name(choice, model), data.classes, table, printed))
+        figures = published(choice, model, data.classes, data.shape)
+        descriptions.append(Description(configuration.model_name(choice, model), data.classes, table, figures))
     compare = settings["models"] is not None
     sys.stdout.write(render(descriptions, compare, settings["format"], terminal_width()))
     if output:
         write_atomically(output, render(descriptions, compare, SUFFIXES[output.suffix]))
+    suggest_next(shlex.join(_train_command(models)))
+
+
+def _train_command(models: Iterable[str]) -> list[str]:
+    """Return the command that trains the described networks with the same options."""
+    options = [arg for arg in configuration.command_line() if re.match(r"\W*(model\.|data\.image_size=)", arg)]
+    names = list(models)
+    return ["cnnlab", "train", *(["-m"] if len(names) > 1 else []), f"model={','.join(names)}", *options]
 
 
 main = configuration.make_command("describe", describe)

@@ -1,7 +1,8 @@
-"""Looks inside a trained network: `python -m cnnlab.visualize checkpoint=runs/lenet5/2026-01-31_12-00-00`."""
+"""Show what happens inside a trained network: `cnnlab visualize checkpoint=runs/lenet5/2026-01-31_12-00-00`."""
 
 import logging
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,24 +20,22 @@ if TYPE_CHECKING:
 
     from cnnlab.data.images import StoredImages
     from cnnlab.inference.trained import TrainedNetwork
-    from cnnlab.inspection.page.page import Inside
 
 log = logging.getLogger("cnnlab.visualize")
 
-NAMED, EXPLAINED = 5, 3  # classes whose probabilities are told, and that get a class activation map
-AT_A_TIME = 32  # images
+BATCH_SIZE = 32  # images computed at a time
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for beside the data.
+    """Options of the command, without those of the data.
 
     Attributes:
         checkpoint: a file or a run directory.
-        image: a file, or `test:N` for one of the data's test images, from 0.
-        images: of the data, that the activation functions are watched on.
+        image: a file, or `test:N` for a test image of the data, counted from 0.
+        images: number of test images on which activation functions are watched.
         output: a folder; None for `visualization` in the checkpoint's run, or in the working directory.
-        device: as `cnnlab.inference.trained.load` has it.
+        device: see `cnnlab.inference.trained.load`.
     """
 
     checkpoint: str
@@ -52,105 +51,79 @@ class Request:
 
     @property
     def number(self) -> int | None:
-        """Of the test image; None for a file."""
+        """Number of the test image; None for a file."""
         match = re.fullmatch(r"test(?::(\d+))?", self.image)
         return int(match[1] or 0) if match else None
 
     @property
     def file(self) -> Path:
-        """Of the image, where it is no test image."""
+        """File of the image, if it is no test image."""
         return Path(self.image).expanduser()
 
 
 def visualize(config: DictConfig) -> None:
-    """Draws what is inside the configuration's network, and writes a page."""
+    """Draw what happens inside a network while it classifies an image, and write the page."""
     request = read_options(Request, configuration.settings(config))
     run = run_of(Path(request.checkpoint).expanduser())
-    folder = _folder(request.output, run)
+    folder = check_output_folder(request.output or (run.path if run else Path()) / "visualization")
 
     from cnnlab.inference.trained import load
+    from cnnlab.inspection.inside import Subject, look_inside
     from cnnlab.inspection.page.page import write_inside
+    from cnnlab.reports.terminal import suggest_next
 
     net = load(request.checkpoint, request.device, precision="32-true")
-    inside = _look(request, net, *_test_images(config, request, net), _model_name(net, run))
-    folder.mkdir(exist_ok=True)
-    page, *pictures = write_inside(inside, folder)
-    name, probability = inside.answers[0]
-    truth = f" (it is {inside.truth})" if inside.truth else ""
-    log.info("%s: %s, %.1f %%%s", inside.image, name, 100 * probability, truth)
-    log.info("Activation functions were watched on %s.", inside.watched or "this image alone")
-    log.info("%s, and %d pictures beside it", page, len(pictures))
-
-
-def _look(request: Request, net: "TrainedNetwork", tested: "StoredImages | None", called: str, model: str) -> "Inside":
-    """Shows the network the image, and looks at what it does."""
-    from cnnlab.inspection.activations import watch_activations
-    from cnnlab.inspection.attribution import class_activation
-    from cnnlab.inspection.feature_maps import trace_maps
-    from cnnlab.inspection.layers import tabulate
-    from cnnlab.inspection.page.page import Inside
-    from cnnlab.inspection.page.tiles import ClassMap
-
-    pixels, about, truth = _image(request, net, tested)
+    tested, data = _test_images(config, request, net)
+    pixels, name, truth = _image(request, net, tested)
     image = net.normalize(pixels[None].to(net.device))
-    maps = trace_maps(net.network, image)
-    probabilities, numbers = maps.logits.softmax(dim=0).topk(min(NAMED, len(net.classes)))
-    answers = [(net.classes[n], p) for n, p in zip(numbers.tolist(), probabilities.tolist(), strict=True)]
-    class_maps = []
-    if maps.explaining:
-        found = class_activation(net.network, maps.explaining.name, image, numbers[:EXPLAINED].tolist())
-        class_maps = [ClassMap(*answer, values) for answer, values in zip(answers, found, strict=False)]
     watched, batches = None, [image]
     if tested:
         count = min(request.images, len(tested))
-        watched, batches = f"{count:,} test images of {called}", _spread(count, net, tested)
-    return Inside(
-        model=model,
-        checkpoint=str(net.checkpoint),
-        image=about,
-        pixels=pixels,
-        truth=truth,
-        answers=answers,
-        table=tabulate(net.network, (image.shape[1], image.shape[2], image.shape[3])),
-        maps=maps,
-        uses=watch_activations(net.network, batches),
-        watched=watched,
-        class_maps=class_maps,
-    )
-
-
-def _folder(output: str | None, run: RunDirectory | None) -> Path:
-    """Where the page goes; it is made when there is something to write."""
-    return check_output_folder(output or (run.path if run else Path()) / "visualization")
+        watched, batches = f"{count:,} test images of {data}", _spread(count, net, tested)
+    subject = Subject(_model_name(net, run), str(net.checkpoint), name, pixels, truth, watched)
+    inside = look_inside(subject, net.network, net.classes, image, batches)
+    folder.mkdir(exist_ok=True)
+    page, *pictures = write_inside(inside, folder)
+    predicted, probability = inside.predictions[0]
+    log.info("%s: predicted %s (%.1f %%)%s", name, predicted, 100 * probability, f"; correct: {truth}" if truth else "")
+    log.info("Activation functions were watched on %s.", watched or "this image alone")
+    log.info("%s, and %d pictures beside it", page, len(pictures))
+    suggest_next(shlex.join(_next_command(request, tested)))
 
 
 def _test_images(config: DictConfig, request: Request, net: "TrainedNetwork") -> "tuple[StoredImages | None, str]":
-    """Test images of the data that were asked for, else of those of the checkpoint's run, and what these are called.
+    """Return the test images, and the name of their data.
 
-    None where no data are needed, and none are known or to be had.
+    They come from the data of the command line, or else of the checkpoint's run. If the image is a file and neither is
+    available, there are no test images: None.
     """
     from cnnlab.data.splits import read_split
 
     run = run_of(net.checkpoint)
     settings = configuration.data_settings(config, run)
-    del settings["eval_batch_size"]  # a few are computed at a time here
-    typed = any(key.partition(".")[0] == "data" for key in configuration.given_keys())
-    if request.number is None and not typed and not (run and run.read_config()):
+    del settings["eval_batch_size"]  # BATCH_SIZE is used
+    needed = request.number is not None or bool(_data_arguments())
+    if not needed and not (run and run.read_config()):
         return None, ""
     check_arguments(read_split, settings, "data")
     try:
         with explained("data", settings):
             images, _ = read_split("test", "article", net.classes, net.image_size, **settings)
     except RequestError as error:
-        if request.number is None and not typed:
-            log.info("The data of the run cannot be had (%s).", error)
-            return None, ""
-        raise
+        if needed:
+            raise
+        log.info("The data of the run are not available (%s).", error)
+        return None, ""
     return images, Path(settings["path"]).name if settings["path"] else settings["source"]
 
 
+def _data_arguments() -> list[str]:
+    """Return the arguments of the command line that choose the data."""
+    return [arg for arg in configuration.command_line() if re.match(r"\W*data[.=]", arg)]
+
+
 def _image(request: Request, net: "TrainedNetwork", tested: "StoredImages | None") -> tuple["Tensor", str, str | None]:
-    """The image, uint8 (S, S, 3), what it is in words, and its class where that is known."""
+    """Return the image, uint8 (S, S, 3), its name, and its class if that is known."""
     from cnnlab.data.pictures import UnreadablePicture
 
     if request.number is None:
@@ -166,10 +139,10 @@ def _image(request: Request, net: "TrainedNetwork", tested: "StoredImages | None
 
 
 def _spread(count: int, net: "TrainedNetwork", tested: "StoredImages") -> Iterator["Tensor"]:
-    """Test images, spread evenly over all of them, for they may be sorted by class: normalized batches."""
+    """Yield normalized batches of test images, evenly spaced because images may be sorted by class."""
     numbers = [number * len(tested) // count for number in range(count)]
-    for start in range(0, count, AT_A_TIME):
-        pixels = tested.read(_positions(numbers[start : start + AT_A_TIME]))
+    for start in range(0, count, BATCH_SIZE):
+        pixels = tested.read(_positions(numbers[start : start + BATCH_SIZE]))
         yield net.normalize(pixels.to(net.device))
 
 
@@ -180,10 +153,18 @@ def _positions(numbers: list[int]) -> "Tensor":
 
 
 def _model_name(net: "TrainedNetwork", run: RunDirectory | None) -> str:
-    """As the run recorded it, else that of what makes the network."""
+    """Return the name that the run recorded, or else the name of the network's class or function."""
     recorded = (run.read_summary() if run else None) or {}
     made_by = net.model["_target_"].rpartition(".")[2].removesuffix("_network")  # of a library: timm, torchvision
     return recorded.get("model") or configuration.model_name(made_by, net.model)
+
+
+def _next_command(request: Request, tested: "StoredImages | None") -> list[str]:
+    """Return a command that does more with the network: evaluate it, or classify the image if there are no data."""
+    checkpoint = f"checkpoint={request.checkpoint}"
+    if tested is None:
+        return ["cnnlab", "predict", checkpoint, f"images={request.image}"]
+    return ["cnnlab", "evaluate", checkpoint, *_data_arguments()]
 
 
 main = configuration.make_command("visualize", visualize)

@@ -117,6 +117,20 @@ def test_a_network_of_the_users_own(describe, tmp_path):
     assert "describednet" in describe("--help").out
 
 
+@pytest.mark.parametrize(
+    ("asked", "suggested"),
+    [
+        ([], "cnnlab train model=article"),
+        (["model=lenet5", "model.pooling=avg", "output=lenet5.md"], "cnnlab train model=lenet5 model.pooling=avg"),
+        (["models=[resnet20,vgg11]", "data.image_size=64"], "cnnlab train -m model=resnet20,vgg11 data.image_size=64"),
+    ],
+)
+def test_training_is_suggested_with_the_same_options(describe, monkeypatch, asked, suggested):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    printed = describe(*asked).err
+    assert printed == f"Next: {suggested}\n"
+
+
 WRONG = {
     "model=resnet81": "model=resnet81 is not known; did you mean model=resnet18?",
     "models=[lenet5,resnet81]": "model=resnet81 is not known; did you mean model=resnet18?",

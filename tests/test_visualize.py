@@ -1,6 +1,7 @@
 """`cnnlab visualize`, as it is typed."""
 
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ DIGITS = [str(number) for number in range(10)]
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Callable[..., str]:
-    """Writes a checkpoint of a network that was not trained."""
+    """Writes a checkpoint of an untrained network."""
 
     def write(file: str = "best.ckpt", classes: list[str] = DIGITS, model: dict[str, Any] = LENET) -> str:
         torch.manual_seed(0)
@@ -36,7 +37,7 @@ def checkpoint(tmp_path: Path) -> Callable[..., str]:
 
 @pytest.fixture(autouse=True)
 def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing them is most of the work."""
+    """Drawing takes most of the time."""
     monkeypatch.setattr("cnnlab.inspection.page.style.DPI", 30)
 
 
@@ -51,7 +52,7 @@ def page(folder: Path) -> str:
     return " ".join((folder / "index.html").read_text().split())
 
 
-def test_a_picture_of_ones_own_and_a_checkpoint_alone(command, checkpoint, photo, tmp_path):
+def test_a_picture_and_a_checkpoint_without_data(command, checkpoint, photo, tmp_path):
     outcome = command("visualize", f"checkpoint={checkpoint()}", f"image={photo}")
     assert (outcome.code, outcome.err) == (0, "")
     assert "visualization/index.html, and 10 pictures beside it" in outcome.out
@@ -61,10 +62,10 @@ def test_a_picture_of_ones_own_and_a_checkpoint_alone(command, checkpoint, photo
     html = page(tmp_path / "visualization")
     assert "Inside LeNet5" in html
     assert "photo.webp, 32 × 32 pixels" in html
-    assert "Only this image was looked at" in html
+    assert "Only this image was used" in html
 
 
-def test_a_run_is_looked_into_with_the_data_that_it_recorded(command, checkpoint, tmp_path):
+def test_a_run_is_shown_with_the_data_that_it_recorded(command, checkpoint, tmp_path):
     checkpoint("run/checkpoints/best.ckpt")
     data = {"source": "digits", "path": None, "classes": None, "_target_": "os.mkdir", "image_size": 32}
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"data": data}))
@@ -75,7 +76,7 @@ def test_a_run_is_looked_into_with_the_data_that_it_recorded(command, checkpoint
     html = page(tmp_path / "run" / "visualization")
     assert "Inside lenet5" in html
     assert "Test image 0, 32 × 32 pixels" in html
-    assert re.search(r"It shows <b>\d</b>: the network is wrong here|It shows \d: the network is right", html)
+    assert re.search(r"The true class is (<b>\d</b>: the prediction is wrong|\d: the prediction is correct)", html)
     assert "over 20 test images of digits" in html
 
 
@@ -83,20 +84,32 @@ def test_a_test_image_of_chosen_data_and_a_folder(command, checkpoint, tmp_path)
     asked = (f"checkpoint={checkpoint()}", "image=test:7", "data=digits", "output=seven", "images=3")
     outcome = command("visualize", *asked)
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.startswith("Test image 7: ")
+    assert re.match(r"Test image 7: predicted \d \(\d+\.\d %\); correct: \d\n", outcome.out)
     assert (tmp_path / "seven" / "index.html").is_file()
     assert not (tmp_path / "visualization").exists()
 
 
-def test_where_the_runs_data_are_gone_a_picture_will_do(command, checkpoint, photo, tmp_path):
+def test_without_the_runs_data_a_picture_is_enough(command, checkpoint, photo, tmp_path):
     checkpoint("run/checkpoints/best.ckpt", model={"_target_": "cnnlab.models.lenet.LeNet5", "width": 0.5})
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"data": {"path": "/gone"}}))
     (tmp_path / "run" / "summary.json").write_text("{}")
     outcome = command("visualize", "checkpoint=run", f"image={photo}")
     assert outcome.code == 0
-    assert "The data of the run cannot be had (data.path: /gone does not exist)" in outcome.out
+    assert "The data of the run are not available (data.path: /gone does not exist)" in outcome.out
     assert "watched on this image alone" in outcome.out
     assert command("visualize", "checkpoint=run").code == 2
+
+
+def test_the_suggested_command_works_as_it_stands(command, checkpoint, photo, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    for asked, expected in (
+        ([f"image={photo}"], "cnnlab predict checkpoint=best.ckpt images=photo.webp"),
+        (["image=test:1", "data=digits"], "cnnlab evaluate checkpoint=best.ckpt data=digits"),
+    ):
+        outcome = command("visualize", f"checkpoint={checkpoint()}", *asked)
+        suggested = outcome.err.splitlines()[-1].removeprefix("Next: ")
+        assert suggested == expected
+        assert command(*shlex.split(suggested)[1:]).code == 0
 
 
 WRONG = {

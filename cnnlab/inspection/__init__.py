@@ -1,1 +1,1 @@
-"""What a network is made of, and what it does inside."""
+"""Inspect networks: their layers and costs, and how they process an image."""

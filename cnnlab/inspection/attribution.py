@@ -1,10 +1,27 @@
 """Compute class activation maps: which parts of an image are evidence for a class."""
 
+from dataclasses import dataclass
+
 import torch
 from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
 from cnnlab.inspection.receptive_field import ReceptiveField
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """Parts of an image that are evidence for a class.
+
+    Attributes:
+        name: of the class.
+        confidence: the network's probability for the class.
+        values: float32 (h, w), 0 or more, in the size of the layer's maps.
+    """
+
+    name: str
+    confidence: float
+    values: Tensor
 
 
 def class_activation(network: nn.Module, layer: str, image: Tensor, classes: list[int]) -> Tensor:

@@ -46,6 +46,11 @@ class Window:
     groups: int = 1
     ceil_mode: bool = False
 
+    def along(self, axis: int) -> tuple[int, int, int, int, int]:
+        """Return input size, kernel, stride, padding and dilation along the height (0) or the width (1)."""
+        size, kernel, stride, padding, dilation = self.input, self.kernel, self.stride, self.padding, self.dilation
+        return size[axis], kernel[axis], stride[axis], padding[axis], dilation[axis]
+
 
 class Call:
     """An operation with its arguments by name.

@@ -1,4 +1,4 @@
-"""The pictures of a network's inside, and their page."""
+"""Pictures of the inside of a network, and their page."""
 
 import re
 from dataclasses import replace
@@ -9,14 +9,15 @@ import torch
 from matplotlib.colors import to_rgba
 from torch import nn
 
-from cnnlab.inspection.activations import watch_activations
-from cnnlab.inspection.feature_maps import Stage, trace_maps
+from cnnlab.inspection.attribution import ClassMap
+from cnnlab.inspection.feature_maps import Stage
+from cnnlab.inspection.inside import Inside, Subject, look_inside
 from cnnlab.inspection.layers import tabulate
 from cnnlab.inspection.page.functions import draw_functions, drawn_uses
-from cnnlab.inspection.page.page import Inside, draw, render, write_inside
+from cnnlab.inspection.page.page import draw, render, write_inside
 from cnnlab.inspection.page.sizes import draw_path, draw_windows, drawn_steps, formula, in_words, steps
 from cnnlab.inspection.page.style import Picture
-from cnnlab.inspection.page.tiles import ClassMap, draw_class_maps, draw_filters, draw_maps, weak_filters
+from cnnlab.inspection.page.tiles import draw_class_maps, draw_filters, draw_maps, weak_filters
 from cnnlab.inspection.receptive_field import ReceptiveField
 from cnnlab.inspection.receptive_field_rules import Window
 from cnnlab.models.article import ArticleNet
@@ -29,31 +30,16 @@ def texts(figure) -> list[str]:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-def inside_of(network: nn.Module) -> Inside:
+def inside_of(network: nn.Module, classes: tuple[str, ...] = ("cat & dog", "<owl>", "ship")) -> Inside:
     torch.manual_seed(0)
-    network.eval()
     image = torch.randn(1, 3, 32, 32)
-    maps = trace_maps(network, image)
-    values = torch.rand(3, *maps.explaining.sides) if maps.explaining else []
-    answers = [("cat & dog", 0.5), ("<owl>", 0.3), ("ship", 0.2)]
-    return Inside(
-        model="thenet",
-        checkpoint="runs/best.ckpt",
-        image="cat.jpg",
-        pixels=PIXELS,
-        truth=None,
-        answers=answers,
-        table=tabulate(network, (3, 32, 32)),
-        maps=maps,
-        uses=watch_activations(network, [image]),
-        watched=None,
-        class_maps=[ClassMap(*answer, value) for answer, value in zip(answers, values, strict=False)],
-    )
+    subject = Subject("thenet", "runs/best.ckpt", "cat.jpg", PIXELS, truth=None, watched=None)
+    return look_inside(subject, network.eval(), classes, image, [image])
 
 
 @pytest.fixture(scope="module")
 def article() -> Inside:
-    return inside_of(ArticleNet(width=0.125))
+    return inside_of(ArticleNet(num_classes=3, width=0.125))
 
 
 # --- filters and maps ------------------------------------------------------------------------------------------------
@@ -101,7 +87,7 @@ def test_a_stage_of_zeros_can_be_drawn():
     assert draw_maps(Stage("relu", "ReLU", torch.zeros(3, 4, 4), None)).axes[0].images
 
 
-def test_a_class_map_says_how_fine_it_is():
+def test_a_class_map_states_its_resolution():
     class_maps = [ClassMap("cat", 0.75, torch.rand(6, 6)), ClassMap("dog", 0.25, torch.zeros(6, 6))]
     figure = draw_class_maps(PIXELS, class_maps, ReceptiveField((8, 8), (0, 0), (5, 5)))
     assert "cat, 75.0%" in texts(figure)
@@ -110,7 +96,7 @@ def test_a_class_map_says_how_fine_it_is():
     assert len(images) == 5
     assert images[0].shape == images[1].shape == (32, 32, 3)
     grey = PIXELS.numpy().mean(axis=2) / 255
-    np.testing.assert_allclose(images[3][..., 0], grey)  # nothing speaks for the dog: the image is left as it is
+    np.testing.assert_allclose(images[3][..., 0], grey)  # no evidence for the dog: the image is left unchanged
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------
@@ -134,9 +120,9 @@ def test_the_formula_gives_what_is_computed(layer, size, expected):
     assert step.formula == expected
 
 
-def test_a_window_that_would_begin_beyond_the_border_is_none():
+def test_no_window_begins_beyond_the_border():
     window = Window(input=(5, 5), kernel=(1, 1), stride=(3, 3), padding=(0, 0), ceil_mode=True)
-    assert formula(window, nn.MaxPool2d(1, 3, ceil_mode=True)(torch.zeros(1, 5, 5)).shape).endswith("+ 1 = 2")
+    assert formula(window, nn.MaxPool2d(1, 3, ceil_mode=True)(torch.zeros(1, 5, 5)).shape[1:]).endswith("+ 1 = 2")
 
 
 def test_windows_in_words():
@@ -144,7 +130,7 @@ def test_windows_in_words():
     assert in_words(Window((9, 9), (3, 5), (2, 2), (1, 2), (2, 2))) == "3×5, stride 2, padding 1×2, dilation 2"
 
 
-def test_rows_that_no_window_covers_are_known_and_drawn():
+def test_rows_that_no_window_covers_are_found_and_drawn():
     found = steps(tabulate(SpeedNet(width=0.125), (3, 32, 32)))
     pool = next(step for step in found if step.layer.name == "block1.pool")
     assert pool.unseen == [30]
@@ -168,12 +154,12 @@ def test_the_path_shows_sizes_windows_and_fields(article):
     assert "31 × 31 × 8\nfeatures.1" in shown
     assert "MaxPool2d 3/2/0\n3 Conv2d 3/1/1" in shown
     assert "12 × 12 pixels" in shown
-    assert shown.count("all, and beyond") == 2
+    assert shown.count("larger than the image") == 2
 
 
 def test_a_path_with_unknown_fields_says_so():
     stage = Stage("conv", "Conv2d", torch.rand(2, 8, 8), None)
-    assert "not known" in texts(draw_path(PIXELS, [stage], []))
+    assert "unknown" in texts(draw_path(PIXELS, [stage], []))
 
 
 # --- activation functions --------------------------------------------------------------------------------------------
@@ -230,23 +216,23 @@ def test_names_are_escaped(page):
     assert "<owl>" not in page[1]
 
 
-def test_the_page_says_what_it_is_made_of(page, article):
+def test_the_page_states_the_facts(page, article):
     html = " ".join(page[1].split())
     for text in (
         "Inside thenet",
         "⌊(32 + 2·1 − 4) / 1⌋ + 1 = 31",
-        "Only this image was looked at",
+        "Only this image was used",
         "the map has 6 × 6 values",
-        "One value depends on 40 × 40 pixels, which is more than the image has.",
-        "None is weak",
+        "One value depends on 40 × 40 pixels, more than the image has.",
+        "No filter is weak",
         "Orange pixels are in no window",
     ):
         assert text in html
     dead = sum(use.quiet_units for use in article.uses)
-    assert f"Here that holds for {dead:,} of" in html
+    assert f"Here this is true for {dead:,} of" in html
 
 
-def test_the_page_is_honest_where_nothing_is_wrong_and_where_maps_are_coarse(article, page):
+def test_the_page_tells_if_all_units_work_and_if_maps_are_coarse(article, page):
     uses = [replace(use, quiet_units=0, quiet_channels=0) for use in article.uses]
     coarse = replace(article.maps.explaining, maps=torch.rand(4, 2, 2), field=None)
     maps = replace(article.maps, explaining=coarse)
@@ -255,11 +241,11 @@ def test_the_page_is_honest_where_nothing_is_wrong_and_where_maps_are_coarse(art
     pictures = {file.stem: Picture(file.stem, "", b"", b"") for file in page[0][1:]}
     html = " ".join(render(changed, pictures).split())
     for text in (
-        "holds for not one of",
-        "That is coarse",
-        "For dog nothing in these maps speaks",
+        "true for none of",
+        "This is coarse",
+        "no evidence for dog",
         "the map is stretched",
-        "the network is wrong here",
+        "the prediction is wrong",
     ):
         assert text in html
     assert "Only this image" not in html
@@ -272,5 +258,5 @@ def test_a_network_without_maps_gets_the_parts_that_apply():
     assert set(pictures) == {"activations"}
     html = " ".join(render(inside, pictures).split())
     assert "no convolution whose filters could be shown" in html
-    assert "makes no maps with height and width" in html
-    assert "nothing that a class activation map could be made of" in html
+    assert "has no maps with height and width" in html
+    assert "A class activation map needs maps" in html

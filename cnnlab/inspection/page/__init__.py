@@ -1,1 +1,1 @@
-"""What is inside a trained network, as pictures and one page."""
+"""Show the inside of a trained network on one page with pictures."""

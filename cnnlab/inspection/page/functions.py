@@ -1,4 +1,4 @@
-"""The activation functions of a network as curves, with what enters them."""
+"""Draw the activation functions of a network as curves, with histograms of their inputs."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,13 @@ WORDS = {"dead": "dead", "saturated": "always saturated", "left": "always ≤ 0"
 
 
 def drawn_uses(uses: Sequence[ActivationUse]) -> list[ActivationUse]:
-    """The first, the last and others evenly between them, at most nine."""
+    """Return at most nine uses: the first, the last, and others evenly spaced between them."""
     places = np.linspace(0, len(uses) - 1, min(DRAWN, len(uses))).round().astype(int)
     return [uses[place] for place in places]
 
 
 def draw_functions(uses: Sequence[ActivationUse]) -> Figure:
-    """Draws each function over the histogram of what entered it, with the share of units that were always quiet."""
+    """Draw each function over the histogram of its inputs, with the number of units that were always quiet."""
     rows = -(-len(uses) // COLUMNS)
     across, down = WIDTH / COLUMNS, 1.9
     sheet = Sheet(rows * down)

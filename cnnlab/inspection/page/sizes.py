@@ -1,5 +1,6 @@
-"""What kernels, strides, padding and pooling make of an image's size: as formulas, and as pictures."""
+"""Show how kernel, stride, padding and pooling determine the sizes of maps, with formulas and pictures."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,22 +11,22 @@ from torch import Tensor
 from cnnlab.inspection.feature_maps import Stage
 from cnnlab.inspection.layers import Layer, LayerTable
 from cnnlab.inspection.page.style import WIDTH, Sheet
-from cnnlab.inspection.receptive_field_rules import Window
+from cnnlab.inspection.receptive_field_rules import Pair, Window
 
-COLUMNS = 5  # maps in a row of the path, at most
-LISTED = 4  # kinds of windows under a map
-RULERS = 4  # windows that are drawn
-CELLS = 34  # of a longer row of pixels, the middle is left out
+COLUMNS = 5  # most maps in a row of the path
+LISTED = 4  # most kinds of windows under a map
+DRAWN_WINDOWS = 4  # most layers whose windows are drawn
+CELLS = 34  # most pixels drawn in a row; of longer rows, the middle is left out
 
 
 @dataclass(frozen=True)
 class Step:
-    """A layer that moves a window, and the arithmetic of its output's size.
+    """Layer that moves a window, with the formula for the size of its output.
 
     Attributes:
-        layer: as `describe` lists it.
-        window: its own.
-        formula: how its output's height comes about, and its width where that is another.
+        layer: row of the layer table.
+        window: of the layer.
+        formula: computes the height of the output, and the width if it differs.
     """
 
     layer: Layer
@@ -34,81 +35,83 @@ class Step:
 
     @property
     def unseen(self) -> list[int]:
-        """The rows of its input that no window covers, because the stride does not divide what there is."""
-        assert self.layer.output
-        size, stride, padding, dilation = (
-            pair[0] for pair in (self.window.input, self.window.stride, self.window.padding, self.window.dilation)
-        )
-        starts = range(-padding, self.layer.output[1] * stride - padding, stride)
-        seen = {start + dilation * place for start in starts for place in range(self.window.kernel[0])}
-        return [row for row in range(size) if row not in seen]
+        """Rows of the input that no window covers."""
+        size, kernel, stride, padding, dilation = self.window.along(0)
+        starts = range(-padding, self.height * stride - padding, stride)
+        covered = {start + dilation * place for start in starts for place in range(kernel)}
+        return [row for row in range(size) if row not in covered]
+
+    @property
+    def height(self) -> int:
+        """Height of the output."""
+        assert self.layer.sides
+        return self.layer.sides[0]
 
 
 def steps(table: LayerTable) -> list[Step]:
-    """The layers with windows in the order of their calls, with their formulas."""
+    """Return the layers with windows, in the order of their calls."""
     return [
-        Step(layer, layer.window, formula(layer.window, layer.output))
+        Step(layer, layer.window, formula(layer.window, layer.sides))
         for layer in table.layers
-        if layer.window and layer.output and layer.sides
+        if layer.window and layer.sides
     ]
 
 
-def formula(window: Window, output: Sequence[int]) -> str:
-    """How a window makes the output's height of the input's, such as `⌊(32 + 2·1 − 4) / 1⌋ + 1 = 31`.
+def formula(window: Window, output: Pair) -> str:
+    """Return the formula for the height of the output, such as `⌊(32 + 2·1 − 4) / 1⌋ + 1 = 31`.
+
+    If the formula for the width differs, both are given. For a transposed convolution, the formula does not hold and
+    only the sizes are given.
 
     Args:
         window: of a convolution or pooling.
-        output: (C, H, W), as it was computed.
-
-    Returns:
-        The formula; for height and width where they differ; where it does not give what was computed (a transposed
-        convolution), the sizes alone.
+        output: computed height and width.
     """
-    texts = []
-    for axis in (0, 1):
-        size, kernel, stride = window.input[axis], window.kernel[axis], window.stride[axis]
-        padding, dilation = window.padding[axis], window.dilation[axis]
-        reach = dilation * (kernel - 1) + 1
-        rest = size + 2 * padding - reach
-        count, brackets = rest // stride + 1, "⌊⌋"
-        if window.ceil_mode:
-            count, brackets = -(-rest // stride) + 1, "⌈⌉"
-            if (count - 1) * stride >= size + padding:  # a window may not begin beyond the border
-                count -= 1
-        spread = f"({dilation}·({kernel} − 1) + 1)" if dilation > 1 else str(kernel)
-        inner = f"{size} + 2·{padding} − {spread}"
-        text = f"{brackets[0]}({inner}) / {stride}{brackets[1]} + 1 = {output[1 + axis]}"
-        texts.append(text if count == output[1 + axis] else f"{size} becomes {output[1 + axis]}")
-    return texts[0] if texts[0] == texts[1] else f"height {texts[0]}, width {texts[1]}"
+    height, width = (_formula(window, axis, output[axis]) for axis in (0, 1))
+    return height if height == width else f"height {height}, width {width}"
+
+
+def _formula(window: Window, axis: int, output: int) -> str:
+    size, kernel, stride, padding, dilation = window.along(axis)
+    rest = size + 2 * padding - dilation * (kernel - 1) - 1
+    count, brackets = rest // stride + 1, "⌊⌋"
+    if window.ceil_mode:
+        count, brackets = -(-rest // stride) + 1, "⌈⌉"
+        if (count - 1) * stride >= size + padding:  # no window begins beyond the border
+            count -= 1
+    if count != output:
+        return f"{size} becomes {output}"
+    reach = f"({dilation}·({kernel} − 1) + 1)" if dilation > 1 else str(kernel)
+    return f"{brackets[0]}({size} + 2·{padding} − {reach}) / {stride}{brackets[1]} + 1 = {output}"
 
 
 def in_words(window: Window) -> str:
-    """Such as `4×4, stride 2, padding 1`; a padding of 0 and a stride of 1 are left out."""
-    words = [_product(window.kernel)]
+    """Return a text such as `4×4, stride 2, padding 1`; a padding of 0 and a stride of 1 are left out."""
+    words = ["×".join(map(str, window.kernel))]
     for name, value, usual in (
         ("stride", window.stride, (1, 1)),
         ("padding", window.padding, (0, 0)),
         ("dilation", window.dilation, (1, 1)),
     ):
         if value != usual:
-            words.append(f"{name} {value[0] if value[0] == value[1] else _product(value)}")
+            words.append(f"{name} {_short(value)}")
     return ", ".join(words)
 
 
-def _product(pair: Sequence[int]) -> str:
-    return f"{pair[0]}×{pair[1]}"
+def _short(pair: Pair) -> str:
+    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}×{pair[1]}"
 
 
 # --- the path --------------------------------------------------------------------------------------------------------
 
 
 def draw_path(pixels: Tensor, stages: Sequence[Stage], found: Sequence[Step]) -> Figure:
-    """Draws the image and the map of every stage to scale, and below what its middle value can see of the image.
+    """Draw the image and a map of every stage to scale, and below them the receptive field of the middle value.
 
     Args:
         pixels: uint8 (H, W, 3).
         stages: in the order of the network.
-        found: its layers with windows; those whose output is as large as a stage are listed under it.
+        found: layers with windows; they are listed under the stage of their output's size.
     """
     image = pixels.numpy() / 255
     height, width = pixels.shape[:2]
@@ -140,20 +143,18 @@ def draw_path(pixels: Tensor, stages: Sequence[Stage], found: Sequence[Step]) ->
 
 
 def _windows_of(stage: Stage, found: Sequence[Step]) -> list[str]:
-    """The windows whose outputs are as large as a stage, such as `3 Conv2d 3/1/1`, at most four of them."""
-    counts: dict[str, int] = {}
+    """Return lines such as `3 Conv2d 3/1/1` for the windows whose output has the size of a stage, at most four."""
+    counts: Counter[str] = Counter()
     for step in found:
-        if step.layer.output and step.layer.output[1:] == stage.sides:
+        if step.layer.sides == stage.sides:
             window = step.window
-            sizes = (str(a) if a == b else f"{a}×{b}" for a, b in (window.kernel, window.stride, window.padding))
-            text = f"{step.layer.kind} {'/'.join(sizes)}"
-            counts[text] = counts.get(text, 0) + 1
+            counts[f"{step.layer.kind} {'/'.join(map(_short, (window.kernel, window.stride, window.padding)))}"] += 1
     listed = [f"{count} {text}" if count > 1 else text for text, count in counts.items()]
     return listed if len(listed) <= LISTED else [*listed[: LISTED - 1], f"and {len(listed) - LISTED + 1} more kinds"]
 
 
 def _draw_stack(sheet: Sheet, centre: float, middle: float, side: float, stage: Stage) -> None:
-    """The most active map, with others behind it."""
+    """Draw the most active map, with others behind it."""
     number = stage.most_active(1)[0]
     values = stage.maps[number].numpy()
     behind = min(4, len(stage.maps) - 1)
@@ -164,13 +165,13 @@ def _draw_stack(sheet: Sheet, centre: float, middle: float, side: float, stage: 
 
 
 def _draw_sight(sheet: Sheet, x: float, y: float, side: float, image: np.ndarray, stage: Stage) -> None:
-    """The image, with all darkened that the value in the middle of the map cannot see."""
+    """Draw the image, darkened outside the receptive field of the value in the middle of the map."""
     height, width = image.shape[:2]
     rows, columns = stage.sides
     box = stage.field.box(rows // 2, columns // 2, height, width) if stage.field else None
     if stage.field is None or box is None:
         sheet.image(x, y, side, side, 0.25 * image)
-        sheet.text(x + side / 2, y + side + 0.06, "not known", fontsize=8)
+        sheet.text(x + side / 2, y + side + 0.06, "unknown", fontsize=8)
         return
     top, left, bottom, right = box
     seen = 0.25 * image
@@ -181,7 +182,7 @@ def _draw_sight(sheet: Sheet, x: float, y: float, side: float, image: np.ndarray
     sheet.box(*frame, edgecolor="C1", linewidth=1.5)
     sheet.text(x + side / 2, y + side + 0.06, f"{' × '.join(map(str, stage.field.size))} pixels", fontsize=8)
     if stage.field.exceeds(height, width):
-        sheet.text(x + side / 2, y + side + 0.21, "all, and beyond", fontsize=7)
+        sheet.text(x + side / 2, y + side + 0.21, "larger than the image", fontsize=7)
 
 
 def _shortened(name: str, length: int = 18) -> str:
@@ -192,22 +193,18 @@ def _shortened(name: str, length: int = 18) -> str:
 
 
 def drawn_steps(found: Sequence[Step]) -> list[Step]:
-    """The first layer of each kind and window, or the first whose windows leave a rest, at most four of them."""
+    """Return at most four layers with different windows; of layers with the same window, one that misses pixels."""
     drawn: dict[tuple[str, str], Step] = {}
     for step in found:
         if step.window.kernel != (1, 1):
-            sort = (step.layer.kind, in_words(step.window))
-            if sort not in drawn or (step.unseen and not drawn[sort].unseen):
-                drawn[sort] = step
-    return list(drawn.values())[:RULERS]
+            key = (step.layer.kind, in_words(step.window))
+            if key not in drawn or (step.unseen and not drawn[key].unseen):
+                drawn[key] = step
+    return list(drawn.values())[:DRAWN_WINDOWS]
 
 
 def draw_windows(found: Sequence[Step]) -> Figure:
-    """Draws for each layer a row of its input's pixels, with padding, and the places that its window takes.
-
-    Args:
-        found: layers; their height is drawn.
-    """
+    """Draw for each layer one column of its input's pixels with padding, and the positions of its window."""
     band = 1.45
     sheet = Sheet(band * len(found))
     for number, step in enumerate(found):
@@ -216,18 +213,8 @@ def draw_windows(found: Sequence[Step]) -> Figure:
 
 
 def _draw_ruler(sheet: Sheet, top: float, step: Step) -> None:
-    assert step.layer.output
-    count = step.layer.output[1]
-    size, kernel, stride, padding, dilation = (
-        pair[0]
-        for pair in (
-            step.window.input,
-            step.window.kernel,
-            step.window.stride,
-            step.window.padding,
-            step.window.dilation,
-        )
-    )
+    count = step.height
+    size, kernel, stride, padding, dilation = step.window.along(0)
     reach = dilation * (kernel - 1) + 1
     end = max(size + padding, (count - 1) * stride - padding + reach)  # with ceil_mode the last window reaches further
     columns = _columns(list(range(-padding, end)))
@@ -243,7 +230,7 @@ def _draw_ruler(sheet: Sheet, top: float, step: Step) -> None:
     for line, place in enumerate(sorted({place for place in (0, 1, 2, count - 1) if place < count})):
         rows = range(place * stride - padding, place * stride - padding + reach, dilation)
         if any(row not in columns for row in rows):
-            continue  # it lies where rows are left out
+            continue  # it lies in the part that is left out
         y = top + 0.27 + 0.18 * line
         for row in rows:
             sheet.box(0.1 + columns[row] * unit, y, unit, 0.11, fill=True, facecolor="C0", edgecolor="none")
@@ -254,7 +241,7 @@ def _draw_ruler(sheet: Sheet, top: float, step: Step) -> None:
 
 
 def _columns(rows: list[int]) -> dict[int, int]:
-    """Where each row of the input is drawn; of many, those in the middle are left out."""
+    """Return the position at which each row of the input is drawn. Of many rows, those in the middle are left out."""
     if len(rows) <= CELLS:
         return {row: place for place, row in enumerate(rows)}
     head, tail = rows[: CELLS // 2], rows[-(CELLS // 2 - 1) :]

@@ -1,4 +1,4 @@
-"""How the pictures look: once on white, once for pages that are shown dark."""
+"""Draw pictures in two themes: on white, and for browsers in dark mode."""
 
 import io
 from collections.abc import Callable
@@ -45,20 +45,20 @@ def _theme(paper: str, ink: str, faint: str, *accents: str) -> Theme:
     }
 
 
-# The accents are C0 to C2: what is meant, what stands out, what is in the background. The papers are page.html's.
+# The accents are the colours C0 (main), C1 (emphasis) and C2 (background). The papers are those of page.html.
 LIGHT = _theme("#ffffff", "#22262b", "#9aa1a9", "#2b66c4", "#c8560c", "#dfe4ea")
 DARK = _theme("#14171b", "#e4e7eb", "#6c747d", "#79aaf7", "#f79a55", "#2f363e")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture in both themes.
+    """Picture in both themes.
 
     Attributes:
         name: of its file, without the suffix.
-        alt: what can be seen on it, in words.
-        light: PNG, on white.
-        dark: PNG, on nearly black.
+        alt: description for people who cannot see it.
+        light: PNG on white.
+        dark: PNG on nearly black.
     """
 
     name: str
@@ -68,22 +68,22 @@ class Picture:
 
 
 def picture(name: str, alt: str, draw: Callable[[], Figure], smooth: bool = False) -> Picture:
-    """Draws a picture in both themes.
+    """Draw a picture in both themes.
 
     Args:
         name: of its file, without the suffix.
-        alt: what can be seen on it, in words.
-        draw: makes the figure, in colours that it takes from matplotlib's settings.
-        smooth: whether it needs more than 256 colours; they take three times the space.
+        alt: description for people who cannot see it.
+        draw: returns the figure, with colours from matplotlib's settings.
+        smooth: whether the picture needs more than 256 colours, which take three times the space.
     """
     return Picture(name, alt, _png(draw, LIGHT, smooth), _png(draw, DARK, smooth))
 
 
 class Sheet:
-    """A figure on which things are put at places in inches, from the upper left corner, right and down.
+    """Figure with positions in inches, measured from the upper left corner to the right and down.
 
     Args:
-        height: in inches; it is as wide as every picture.
+        height: in inches; the width is that of every picture.
     """
 
     def __init__(self, height: float):
@@ -94,21 +94,21 @@ class Sheet:
         self.axes.set(xlim=(0, WIDTH), ylim=(height, 0), autoscale_on=False)
 
     def image(self, x: float, y: float, width: float, height: float, pixels: Any, **options: Any) -> AxesImage:
-        """Pixels (H, W) or (H, W, 3) with their upper left corner at (x, y); options of `imshow`."""
+        """Draw pixels (H, W) or (H, W, 3) with their upper left corner at (x, y), with options of `imshow`."""
         extent = (x, x + width, y + height, y)
         return self.axes.imshow(pixels, extent=extent, aspect="auto", interpolation="nearest", **options)
 
     def text(self, x: float, y: float, text: str, **options: Any) -> None:
-        """Text whose upper edge, in the middle, is at (x, y), unless the options of `text` say otherwise."""
+        """Write a text below and centred at (x, y), unless options of `text` change that."""
         self.axes.text(x, y, text, **{"ha": "center", "va": "top", "linespacing": 1.25} | options)
 
     def box(self, x: float, y: float, width: float, height: float, **options: Any) -> None:
-        """A rectangle with its upper left corner at (x, y); options of `Rectangle`."""
+        """Draw a rectangle with its upper left corner at (x, y), with options of `Rectangle`."""
         options = {"fill": False} | options
         self.axes.add_patch(Rectangle((x, y), width, height, **options))
 
     def inset(self, x: float, y: float, width: float, height: float) -> Axes:
-        """Axes of their own at a place."""
+        """Return new axes with their upper left corner at (x, y)."""
         return self.figure.add_axes((x / WIDTH, 1 - (y + height) / self.height, width / WIDTH, height / self.height))
 
 

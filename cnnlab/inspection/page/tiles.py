@@ -1,8 +1,7 @@
-"""Pictures that are made of pixels: filters, feature maps and class activation maps."""
+"""Draw filters, feature maps and class activation maps."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,56 +11,41 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from cnnlab.inspection.attribution import spread_over_image
+from cnnlab.inspection.attribution import ClassMap, spread_over_image
 from cnnlab.inspection.feature_maps import Stage
 from cnnlab.inspection.page.style import WIDTH, Sheet
 from cnnlab.inspection.receptive_field import ReceptiveField
 
-GAP = 0.1  # of a tile's width, between tiles
+GAP = 0.1  # between tiles, as a share of a tile's width
 LARGEST_TILE = 1.0  # inches
 MAPS_A_ROW, MAPS_SHOWN = 8, 16
-LABELLED = 144  # more tiles than these are too small for numbers
-WEAK = 0.1  # of the strongest filter's norm: below it, a filter does nearly nothing
-
-
-@dataclass(frozen=True)
-class ClassMap:
-    """Which parts of the image speak for a class.
-
-    Attributes:
-        name: of the class.
-        confidence: the network's probability for it.
-        values: (h, w), 0 or more, in the size of the layer's maps.
-    """
-
-    name: str
-    confidence: float
-    values: Tensor
+LABELLED = 144  # with more tiles, they are too small for numbers
+WEAK = 0.1  # share of the strongest filter's norm; a filter below it has hardly any effect
 
 
 def weak_filters(filters: Tensor) -> list[int]:
-    """The numbers of those filters whose norm is less than a tenth of the strongest's."""
+    """Return the numbers of the filters whose norm is less than a tenth of the strongest filter's norm."""
     norms = filters.flatten(1).norm(dim=1)
     return (norms < WEAK * norms.max()).nonzero().flatten().tolist()
 
 
 def draw_filters(filters: Tensor) -> Figure:
-    """Draws every filter: in colours where it sees red, green and blue, else a grey tile for each channel that it sees.
+    """Draw every filter: as one tile in colours if it has three channels, else as a grey tile for each channel.
 
-    Grey is a weight of zero. Each filter is scaled by its own largest weight; weak ones have a frame.
+    Grey stands for a weight of zero. Each filter is scaled by its own largest weight. Weak filters have a frame.
 
     Args:
         filters: (out, in, height, width).
     """
     scaled = (0.5 + 0.5 * filters / filters.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)).numpy()
     weak = set(weak_filters(filters))
-    seen = filters.shape[1]
-    if seen == 3:
+    channels = filters.shape[1]
+    if channels == 3:
         tiles = [(number, weights.transpose(1, 2, 0)) for number, weights in enumerate(scaled)]
     else:
         tiles = [(number, channel) for number, weights in enumerate(scaled) for channel in weights]
-    # A row for each filter that has several tiles.
-    columns = _columns(len(tiles)) if seen in (1, 3) else seen
+    # A filter with several tiles gets a row of its own.
+    columns = _columns(len(tiles)) if channels in (1, 3) else channels
     labelled = len(tiles) <= LABELLED
     sheet, places, side = _tiled(len(tiles), columns, above=0.2 if labelled else 0.04)
     for (x, y), (number, pixels) in zip(places, tiles, strict=True):
@@ -74,7 +58,7 @@ def draw_filters(filters: Tensor) -> Figure:
 
 
 def draw_maps(stage: Stage) -> Figure:
-    """Draws the most active channels of a stage, on one scale: how bright it is, or blue below zero and red above."""
+    """Draw the most active channels of a stage on one scale: brightness, or blue below zero and red above."""
     channels = stage.most_active(MAPS_SHOWN)
     shown = stage.maps[channels].numpy()
     limit = max(float(np.quantile(np.abs(shown), 0.998)), 1e-12)
@@ -92,12 +76,12 @@ def draw_maps(stage: Stage) -> Figure:
 
 
 def draw_class_maps(pixels: Tensor, class_maps: Sequence[ClassMap], field: ReceptiveField | None) -> Figure:
-    """Draws the image, and for each class where it speaks for it: laid over the image, and below in the map's own size.
+    """Draw the image, and for each class its map, laid over the image and below it in its own size.
 
     Args:
         pixels: uint8 (H, W, 3).
         class_maps: of the classes.
-        field: of the maps' values.
+        field: receptive field of the maps' values; None if it is unknown.
     """
     height, width = pixels.shape[:2]
     colours = pixels.numpy() / 255
@@ -127,7 +111,7 @@ def draw_class_maps(pixels: Tensor, class_maps: Sequence[ClassMap], field: Recep
 
 
 def _columns(tiles: int) -> int:
-    """Tiles in a row, so that no row is left half empty where that can be."""
+    """Return the number of tiles in a row, if possible such that all rows are full."""
     if tiles <= 12:
         return tiles
     return next((n for n in range(16, 7, -1) if tiles % n == 0 and tiles <= 12 * n), math.ceil(math.sqrt(2 * tiles)))
@@ -136,13 +120,16 @@ def _columns(tiles: int) -> int:
 def _tiled(
     count: int, columns: int, above: float = 0.2, right: float = 0.0
 ) -> tuple[Sheet, list[tuple[float, float]], float]:
-    """A sheet with room for square tiles: the sheet, the upper left corners of the tiles, and their side, in inches.
+    """Make a sheet with room for square tiles.
 
     Args:
-        count: of tiles.
+        count: number of tiles.
         columns: tiles in a row.
-        above: room above each tile.
-        right: room at the right of all.
+        above: room above each tile, in inches.
+        right: room to the right of all tiles, in inches.
+
+    Returns:
+        The sheet, the upper left corners of the tiles, and their side, in inches.
     """
     side = min((WIDTH - right - 0.1) / (columns + GAP * (columns - 1)), LARGEST_TILE)
     down, across = side + above, side * (1 + GAP)
