@@ -1,4 +1,4 @@
-"""`cnnlab evaluate`, as it is typed."""
+"""The command `cnnlab evaluate`."""
 
 import json
 import os
@@ -25,7 +25,7 @@ Saver = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def digits_run(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> Path:
-    """A short training on the digits."""
+    """Train shortly on the digits."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     asked = ("model=lenet5", "data=digits", "data.batch_size=32", "augmentation.flip=none", "trainer.max_epochs=2")
     others = ("trainer.precision=32-true", "trainer.accelerator=cpu", "tta=flip", "logger=none")
@@ -40,13 +40,13 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) ->
 
 @pytest.fixture
 def run(digits_run: Path, tmp_path: Path) -> Path:
-    """That training, for this test alone."""
+    """Copy that run for one test."""
     return Path(shutil.copytree(digits_run, tmp_path / "run"))
 
 
 @pytest.fixture
 def save(tmp_path: Path) -> Saver:
-    """Writes a checkpoint of a network that was not trained."""
+    """Return a function that writes a checkpoint of an untrained network."""
 
     def write(classes: tuple[str, ...], name: str = "lenet.ckpt") -> Path:
         model = {"_target_": "cnnlab.models.lenet.LeNet5"}
@@ -105,7 +105,7 @@ def test_results_of_other_images_and_checkpoints_do_not_replace_those_of_the_run
 
 
 def test_results_of_data_that_may_differ_do_not_replace_them_either(command, run):
-    """A streamed run knows names and sizes of files, not pixels."""
+    """The fingerprint of a streamed run is of file names and sizes, not of pixels."""
     file = run / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(file, weights_only=True)
     checkpoint["cnnlab"] |= {"data_fingerprint": "files-0123456789abcdef"}
@@ -268,7 +268,7 @@ def test_a_wrong_request_is_explained_and_leaves_nothing(command, save, class_fo
 
 
 def test_lightning_is_not_needed(save, photo_folders, tmp_path):
-    """It takes seconds to import."""
+    """Lightning takes seconds to import."""
     save(("cat", "dog", "owl"))
     program = (
         "import sys; from cnnlab.evaluate import main\n"

@@ -1,4 +1,4 @@
-"""`cnnlab export`, as it is typed."""
+"""The command `cnnlab export`."""
 
 import shlex
 import sys
@@ -25,7 +25,7 @@ class Own(nn.Module):
 
 @pytest.fixture
 def export(command, save) -> Callable:
-    """Runs `cnnlab export checkpoint=best.ckpt` with further arguments, beside a checkpoint of LeNet-5."""
+    """Write a checkpoint of LeNet-5, and return a function that runs `cnnlab export` with it and more arguments."""
     save()
     return lambda *arguments: command("export", "checkpoint=best.ckpt", *arguments)
 

@@ -1,4 +1,4 @@
-"""`cnnlab predict`, as it is typed."""
+"""The command `cnnlab predict`."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ ABOUT = {
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Of a network that was not trained; its classes are those of the sample."""
+    """Write a checkpoint of an untrained network with the classes of the sample."""
     torch.manual_seed(0)
     weights = build_network(LENET, len(CLASSES)).state_dict()
     file = tmp_path_factory.mktemp("checkpoint") / "best.ckpt"
@@ -48,13 +48,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def predict(command: Callable[..., Any], checkpoint: str) -> Callable[..., Any]:
-    """Runs `cnnlab predict` with that checkpoint and the given arguments."""
+    """Return a function that runs `cnnlab predict` with that checkpoint and the given arguments."""
     return lambda *arguments: command("predict", f"checkpoint={checkpoint}", "device=cpu", *arguments)
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder of pictures of many kinds, in the working directory."""
+    """Write pictures of many formats into a folder of the working directory."""
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
     noise = np.random.default_rng(5).integers(0, 256, (40, 60, 4), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""`cnnlab tune` from the outside; what becomes of trials is in tests/search/test_trials.py."""
+"""The command `cnnlab tune`; the outcomes of trials are tested in tests/search/test_trials.py."""
 
 import json
 import shlex
@@ -61,7 +61,7 @@ OWN = {
 
 @pytest.fixture
 def tune(command, tmp_path):
-    """Runs `cnnlab tune` where there are spaces of the user's own."""
+    """Return a function that runs `cnnlab tune` in a folder with search spaces of the user."""
     folder = tmp_path / "conf" / "search"
     folder.mkdir(parents=True)
     for name, text in OWN.items():

@@ -80,7 +80,8 @@ def draw_map(
     columns = -(-len(present) // 30)
     figure = Figure(figsize=(8.6 + 1.4 * columns, 8), layout="constrained")
     axes = figure.subplots()
-    colours = _class_colours(len(classes))
+    few = len(classes) <= DISTINCT_COLOURS
+    colours = colormaps["tab10"](range(10)) if few else colormaps["turbo"](np.linspace(0.02, 0.98, len(classes)))
     wrong = labels != predicted
     size = float(np.clip(30_000 / len(places), 8, 40))
     for number in present:
@@ -118,9 +119,3 @@ def add_to_projector(
         images = torch.nn.functional.interpolate(images, (THUMBNAIL, THUMBNAIL), mode="area")
     rows = [[label, name, label == name] for label, name in zip(labels, predicted, strict=True)]
     writer.add_embedding(features, rows, images, tag="embeddings", metadata_header=["class", "predicted", "correct"])
-
-
-def _class_colours(count: int) -> list[tuple[float, ...]]:
-    if count <= DISTINCT_COLOURS:
-        return [colormaps["tab10"](number) for number in range(count)]
-    return [colormaps["turbo"](value) for value in np.linspace(0.02, 0.98, count)]

@@ -28,7 +28,7 @@ def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | No
     Args:
         record: content of evaluation.json.
         scores: metrics without test-time augmentation.
-        tta: metrics with test-time augmentation, or None.
+        tta: metrics with it, or None.
         folder: folder of the results.
     """
     title = f"{record['model']} on {record['images']:,} {record['split']} images"
@@ -152,15 +152,15 @@ def _centre(part: Bin) -> float:
 def draw_mistakes(
     positions: Tensor, pixels: Tensor, logits: Tensor, labels: Tensor, classes: Sequence[str], file: Path
 ) -> None:
-    """Write a gallery of wrong predictions.
+    """Write a gallery of wrong predictions as a `.png`.
 
     Args:
-        positions: positions of the images to show, int64 (M,).
+        positions: positions of the images to show among all, int64 (M,).
         pixels: pixels of these images, uint8 (M, H, W, 3).
-        logits: logits of all images, float32 (N, classes).
-        labels: class numbers of all images, int64 (N,).
+        logits: float32 (N, classes), of all images, as the labels.
+        labels: class numbers, int64 (N,).
         classes: names by class number.
-        file: a `.png`.
+        file: file to write.
     """
     best = logits[positions].softmax(dim=1).topk(min(3, len(classes)), dim=1)
     tiles = [

@@ -46,26 +46,13 @@ class Tile:
 
 
 def draw_gallery(tiles: Sequence[Tile], file: Path, title: str = "", columns: int | None = None) -> None:
-    """Write a page of cards, row by row.
-
-    Args:
-        tiles: the pictures; without any, the page says so.
-        file: a `.png`.
-        title: title of the page.
-        columns: cards side by side; None for a nearly square page of at most six columns.
-    """
+    """Write a page of cards, row by row, as a `.png`; without columns, it is nearly square and at most six wide."""
     columns = columns or min(MOST_COLUMNS, max(1, math.ceil(math.sqrt(len(tiles) * 1.3))))
     _draw_page([tiles[start : start + columns] for start in range(0, len(tiles), columns)], file, title)
 
 
 def draw_neighbours(rows: Sequence[Sequence[Tile]], file: Path, title: str = "") -> None:
-    """Write a page with a row for each picture: the picture and, set apart, its neighbours.
-
-    Args:
-        rows: the tiles of each row, the picture first.
-        file: a `.png`.
-        title: title of the page.
-    """
+    """Write a page, as a `.png`, with a row for each picture: the picture first and, set apart, its neighbours."""
     _draw_page(rows, file, title, apart=2 * GAP)
 
 

@@ -130,12 +130,7 @@ def format_duration(seconds: float) -> str:
 
 
 def print_outcome(jobs: Sequence[Job], directory: Path) -> None:
-    """Print the table at the end of a sweep: every job with its accuracies.
-
-    Args:
-        jobs: all jobs of the sweep.
-        directory: folder of the sweep; it does not exist if all jobs were completed before.
-    """
+    """Print the table at the end of a sweep; its directory does not exist if all jobs were completed before."""
     title = str(directory) if directory.is_dir() else "all jobs were completed before"
     table = Table(title=title, title_justify="left", min_width=60)
     for name in ("job", "status", "test", "val"):

@@ -43,12 +43,7 @@ def suggest_visualize(checkpoint: object, image: object, arguments: Sequence[str
 
 
 def print_summary(summary: dict[str, Any], path: Path) -> None:
-    """Print the table at the end of a run.
-
-    Args:
-        summary: content of summary.json.
-        path: run directory.
-    """
+    """Print the table at the end of a run: its summary.json, and its directory."""
 
     def figure(key: str, spec: str) -> str:
         return "-" if summary[key] is None else format(summary[key], spec)

@@ -14,18 +14,13 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFor
 
 from cnnlab.search.terminal import describe_counts
 
-Record = Mapping[str, Any]
+Record = Mapping[str, Any]  # content of tune.json
 SLICES_PER_ROW = 3
 FIGURES = ("history.png", "importance.png", "slices.png")
 
 
 def draw_study(record: Record, folder: Path) -> None:
-    """Draw history.png and slices.png into a folder, and importance.png if the importance is known.
-
-    Args:
-        record: as in tune.json, with a best trial.
-        folder: an existing folder.
-    """
+    """Draw history.png, slices.png and, if the importance is known, importance.png of a record with a best trial."""
     draw_history(record).savefig(folder / FIGURES[0], dpi=150)
     if record["importance"]:
         draw_importance(record).savefig(folder / FIGURES[1], dpi=150)
@@ -64,7 +59,7 @@ def draw_importance(record: Record) -> Figure:
     axes.invert_yaxis()
     axes.margins(x=0.1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
-    axes.set_xlabel("share of the variance of val accuracy over the whole range searched, without interactions")
+    axes.set_xlabel("share of the variance in val accuracy over the whole search range")
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     axes.set_title(f"{record['name']}: importance of the hyperparameters (fANOVA)", fontsize=10, loc="left")

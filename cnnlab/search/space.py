@@ -9,7 +9,7 @@ A space holds keys of `cnnlab train`. Each key has one entry, or a list of entri
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
@@ -76,9 +76,8 @@ class Parameter:
     def suggest(self, trial: "BaseTrial") -> Any:
         """Draw a value for the trial."""
         if self.kind == "choice":
-            by_stored = [(self.stored(value), value) for value in self.values]
-            chosen = trial.suggest_categorical(self.name, [stored for stored, _ in by_stored])
-            return next(value for stored, value in by_stored if _same(stored, chosen))
+            chosen = trial.suggest_categorical(self.name, [self.stored(value) for value in self.values])
+            return next(value for value in self.values if _among(self.stored(value), [chosen]))
         low, high = self.values
         if self.kind == "int":
             return trial.suggest_int(self.name, low, high, step=int(self.step or 1), log=self.log)
@@ -237,13 +236,9 @@ def _is_whole(value: float) -> bool:
     return abs(value - round(value)) < 1e-9
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Return whether two values are equal and of the same type: true is not 1."""
-    return one == other and type(one) is type(other)
-
-
-def _among(value: Any, values: Sequence[Any]) -> bool:
-    return any(_same(value, other) for other in values)
+def _among(value: Any, values: Iterable[Any]) -> bool:
+    """Return whether a list holds a value, of the same type: true is not 1."""
+    return written(value) in map(written, values)
 
 
 def _disjoint(one: Sequence[Any], other: Sequence[Any]) -> bool:

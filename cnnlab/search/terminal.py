@@ -11,7 +11,7 @@ from rich.text import Text
 from cnnlab.reports.sweep import STYLES, format_duration, job_event
 from cnnlab.runs.jobs import Job
 
-Record = Mapping[str, Any]
+Record = Mapping[str, Any]  # content of tune.json
 TRIALS_IN_TABLE = 10
 
 
@@ -27,13 +27,7 @@ class SearchProgress:
         self._trials = trials
 
     def show(self, job: Job, finished: int, best: float | None) -> None:
-        """Print a trial that has started or ended.
-
-        Args:
-            job: run of the trial.
-            finished: number of finished trials of the study.
-            best: val accuracy of the study's best trial, or None.
-        """
+        """Print a trial that has started or ended, with the number of finished trials and the best val accuracy."""
         line = Text(f"[{finished}/{self._trials}] ")
         line.append(f"{job_event(job):<11} ", STYLES.get(job.state, "cyan" if job.state == "pruned" else ""))
         line.append(job.name)
@@ -49,12 +43,7 @@ class SearchProgress:
 
 
 def print_study(record: Record, folder: Path) -> None:
-    """Print the best trials, the number of trials in each state, and the importance of the hyperparameters.
-
-    Args:
-        record: as in tune.json.
-        folder: folder of the study.
-    """
+    """Print the best trials, the number of trials in each state, and the importance of the hyperparameters."""
     console = Console(soft_wrap=True, highlight=False)
     completed = [trial for trial in record["trials"] if trial["state"] == "completed"]
     table = Table(title=str(folder), title_justify="left", min_width=60)

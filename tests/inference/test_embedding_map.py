@@ -6,7 +6,7 @@ from cnnlab.inference.embedding_map import map_to_plane
 
 @pytest.fixture(scope="module")
 def features() -> np.ndarray:
-    """Three groups of 20 far from each other in 60 dimensions."""
+    """Return three groups of 20 images, far from each other in 60 dimensions."""
     random = np.random.default_rng(0)
     return (np.repeat(np.eye(3, 60) * 20, 20, axis=0) + random.normal(size=(60, 60))).astype(np.float32)
 

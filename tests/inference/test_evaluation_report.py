@@ -8,7 +8,6 @@ from matplotlib.image import imread
 
 from cnnlab.inference.evaluation_report import draw_mistakes, draw_reliability, print_evaluation
 from cnnlab.inference.metrics import Scores, score
-from cnnlab.reports.confusion import draw_confusion_matrix
 
 
 def scores_of(classes: int, images: int = 200) -> Scores:
@@ -80,23 +79,6 @@ def test_only_the_worst_of_many_classes_are_listed(capsys: pytest.CaptureFixture
 def test_undefined_scores_are_dashes(capsys: pytest.CaptureFixture[str]) -> None:
     scores = score(torch.tensor([[2.0, 0, 0], [0, 0, 1]]), torch.tensor([0, 0]), ("a", "b", "c"))
     assert "b - - - 0" in printed(capsys, scores)
-
-
-@pytest.mark.parametrize("classes", [2, 10, 100])
-def test_a_confusion_matrix_is_drawn_for_any_number_of_classes(tmp_path: Path, classes: int) -> None:
-    names = [f"kind{number}" for number in range(classes)]
-    counts = np.diag(np.arange(classes) * 1000)  # the first class is not there
-    counts[1, 0] = 7
-    figure = draw_confusion_matrix(counts, names)
-    axes = figure.axes[0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == names
-    assert [label.get_text() for label in axes.get_yticklabels()] == names
-    texts = [text.get_text() for text in axes.texts]
-    assert texts == ([] if classes == 100 else ["7", *(f"{n * 1000:,}" for n in range(1, classes))])
-    shares: Any = axes.images[0].get_array()
-    assert shares[1].max() == pytest.approx(1000 / 1007)
-    figure.savefig(tmp_path / "matrix.png")
-    assert imread(tmp_path / "matrix.png").std() > 0.05
 
 
 def test_the_reliability_diagram_has_a_bar_for_every_bin_that_is_not_empty() -> None:

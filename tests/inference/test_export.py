@@ -1,4 +1,4 @@
-"""Files that are used without cnnlab; every one is opened here with nothing of cnnlab."""
+"""Exported files, opened without cnnlab."""
 
 import json
 from collections.abc import Callable
@@ -43,12 +43,12 @@ def in_onnx(checkpoint: Path) -> Export:
 
 @pytest.fixture(scope="module")
 def photos() -> Tensor:
-    """uint8 (5, 3, 32, 32)."""
+    """Return uint8 (5, 3, 32, 32)."""
     return torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def normalized(photos: Tensor) -> Tensor:
-    """As somebody would do it who reads the file's metadata, for the checkpoint that tests write."""
+    """Normalize images as the metadata of the file describes it."""
     mean, std = (torch.tensor(values)[:, None, None] for values in ([0.4, 0.5, 0.6], [0.2, 0.25, 0.3]))
     return (photos / 255 - mean) / std
 
@@ -141,7 +141,7 @@ def test_a_file_tells_nothing_of_the_machine_that_wrote_it(
 
 
 class Otherwise(nn.Module):
-    """Does another thing while it is exported."""
+    """Compute something else while it is exported."""
 
     def __init__(self, num_classes: int):
         super().__init__()

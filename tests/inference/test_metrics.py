@@ -12,8 +12,8 @@ from cnnlab.inference.metrics import calibration, confident_mistakes, largest_co
 NAMES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu")
 
 
-def answers_of(seed: int = 0, images: int = 300, classes: int = len(NAMES)) -> tuple[Tensor, Tensor]:
-    """Logits of a network that is often right, and labels."""
+def outputs_of(seed: int = 0, images: int = 300, classes: int = len(NAMES)) -> tuple[Tensor, Tensor]:
+    """Return logits of a network that is often right, and labels."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(classes, (images,), generator=generator)
     logits = torch.randn(images, classes, generator=generator)
@@ -26,7 +26,7 @@ def logits_of(*probabilities: list[float]) -> Tensor:
 
 
 def test_all_metrics_agree_with_scikit_learn() -> None:
-    logits, labels = answers_of()
+    logits, labels = outputs_of()
     scores = score(logits, labels, NAMES)
     answers = logits.argmax(dim=1).numpy()
     probabilities = logits.double().softmax(dim=1).numpy()
@@ -54,7 +54,7 @@ def test_a_case_by_hand() -> None:
 
 def test_top_5_needs_six_classes() -> None:
     for classes in (5, 6):
-        scores = score(*answers_of(classes=classes), NAMES[:classes])
+        scores = score(*outputs_of(classes=classes), NAMES[:classes])
         assert (scores.top5_accuracy is None) == (classes == 5)
 
 
@@ -65,7 +65,7 @@ def test_two_classes() -> None:
 
 
 def test_undefined_scores_are_none() -> None:
-    """Class c is not there and never answered, b is never answered, d is answered but not there."""
+    """Class c is neither present nor predicted, b is never predicted, d is predicted but not present."""
     logits = logits_of([0.7, 0.1, 0.1, 0.1], [0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.7])
     a, b, c, d = score(logits, torch.tensor([0, 1, 0]), ("a", "b", "c", "d")).per_class
     assert (a.precision, a.recall) == (0.5, 0.5)
@@ -75,7 +75,7 @@ def test_undefined_scores_are_none() -> None:
 
 
 def test_logits_that_are_not_finite_are_refused() -> None:
-    logits, labels = answers_of()
+    logits, labels = outputs_of()
     logits[3, 2] = float("nan")
     with pytest.raises(ValueError, match="may have diverged"):
         score(logits, labels, NAMES)
@@ -85,7 +85,7 @@ def test_logits_that_are_not_finite_are_refused() -> None:
 
 
 def test_the_calibration_error_by_hand() -> None:
-    """Two bins of [0.5, 1]: three answers of confidence 0.6, one right; one of 0.9, right."""
+    """Two bins of [0.5, 1]: three predictions of confidence 0.6, one right; one of 0.9, right."""
     logits = logits_of([0.6, 0.4], [0.6, 0.4], [0.4, 0.6], [0.9, 0.1])
     found = calibration(logits, torch.tensor([0, 1, 0, 0]), bins=4)
     assert [part.images for part in found.bins] == [0, 0, 3, 1]
@@ -96,7 +96,7 @@ def test_the_calibration_error_by_hand() -> None:
 
 
 def test_the_calibration_error_agrees_with_torchmetrics_and_the_bins_hold_confidences_of_1() -> None:
-    logits, labels = answers_of(images=2000)
+    logits, labels = outputs_of(images=2000)
     for factor in (1, 100):
         found = calibration(factor * logits, labels)
         # torchmetrics puts a probability of 1 into a bin of its own, beyond the last.

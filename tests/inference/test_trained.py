@@ -29,7 +29,7 @@ def photos() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
 
 
-def test_the_package_itself_is_the_door(save: Saver) -> None:
+def test_the_package_itself_has_load(save: Saver) -> None:
     assert cnnlab.load(save()).classes == ("cat", "dog", "owl")
 
 
@@ -41,7 +41,7 @@ def test_logits_are_the_networks_own_on_normalized_images(net: TrainedNetwork, p
     torch.testing.assert_close(net.predict(photos).logits, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_every_form_of_an_image_gives_the_same_answer(net: TrainedNetwork, photos: np.ndarray, tmp_path: Path) -> None:
+def test_every_form_of_an_image_gives_the_same_logits(net: TrainedNetwork, photos: np.ndarray, tmp_path: Path) -> None:
     file = tmp_path / "photo.png"
     Image.fromarray(photos[0]).save(file)
     tensor = torch.from_numpy(photos[0]).permute(2, 0, 1)
@@ -53,7 +53,7 @@ def test_every_form_of_an_image_gives_the_same_answer(net: TrainedNetwork, photo
         torch.testing.assert_close(listed.logits, expected.expand(len(forms), -1))
 
 
-def test_batches_change_nothing(net: TrainedNetwork, photos: np.ndarray) -> None:
+def test_the_batch_size_does_not_change_the_logits(net: TrainedNetwork, photos: np.ndarray) -> None:
     whole = net.predict(photos)
     parts = list(net.stream(photos, batch_size=2))
     assert [len(part) for part in parts] == [2, 2, 1]
@@ -69,11 +69,11 @@ def test_predictions_name_the_most_probable_classes(net: TrainedNetwork, photos:
     assert len(predictions.top(10)[0]) == 3
 
 
-def test_nothing_gives_nothing(net: TrainedNetwork) -> None:
+def test_no_image_gives_no_prediction(net: TrainedNetwork) -> None:
     assert len(net.predict([])) == 0
 
 
-def test_a_batch_holds_an_image(net: TrainedNetwork, photos: np.ndarray) -> None:
+def test_a_batch_size_of_zero_is_refused(net: TrainedNetwork, photos: np.ndarray) -> None:
     with pytest.raises(ValueError, match="batch_size must be 1 or more, got 0"):
         net.predict(photos, batch_size=0)
 
@@ -86,7 +86,7 @@ def test_a_batch_holds_an_image(net: TrainedNetwork, photos: np.ndarray) -> None
         ({"_target_": "cnnlab.libraries.torchvision_network", "name": "squeezenet1_1"}, 512),
     ],
 )
-def test_an_embedding_is_what_the_last_layer_sees(
+def test_an_embedding_is_the_input_of_the_last_layer(
     save: Saver, photos: np.ndarray, model: dict[str, Any], features: int
 ) -> None:
     net = load(save(model), device="cpu")
@@ -119,12 +119,12 @@ def test_a_run_directory_stands_for_its_best_epoch(save: Saver, tmp_path: Path) 
         (np.zeros(5, np.uint8), "must be"),
     ],
 )
-def test_other_arrays_are_refused(net: TrainedNetwork, image: Any, message: str) -> None:
+def test_arrays_of_wrong_shape_type_or_range_are_refused(net: TrainedNetwork, image: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         net.predict(image)
 
 
-def test_a_file_that_cannot_be_read_is_said(net: TrainedNetwork, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named(net: TrainedNetwork, tmp_path: Path) -> None:
     file = tmp_path / "text.png"
     file.write_text("no image")
     with pytest.raises(UnreadablePicture, match=r"text\.png: it is not an image of a known format"):
@@ -217,7 +217,7 @@ def test_lists_that_hold_themselves_are_refused(save: Saver) -> None:
         ("data_fingerprint", 7),
     ],
 )
-def test_what_cannot_be_right_is_named(save: Saver, key: str, value: Any) -> None:
+def test_an_impossible_value_is_named(save: Saver, key: str, value: Any) -> None:
     with pytest.raises(RequestError, match=rf"best\.ckpt is damaged: its {key} cannot be "):
         load(save(weights={}, model=LENET, **{key: value}))
 

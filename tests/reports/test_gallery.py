@@ -23,7 +23,7 @@ def holds(page: np.ndarray, colour: str) -> bool:
 
 
 def found(page: np.ndarray, part: np.ndarray) -> bool:
-    """Whether a picture is somewhere on the page, pixel by pixel."""
+    """Return whether a picture is somewhere on the page, pixel by pixel."""
     height, width = part.shape[:2]
     starts = zip(*np.nonzero((page == part[0, 0]).all(axis=2)), strict=True)
     return any(np.array_equal(page[y : y + height, x : x + width], part) for y, x in starts)
@@ -43,7 +43,7 @@ def test_the_pixels_of_a_small_picture_stay_sharp(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (8, 8), (28, 28), (50, 33), (200, 150), (700, 1000), (1, 900), (900, 1)])
-def test_pictures_of_any_shape_fill_their_place(tmp_path: Path, shape: tuple[int, int]) -> None:
+def test_pictures_of_any_shape_fill_their_square(tmp_path: Path, shape: tuple[int, int]) -> None:
     white = np.full((*shape, 3), (255, 0, 255), np.uint8)
     draw_gallery([Tile(white, "white.png", [])], tmp_path / "g.png")
     rows, columns = np.nonzero((drawn(tmp_path / "g.png") == (255, 0, 255)).all(axis=2))
@@ -52,13 +52,13 @@ def test_pictures_of_any_shape_fill_their_place(tmp_path: Path, shape: tuple[int
     assert height / width == pytest.approx(max(shape[0], shape[1] / SIDE) / max(shape[1], shape[0] / SIDE), rel=0.02)
 
 
-def test_right_and_wrong_have_colours_where_the_label_is_known(tmp_path: Path) -> None:
+def test_right_and_wrong_predictions_have_colours_if_the_label_is_known(tmp_path: Path) -> None:
     colours = []
     for label in ("cat", "owl", "fox", None):
         draw_gallery([Tile(np.zeros((8, 8, 3), np.uint8), "a.png", NAMES, label)], tmp_path / "g.png")
         page = drawn(tmp_path / "g.png")
         colours.append((holds(page, RIGHT), holds(page, WRONG)))
-    # Where it was wrong, the bar of the true class, if that is among the best, still has the colour of right ones.
+    # After a wrong prediction, the bar of the true class is green if it is among the most probable ones.
     assert colours == [(True, False), (True, True), (False, True), (False, False)]
 
 

@@ -1,4 +1,4 @@
-"""Trials of a study, with runs that last no longer than a shell takes to start."""
+"""Trials of a study, whose runs are short shell scripts."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def open_study(tmp_path: Path) -> Callable[..., SharedStudy]:
-    """Joins the study in the test's folder, as a process does."""
+    """Return a function that opens the study in the test's folder, as each process does."""
 
     def open_it(trials: int = 5, about: dict[str, Any] = ABOUT, first: dict[str, Any] | None = None) -> SharedStudy:
         options = Options(**{**vars(OPTIONS), "trials": trials})
@@ -44,7 +44,7 @@ def open_study(tmp_path: Path) -> Callable[..., SharedStudy]:
 
 
 def epochs(accuracy: float, loss: str = "1.0", count: int = 4) -> str:
-    """A script that trains: it writes what a run does, and ends when it is told to."""
+    """Return a script that writes the files of a run, and stops on SIGINT."""
     rows = "".join(f"echo {epoch},{loss},{accuracy} >> metrics.csv; sleep 0.03; " for epoch in range(1, count + 1))
     record = 'echo \'{"status": "%s", "val_accuracy": %s}\' > summary.json; '
     stop = f"trap {json.dumps(record % ('interrupted', accuracy) + 'exit 130')} INT; "
@@ -53,7 +53,7 @@ def epochs(accuracy: float, loss: str = "1.0", count: int = 4) -> str:
 
 
 def run(study: SharedStudy, *scripts: str, timeout: float | None = None, at_once: int = 1) -> list[tuple[str, str]]:
-    """Runs the study with a script for each trial, the last one for all further ones; the states as they come."""
+    """Run the study with a script for each trial, the last one for all further trials; return the states in order."""
 
     def command(values: dict[str, Any], directory: Path) -> list[str]:
         script = scripts[min(int(directory.name), len(scripts) - 1)]
@@ -94,7 +94,7 @@ def test_a_study_runs_all_its_trials_whatever_their_outcome(tmp_path, open_study
     assert all(imread(tmp_path / name).std() > 0.01 for name in FIGURES)
 
 
-def test_trials_are_run_at_once(open_study):
+def test_trials_run_at_the_same_time(open_study):
     meet = "touch ../{0}.here; while [ ! -f ../{1}.here ]; do sleep 0.01; done; "
     states = run(open_study(2), meet.format(0, 1) + epochs(0.9), meet.format(1, 0) + epochs(0.9), at_once=2)
     assert [state for _, state in states] == ["running", "running", "completed", "completed"]
