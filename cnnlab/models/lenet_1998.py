@@ -78,12 +78,10 @@ class PartialConvolution(nn.Module):
         self.bias = nn.Parameter(torch.empty(len(connections)))
         positions = [out * in_channels + into for out, inputs in enumerate(connections) for into in inputs]
         self.register_buffer("positions", torch.tensor(positions), persistent=False)
-        first = 0
-        for out, inputs in enumerate(connections):
-            bound = 2.4 / (25 * len(inputs))
-            nn.init.uniform_(self.weight.data[first : first + len(inputs)], -bound, bound)
-            nn.init.uniform_(self.bias.data[out], -bound, bound)
-            first += len(inputs)
+        for weights, bias in zip(self.weight.data.split([*map(len, connections)]), self.bias.data, strict=True):
+            bound = 2.4 / (25 * len(weights))
+            nn.init.uniform_(weights, -bound, bound)
+            nn.init.uniform_(bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, len(connections), H - 4, W - 4)."""

@@ -45,14 +45,6 @@ class Totals:
         self.correct = self.correct + (logits.detach().argmax(1) == labels).sum()
         self.images += len(labels)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the sums for a checkpoint."""
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the sums of a checkpoint."""
-        vars(self).update(state)
-
     def means(self) -> tuple[float, float]:
         """Return mean loss and accuracy per image; waits for the device."""
         return float(self.loss) / max(1, self.images), float(self.correct) / max(1, self.images)
@@ -178,7 +170,7 @@ class Classifier(L.LightningModule):
         """Return the totals of all processes together. Every process must call this at the same point."""
         if self.trainer.world_size == 1:
             return totals
-        sums = torch.tensor([float(value) for value in totals.state_dict().values()], dtype=torch.float64)
+        sums = torch.tensor([float(value) for value in vars(totals).values()], dtype=torch.float64)
         loss, correct, images = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").tolist()
         return Totals(loss, correct, round(images))
 
@@ -224,7 +216,7 @@ class Classifier(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what an exact resume needs besides weights: totals, position in the epoch, random states."""
-        checkpoint["train_totals"] = self.sum_over_processes(self.train_totals).state_dict()
+        checkpoint["train_totals"] = dict(vars(self.sum_over_processes(self.train_totals)))
         checkpoint["loader"] = self.trainer.train_dataloader.state_dict()  # pyright: ignore
         states = [_random_state(self.device)]
         if self.trainer.world_size > 1:
@@ -234,7 +226,7 @@ class Classifier(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Read what `on_save_checkpoint` added."""
         if self.trainer.is_global_zero:
-            self.train_totals.load_state_dict(checkpoint["train_totals"])
+            self.train_totals = Totals(**checkpoint["train_totals"])
         self._checkpoint_state = {key: checkpoint[key] for key in ("loader", "random_states")}
 
     def _loss_without_images(self, images: Tensor) -> Tensor:
