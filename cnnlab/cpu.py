@@ -1,5 +1,4 @@
-"""A process on the CPU: the cores that it has, and what it is set to before it computes: how threads wait, what becomes
-of freed memory, and of numbers next to 0."""
+"""Configure how this process uses the CPU: waiting threads, freed memory, and numbers close to zero."""
 
 import contextlib
 import ctypes
@@ -11,32 +10,31 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def prepare() -> None:
-    """To be called before torch is imported. What the environment says already stays as it is."""
-    # OpenMP threads that spin while others compute slow everything down. A short spin before they sleep makes the
-    # steps of small networks a fifth faster and costs nothing on a busy machine. Read when torch is imported.
+    """Set environment variables for threads and memory, unless they are set; call this before importing torch."""
+    # OpenMP threads that spin on busy cores slow everything down. A short spin before they sleep makes the steps of
+    # small networks a fifth faster and costs nothing on a busy machine. torch reads this when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     keep_freed_memory()
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep large blocks that are freed, for the next step, which needs the same ones.
+    """Have glibc keep freed blocks of memory for the next step, which needs blocks of the same size.
 
-    It would hand them back to the system, which then has to clear every page again. Where there is another C library,
-    nothing is done.
+    Otherwise it returns them to the system, which has to clear every page again. Other C libraries are left alone.
     """
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_MAX, 0)  # large blocks come from the heap, too
-        mallopt(M_TRIM_THRESHOLD, -1)  # and the heap never shrinks
+        mallopt(M_MMAP_MAX, 0)  # take large blocks from the heap too
+        mallopt(M_TRIM_THRESHOLD, -1)  # never shrink the heap
 
 
 def flush_denormals() -> None:
-    """Makes the processor take numbers next to 0 for 0. Saturated units have many, and they are slow to compute with.
+    """Have the processor round numbers close to zero (denormals) to zero; they are slow, and saturated units have many.
 
-    To be called before torch computes anything: threads that it has started by then go on as they did.
+    Call this before torch computes anything: threads that it has started already do not change.
     """
     import torch
 
@@ -44,5 +42,5 @@ def flush_denormals() -> None:
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,1 +1,1 @@
-"""Run directories: where a training leaves its record, and how a record is read."""
+"""Write and read run directories, and manage the processes and jobs of runs."""

@@ -1,4 +1,4 @@
-"""Jobs of a sweep on a Slurm cluster, through submitit (an extra: `pip install 'cnnlab[slurm]'`)."""
+"""Run the jobs of a sweep on a Slurm cluster, through submitit (an extra: `pip install 'cnnlab[slurm]'`)."""
 
 import signal
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from cnnlab.runs.jobs import Job, LocalProcess
 if TYPE_CHECKING:
     import submitit
 
-SAVING = 60.0  # seconds that a run has to save before its time is up; Slurm gives notice 90 seconds before
+SECONDS_TO_SAVE = 60.0  # when the time of a run is up; Slurm gives notice 90 seconds before
 
 
 class Allocation:
-    """What runs on the machine that the cluster gives: the job's own process.
+    """Function that runs a job on a machine of the cluster.
 
-    When its time is up, or another job is more urgent, the cluster says so beforehand. The run then saves, and the
+    The cluster gives notice when the time of the job is up, or another job is more urgent. The run then saves, and the
     cluster starts the same command again later.
 
     Args:
-        command: that trains; it goes on where it was when it is started again.
-        directory: of the run.
+        command: command that trains; started again, it resumes the run.
+        directory: run directory.
     """
 
     def __init__(self, command: Sequence[str], directory: Path):
@@ -30,8 +30,8 @@ class Allocation:
         self.process: LocalProcess | None = None
 
     def __call__(self) -> tuple[int, str]:
-        """Returns the exit code, and what there is to say about it."""
-        # The notice reaches all processes of the job, and would end this one before it has saved.
+        """Run the job, and return its exit code and an explanation of it."""
+        # The notice reaches all processes of the job, and would end the run before it has saved.
         notice = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         self.process = LocalProcess(self.command, self.directory, {})
         signal.signal(signal.SIGUSR2, notice)
@@ -39,56 +39,56 @@ class Allocation:
         return code, self.process.explain(code)
 
     def checkpoint(self) -> "submitit.helpers.DelayedSubmission":
-        """Called by submitit on notice, within a signal handler that interrupts `__call__`: what is started later."""
+        """Save the run and return what to start later; submitit calls this in a signal handler within `__call__`."""
         from submitit.helpers import DelayedSubmission
 
         if self.process:
-            self.process.save_and_end(SAVING)
+            self.process.save_and_end(SECONDS_TO_SAVE)
         return DelayedSubmission(Allocation(self.command, self.directory))
 
 
 class Submission:
-    """A job that was handed to the cluster.
+    """Job that was submitted to the cluster.
 
     Args:
-        handle: submitit's.
+        handle: job of submitit.
     """
 
     def __init__(self, handle: "submitit.Job[tuple[int, str]]"):
         self.handle = handle
-        self._said = ""
+        self._explanation = ""
 
     def poll(self) -> int | None:
-        """The exit code once it has ended, else None; 1 when the cluster has lost it."""
+        """Return the exit code if the job has ended, 1 if the cluster has lost it, else None."""
         if not self.handle.done():
             return None
         if self.handle.exception() is None:
-            code, self._said = self.handle.result()
+            code, self._explanation = self.handle.result()
             return code
-        self._said = f"the cluster ended job {self.handle.job_id}: {self.handle.state}"
+        self._explanation = f"the cluster ended job {self.handle.job_id}: {self.handle.state}"
         return 1
 
     def interrupt(self) -> None:
-        """Takes it from the cluster, which gives a run half a minute to save."""
+        """Cancel the job; the cluster gives the run half a minute to save."""
         self.handle.cancel(check=False)
 
     kill = interrupt
 
     def explain(self, code: int) -> str:
-        """What the job or the cluster said."""
-        return self._said
+        """Return the explanation of the job or the cluster."""
+        return self._explanation
 
 
 def make_executor(cluster: str, folder: Path, parameters: dict[str, Any]) -> "submitit.AutoExecutor":
-    """Hands jobs to a cluster.
+    """Make the executor that submits jobs to a cluster.
 
     Args:
-        cluster: `slurm`, or `local` for processes on this machine, to try it out.
-        folder: for submitit's own files; the machines of the cluster must see it.
-        parameters: submitit's, such as `timeout_min`; those of Slurm alone start with `slurm_`.
+        cluster: `slurm`, or `local` to try it out with processes on this machine.
+        folder: folder for the files of submitit, which all machines of the cluster can read.
+        parameters: parameters of submitit, such as `timeout_min`; those of Slurm start with `slurm_`.
 
     Raises:
-        RequestError: when submitit is not installed, there is no such cluster, or a parameter is wrong.
+        RequestError: if submitit is not installed, the cluster does not exist, or a parameter is wrong.
     """
     try:
         import submitit
@@ -106,10 +106,10 @@ def make_executor(cluster: str, folder: Path, parameters: dict[str, Any]) -> "su
 
 
 def submit(executor: "submitit.AutoExecutor", job: Job) -> Submission:
-    """Hands over a job.
+    """Submit a job.
 
     Raises:
-        RequestError: when the cluster does not take it.
+        RequestError: if the cluster rejects it.
     """
     from submitit.core.utils import FailedJobError
 

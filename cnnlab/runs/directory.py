@@ -1,6 +1,6 @@
-"""A run directory: its place, its files, and its summary.
+"""Choose run directories, and write their files and records.
 
-Nothing here needs torch, because the place is decided while the configuration is composed.
+Nothing here needs torch: the directory is chosen while the configuration is composed.
 """
 
 import json
@@ -18,27 +18,27 @@ from filelock import FileLock, Timeout
 
 from cnnlab.errors import Interrupted, RequestError
 
-# The keys of summary.json, in their order; null until known.
+# Keys of summary.json in their order; null until known.
 SUMMARY_KEYS = (
     *("status", "name", "model", "recipe", "data", "protocol", "seed", "parameters", "macs", "lr", "epochs", "steps"),
     *("train_seconds", "total_seconds", "images_per_second", "peak_memory_bytes"),
     *("val_accuracy", "val_loss", "test_accuracy", "test_loss", "test_accuracy_tta", "best_epoch"),
     *("device", "precision", "data_fingerprint", "versions", "git_commit", "command", "error"),
 )
-# The columns of metrics.csv.
+# Columns of metrics.csv.
 METRICS: tuple[str, ...] = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 COLUMNS: tuple[str, ...] = ("epoch", "step", "seconds", "lr", *METRICS)
 
-# What is in the directory of a run, of a study or of a job of a sweep before there is a record.
-BEGINNING = (".lock", "train.log", "tune.log", "study.lock", "output.log", "errors.log")
+# Files in the directory of a run, a study or a job before there is a record.
+FILES_BEFORE_THE_RECORD = (".lock", "train.log", "tune.log", "study.lock", "output.log", "errors.log")
 
 
 class RunDirectory:
-    """The directory of one run.
+    """Directory of one run.
 
     Args:
-        path: of the directory; it need not exist yet.
-        writes: False for a process that leaves the record to another one.
+        path: path of the directory, which need not exist yet.
+        writes: False for a follower, which leaves the record to the leader.
     """
 
     def __init__(self, path: str | Path, writes: bool = True):
@@ -54,7 +54,7 @@ class RunDirectory:
         self._seconds_before, self._started = 0.0, time.perf_counter()
 
     def read_summary(self) -> dict[str, Any] | None:
-        """The record on disk, or None where there is none that can be read."""
+        """Return the record on disk, or None if it is missing or cannot be read."""
         try:
             summary = json.loads(self.summary_file.read_text())
         except (OSError, ValueError):
@@ -62,7 +62,7 @@ class RunDirectory:
         return summary if isinstance(summary, dict) else None
 
     def read_config(self) -> dict[str, Any] | None:
-        """The resolved configuration on disk, or None where there is none that can be read."""
+        """Return the resolved configuration on disk, or None if it is missing or cannot be read."""
         try:
             config = yaml.safe_load(self.config_file.read_text())
         except (OSError, ValueError, yaml.YAMLError):
@@ -70,7 +70,7 @@ class RunDirectory:
         return config if isinstance(config, dict) else None
 
     def update_summary(self, **values: Any) -> None:
-        """Sets keys of the record and writes it, so that a reader never sees half of it."""
+        """Set keys of the record, and write it atomically."""
         unknown = set(values) - set(SUMMARY_KEYS)
         assert not unknown, f"not a key of the record: {unknown}"
         self.summary |= values
@@ -79,22 +79,22 @@ class RunDirectory:
 
     @contextmanager
     def recording(self, config: dict[str, Any], **known: Any) -> Iterator[None]:
-        """Writes the record when the work inside starts, and how it came out when it ends, fails or is interrupted.
+        """Write the record when the work in the block starts, and when it ends, fails or is interrupted.
 
-        A request that turns out to be wrong is no run: what stood in the directory before stays.
+        After a wrong request the directory is as it was before.
 
         Args:
             config: the resolved configuration, for config.yaml.
-            known: keys of the record that are known beforehand.
+            known: keys of the record that are known at the start.
 
         Raises:
-            RequestError: when another process is writing to this directory.
+            RequestError: if another process is writing to this directory.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with self.locked():
             before = {f: f.read_text() if f.exists() else None for f in (self.summary_file, self.config_file)}
             self.summary |= self.read_summary() or {}
-            # A process that was killed has not added its own up: of that, the training is known.
+            # A process that was killed has not written its total, but the seconds of its training.
             self._seconds_before = max(self.summary[key] or 0.0 for key in ("total_seconds", "train_seconds"))
             self._started = time.perf_counter()
             write_atomically(self.config_file, yaml.safe_dump(config, sort_keys=False))
@@ -111,7 +111,7 @@ class RunDirectory:
             self._end("completed", None)
 
     def record_end(self, error: BaseException) -> None:
-        """Completes the record of a run that has failed or was interrupted."""
+        """Complete the record of a run that has failed or was interrupted."""
         if isinstance(error, Interrupted | KeyboardInterrupt):
             self._end("interrupted", str(error) or "Interrupted.")
         else:
@@ -122,10 +122,10 @@ class RunDirectory:
         self.update_summary(status=status, error=error, total_seconds=seconds)
 
     def correct(self, status: str, error: str) -> None:
-        """Says how a run has ended, once its process is gone: it was killed, or does not know why it was stopped.
+        """Record the end of a run whose process is gone and has not recorded it, or not known the reason.
 
         Raises:
-            RequestError: when another process is writing to this directory.
+            RequestError: if another process is writing to this directory.
         """
         with self.locked():
             self.summary |= self.read_summary() or {}
@@ -133,7 +133,7 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the directory against other processes; the system lets go of it however this process ends."""
+        """Lock the directory against other processes; the lock ends with this process, however it ends."""
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=0)
@@ -143,7 +143,7 @@ class RunDirectory:
             yield
 
     def is_free(self) -> bool:
-        """Whether no process is writing to it, and this one may."""
+        """Check that no process is writing to the directory, and this one may."""
         try:
             with self.locked():
                 return True
@@ -152,13 +152,13 @@ class RunDirectory:
 
 
 def default_directory(folder: Path, resume: str | None, identity: Callable[[], dict[str, Any]]) -> Path:
-    """Where a run's files go.
+    """Choose the directory of a run.
 
     Args:
-        folder: of the runs of that name.
-        resume: None for a new run; `auto` for the last unfinished run with the same identity; else the run directory
-            that is gone on with, or one of its checkpoints.
-        identity: computes what of the configuration decides how the run comes out.
+        folder: folder for the runs of this name.
+        resume: None for a new run, `auto` for the last unfinished run with the same identity, or the run directory
+            to continue, or one of its checkpoints.
+        identity: computes the part of the configuration that decides the result.
     """
     if resume == "auto":
         wanted = identity()
@@ -174,7 +174,7 @@ def default_directory(folder: Path, resume: str | None, identity: Callable[[], d
 
 
 def new_directory(folder: Path) -> Path:
-    """A place in the folder that is named after the present moment and not taken."""
+    """Return a new path in the folder, named after the present time."""
     started = folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     path, number = started, 2
     while path.exists():
@@ -183,7 +183,7 @@ def new_directory(folder: Path) -> Path:
 
 
 def run_of(path: Path) -> RunDirectory | None:
-    """The run that a run directory, or a checkpoint inside one, belongs to."""
+    """Return the run of a run directory or of a checkpoint inside one, or None."""
     for candidate in (path, path.parent.parent):
         if (candidate / "summary.json").is_file():
             return RunDirectory(candidate)
@@ -191,11 +191,8 @@ def run_of(path: Path) -> RunDirectory | None:
 
 
 def discard_unused(path: Path) -> None:
-    """Removes a directory that holds nothing but what a run begins with, and its parent if that is then empty.
-
-    Of a relative path all parents that are empty then, such as `runs`.
-    """
-    if not path.is_dir() or any(file.name not in BEGINNING for file in path.iterdir()):
+    """Remove a directory without a record, and its parent if it is empty then; of a relative path all such parents."""
+    if not path.is_dir() or any(file.name not in FILES_BEFORE_THE_RECORD for file in path.iterdir()):
         return
     for file in path.iterdir():
         file.unlink()
@@ -207,15 +204,15 @@ def discard_unused(path: Path) -> None:
 
 
 def check_output(output: str | None, suffixes: Iterable[str], key: str = "output") -> Path | None:
-    """The file that `output=FILE` names.
+    """Return the file that `output=FILE` names.
 
     Args:
-        output: None for no file.
-        suffixes: that are known, such as `.json`.
-        key: what the user calls it.
+        output: value of the key; None for no file.
+        suffixes: possible suffixes, such as `.json`.
+        key: the key, for messages.
 
     Raises:
-        RequestError: for another suffix, or a folder that does not exist.
+        RequestError: if the suffix is another one, or the folder does not exist.
     """
     if output is None:
         return None
@@ -230,10 +227,10 @@ def check_output(output: str | None, suffixes: Iterable[str], key: str = "output
 
 
 def check_output_folder(output: str | Path) -> Path:
-    """The folder that `output=FOLDER` names; it need not exist, but the one that it lies in must.
+    """Return the folder that `output=FOLDER` names; it need not exist.
 
     Raises:
-        RequestError: when that is not so, or it is a file.
+        RequestError: if it is a file, or its parent folder does not exist.
     """
     folder = Path(output).expanduser()
     if folder.exists() and not folder.is_dir():
@@ -244,14 +241,14 @@ def check_output_folder(output: str | Path) -> Path:
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """Writes a file so that it holds either its old or its new content, whatever happens meanwhile."""
+    """Write a file in one step: it holds either its old or its new content, whatever happens meanwhile."""
     with replacing(file) as temporary:
         temporary.write_text(text)
 
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Gives a temporary file beside `file`, which takes its place when the block ends, and is removed if it fails."""
+    """Provide a temporary file that replaces `file` when the block ends, and is removed if the block fails."""
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
     os.close(handle)
     temporary = Path(name)
@@ -265,10 +262,10 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def is_same(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a recorded configuration is of the run that is wanted, and has been from its beginning.
+    """Check that a recorded configuration is of the wanted run, and that the run was not made longer afterwards.
 
     Args:
-        config: as read from config.yaml.
-        wanted: what of a configuration decides how a run comes out.
+        config: content of config.yaml.
+        wanted: part of a configuration that decides the result.
     """
     return "lengthened" not in config and all(config.get(key) == value for key, value in wanted.items())

@@ -1,4 +1,4 @@
-"""What a record says of the machine and the software."""
+"""Describe the machine and the software, for records."""
 
 import os
 import platform
@@ -12,24 +12,25 @@ from typing import Any
 import torch
 
 PACKAGES = ("cnnlab", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "datasets", "numpy")
-WITHOUT_EFFECT = (":(top,exclude)*.md", ":(top,exclude)experiments/results")  # on how a run comes out: git's pathspecs
+# Files that do not change the result of a run, as pathspecs of git.
+WITHOUT_EFFECT = (":(top,exclude)*.md", ":(top,exclude)experiments/results")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on."""
+    """Return the versions of Python and of the packages that a result depends on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            continue  # run from a folder without having been installed
+            continue  # cnnlab is used without being installed
     return found
 
 
 def git_commit(folder: Path) -> str | None:
-    """The commit that is checked out in a folder, with `-dirty` where files differ from it; None outside git.
+    """Return the commit that is checked out in a folder, or None outside git.
 
-    Texts and published results, which a series of experiments writes as it goes, are no such files.
+    `-dirty` is added if files differ from it, except texts and published results, which experiments write.
     """
 
     def git(*arguments: str) -> str:
@@ -44,22 +45,23 @@ def git_commit(folder: Path) -> str | None:
 
 
 def device_name(device: torch.device) -> str:
-    """Such as `NVIDIA H200` or `cpu: Intel(R) Xeon(R) Processor, 2 threads`."""
+    """Return a name such as `NVIDIA H200` or `cpu: Intel(R) Xeon(R) Processor, 2 threads`."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
-        return f"cpu: {_processor()}, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return f"cpu: {_processor()}, {threads} thread{'s' if threads > 1 else ''}"
     return str(device)
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
+    """Return the GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     return [name.strip() for name in named.split(",")] if named else [str(i) for i in range(torch.cuda.device_count())]
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What a measurement depends on beside the code: the device, processor, cores, threads, memory, software."""
+    """Describe what a measurement depends on: device, processor, cores, threads, memory, software."""
     return {
         "device": device_name(device),
         "device_type": device.type,
@@ -75,7 +77,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory that this process has used so far: of the GPU for `cuda`, of the host otherwise."""
+    """Return the peak memory of this process: of the GPU for `cuda`, of the host otherwise."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

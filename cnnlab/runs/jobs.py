@@ -1,4 +1,4 @@
-"""The jobs of a sweep: each is a process of its own, so that whatever ends one costs only that one."""
+"""Run the jobs of a sweep, each in a process of its own, so that a crash ends only one of them."""
 
 import contextlib
 import os
@@ -15,29 +15,29 @@ from cnnlab.cpu import available_cores
 from cnnlab.errors import Interrupted
 from cnnlab.runs.directory import RunDirectory
 
-LOOK_EVERY = 0.2  # seconds
+POLL_EVERY = 0.2  # seconds
 
 
 @dataclass(eq=False)
 class Job:
-    """One run of a sweep, and what has become of it.
+    """One run of a sweep, and its state.
 
     Attributes:
-        name: what tells it from the others of the sweep.
+        name: name among the jobs of the sweep.
         overrides: its key=value arguments.
-        command: that trains it.
-        directory: the run directory.
-        epochs: how long it trains, where that is said in epochs.
+        command: command that trains it.
+        directory: its run directory.
+        epochs: length of its training in epochs, or None if it is not given in epochs.
         state: waiting, running, completed, failed or interrupted.
-        earlier: whether an earlier sweep has completed it already.
-        resumes: whether it goes on from an earlier sweep's checkpoint.
+        earlier: whether an earlier sweep has completed it.
+        resumes: whether it continues from the checkpoint of an earlier sweep.
         reason: why it failed.
-        code: its exit code; negative when a signal ended it, None where it is not known.
-        started: when it did, by the monotonic clock.
-        seconds: it took, in this sweep.
-        epochs_before: that earlier sweeps have trained it.
-        unwanted: set from outside while it runs, to have it save and end before its time.
-        record: its summary.json, when last looked at.
+        code: its exit code, negative if a signal ended it; None if not known.
+        started: its start by the monotonic clock.
+        seconds: its duration in this sweep.
+        epochs_before: epochs that earlier sweeps have trained it.
+        unwanted: set from outside to have it save and end early.
+        record: its summary.json as last read.
     """
 
     name: str
@@ -57,11 +57,11 @@ class Job:
     record: dict[str, Any] = field(default_factory=dict)
 
     def read_record(self) -> None:
-        """Looks at what the run has written."""
+        """Read the record that the run has written."""
         self.record = RunDirectory(self.directory).read_summary() or {}
 
     def expected_seconds(self) -> float | None:
-        """How long it takes in this sweep, from what it has done so far; None where that is not known yet."""
+        """Estimate the duration in this sweep from the epochs done so far; None if not known yet."""
         if self.state == "completed":
             return None if self.earlier else self.seconds
         done = (self.record.get("epochs") or 0) - self.epochs_before
@@ -71,38 +71,38 @@ class Job:
 
 
 class Execution(Protocol):
-    """A job that was started: on this machine, or by a cluster."""
+    """Job that was started on this machine or by a cluster."""
 
     def poll(self) -> int | None:
-        """The exit code once it has ended, else None."""
+        """Return the exit code if the job has ended, else None."""
         ...
 
     def interrupt(self) -> None:
-        """Asks it to save and end."""
+        """Ask the job to save and end."""
         ...
 
     def kill(self) -> None:
-        """Ends it at once."""
+        """End the job at once."""
         ...
 
     def explain(self, code: int) -> str:
-        """Why it ended with this code, as far as can be seen from outside."""
+        """Explain why the job has ended with this code, as far as known."""
         ...
 
 
 class LocalProcess:
-    """A job on this machine. What it prints goes to `output.log` and `errors.log` in its run directory.
+    """Job on this machine. It prints to `output.log` and `errors.log` in its run directory.
 
     Args:
-        command: that is run.
-        directory: of the run.
-        environment: variables that it has beside this process's own.
+        command: command to run.
+        directory: run directory.
+        environment: environment variables beside those of this process.
     """
 
     def __init__(self, command: Sequence[str], directory: Path, environment: dict[str, str]):
         directory.mkdir(parents=True, exist_ok=True)
         self._files = [directory / "output.log", directory / "errors.log"]
-        self._errors = self._files[1].open("w+b")  # kept open: a wrong request takes its directory with it
+        self._errors = self._files[1].open("w+b")  # kept open: after a wrong request the directory is removed
         with self._files[0].open("ab") as output:
             self._process = subprocess.Popen(
                 command,
@@ -110,48 +110,48 @@ class LocalProcess:
                 stdout=output,
                 stderr=self._errors,
                 env=os.environ | environment,
-                start_new_session=True,  # Ctrl-C is for the sweep, which passes it on
+                start_new_session=True,  # Ctrl-C goes to the sweep, which passes it on
             )
 
     def poll(self) -> int | None:
-        """The exit code once it has ended, else None."""
+        """Return the exit code if the job has ended, else None."""
         code = self._process.poll()
         if code is not None:
             self._remove_empty_files()
         return code
 
     def interrupt(self) -> None:
-        """Asks it to save and end."""
+        """Ask the job to save and end."""
         self._process.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """Ends it and what it has started at once."""
+        """End the job and the processes that it has started at once."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def wait(self) -> int:
-        """The exit code, when it has ended."""
+        """Wait for the end of the job, and return the exit code."""
         code = self._process.wait()
         self._remove_empty_files()
         return code
 
     def save_and_end(self, seconds: float) -> None:
-        """Asks it to save, and returns when it has ended; after as many seconds it is killed.
+        """Ask the job to save and end, and kill it if it has not ended after some seconds.
 
-        The exit code is left for `wait`: a signal handler may call this that has interrupted `wait`, and whoever waits
-        for a process holds a lock until it has ended.
+        The exit code is left for `wait`. A signal handler that has interrupted `wait` may call this, and `wait` holds a
+        lock until the process has ended.
         """
         self.interrupt()
         deadline = time.monotonic() + seconds
-        with contextlib.suppress(ChildProcessError, ProcessLookupError):  # it has ended already
+        with contextlib.suppress(ChildProcessError, ProcessLookupError):  # the job has ended already
             while os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 if time.monotonic() > deadline:
                     os.killpg(self._process.pid, signal.SIGKILL)
                 time.sleep(0.1)
 
     def explain(self, code: int) -> str:
-        """The exit code or signal, and the last line of stderr (both lines of a wrong request)."""
+        """Return the exit code or signal, and the last line of stderr (the last two after a wrong request)."""
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
         last = " ".join(lines[-2 if code == 2 else -1 :])
@@ -164,7 +164,7 @@ class LocalProcess:
 
 
 def explain_code(code: int) -> str:
-    """What an exit code says, in words."""
+    """Explain an exit code in words."""
     if code == 0:
         return "it ended before the run was complete"
     if code > 0:
@@ -177,11 +177,11 @@ def explain_code(code: int) -> str:
 
 
 def slots(at_once: int, devices: Sequence[str]) -> list[dict[str, str]]:
-    """The environment for each of the jobs that run at once: an equal share of the cores, and one GPU each in turn.
+    """Return environment variables for each of the jobs that run at once: an equal share of the cores, and one GPU.
 
     Args:
-        at_once: how many run at once. One alone has the whole machine.
-        devices: the GPUs, as `CUDA_VISIBLE_DEVICES` names them.
+        at_once: number of jobs that run at once. A single one uses the whole machine.
+        devices: GPUs, as `CUDA_VISIBLE_DEVICES` names them.
     """
     if at_once == 1:
         return [{}]
@@ -199,25 +199,25 @@ def run_jobs(
     start: Callable[[Job, dict[str, str]], Execution],
     environments: Sequence[dict[str, str]],
 ) -> Generator[Job | None, None, None]:
-    """Runs jobs until all have ended, as many at once as there are environments.
+    """Run jobs until all have ended, as many at once as there are environments.
 
-    Yields a job when it starts and when it ends, and None several times a second. Ctrl-C and SIGTERM are passed on to
-    the jobs, which save and end; a second time they end without saving, a third time they are killed.
+    Yield a job when it starts and when it ends, and None several times a second. Ctrl-C and SIGTERM are passed on to
+    the jobs, which save and end. A second signal ends them without saving, a third kills them.
 
     Args:
-        jobs: that wait. One is taken when there is room for it; None stands for none at the moment.
-        start: starts one with one of the environments.
-        environments: variables of the jobs that run at once.
+        jobs: jobs to run. One is taken as soon as it can start; None means that there is none at the moment.
+        start: function that starts a job with one of the environments.
+        environments: environment variables for the jobs that run at once.
 
     Raises:
-        Interrupted: when a signal came, after the jobs have ended.
+        Interrupted: after a signal, when the jobs have ended.
     """
     waiting, more = iter(jobs), True
     free = list(environments)
     running: dict[Job, tuple[Execution, dict[str, str], dict[str, Any]]] = {}
-    told: set[Job] = set()  # that they are unwanted
+    told: set[Job] = set()  # jobs that were asked to end because they are unwanted
     passed_on = 0
-    with _counting_signals() as signals:
+    with _noted_signals() as signals:
         try:
             while running or (more and not signals):
                 while more and free and not signals:
@@ -239,30 +239,30 @@ def run_jobs(
                     if code is not None:
                         del running[job]
                         free.append(environment)
-                        _settle(job, code, execution, before, bool(signals))
+                        _record_end(job, code, execution, before, bool(signals))
                         yield job
                     elif job.unwanted and job not in told:
                         told.add(job)
                         execution.interrupt()
                 if signals and not passed_on:
-                    print("\nStopping: the jobs save and end. Once more to stop at once.", file=sys.stderr)
+                    print("\nStopping: the jobs save and end. Press Ctrl-C again to stop at once.", file=sys.stderr)
                 for count in range(passed_on, len(signals)):
                     for job, (execution, _, _) in running.items():
                         if count or job not in told:
                             execution.interrupt() if count < 2 else execution.kill()
                 passed_on = len(signals)
                 yield None
-                time.sleep(LOOK_EVERY)
+                time.sleep(POLL_EVERY)
         finally:
             for execution, _, _ in running.values():
                 execution.kill()
     if signals:
-        raise Interrupted("The sweep was interrupted; the same command goes on with it.")
+        raise Interrupted("The sweep was interrupted; the same command continues it.")
 
 
 @contextlib.contextmanager
-def _counting_signals() -> Iterator[list[int]]:
-    """Inside, signals that ask for the end are only noted."""
+def _noted_signals() -> Iterator[list[int]]:
+    """Only note SIGINT and SIGTERM inside the block, and yield the list of those that came."""
     came: list[int] = []
     before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -272,24 +272,22 @@ def _counting_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _settle(job: Job, code: int, execution: Execution, before: dict[str, Any], stopping: bool) -> None:
-    """Notes how a job has ended, and sets its record right where it was left at `running`."""
+def _record_end(job: Job, code: int, execution: Execution, before: dict[str, Any], stopping: bool) -> None:
+    """Set the final state of a job, and correct its record if the process has left it at `running`."""
     assert job.started is not None
     job.seconds = time.monotonic() - job.started
     job.code = code
     job.read_record()
-    wrote = job.record != before  # else the record tells of an earlier attempt, or there is none
+    wrote = job.record != before  # otherwise the record is of an earlier attempt, or missing
     status = job.record.get("status")
     if code == 0 and status == "completed":
         job.state = "completed"
     elif code == 130 or (stopping and (code < 0 or status in (None, "interrupted"))):
-        job.state, job.reason = "interrupted", "interrupted"
-        if status == "running" and RunDirectory(job.directory).is_free():  # it was killed before it could say so
-            RunDirectory(job.directory).correct("interrupted", "Killed while the sweep was stopped.")
-            job.read_record()
+        job.state = job.reason = "interrupted"
     else:
-        told = job.record.get("error") if wrote and status == "failed" and code >= 0 else None
-        job.state, job.reason = "failed", f"{explain_code(code)}: {told}" if told else execution.explain(code)
-        if status == "running" and RunDirectory(job.directory).is_free():
-            RunDirectory(job.directory).correct("failed", job.reason)
-            job.read_record()
+        error = job.record.get("error") if wrote and status == "failed" and code >= 0 else None
+        job.state, job.reason = "failed", f"{explain_code(code)}: {error}" if error else execution.explain(code)
+    if status == "running" and RunDirectory(job.directory).is_free():  # the process could not record its end
+        killed = "Killed while the sweep was stopped."
+        RunDirectory(job.directory).correct(job.state, job.reason if job.state == "failed" else killed)
+        job.read_record()

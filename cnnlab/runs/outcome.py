@@ -1,59 +1,59 @@
-"""What a run chose and how it came out, as dashboards show it side by side with others."""
+"""Prepare settings and results of a run for dashboards, which show runs side by side."""
 
 from collections.abc import Mapping
 from typing import Any
 
-FIGURES = (
+RESULTS = (
     *("test_accuracy", "val_accuracy", "train_seconds", "images_per_second", "parameters"),
     *("test_loss", "val_loss", "best_epoch", "macs"),
 )
-TAGS = {name: f"final/{name}" for name in FIGURES}
-# Groups of settings, and keys of others, that decide how a run comes out.
-GROUPS = ("model", "optimizer", "schedule", "loss", "augmentation", "averaging")
-KEYS = {
+TAGS = {name: f"final/{name}" for name in RESULTS}
+# Settings that decide the result: whole groups, some keys of other groups, and single keys.
+WHOLE_GROUPS = ("model", "optimizer", "schedule", "loss", "augmentation", "averaging")
+GROUP_KEYS = {
     "data": ("batch_size", "image_size", "holdout"),
     "trainer": (
         *("max_epochs", "max_steps", "precision", "compile", "gradient_clip_val"),
         *("accumulate_grad_batches", "devices", "sync_batchnorm"),
     ),
 }
-ALONE = ("decay_norms_and_biases", "bias_lr_factor", "tta")
-# What is looked at first.
-FIRST = (
+SINGLE_KEYS = ("decay_norms_and_biases", "bias_lr_factor", "tta")
+# Columns that a dashboard shows first.
+FIRST_COLUMNS = (
     *("model", "recipe", "data", "protocol", "seed", "optimizer", "optimizer.lr", "data.batch_size"),
     *("trainer.max_epochs", "optimizer.weight_decay"),
 )
 
 
 def final_figures(summary: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a record that compare runs, by tag, less those that are not known.
+    """Return the known results of a run by tag.
 
     Args:
-        summary: as summary.json has it.
+        summary: content of summary.json.
     """
     return {tag: float(summary[name]) for name, tag in TAGS.items() if summary.get(name) is not None}
 
 
 def readable_settings(settings: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str | float | bool]:
-    """What was chosen, by dotted key, the most telling first: names, texts and numbers.
+    """Return settings by dotted key, the most important first.
 
-    A group goes by the last part of the name of what it makes: `optimizer` is `SGD`. Left out are places, lists, how
-    much is printed, and what is not set.
+    A group is represented by the last part of its target: `optimizer` is `SGD`. Paths, lists, options of printing and
+    empty values are left out.
 
     Args:
         settings: the composed configuration.
-        summary: as summary.json has it.
+        summary: content of summary.json.
     """
     flat: dict[str, Any] = {}
-    for group in GROUPS:
+    for group in WHOLE_GROUPS:
         for key, value in (settings.get(group) or {}).items():
             if key == "_target_":
                 flat[group] = str(value).rpartition(".")[2]
             elif key != "_partial_":
                 flat[f"{group}.{key}"] = value
-    for group, keys in KEYS.items():
+    for group, keys in GROUP_KEYS.items():
         flat |= {f"{group}.{key}": settings.get(group, {}).get(key) for key in keys}
-    flat |= {key: settings.get(key) for key in ALONE}
+    flat |= {key: settings.get(key) for key in SINGLE_KEYS}
     flat |= {key: summary.get(key) for key in ("model", "recipe", "data", "protocol", "seed", "precision", "device")}
     flat = {key: value for key, value in flat.items() if isinstance(value, bool | int | float | str)}
-    return {key: flat[key] for key in (*(key for key in FIRST if key in flat), *flat)}
+    return {key: flat[key] for key in (*(key for key in FIRST_COLUMNS if key in flat), *flat)}

@@ -1,4 +1,4 @@
-"""Finds run directories, and reads what they left into plain records."""
+"""Find run directories, and read them into plain records."""
 
 import csv
 import glob
@@ -18,27 +18,27 @@ import yaml
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import SUMMARY_KEYS, RunDirectory
 
-NUMBERS = (
+NUMBER_KEYS = (
     *("seed", "parameters", "macs", "epochs", "train_seconds", "images_per_second", "peak_memory_bytes"),
     *("val_accuracy", "test_accuracy"),
 )
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast, where it was compiled in
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run directory holds.
+    """Content of a run directory.
 
     Attributes:
-        path: of the directory.
-        summary: the record, with all its keys; null where not known, or where the value was no finite number.
-        config: the resolved configuration, with `data` and `model` at least, or None where it cannot be read.
-        curve: the columns of metrics.csv by name, a value per epoch; None where it was not measured or not finite.
-        predicted: the class that each test image was given, int16 (N,), in the data's own order, or None.
-        labels: the true classes, int16 (N,), or None.
-        classes: how many there are, or None.
+        path: path of the directory.
+        summary: the record with all its keys; None for unknown values and for numbers that are not finite.
+        config: the resolved configuration, with `data` and `model` at least, or None if it cannot be read.
+        curve: columns of metrics.csv by name, a value per epoch; None for missing and not finite values.
+        predicted: predicted class of each test image, int16 (N,), in the order of the data, or None.
+        labels: true classes, int16 (N,), or None.
+        classes: number of classes, or None.
         going_on: whether a process is writing to it.
-        problems: what is damaged or missing, in words.
+        problems: descriptions of what is damaged or missing.
     """
 
     path: Path
@@ -53,22 +53,21 @@ class Run:
 
 
 def find_runs(paths: Sequence[str]) -> list[Path]:
-    """The run directories that paths name, each once, in the order of their names.
+    """Return the run directories that paths name, each once, sorted by name.
 
     Args:
-        paths: run directories, folders that hold some at any depth, and glob patterns for these.
+        paths: run directories, folders that hold some at any depth, and glob patterns of both.
 
     Raises:
-        RequestError: when one of the paths names no run.
+        RequestError: if one of the paths holds no run.
     """
     found: dict[Path, Path] = {}
     for path in paths:
         expanded = str(Path(path).expanduser())
-        places = [expanded] if Path(expanded).exists() else sorted(glob.glob(expanded, recursive=True))  # noqa: PTH207, a Path has no glob for absolute patterns
-
-        if not places:
+        matches = [expanded] if Path(expanded).exists() else sorted(glob.glob(expanded, recursive=True))  # noqa: PTH207, a Path has no glob for absolute patterns
+        if not matches:
             raise RequestError(f"runs: {path} does not exist")
-        runs = [run for place in places for run in _runs_below(Path(place))]
+        runs = [run for match in matches for run in _runs_below(Path(match))]
         if not runs:
             raise RequestError(f"runs: there is no run in {path} (a folder with a summary.json)")
         found |= {run.resolve(): run for run in runs}
@@ -76,7 +75,7 @@ def find_runs(paths: Sequence[str]) -> list[Path]:
 
 
 def read_run(path: Path) -> Run:
-    """Reads a run directory. Whatever is damaged is named in `problems`; nothing is raised."""
+    """Read a run directory. `problems` lists all damage; nothing is raised."""
     directory = RunDirectory(path)
     problems: list[str] = []
     summary = _read_summary(directory.summary_file, problems)
@@ -101,16 +100,16 @@ def read_run(path: Path) -> Run:
 
 
 def is_trial(run: Path) -> bool:
-    """Whether a run directory is a trial of `cnnlab.tune`: it lies in the folder of a study."""
+    """Check that a run directory is a trial of `cnnlab tune`: it lies in the folder of a study."""
     study = run.absolute().parent.parent
     return run.absolute().parent.name == "trials" and any((study / name).exists() for name in ("tune.json", "study.db"))
 
 
 def read_shift(run: Path, pixels: int) -> dict[str, Any] | None:
-    """What `cnnlab evaluate shift=PIXELS` has found for the best epoch of a run; None where it has not, or not this."""
+    """Return the result of `cnnlab evaluate shift=PIXELS` for the best epoch of a run, or None if there is none."""
     file = run / "evaluation" / "evaluation.json"
     try:
-        if file.stat().st_mtime < RunDirectory(run).best_checkpoint.stat().st_mtime:  # the run has gone on since
+        if file.stat().st_mtime < RunDirectory(run).best_checkpoint.stat().st_mtime:  # the run was continued since
             return None
         shift = json.loads(file.read_text())["shift"]
         return shift if shift["pixels"] == pixels else None
@@ -119,7 +118,7 @@ def read_shift(run: Path, pixels: int) -> dict[str, Any] | None:
 
 
 def _runs_below(folder: Path) -> list[Path]:
-    """The runs in a folder; it is not looked for runs inside of runs."""
+    """Return the runs in a folder at any depth, but none inside a run."""
     if not folder.is_dir():
         return []
     if (folder / "summary.json").exists():
@@ -127,13 +126,13 @@ def _runs_below(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
     runs = [run for name in names for run in _runs_below(folder / name)]
-    if not runs and (folder / "config.yaml").exists():  # a run whose record is lost
+    if not runs and (folder / "config.yaml").exists():  # a run that has lost its record
         return [folder]
     return runs
 
 
 def _number_or_name(part: str) -> tuple[int, str]:
-    """Sorts the jobs of a sweep by their numbers."""
+    """Return a sort key by which numbered jobs are in the order of their numbers."""
     return (int(part), "") if part.isdecimal() else (-1, part)
 
 
@@ -142,16 +141,16 @@ def _read_summary(file: Path, problems: list[str]) -> dict[str, Any]:
     try:
         recorded = json.loads(file.read_text())
         if not isinstance(recorded, dict):
-            raise ValueError("it holds no object")
+            raise ValueError("it does not hold an object")
         summary |= recorded
     except FileNotFoundError:
         problems.append("summary.json is missing")
     except (OSError, ValueError) as error:
         problems.append(f"summary.json cannot be read ({error})")
-    for key in NUMBERS:
+    for key in NUMBER_KEYS:
         value = summary[key]
         if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
-            problems.append(f"summary.json: {key} is {value!r}, which is no number")
+            problems.append(f"summary.json: {key} is {value!r}, which is not a number")
             summary[key] = None
     return summary
 
@@ -166,13 +165,13 @@ def _read_config(file: Path, problems: list[str]) -> dict[str, Any] | None:
         problems.append(f"config.yaml cannot be read ({' '.join(str(error).split())})")
         return None
     if not isinstance(config, dict) or not all(isinstance(config.get(key), dict) for key in ("data", "model")):
-        problems.append("config.yaml does not say what data and model were")
+        problems.append("config.yaml does not name data and model")
         return None
     return config
 
 
 def _read_curve(file: Path, problems: list[str], expected: bool) -> dict[str, list[float | None]]:
-    """The columns of metrics.csv, up to the first row that is not whole."""
+    """Read the columns of metrics.csv, up to the first damaged row."""
     try:
         with file.open(newline="") as stream:
             names, *rows = list(csv.reader(stream)) or [[]]
@@ -193,21 +192,22 @@ def _read_curve(file: Path, problems: list[str], expected: bool) -> dict[str, li
             whole.pop()
             break
     if len(whole) < len(rows):
-        problems.append(f"metrics.csv is damaged in line {len(whole) + 2}; what follows is not used")
+        problems.append(f"metrics.csv is damaged in line {len(whole) + 2}; the rest is not used")
     curve = {name: [row[number] for row in whole] for number, name in enumerate(names)}
     for name, values in curve.items():
-        bad = [place for place, value in enumerate(values) if value is not None and not math.isfinite(value)]
+        bad = [row for row, value in enumerate(values, 1) if value is not None and not math.isfinite(value)]
         if bad:
-            problems.append(f"metrics.csv: {name} is not finite from row {bad[0] + 1} on ({len(bad)} rows)")
-            curve[name] = [None if place in set(bad) else value for place, value in enumerate(values)]
+            rows = f"{len(bad)} row{'s' if len(bad) > 1 else ''}"
+            problems.append(f"metrics.csv: {name} is not finite from row {bad[0]} on ({rows})")
+            curve[name] = [value if value is None or math.isfinite(value) else None for value in values]
     return curve
 
 
 def _read_predictions(file: Path) -> tuple[np.ndarray, np.ndarray, int]:
-    """Predicted and true classes, int16 (N,), and how many classes there are.
+    """Read predicted and true classes, int16 (N,), and the number of classes.
 
     Raises:
-        ValueError: when the arrays are not what they should be; other errors when the file is damaged.
+        ValueError: if the arrays do not hold predictions; other errors if the file is damaged.
     """
     with np.load(file) as arrays:
         logits, labels = arrays["logits"], arrays["labels"]

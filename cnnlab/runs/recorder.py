@@ -1,4 +1,4 @@
-"""Writes the run directory while a training goes on."""
+"""Write the run directory during a training."""
 
 import csv
 import shutil
@@ -16,17 +16,16 @@ from cnnlab.runs.environment import device_name, peak_memory_bytes
 
 
 class Recorder(Checkpoint):
-    """Keeps metrics.csv, summary.json and the checkpoints up to date: after every epoch, and when the run is stopped.
+    """Updates metrics.csv, summary.json and the checkpoints after every epoch, and when the run is stopped.
 
-    One callback does all of it, so that they agree: a checkpoint holds the rows of metrics.csv up to its own moment,
-    and a run that goes on from it rewrites the file from them. Lightning calls a `Checkpoint` last, when the epoch's
-    figures are known.
+    One callback writes all files, so that they agree. A checkpoint holds the rows of metrics.csv so far, and a resumed
+    run rewrites the file from them. Lightning calls a `Checkpoint` last, when the figures of the epoch are known.
 
     Args:
-        run: where to write.
-        about: added to every checkpoint under `cnnlab`: plain values that `predict` needs beside the weights.
-        stop_requested: asked after every step; true when the run should save and end.
-        minutes: an epoch that takes longer is saved within, that often.
+        run: run directory.
+        about: plain values added to every checkpoint under `cnnlab`; `predict` needs them beside the weights.
+        stop_requested: called after every step; True if the run should save and end.
+        minutes: interval of saving within a long epoch.
     """
 
     def __init__(
@@ -39,25 +38,25 @@ class Recorder(Checkpoint):
         self.rows: list[dict[str, Any]] = []
         self.best_row: dict[str, Any] | None = None
         self.epochs: float = 0
-        self.seconds_before = 0.0  # of the parts of this run that ended earlier
+        self.seconds_before = 0.0  # of the run before it was resumed
         self.stepping_seconds = 0.0  # without validation and saving
         self.images = 0
-        self._before = (0.0, 0.0, 0)  # seconds, of stepping too, and images when the epoch started
+        self._before = (0.0, 0.0, 0)  # seconds, stepping seconds and images at the start of the epoch
         self._started: float | None = None
         self._stepping_since: float | None = None
         self._validated = False
-        # What several processes have agreed on; see _to_do.
-        self._steps = self._asked_step = self._ask_at = 0
+        # Agreement of several processes; see _stop_and_save.
+        self._steps = self._asked_step = self._next_question = 0
         self._asked = 0.0
         self._stop_agreed = self._save_agreed = False
 
     @property
     def seconds(self) -> float:
-        """Training time so far, over all parts of a resumed run."""
+        """Training time so far, with that before the run was resumed."""
         return self.seconds_before + (time.perf_counter() - self._started if self._started is not None else 0.0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Starts the clock, and metrics.csv with the rows that a resumed run has already; records rate and device."""
+        """Start the clock, write the rows of a resumed run to metrics.csv, and record learning rate and device."""
         if self.run.writes:
             self.run.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
             with self.run.metrics_file.open("w", newline="") as stream:
@@ -65,9 +64,9 @@ class Recorder(Checkpoint):
                 writer.writeheader()
                 writer.writerows(self.rows)
             self.run.predictions_file.unlink(missing_ok=True)
-        # The scores of a run that was complete, and is made longer, are those of other weights.
+        # The test results of a completed run that is made longer are of other weights.
         stale = dict.fromkeys(("test_accuracy", "test_loss", "test_accuracy_tta"))
-        # Not earlier: processes on the CPU have their share of the threads since Lightning launched them.
+        # Not earlier: Lightning has just given this process its share of the threads.
         device = device_name(trainer.strategy.root_device)
         self.run.update_summary(
             lr=trainer.optimizers[0].param_groups[0].get("initial_lr"),
@@ -79,7 +78,7 @@ class Recorder(Checkpoint):
         self._before = (self.seconds, self.stepping_seconds, self.images)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The clock of the steps runs."""
+        """Start the clock of the steps."""
         self._stepping_since = time.perf_counter()
         self._validated = False
         self._before = (self.seconds, self.stepping_seconds, self.images)
@@ -87,13 +86,13 @@ class Recorder(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts images; saves within the epoch when the run is stopped, or a long while has passed."""
+        """Count images, and save within the epoch if the run is stopped or a long time has passed."""
         self.images += trainer.train_dataloader.batch_images  # pyright: ignore
         self._steps += 1
-        stop, save = self._to_do(trainer)
+        stop, save = self._stop_and_save(trainer)
         if not stop and not save:
             return
-        # The last step of an epoch is saved with the epoch; gradients that wait to be added up are not saved.
+        # The last step of an epoch is saved with the epoch. Accumulated gradients cannot be saved.
         epoch_ends = trainer.should_stop or batch_idx + 1 >= trainer.num_training_batches
         if epoch_ends or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
@@ -104,17 +103,17 @@ class Recorder(Checkpoint):
             self._end_early(trainer)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The clock of the steps stops."""
+        """Stop the clock of the steps."""
         self._stop_stepping(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """This epoch has validation figures."""
+        """Note that this epoch has validation figures."""
         self._validated = not trainer.sanity_checking
-        if trainer.state.fn == "fit" and self._validated:  # within an epoch the steps go on
+        if trainer.state.fn == "fit" and self._validated:  # more steps may follow in this epoch
             self._stepping_since = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes the epoch's row, checkpoints and record."""
+        """Write row, checkpoints and record of the epoch."""
         self._stop_stepping(trainer)
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         metrics = {name: figures.get(name) if self._validated or name.startswith("train") else None for name in METRICS}
@@ -136,24 +135,24 @@ class Recorder(Checkpoint):
         self._save(trainer, is_best)
         self._log_speed(pl_module)
         self._update_summary(trainer)
-        self._ask_at = self._steps
-        if self._to_do(trainer)[0] and not self._is_last_epoch(trainer):
-            # Lightning would log the epoch after this; the validation it has logged already.
+        self._next_question = self._steps
+        if self._stop_and_save(trainer)[0] and not self._is_last_epoch(trainer):
+            # Lightning would log the epoch after this; it has logged the validation already.
             done = {name: float(value) for name, value in trainer.callback_metrics.items() if name[:4] != "val/"}
             for logger in trainer.loggers:
                 logger.log_metrics({**done, "epoch": trainer.current_epoch}, trainer.global_step)
             self._end_early(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The final figures of the training."""
+        """Write the final figures of the training."""
         self._update_summary(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Adds what is needed to use the network without its run directory."""
+        """Add values to the checkpoint with which the network can be used without its run directory."""
         checkpoint["cnnlab"] = self.about
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run goes on from."""
+        """Return the state that a resumed run continues from."""
         return {
             "rows": self.rows,
             "best_row": self.best_row,
@@ -164,32 +163,32 @@ class Recorder(Checkpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        # A checkpoint that goes on in another directory leaves the best weights before it behind.
+        """Restore the state of a checkpoint."""
+        # If the run continues in another directory, the best weights so far are left behind.
         self.rows, self.best_row = state_dict["rows"], state_dict["best_row"]
         if not self.run.best_checkpoint.exists():
             self.best_row = None
         self.epochs, self.seconds_before = state_dict["epochs"], state_dict["seconds"]
         self.stepping_seconds, self.images = state_dict["stepping_seconds"], state_dict["images"]
 
-    def _to_do(self, trainer: L.Trainer) -> tuple[bool, bool]:
-        """Whether the run should save and end, and whether it is time to save.
+    def _stop_and_save(self, trainer: L.Trainer) -> tuple[bool, bool]:
+        """Return whether the run should save and end, and whether it is time to save.
 
-        Several processes must come to the same answer after the same step, whichever of them a signal has reached.
-        They ask each other about once a second: oftener would slow small networks down.
+        Several processes must agree after the same step, whichever of them has received a signal. They ask each other
+        about once a second; more often would slow small networks down.
         """
         stop, save = self.stop_requested(), time.perf_counter() - self._saved >= 60 * self.minutes
         if trainer.world_size == 1:
             return stop, save
-        if self._steps >= self._ask_at and not self._stop_agreed:
+        if self._steps >= self._next_question and not self._stop_agreed:
             now = time.perf_counter()
-            pace = (self._steps - self._asked_step) / max(now - self._asked, 1e-9)  # steps a second
-            answers = torch.tensor([stop, save, pace], dtype=torch.float64)
+            pace = (self._steps - self._asked_step) / max(now - self._asked, 1e-9)  # steps per second
+            votes = torch.tensor([stop, save, pace], dtype=torch.float64)
             if not trainer.is_global_zero:
-                answers[1:] = 0  # the clock of the first process counts
-            answers = trainer.strategy.reduce(answers.to(trainer.strategy.root_device, torch.float32), reduce_op="sum")
-            self._stop_agreed, self._save_agreed = bool(answers[0] > 0), bool(answers[1] > 0)
-            self._ask_at = self._steps + max(1, round(float(answers[2])))
+                votes[1:] = 0  # the clock of the leader counts
+            votes = trainer.strategy.reduce(votes.to(trainer.strategy.root_device, torch.float32), reduce_op="sum")
+            self._stop_agreed, self._save_agreed = bool(votes[0] > 0), bool(votes[1] > 0)
+            self._next_question = self._steps + max(1, round(float(votes[2])))
             self._asked, self._asked_step = now, self._steps
         return self._stop_agreed, self._save_agreed
 
@@ -198,18 +197,18 @@ class Recorder(Checkpoint):
             return
         device = trainer.strategy.root_device
         if device.type == "cuda":
-            torch.cuda.synchronize(device)  # the steps were only queued
+            torch.cuda.synchronize(device)  # the steps are only queued
         self.stepping_seconds += time.perf_counter() - self._stepping_since
         self._stepping_since = None
 
     def _log_speed(self, pl_module: L.LightningModule) -> None:
-        """Tells the loggers how fast the epoch was; of one that a resumed run ends, its own part of it."""
+        """Log the speed of the epoch; after resuming within an epoch, of the rest of it."""
         seconds, stepping, images = self._before
         pl_module.log("speed/images_per_second", (self.images - images) / max(1e-9, self.stepping_seconds - stepping))
         pl_module.log("speed/epoch_seconds", self.seconds - seconds)  # with validation and saving
 
     def _is_better(self, row: dict[str, Any]) -> bool:
-        """Higher validation accuracy; of equals the lower loss. Without validation, the latest epoch."""
+        """Compare validation accuracy, then loss. Without validation the latest epoch is the best."""
         best = self.best_row
         if best is None or best["val/accuracy"] is None:
             return True
@@ -218,10 +217,10 @@ class Recorder(Checkpoint):
         return (row["val/accuracy"], -row["val/loss"]) > (best["val/accuracy"], -best["val/loss"])
 
     def _save(self, trainer: L.Trainer, is_best: bool = False) -> None:
-        """Writes last.ckpt, and best.ckpt as a second name of the same file.
+        """Write last.ckpt, and best.ckpt as a hard link to the same file.
 
-        Each takes its place in one step, the best first: whenever the process dies, the best checkpoint is at least as
-        new as the last one says.
+        Each is replaced in one step, the best one first. So best.ckpt is never older than last.ckpt says, whenever the
+        process dies.
         """
         last, best = self.run.last_checkpoint, self.run.best_checkpoint
         new = last.with_name(".new.ckpt")
@@ -241,14 +240,14 @@ class Recorder(Checkpoint):
 
     def _end_early(self, trainer: L.Trainer) -> None:
         self._update_summary(trainer)
-        raise Interrupted(f"Interrupted and saved. To go on: resume={self.run.path}")
+        raise Interrupted(f"Interrupted and saved. To continue: resume={self.run.path}")
 
     @staticmethod
     def _is_last_epoch(trainer: L.Trainer) -> bool:
         return trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
 
     def _epochs_done(self, trainer: L.Trainer) -> float:
-        """Epochs up to now, when one ends; with a decimal where it was cut short."""
+        """Return the number of epochs when one ends; with a decimal if it was cut short."""
         share = (trainer.fit_loop.batch_idx + 1) / trainer.num_training_batches
         return len(self.rows) if share >= 1 else round(len(self.rows) - 1 + share, 1)
 

@@ -1,4 +1,4 @@
-"""What a run goes on from."""
+"""Find the run and the checkpoint that `resume=` names."""
 
 import logging
 from pathlib import Path
@@ -11,10 +11,10 @@ log = logging.getLogger(__name__)
 
 
 def recorded_run(resume: str | None) -> RunDirectory | None:
-    """The run that `resume=PATH` names, where it has a record.
+    """Return the run that `resume=PATH` names, or None if it has no record.
 
     Raises:
-        RequestError: when there is nothing at the path.
+        RequestError: if the path does not exist, or is a folder without a record.
     """
     if resume in (None, "auto"):
         return None
@@ -28,15 +28,15 @@ def recorded_run(resume: str | None) -> RunDirectory | None:
 
 
 def find_checkpoint(run: RunDirectory, resume: str | None, identity: dict[str, Any]) -> Path | None:
-    """The checkpoint to go on from, or None to start at the beginning.
+    """Return the checkpoint to continue from, or None to start at the beginning.
 
     Args:
-        run: the directory that will be written to.
+        run: run directory that will be written to.
         resume: None, `auto`, a run directory or a checkpoint.
-        identity: what of the configuration decides how the run comes out.
+        identity: part of the configuration that decides the result.
 
     Raises:
-        RequestError: when the directory holds a run and it is not asked to go on, or a run of another configuration.
+        RequestError: if the directory holds a run and `resume` is None, or a run of another configuration.
     """
     if resume not in (None, "auto"):
         path = Path(resume).expanduser()
@@ -44,10 +44,10 @@ def find_checkpoint(run: RunDirectory, resume: str | None, identity: dict[str, A
     recorded = run.read_config()
     if recorded is None:
         if resume == "auto":
-            log.info("There is no unfinished run of this configuration: a new one starts.")
+            log.info("There is no unfinished run of this configuration, so a new one starts.")
         return None
     if resume is None:
-        raise RequestError(f"hydra.run.dir: {run.path} holds a run already; resume=auto goes on with it")
+        raise RequestError(f"hydra.run.dir: {run.path} holds a run already; resume=auto continues it")
     for key, value in identity.items():
         if recorded.get(key) != value:
             raise RequestError(f"resume=auto: the run in {run.path} was started with another {key}")

@@ -1,4 +1,4 @@
-"""Where the runs of a sweep are kept, and which of them are there already."""
+"""Choose the directories of a sweep and its runs, and find runs that exist already."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,15 @@ import yaml
 
 from cnnlab.runs.directory import RunDirectory, is_same, new_directory
 
-SWEEP_FILE = "multirun.yaml"  # Hydra's name for what a sweep was composed from
+SWEEP_FILE = "multirun.yaml"  # Hydra's file with the configuration of a sweep
 
 
 def sweep_directory(folder: Path, arguments: Sequence[str]) -> Path:
-    """Where the runs of a sweep go: where the last sweep with the same command line has put them, else a new place.
+    """Return the directory of the last sweep with the same command line, or else a new one.
 
     Args:
-        folder: of the runs of that name.
-        arguments: the command line's own, key=value.
+        folder: folder for the sweeps of this name.
+        arguments: key=value arguments of the command line.
     """
     for file in sorted(folder.glob(f"*/{SWEEP_FILE}"), reverse=True):
         try:
@@ -30,7 +30,7 @@ def sweep_directory(folder: Path, arguments: Sequence[str]) -> Path:
 
 
 def unused_directory(directory: Path) -> Path:
-    """The directory, or one with a number behind its name where a run has its record there already."""
+    """Return the directory, with a number added to its name if it already holds the record of a run."""
     number, free = 2, directory
     while RunDirectory(free).summary_file.exists():
         free, number = directory.with_name(f"{directory.name}_{number}"), number + 1
@@ -38,10 +38,10 @@ def unused_directory(directory: Path) -> Path:
 
 
 class RecordedRuns:
-    """The runs that earlier sweeps have left.
+    """Runs of earlier sweeps.
 
     Args:
-        directories: that may be run directories; the last ones count more.
+        directories: possible run directories, the latest last.
     """
 
     def __init__(self, directories: Sequence[Path]):
@@ -53,19 +53,19 @@ class RecordedRuns:
                 self._runs.append((run, summary.get("status", ""), config))
 
     def find(self, identity: Mapping[str, Any]) -> tuple[RunDirectory, str] | None:
-        """The run of this configuration, a completed one if there is any, with its status; else None."""
+        """Return the last run of this configuration with its status, a completed one if there is any; else None."""
         same = [(run, status) for run, status, config in self._runs if is_same(config, identity)]
         completed = [found for found in same if found[1] == "completed"]
         return next(reversed(completed or same), None)
 
 
 def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """A name for each job, that also serves as a folder's: the values that tell it from the others.
+    """Return a name for each job, which is also a folder name: the values that differ between the jobs.
 
-    Choices are named by their value, other keys with it: `lenet5_seed-1`. Alone, a job is `0`.
+    Choices of a group appear as their value, other keys with their name: `lenet5_seed-1`. A single job is `0`.
 
     Args:
-        jobs: the key=value arguments of each.
+        jobs: key=value arguments of each job.
     """
     values: list[dict[str, str]] = []
     for job in jobs:

@@ -1,4 +1,4 @@
-"""Processes of a sweep, with jobs that last no longer than a shell takes to start."""
+"""Run jobs that are short shell scripts."""
 
 import os
 import signal
@@ -17,12 +17,12 @@ COMPLETE = WRITE % ("completed", "null")
 
 
 @pytest.fixture(autouse=True)
-def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnnlab.runs.jobs.LOOK_EVERY", 0.01)
+def poll_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnnlab.runs.jobs.POLL_EVERY", 0.01)
 
 
 def job(directory: Path, script: str) -> Job:
-    """A job that is a shell script, run in its run directory."""
+    """Return a job that is a shell script, run in its run directory."""
     directory.mkdir(parents=True, exist_ok=True)
     return Job(directory.name, [], ["sh", "-c", f"cd {directory}; {script}"], directory, epochs=2)
 
@@ -32,7 +32,7 @@ def start(job: Job, environment: dict[str, str]) -> Execution:
 
 
 def run(*jobs: Job | None, environments: Sequence[dict[str, str]] = ({},)) -> list[tuple[str, str]]:
-    """What happens, in its order: (job, state)."""
+    """Return the events in order: (job, state)."""
     return [(job.name, job.state) for job in run_jobs(jobs, start, environments) if job is not None]
 
 
@@ -53,7 +53,7 @@ def test_as_many_jobs_run_at_once_as_there_are_environments(tmp_path):
     assert ((tmp_path / "a.slot").read_text(), (tmp_path / "b.slot").read_text()) == ("0\n", "1\n")
 
 
-def test_a_job_is_taken_when_there_is_room_and_one_is_there(tmp_path):
+def test_a_job_starts_when_there_is_room_and_one_is_waiting(tmp_path):
     def jobs():
         yield None
         yield job(tmp_path / "a", COMPLETE)
@@ -63,7 +63,7 @@ def test_a_job_is_taken_when_there_is_room_and_one_is_there(tmp_path):
     assert [done for done in run(*jobs()) if done[1] != "running"] == [("a", "completed"), ("b", "completed")]
 
 
-def test_a_job_that_is_unwanted_saves_and_ends(tmp_path):
+def test_an_unwanted_job_saves_and_ends(tmp_path):
     unwanted = job(tmp_path / "a", "trap 'touch saved; exit 130' INT; while true; do sleep 0.01; done")
     for _ in run_jobs([unwanted, job(tmp_path / "b", COMPLETE)], start, [{}]):
         unwanted.unwanted = unwanted.state == "running" and time.monotonic() > (unwanted.started or 0) + 0.1
@@ -83,13 +83,13 @@ def test_a_job_that_is_unwanted_saves_and_ends(tmp_path):
         ("echo 'bad_alloc' >&2; kill -ABRT $$", "killed by SIGABRT: bad_alloc"),
     ],
 )
-def test_a_job_that_fails_costs_only_itself_and_says_why(tmp_path, script, reason):
+def test_a_job_that_fails_does_not_affect_the_others_and_has_a_reason(tmp_path, script, reason):
     bad, good = job(tmp_path / "bad", script), job(tmp_path / "good", COMPLETE)
     run(bad, good)
     assert (bad.state, bad.reason, good.state) == ("failed", reason, "completed")
 
 
-def test_a_record_that_a_killed_job_left_at_running_is_set_right(tmp_path):
+def test_the_record_of_a_killed_job_is_corrected(tmp_path):
     killed = job(tmp_path / "a", WRITE % ("running", "null") + "kill -KILL $$")
     run(killed)
     record = RunDirectory(killed.directory).read_summary()
@@ -118,13 +118,13 @@ def test_ctrl_c_is_passed_on_and_nothing_more_is_started(tmp_path, capsys):
     while not (tmp_path / "a" / "up").exists():
         next(events)
     os.kill(os.getpid(), signal.SIGINT)
-    with pytest.raises(Interrupted, match="the same command goes on"):
+    with pytest.raises(Interrupted, match="the same command continues it"):
         list(events)
     assert [job.state for job in jobs] == ["interrupted", "waiting"]
-    assert "Once more to stop at once" in capsys.readouterr().err
+    assert "Press Ctrl-C again to stop at once" in capsys.readouterr().err
 
 
-def test_a_job_that_does_not_listen_is_killed_the_third_time(tmp_path):
+def test_a_job_that_ignores_ctrl_c_is_killed_the_third_time(tmp_path):
     deaf = job(tmp_path / "a", "trap '' INT; " + WRITE % ("running", "null") + "touch up; while :; do sleep 0.02; done")
     events = run_jobs([deaf], start, [{}])
     while not (tmp_path / "a" / "up").exists():
@@ -135,16 +135,16 @@ def test_a_job_that_does_not_listen_is_killed_the_third_time(tmp_path):
     with pytest.raises(Interrupted):
         list(events)
     assert time.monotonic() - began < 5
-    assert (deaf.state, deaf.record["status"]) == ("interrupted", "interrupted")  # the same command goes on with it
+    assert (deaf.state, deaf.record["status"]) == ("interrupted", "interrupted")  # the same command continues it
 
 
-def test_handlers_of_signals_are_put_back(tmp_path):
+def test_signal_handlers_are_restored(tmp_path):
     before = signal.getsignal(signal.SIGINT)
     run(job(tmp_path / "a", COMPLETE))
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_no_process_is_left_when_the_sweep_itself_breaks(tmp_path):
+def test_no_process_is_left_when_the_sweep_itself_fails(tmp_path):
     events = run_jobs([job(tmp_path / "a", "echo $$ > pid; while :; do sleep 0.02; done")], start, [{}])
     while not (tmp_path / "a" / "pid").exists() or not (tmp_path / "a" / "pid").read_text():
         next(events)
@@ -153,7 +153,7 @@ def test_no_process_is_left_when_the_sweep_itself_breaks(tmp_path):
         os.kill(int((tmp_path / "a" / "pid").read_text()), 0)
 
 
-def test_what_a_job_prints_is_kept_and_empty_files_are_not(tmp_path):
+def test_the_output_of_a_job_is_kept_without_empty_files(tmp_path):
     run(job(tmp_path / "a", "echo hello; " + COMPLETE))
     assert (tmp_path / "a" / "output.log").read_text() == "hello\n"
     assert not (tmp_path / "a" / "errors.log").exists()
@@ -175,10 +175,10 @@ def test_jobs_that_run_at_once_share_cores_and_gpus(monkeypatch, at_once, device
     assert slots(at_once, devices) == expected
 
 
-def test_threads_that_the_user_has_set_stay(monkeypatch):
+def test_a_number_of_threads_set_by_the_user_stays(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert slots(2, []) == [{"OMP_NUM_THREADS": "7"}] * 2
 
 
-def test_a_signal_without_a_name_is_told_by_its_number():
+def test_a_signal_without_a_name_is_explained_by_its_number():
     assert explain_code(-63) == "killed by signal 63"

@@ -1,4 +1,4 @@
-"""Run directories are found wherever they lie, and what is damaged in them is named."""
+"""Find and read run directories, sound and damaged."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from cnnlab.runs.reading import find_runs, read_run
 
 @pytest.fixture
 def runs(make_run, tmp_path, monkeypatch) -> Path:
-    """Runs at several depths, below the working directory."""
+    """Make runs at several depths below the working directory."""
     monkeypatch.chdir(tmp_path)
     for path in ("runs/a/1", "runs/sweep/day/2", "runs/sweep/day/10", "runs/b"):
         make_run(Path(path), images=20)
@@ -46,7 +46,7 @@ def test_a_path_without_runs_is_refused(runs, path):
         find_runs(["runs/b", path])
 
 
-def test_a_run_that_lost_its_record_is_found_and_named(runs):
+def test_a_run_that_has_lost_its_record_is_found(runs):
     (runs / "b" / "summary.json").unlink()
     assert find_runs(["runs/b"]) == [Path("runs/b")]
     run = read_run(runs / "b")
@@ -54,7 +54,7 @@ def test_a_run_that_lost_its_record_is_found_and_named(runs):
     assert run.problems == ("summary.json is missing",)
 
 
-def test_a_sound_run_is_read_whole(make_run, tmp_path):
+def test_a_sound_run_is_read_completely(make_run, tmp_path):
     run = read_run(make_run(tmp_path / "run", seed=3, accuracy=0.8, images=500, epochs=4))
     assert run.problems == ()
     assert (run.summary["seed"], run.config and run.config["seed"]) == (3, 3)
@@ -77,15 +77,15 @@ def save_predictions(run: Path, **arrays: np.ndarray) -> None:
 
 DAMAGE = {
     "half a record": (lambda run: cut(run / "summary.json"), "summary.json cannot be read"),
-    "a record of another kind": (lambda run: (run / "summary.json").write_text("[]"), "it holds no object"),
+    "a record of another kind": (lambda run: (run / "summary.json").write_text("[]"), "it does not hold an object"),
     "no configuration": (lambda run: (run / "config.yaml").unlink(), "config.yaml is missing"),
     "a configuration of another kind": (
         lambda run: (run / "config.yaml").write_text("7"),
-        "does not say what data and model",
+        "does not name data and model",
     ),
     "half a configuration": (
         lambda run: (run / "config.yaml").write_text("data: 3"),
-        "does not say what data and model",
+        "does not name data and model",
     ),
     "not YAML": (lambda run: (run / "config.yaml").write_text("a: [1"), "config.yaml cannot be read"),
     "no curve": (lambda run: (run / "metrics.csv").unlink(), "metrics.csv is missing"),
@@ -114,7 +114,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damage_is_named(make_run, tmp_path, damage):
+def test_damage_is_reported(make_run, tmp_path, damage):
     run = make_run(tmp_path / "run", images=50)
     harm, message = DAMAGE[damage]
     harm(run)
@@ -122,7 +122,7 @@ def test_damage_is_named(make_run, tmp_path, damage):
     assert message in problem
 
 
-def test_figures_that_are_no_numbers_are_named_and_not_used(make_run, tmp_path):
+def test_values_that_are_not_numbers_are_reported_and_not_used(make_run, tmp_path):
     path = make_run(tmp_path / "run", images=50, test_accuracy=float("nan"), macs="many")
     text = (path / "metrics.csv").read_text().splitlines()
     text[3] = text[3].rpartition(",")[0] + ",nan"
@@ -131,11 +131,11 @@ def test_figures_that_are_no_numbers_are_named_and_not_used(make_run, tmp_path):
     assert run.summary["test_accuracy"] is None
     assert run.summary["macs"] is None
     assert run.curve["val/accuracy"][1:4] == [pytest.approx(0.36), None, pytest.approx(0.72)]
-    assert "summary.json: test_accuracy is nan, which is no number" in run.problems
-    assert "metrics.csv: val/accuracy is not finite from row 3 on (1 rows)" in run.problems
+    assert "summary.json: test_accuracy is nan, which is not a number" in run.problems
+    assert "metrics.csv: val/accuracy is not finite from row 3 on (1 row)" in run.problems
 
 
-def test_a_run_in_progress_is_told_from_one_that_was_killed(make_run, tmp_path):
+def test_a_running_run_is_distinguished_from_a_killed_one(make_run, tmp_path):
     path = make_run(tmp_path / "run", images=50, status="running")
     (path / "predictions.npz").unlink()
     assert not read_run(path).going_on

@@ -137,7 +137,7 @@ def test_two_processes_do_what_one_does(tmp_path, alone):
     assert (summary["status"], summary["steps"]) == ("completed", 18)
     threads = os.environ.get("OMP_NUM_THREADS") or max(1, available_cores() // 2)
     assert summary["device"].startswith("2 x cpu")
-    assert summary["device"].endswith(f", {threads} threads")  # of each
+    assert summary["device"].endswith(f", {threads} thread{'s' if int(threads) > 1 else ''}")  # of each
     assert out.count("2/2") == (directory / "train.log").read_text().count("2/2") == 1
     images = 2 * 1348 / summary["train_seconds"]
     assert summary["images_per_second"] > images  # of both, and without validation

@@ -113,7 +113,7 @@ def test_ctrl_c_stops_a_sweep_and_the_same_command_goes_on(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert err.strip().endswith("The sweep was interrupted; the same command goes on with it.")
+    assert err.strip().endswith("The sweep was interrupted; the same command continues it.")
     assert {name: record["status"] for name, record in records(tmp_path).items()} == {"0": "interrupted"}
     code, out, err = run(tmp_path, *sweep)
     assert (code, err) == (0, "")
