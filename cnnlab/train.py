@@ -54,16 +54,12 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
         source = find_source(data.get("source"), data.get("path"))
         check_available(source, data.get("image_size", 32), data.get("cache"))  # before anything slow is imported
         _train(settings, run, checkpoint, processes or Processes(own_rank()))
-    _show_outcome(run)
-    return run.summary["val_accuracy"]
-
-
-def _show_outcome(run: RunDirectory) -> None:
     from cnnlab.reports.terminal import print_summary, suggest_next
 
     print_summary(run.summary, run.path)
-    if HydraConfig.get().mode is RunMode.RUN:
+    if HydraConfig.get().mode is RunMode.RUN:  # not after each job of a sweep
         suggest_next(shlex.join(["cnnlab", "evaluate", f"checkpoint={run.path}"]))
+    return run.summary["val_accuracy"]
 
 
 def follow(processes: Processes, settings: dict[str, Any], directory: str, checkpoint: str | None) -> None:
@@ -112,10 +108,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
         )
         log.info("%s", run.path)
         # The followers use the values that the leader has chosen for `auto`.
-        chosen = {
-            "data": data.decided(settings["data"]),
-            "trainer": settings["trainer"] | {"precision": precision},
-        }
+        chosen = {"data": data.decided(settings["data"]), "trainer": settings["trainer"] | {"precision": precision}}
         job = {
             "settings": settings | chosen,
             "directory": str(run.path.absolute()),

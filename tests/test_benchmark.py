@@ -54,7 +54,8 @@ def test_help_does_not_import_torch(tmp_path):
     assert "models=" in done.stdout
 
 
-def test_a_benchmark_leaves_what_it_was_asked_for_and_nothing_else(command, tmp_path):
+def test_a_benchmark_leaves_what_it_was_asked_for_and_nothing_else(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     outcome = command(
         *("benchmark", "models=[lenet5]", "batch_sizes=[16]", "precisions=[32-true]", "data=digits", "steps=3"),
         *("rounds=1", "floor=true", "output=benchmark.json", "figure=benchmark.png"),
@@ -68,6 +69,7 @@ def test_a_benchmark_leaves_what_it_was_asked_for_and_nothing_else(command, tmp_
     assert 0 < row["training"]["floor_share"] < 1
     assert row["training"]["images_per_second"] < row["inference"]["images_per_second"]
     assert f"{row['training']['images_per_second']:,.0f}" in outcome.out
+    assert "Next: cnnlab describe 'models=[lenet5]'" in outcome.err
 
 
 @pytest.mark.slow

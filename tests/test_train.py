@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -105,6 +106,21 @@ def test_a_run_leaves_a_complete_and_true_record(train, tmp_path):
     assert "2/2" in (run / "train.log").read_text()
     assert "test accuracy" in outcome.out
     assert str(run) in outcome.out
+    assert record["command"].startswith("cnnlab train data=digits model=lenet5")
+
+
+def test_an_evaluation_is_suggested_after_a_run_on_a_terminal(train, command, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    outcome = train(*TINY, "trainer.enable_progress_bar=false", "hydra.run.dir=my run")
+    suggested = outcome.err.strip().removeprefix("Next: ")
+    assert shlex.split(suggested) == ["cnnlab", "evaluate", f"checkpoint={tmp_path / 'my run'}"]
+    assert command(*shlex.split(suggested)[1:]).code == 0
+
+
+def test_no_job_of_a_sweep_suggests_an_evaluation(train, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    outcome = train("-m", *TINY, "trainer.enable_progress_bar=false", "seed=0,1", "hydra/launcher=basic")
+    assert (outcome.code, "Next:" in outcome.err) == (0, False)
 
 
 def test_a_checkpoint_says_what_predicting_needs(train, tmp_path):

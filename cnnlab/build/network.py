@@ -25,7 +25,7 @@ def build_network(model: Settings, classes: int, image_size: int = 32, channels:
         model: `_target_` and options.
         classes: number of classes.
         image_size: height and width in pixels.
-        channels: number of channels of the images.
+        channels: 3 for colour.
 
     Raises:
         RequestError: if the network cannot be made.
@@ -53,13 +53,7 @@ def check_image_shape(network: nn.Module, image_shape: tuple[int, int, int], cla
 
 @dataclass(frozen=True)
 class DescribedImages:
-    """Size and classes of the images that a network is described for; no images are needed.
-
-    Attributes:
-        image_size: height and width in pixels.
-        channels: number of channels, 3 for colour.
-        classes: number of classes.
-    """
+    """Height and width (in pixels), channels and number of classes of the images that a network is described for."""
 
     image_size: int
     channels: int

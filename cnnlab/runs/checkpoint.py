@@ -78,10 +78,6 @@ def network_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
 def network_description(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     """Read and check the description of a network and its images in a checkpoint, which may be a stranger's.
 
-    Args:
-        checkpoint: content of the checkpoint.
-        path: its file, for messages.
-
     Returns:
         The keys of `DESCRIPTION`. Building `model` calls nothing but a network, and reads no other weights.
 
@@ -94,11 +90,6 @@ def network_description(checkpoint: dict[str, Any], path: Path) -> dict[str, Any
 
 def read_description(checkpoint: dict[str, Any], path: Path, key: str = "checkpoint") -> dict[str, Any]:
     """Read the description, as `network_description`, without checking what `model` names: nothing is built from it.
-
-    Args:
-        checkpoint: content of the checkpoint.
-        path: its file, for messages.
-        key: key of the command line that names it, for messages.
 
     Raises:
         RequestError: if a key is missing or impossible.
@@ -180,7 +171,7 @@ def check_images(about: dict[str, Any], classes: Sequence[str], fingerprint: str
     Args:
         about: description in the checkpoint, from `read_description`.
         classes: names of the classes of these images.
-        fingerprint: fingerprint of these images.
+        fingerprint: of these images.
         path: file of the checkpoint, for messages.
 
     Raises:

@@ -18,11 +18,7 @@ class Allocation:
     """Function that runs a job on a machine of the cluster.
 
     The cluster gives notice when the time of the job is up, or another job is more urgent. The run then saves, and the
-    cluster starts the same command again later.
-
-    Args:
-        command: command that trains; started again, it resumes the run.
-        directory: run directory.
+    cluster starts the same command again later, which resumes the run.
     """
 
     def __init__(self, command: Sequence[str], directory: Path):
@@ -48,11 +44,7 @@ class Allocation:
 
 
 class Submission:
-    """Job that was submitted to the cluster.
-
-    Args:
-        handle: job of submitit.
-    """
+    """Job that was submitted to the cluster."""
 
     def __init__(self, handle: "submitit.Job[tuple[int, str]]"):
         self.handle = handle

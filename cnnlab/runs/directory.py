@@ -204,15 +204,10 @@ def discard_unused(path: Path) -> None:
 
 
 def check_output(output: str | None, suffixes: Iterable[str], key: str = "output") -> Path | None:
-    """Return the file that `output=FILE` names.
-
-    Args:
-        output: value of the key; None for no file.
-        suffixes: possible suffixes, such as `.json`.
-        key: the key, for messages.
+    """Return the file that `output=FILE` (or another key) names, or None for None.
 
     Raises:
-        RequestError: if the suffix is another one, or the folder does not exist.
+        RequestError: if it has none of the suffixes, or its folder does not exist.
     """
     if output is None:
         return None
@@ -262,10 +257,5 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def is_same(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Check that a recorded configuration is of the wanted run, and that the run was not made longer afterwards.
-
-    Args:
-        config: content of config.yaml.
-        wanted: part of a configuration that decides the result.
-    """
+    """Check that a recorded configuration has the wanted values, and that its run was not made longer afterwards."""
     return "lengthened" not in config and all(config.get(key) == value for key, value in wanted.items())

@@ -75,28 +75,21 @@ class Execution(Protocol):
 
     def poll(self) -> int | None:
         """Return the exit code if the job has ended, else None."""
-        ...
 
     def interrupt(self) -> None:
         """Ask the job to save and end."""
-        ...
 
     def kill(self) -> None:
         """End the job at once."""
-        ...
 
     def explain(self, code: int) -> str:
         """Explain why the job has ended with this code, as far as known."""
-        ...
 
 
 class LocalProcess:
-    """Job on this machine. It prints to `output.log` and `errors.log` in its run directory.
+    """Job on this machine, with variables added to the environment of this process.
 
-    Args:
-        command: command to run.
-        directory: run directory.
-        environment: environment variables beside those of this process.
+    It prints to `output.log` and `errors.log` in its run directory.
     """
 
     def __init__(self, command: Sequence[str], directory: Path, environment: dict[str, str]):
@@ -289,5 +282,5 @@ def _record_end(job: Job, code: int, execution: Execution, before: dict[str, Any
         job.state, job.reason = "failed", f"{explain_code(code)}: {error}" if error else execution.explain(code)
     if status == "running" and RunDirectory(job.directory).is_free():  # the process could not record its end
         killed = "Killed while the sweep was stopped."
-        RunDirectory(job.directory).correct(job.state, job.reason if job.state == "failed" else killed)
+        RunDirectory(job.directory).correct(job.state, killed if job.state == "interrupted" else str(job.reason))
         job.read_record()

@@ -26,23 +26,15 @@ FIRST_COLUMNS = (
 
 
 def final_figures(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Return the known results of a run by tag.
-
-    Args:
-        summary: content of summary.json.
-    """
+    """Return the known results in a record (summary.json) by tag."""
     return {tag: float(summary[name]) for name, tag in TAGS.items() if summary.get(name) is not None}
 
 
 def readable_settings(settings: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str | float | bool]:
-    """Return settings by dotted key, the most important first.
+    """Return settings of a run and its record (summary.json) by dotted key, the most important first.
 
     A group is represented by the last part of its target: `optimizer` is `SGD`. Paths, lists, options of printing and
     empty values are left out.
-
-    Args:
-        settings: the composed configuration.
-        summary: content of summary.json.
     """
     flat: dict[str, Any] = {}
     for group in WHOLE_GROUPS:

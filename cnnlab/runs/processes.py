@@ -63,11 +63,7 @@ def own_rank() -> Rank:
 
 
 class Processes:
-    """The processes of one run, as seen by one of them.
-
-    Args:
-        rank: rank of this process.
-    """
+    """The processes of one run, as seen by the one with this rank."""
 
     def __init__(self, rank: Rank):
         self.rank = rank

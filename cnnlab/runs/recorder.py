@@ -117,13 +117,8 @@ class Recorder(Checkpoint):
         self._stop_stepping(trainer)
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         metrics = {name: figures.get(name) if self._validated or name.startswith("train") else None for name in METRICS}
-        row = {
-            "epoch": trainer.current_epoch + 1,
-            "step": trainer.global_step,
-            "seconds": round(self.seconds, 3),
-            "lr": figures["lr"],
-            **metrics,
-        }
+        row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "seconds": round(self.seconds, 3)}
+        row |= {"lr": figures["lr"], **metrics}
         self.rows.append(row)
         self.epochs = self._epochs_done(trainer)
         if self.run.writes:
@@ -136,7 +131,8 @@ class Recorder(Checkpoint):
         self._log_speed(pl_module)
         self._update_summary(trainer)
         self._next_question = self._steps
-        if self._stop_and_save(trainer)[0] and not self._is_last_epoch(trainer):
+        is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if self._stop_and_save(trainer)[0] and not is_last:
             # Lightning would log the epoch after this; it has logged the validation already.
             done = {name: float(value) for name, value in trainer.callback_metrics.items() if name[:4] != "val/"}
             for logger in trainer.loggers:
@@ -153,14 +149,8 @@ class Recorder(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed run continues from."""
-        return {
-            "rows": self.rows,
-            "best_row": self.best_row,
-            "epochs": self.epochs,
-            "seconds": self.seconds,
-            "stepping_seconds": self.stepping_seconds,
-            "images": self.images,
-        }
+        names = ("rows", "best_row", "epochs", "seconds", "stepping_seconds", "images")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state of a checkpoint."""
@@ -241,10 +231,6 @@ class Recorder(Checkpoint):
     def _end_early(self, trainer: L.Trainer) -> None:
         self._update_summary(trainer)
         raise Interrupted(f"Interrupted and saved. To continue: resume={self.run.path}")
-
-    @staticmethod
-    def _is_last_epoch(trainer: L.Trainer) -> bool:
-        return trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
 
     def _epochs_done(self, trainer: L.Trainer) -> float:
         """Return the number of epochs when one ends; with a decimal if it was cut short."""

@@ -13,12 +13,7 @@ SWEEP_FILE = "multirun.yaml"  # Hydra's file with the configuration of a sweep
 
 
 def sweep_directory(folder: Path, arguments: Sequence[str]) -> Path:
-    """Return the directory of the last sweep with the same command line, or else a new one.
-
-    Args:
-        folder: folder for the sweeps of this name.
-        arguments: key=value arguments of the command line.
-    """
+    """Return the directory of the last sweep in the folder with the same key=value arguments, or else a new one."""
     for file in sorted(folder.glob(f"*/{SWEEP_FILE}"), reverse=True):
         try:
             earlier = yaml.safe_load(file.read_text())["hydra"]["overrides"]["task"]
@@ -63,9 +58,6 @@ def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
     """Return a name for each job, which is also a folder name: the values that differ between the jobs.
 
     Choices of a group appear as their value, other keys with their name: `lenet5_seed-1`. A single job is `0`.
-
-    Args:
-        jobs: key=value arguments of each job.
     """
     values: list[dict[str, str]] = []
     for job in jobs:

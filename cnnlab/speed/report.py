@@ -14,11 +14,7 @@ TABLE_WIDTH = 100  # columns
 
 
 def print_speed(record: Record) -> None:
-    """Print the figures of every combination, and the upper bound of the machine if it was measured.
-
-    Args:
-        record: result of `cnnlab.speed.benchmark.measure`, with `images`, `recipe` and `rounds`.
-    """
+    """Print the result of `cnnlab.speed.benchmark.measure`, to which `images`, `recipe` and `rounds` were added."""
     console = Console(width=TABLE_WIDTH, highlight=False)
     if machine := record["machine"]:
         versions = machine["versions"]
@@ -38,12 +34,7 @@ def print_speed(record: Record) -> None:
 
 
 def draw_speed(record: Record, file: Path) -> None:
-    """Draw images/s of every combination, training above inference, with the upper bound if it was measured.
-
-    Args:
-        record: as for `print_speed`.
-        file: image file in a format that matplotlib writes.
-    """
+    """Draw images/s of every combination, training above inference, with the upper bound if it was measured."""
     rows = [row for row in record["results"] if not row["error"]]
     figure = Figure(figsize=(9, 1.8 + 0.55 * len(rows)), layout="constrained")
     axes = figure.subplots()
@@ -81,25 +72,16 @@ def label(row: Mapping[str, Any]) -> str:
 
 
 def _speeds(results: list[dict[str, Any]]) -> Table:
-    table = _table("model", "precision", "compile")
-    for name in ("batch", "train/s", "infer/s", "step ms", "IQR", "GB", "start", "warm"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _table("train/s", "infer/s", "step ms", "IQR", "GB", "start", "warm")
     for row in results:
-        names = (row["model"], row["precision"], row["compile"], str(row["batch_size"]))
         if row["error"]:
-            table.add_row(*names, "failed")
+            table.add_row(*_names(row), "failed")
             continue
-        training = row["training"]
-        table.add_row(
-            *names,
-            f"{training['images_per_second']:,.0f}",
-            f"{row['inference']['images_per_second']:,.0f}",
-            _milliseconds(training["step_seconds"]),
-            _milliseconds(training["step_iqr"]),
-            f"{row['peak_memory_bytes'] / 1e9:.2f}",
-            f"{row['startup_seconds']:.1f}",
-            f"{row['compile_seconds']:.1f}",
-        )
+        training, inference = row["training"], row["inference"]
+        speeds = [f"{part['images_per_second']:,.0f}" for part in (training, inference)]
+        step = [_milliseconds(training[key]) for key in ("step_seconds", "step_iqr")]
+        start = [f"{row[key]:.1f}" for key in ("startup_seconds", "compile_seconds")]
+        table.add_row(*_names(row), *speeds, *step, f"{row['peak_memory_bytes'] / 1e9:.2f}", *start)
     return table
 
 
@@ -108,24 +90,23 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _upper_bounds(results: list[dict[str, Any]]) -> Table:
-    table = _table("model", "precision", "compile")
-    for name in ("batch", "MMACs", "train bound", "reached", "infer bound", "reached"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = _table("MMACs", "train bound", "reached", "infer bound", "reached")
     for row in results:
-        if row["error"]:
-            continue
-        shares = [
-            text
-            for part in (row["training"], row["inference"])
-            for text in (f"{part['floor_images_per_second']:,.0f}", f"{part['floor_share']:.1%}")
-        ]
-        names = (row["model"], row["precision"], row["compile"], str(row["batch_size"]))
-        table.add_row(*names, f"{row['macs'] / 1e6:,.1f}", *shares)
+        if not row["error"]:
+            cells = [f"{row['macs'] / 1e6:,.1f}"]
+            for part in (row["training"], row["inference"]):
+                cells += [f"{part['floor_images_per_second']:,.0f}", f"{part['floor_share']:.1%}"]
+            table.add_row(*_names(row), *cells)
     return table
 
 
-def _table(*names: str) -> Table:
+def _names(row: Mapping[str, Any]) -> list[str]:
+    return [str(row[key]) for key in ("model", "precision", "compile", "batch_size")]
+
+
+def _table(*figures: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
-    for name in names:
-        table.add_column(name, no_wrap=True)
+    for name in ("model", "precision", "compile", "batch", *figures):
+        left = name in ("model", "precision", "compile")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
     return table

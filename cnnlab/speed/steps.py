@@ -154,12 +154,7 @@ class TimedTurns(Callback):
 
 
 def time_training(task: dict[str, Any], report: Report) -> None:
-    """Train one combination turn by turn, as `cnnlab train` would (see `cnnlab.speed.turns` and TimedTurns).
-
-    Args:
-        task: `settings` of a run, and `steps` in a turn or None.
-        report: receives the timings.
-    """
+    """Train turn by turn, as `cnnlab train` would, with the `settings` of a run and the `steps` in a turn or None."""
     keep_freed_memory()  # as every command does
     flush_denormals()  # as training does
     settings = task["settings"]
@@ -174,21 +169,13 @@ def time_training(task: dict[str, Any], report: Report) -> None:
         timed = TimedTurns(report, data.val_dataloader, task["steps"])
         recorder = Recorder(run, {}, stop_requested=lambda: False, minutes=float("inf"))
         parts = build_parts(settings, data, run.path, [timed, recorder])
-        timed.first_entries = {
-            "parameters": parts.cost.parameters,
-            "macs": parts.cost.macs,
-            "data_fingerprint": data.fingerprint,
-        }
+        timed.first_entries |= {"parameters": parts.cost.parameters, "macs": parts.cost.macs}
+        timed.first_entries |= {"data_fingerprint": data.fingerprint}
         parts.trainer.fit(parts.classifier, datamodule=data)
 
 
 def time_machine(task: dict[str, Any], report: Report) -> None:
-    """Measure the rates of the device turn by turn (see `cnnlab.speed.turns` and `measure_rates`).
-
-    Args:
-        task: `settings` of a run, for its device.
-        report: receives the rates of each turn.
-    """
+    """Measure the rates of the device (see `measure_rates`) turn by turn, with the `settings` of a run."""
     trainer = build_lightning_trainer(task["settings"], [], [], Path(tempfile.gettempdir()))
     device = trainer.strategy.root_device
     while report({"device_type": device.type, "rates": measure_rates(device)}):

@@ -7,20 +7,13 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from typing import Any, Protocol
+from typing import Any
 
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
 
-
-class Report(Protocol):
-    """Function that sends the result of a turn to the parent process, and waits for the next turn."""
-
-    def __call__(self, result: Any) -> bool:
-        """Return True if there is another turn, False if this was the last."""
-        ...
-
-
+# Sends the result of a turn to the parent process and waits; returns whether there is another turn.
+Report = Callable[[Any], bool]
 Work = Callable[[Any, Report], None]
 
 
@@ -98,11 +91,11 @@ def take_turns(contestants: Sequence[Contestant], rounds: int, show: Callable[[s
 
     Args:
         contestants: processes to start; all have ended on return.
-        rounds: number of turns of each process.
+        rounds: number of turns of each.
         show: called with a line of progress.
 
     Returns:
-        For each process its reports: the first one, then one for each turn that it has finished.
+        Reports of each process: the first one, then one for each turn that it has finished.
     """
     reports: list[list[Any]] = [[] for _ in contestants]
     started: list[Contestant] = []

@@ -54,8 +54,7 @@ def max_images_per_second(flops: float, macs: int, training: bool) -> float:
     Args:
         flops: FLOP/s of the device in the number format of the network.
         macs: multiplications of the network for one image.
-        training: whether gradients are computed too, which takes twice the multiplications of the forward pass. (The
-            first layer needs no gradient of its input, but is counted as if it did.)
+        training: whether gradients are computed too. (The first layer needs none of its input, but is counted so.)
     """
     return flops / (2 * macs * (PASSES if training else 1))
 

@@ -1,5 +1,6 @@
 """The launcher `isolated`: every job of a sweep is a process of its own, and what is done is not done again."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,7 @@ def run_and_show(
         environments: variables of the jobs that run at once.
     """
     from cnnlab.reports.sweep import SweepProgress, print_outcome
+    from cnnlab.reports.terminal import suggest_next
 
     directory = Path(config.hydra.sweep.dir)
     waiting = [job for job in jobs if job.state == "waiting"]
@@ -85,6 +87,9 @@ def run_and_show(
         for changed in processes.run_jobs(waiting, start, environments):
             progress.show(changed)
     print_outcome(jobs, directory)
+    if all(job.state == "completed" for job in jobs):
+        has_all = all(job.directory.parent == directory for job in jobs)  # or earlier sweeps of this name have some
+        suggest_next(shlex.join(["cnnlab", "compare", f"runs={directory if has_all else directory.parent}"]))
 
 
 def job_returns(jobs: Sequence[Job], composed: Sequence[DictConfig]) -> list[JobReturn]:

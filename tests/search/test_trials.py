@@ -29,7 +29,7 @@ ABOUT = {"choices": {"model": "lenet5"}, "settings": {"optimizer": {"lr": 0.1}}}
 
 @pytest.fixture(autouse=True)
 def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnnlab.runs.jobs.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("cnnlab.runs.jobs.POLL_EVERY", 0.01)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_run_without_an_accuracy_has_failed(open_study):
 
 
 def test_a_run_that_fails_by_itself_was_not_pruned(open_study, monkeypatch):
-    monkeypatch.setattr("cnnlab.runs.jobs.LOOK_EVERY", 0.5)  # its last epochs are seen when it is over
+    monkeypatch.setattr("cnnlab.runs.jobs.POLL_EVERY", 0.5)  # its last epochs are seen when it is over
     study = open_study(2)
     run(study, epochs(0.9), "printf 'epoch,val/accuracy\\n1,0.1\\n2,0.1\\n' > metrics.csv; echo no >&2; exit 1")
     assert [trial["reason"] for trial in describe_study(study)["trials"]] == [None, "exit code 1: no"]
