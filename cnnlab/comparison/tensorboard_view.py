@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cnnlab.comparison.grouping import Group, group_runs
-from cnnlab.runs.outcome import FIRST, TAGS, readable_settings
+from cnnlab.runs.outcome import FIRST_COLUMNS, TAGS, readable_settings
 from cnnlab.runs.reading import Run, find_runs, read_run
 
 if TYPE_CHECKING:
@@ -145,8 +145,8 @@ def _name_parts(parts: tuple[str, ...], model: str) -> list[str]:
 def _columns(chosen: Sequence[Mapping[str, Any]]) -> Any:
     """Return a summary that names the settings and figures in the columns of the HParams tab.
 
-    A setting that is equal in all runs has no column, unless it is one of the most important (`FIRST`). TensorBoard
-    at first shows the five that are marked as differing.
+    A setting that is equal in all runs has no column, unless it is one of the most important (`FIRST_COLUMNS`).
+    TensorBoard at first shows the five that are marked as differing.
 
     Args:
         chosen: the settings of each run.
@@ -157,7 +157,7 @@ def _columns(chosen: Sequence[Mapping[str, Any]]) -> Any:
     api, data = cast(Any, api_pb2), cast(Any, plugin_data_pb2)  # their names are made at import
     examples = {key: settings[key] for settings in chosen for key in settings}
     differing = [key for key in examples if len({settings.get(key) for settings in chosen}) > 1]
-    shown = [key for key in dict.fromkeys([*FIRST, *differing]) if key in examples]
+    shown = [key for key in dict.fromkeys([*FIRST_COLUMNS, *differing]) if key in examples]
     marked = sorted(shown, key=lambda key: key not in differing)[:HPARAM_COLUMNS]
     types = {bool: api.DATA_TYPE_BOOL, str: api.DATA_TYPE_STRING}
     settings = [

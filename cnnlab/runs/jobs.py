@@ -84,6 +84,7 @@ class Execution(Protocol):
 
     def explain(self, code: int) -> str:
         """Explain why the job has ended with this code, as far as known."""
+        ...
 
 
 class LocalProcess:
