@@ -31,7 +31,7 @@ class BasicBlock(nn.Module):
         in_channels: channels of the input.
         channels: channels of the convolutions and of the output.
         stride: stride of the first convolution; 2 halves height and width.
-        activation: after the first norm and after the sum.
+        activation: after every norm except the last, and after the sum.
         normalization: after every convolution.
     """
 
@@ -64,14 +64,8 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions with a shortcut around them (figure 5, right).
 
-    The stride is in the 3x3 convolution as in torchvision; the paper has it in the first.
-
-    Args:
-        in_channels: channels of the input.
-        channels: channels of the 3x3 convolution; the output has four times as many.
-        stride: stride of the 3x3 convolution.
-        activation: after the first two norms and after the sum.
-        normalization: after every convolution.
+    The output has four times the channels of the 3x3 convolution. The stride is in the 3x3 convolution as in
+    torchvision; the paper has it in the first. Arguments as in `BasicBlock`.
     """
 
     expansion = 4

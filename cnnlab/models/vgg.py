@@ -19,16 +19,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from cnnlab.models.layers import (
-    Activation,
-    Normalization,
-    Pooling,
-    Stem,
-    activation_layer,
-    convolution_layers,
-    pooling_layer,
-    scaled,
-)
+from cnnlab.models.layers import Activation, Pooling, Stem, activation_layer, convolution_layers, pooling_layer, scaled
 
 Configuration = Literal["A", "B", "D", "E"]
 
@@ -74,12 +65,12 @@ class VGG(nn.Module):
         stem: Stem = "cifar",
     ):
         super().__init__()
-        normalization: Normalization = "batch" if batch_norm else "none"
         layers: list[nn.Module] = []
         channels = in_channels
         for stage in STAGES[configuration]:
             for out_channels in (scaled(c, width) for c in stage):
-                layers += convolution_layers(channels, out_channels, 3, activation, normalization, padding=1)
+                norm = "batch" if batch_norm else "none"
+                layers += convolution_layers(channels, out_channels, 3, activation, norm, padding=1)
                 channels = out_channels
             layers.append(pooling_layer(pooling, kernel_size=2, stride=2))
         self.features = nn.Sequential(*layers)
