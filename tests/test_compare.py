@@ -1,6 +1,7 @@
 """`cnnlab compare`, as it is typed."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,20 @@ def test_runs_that_were_trained_are_compared_with_their_images(compare, train, t
     assert written >= {"comparison.md", "comparison.csv", "comparison.html", "comparison_curves.png"}
     assert "comparison_images.png" in written
     assert "data:image/jpeg;base64," in (folder / "comparison.html").read_text()
+
+
+def test_the_next_command_works_as_it_stands(compare, command, train, monkeypatch):
+    """It scores the best run in detail; a run without a checkpoint has none."""
+    said: list[str] = []
+    monkeypatch.setattr("cnnlab.reports.terminal.suggest_next", said.append)
+    short = (*TRAIN, "trainer.limit_train_batches=2", "trainer.limit_val_batches=1")
+    assert train("model=lenet5", *short, "hydra.run.dir=runs/my digits/a").code == 0
+    assert compare("runs=runs").code == 0
+    assert said == ["cnnlab evaluate 'checkpoint=runs/my digits/a'"]
+    assert command(*shlex.split(said[0])[1:]).code == 0
+    Path("runs/my digits/a/checkpoints/best.ckpt").unlink()
+    assert compare("runs=runs").code == 0
+    assert len(said) == 1
 
 
 def test_a_report_has_a_section_for_each_protocol_and_replaces_the_last_one(compare, runs):

@@ -7,13 +7,13 @@ left out silently: settings that keep runs apart are in the groups' labels, and 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnnlab.comparison.labels import UNSET, UnlabelledGroup, label_groups, setting_text, unknown_settings
-from cnnlab.comparison.selection import Choice, Chosen, choose, is_search
+from cnnlab.comparison.group import Group
+from cnnlab.comparison.labels import UNSET, label_groups, setting_text, unknown_settings
+from cnnlab.comparison.selection import choose, is_search
 from cnnlab.comparison.spec import ComparisonSpec
 from cnnlab.instantiate import did_you_mean
 from cnnlab.runs.reading import Run
@@ -25,61 +25,9 @@ IGNORED_SETTINGS = (
     *("data.path", "data.cache", "data.residence", "data.workers", "data.eval_batch_size"),
     *("trainer.enable_progress_bar", "trainer.profile", "trainer.num_sanity_val_steps"),
 )
-COMPONENTS = ("model", "recipe", "data")
 MAX_VALUES = 6  # of a setting in a notice
 
 Excluded = tuple[Run, str]  # a run that is not counted, and the reason
-
-
-@dataclass(frozen=True)
-class Group:
-    """Runs that differ in the seed alone.
-
-    Attributes:
-        label: the name that an experiment gives it; else the model and what tells the group from others of its section.
-        model: name of the network.
-        recipe: name of the recipe.
-        data: name of the data.
-        settings: those that differ from other groups with the same names, by dotted key.
-        runs: one for each seed, by seed.
-        all_settings: every setting of its runs, by dotted key, with the names of model, recipe and data.
-        choice: how it was chosen among others, or None.
-    """
-
-    label: str
-    model: str
-    recipe: str
-    data: str
-    settings: Mapping[str, Any]
-    runs: tuple[Run, ...]
-    all_settings: Mapping[str, Any]
-    choice: Choice | None = None
-
-    @property
-    def accuracies(self) -> list[float]:
-        """Return the test accuracy of each run."""
-        return [run.summary["test_accuracy"] for run in self.runs]
-
-    @cached_property
-    def predicted(self) -> np.ndarray:
-        """Return the predicted class of each test image, int16 (R, N), for the R runs that have their predictions."""
-        rows = [run.predicted for run in self.runs if run.predicted is not None]
-        return np.stack(rows) if rows else np.empty((0, 0), dtype=np.int16)
-
-    @cached_property
-    def labels(self) -> np.ndarray:
-        """Return the true class of each test image, int16 (N,)."""
-        return next((run.labels for run in self.runs if run.labels is not None), np.empty(0, dtype=np.int16))
-
-    @property
-    def scored_runs(self) -> int:
-        """Return how many runs can be compared image by image."""
-        return len(self.predicted)
-
-    @cached_property
-    def correct(self) -> np.ndarray:
-        """Return how many of the scored runs classify each test image correctly, int64 (N,)."""
-        return (self.predicted == self.labels).sum(axis=0)
 
 
 @dataclass(frozen=True)
@@ -119,7 +67,7 @@ class Grouping:
 class _Groups(NamedTuple):
     """Groups of a section, runs that are not counted, and notices."""
 
-    groups: Sequence[Any]
+    groups: Sequence[Group]
     set_aside: list[Excluded]
     notices: list[str]
 
@@ -200,16 +148,12 @@ def _make_groups(runs: list[Run], spec: ComparisonSpec) -> _Groups:
     """Return the labelled groups of a section, the most accurate first."""
     groups, set_aside, notices = _separate(runs, spec)
     notices += unknown_settings([group.all_settings for group in groups], spec.names)
-    chosen: Sequence[Chosen] = [(group, None) for group in groups]
     if spec.choose is not None:
-        chosen, more_set_aside, choice_notices = _choose(groups, spec, spec.choose, runs[0].summary["protocol"])
+        groups, more_set_aside, choice_notices = _choose(groups, spec, spec.choose, runs[0].summary["protocol"])
         set_aside += more_set_aside
         notices += choice_notices
-    labels = label_groups([group for group, _ in chosen], spec.labels)
-    labelled = [
-        Group(label, *group.components, group.settings, group.runs, group.all_settings, choice)
-        for (group, choice), label in zip(chosen, labels, strict=True)
-    ]
+    labels = label_groups(groups, spec.labels)
+    labelled = [replace(group, label=label) for group, label in zip(groups, labels, strict=True)]
     for group in labelled:
         notices += [*_circumstance_notices(group), *_choice_notices(group)]
     return _Groups(sorted(labelled, key=lambda group: -np.mean(group.accuracies)), set_aside, notices)
@@ -234,31 +178,25 @@ def _separate(runs: list[Run], spec: ComparisonSpec) -> _Groups:
         for settings, same in split:
             one_each, repeated = _one_for_each_seed(same)
             set_aside += repeated
-            components = dict(zip(COMPONENTS, (model, recipe, data), strict=True))
-            every = _settings(same[0]) | components
-            groups.append(UnlabelledGroup(base, (model, recipe, data), settings, every, one_each))
+            every = _settings(same[0]) | {"model": model, "recipe": recipe, "data": data}
+            groups.append(Group(base, model, recipe, data, settings, one_each, every))
     return _Groups(groups, set_aside, notices)
 
 
-def _choose(groups: Sequence[UnlabelledGroup], spec: ComparisonSpec, key: str, protocol: str | None) -> _Groups:
+def _choose(groups: Sequence[Group], spec: ComparisonSpec, key: str, protocol: str | None) -> _Groups:
     """Keep the best of the groups that differ in one setting alone; see `selection.choose`."""
     known = sorted({name for group in groups for name in group.all_settings})
     notices = [] if key in known else [f"choose: no run has a setting {key}{did_you_mean(key, known)}"]
-    chosen, unfollowed = choose(groups, spec, key, [i for i, name in enumerate(COMPONENTS) if name != key])
+    chosen, unfollowed = choose(groups, spec, key)
     reason = f"it only searched for {key}, and no full training followed"
-    if any(choice for _, choice in chosen) and protocol == "article":
+    if any(group.choice for group in chosen) and protocol == "article":
         notices.append(f"{key} was chosen by the test images: protocol article validates with them.")
     if spec.search and all(is_search(group, spec) for group in groups):
         settings = ", ".join(f"{name}={value}" for name, value in spec.search.items())
         notices.append(
             f"The runs that only searched for {key} ({settings}) are compared, because there are no others yet."
         )
-
-    def without_key(group: UnlabelledGroup) -> UnlabelledGroup:
-        return replace(group, settings={name: value for name, value in group.settings.items() if name != key})
-
-    kept = [(without_key(group), choice) if choice else (group, choice) for group, choice in chosen]
-    return _Groups(kept, [(run, reason) for group in unfollowed for run in group.runs], notices)
+    return _Groups(chosen, [(run, reason) for group in unfollowed for run in group.runs], notices)
 
 
 def _choice_notices(group: Group) -> list[str]:

@@ -2,37 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from cnnlab.comparison.group import Group
 from cnnlab.comparison.spec import Names
 from cnnlab.instantiate import did_you_mean
-from cnnlab.runs.reading import Run
 
 MAX_SETTINGS = 3  # in a label; more are counted
 UNSET = "unset"
 
 
-@dataclass(frozen=True)
-class UnlabelledGroup:
-    """Group of runs before it has its label.
-
-    Attributes:
-        base: model, and recipe and data if they differ within the section.
-        components: names of model, recipe and data.
-        settings: those that differ from other groups of the same base, by dotted key.
-        all_settings: every setting, by dotted key, with `model`, `recipe` and `data`.
-        runs: one for each seed.
-    """
-
-    base: str
-    components: tuple[str, str, str]
-    settings: Mapping[str, Any]
-    all_settings: Mapping[str, Any]
-    runs: tuple[Run, ...]
-
-
-def label_groups(groups: Sequence[UnlabelledGroup], names: Names) -> list[str]:
+def label_groups(groups: Sequence[Group], names: Names) -> list[str]:
     """Return a label for each group, no two of them alike.
 
     Args:
@@ -50,18 +30,18 @@ def label_groups(groups: Sequence[UnlabelledGroup], names: Names) -> list[str]:
 
 
 def _label(
-    group: UnlabelledGroup,
+    group: Group,
     name: str | None,
     given: Sequence[str | None],
-    groups: Sequence[UnlabelledGroup],
+    groups: Sequence[Group],
     names: Names,
 ) -> str:
     if name is None:
-        return " ".join([group.base, *_setting_texts(group.settings)])
+        return " ".join([group.label, *_setting_texts(group.settings)])
     namesakes = [other for other, its in zip(groups, given, strict=True) if its == name]
     if len(namesakes) == 1:
         return name
-    bases = [group.base] if len({other.base for other in namesakes}) > 1 else []
+    bases = [group.label] if len({other.label for other in namesakes}) > 1 else []
     differing = {
         key: value
         for key, value in group.settings.items()

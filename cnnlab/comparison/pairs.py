@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cnnlab.comparison.grouping import Group, Section
+from cnnlab.comparison.group import Group
+from cnnlab.comparison.grouping import Section
 from cnnlab.comparison.records import PairRecord
 from cnnlab.comparison.statistics import Test, holm, over_images, welch
 

@@ -3,49 +3,16 @@
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from cnnlab.comparison.labels import UnlabelledGroup
+from cnnlab.comparison.group import Choice, Group
 from cnnlab.comparison.spec import ComparisonSpec, Reach
 from cnnlab.comparison.time_to_value import time_to_reach
 from cnnlab.runs.reading import Run
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Result of choosing among the values of a setting.
-
-    Attributes:
-        key: of the setting.
-        value: that is kept.
-        best: value with the best result. It differs from `value` only if, after a search, a single other value was
-            trained.
-        seeds: of the runs that decided: those that all values have in common, or all seeds if there are none.
-        tried: one entry per value: epochs until `reach`, or the validation accuracy; and `dropped`, which is true for a
-            value of the search that no training followed.
-        at_edge: whether `best` is the lowest or highest number that was tried, so that a better one may lie beyond.
-    """
-
-    key: str
-    value: Any
-    best: Any
-    seeds: tuple[Any, ...]
-    tried: tuple[dict[str, Any], ...]
-    at_edge: bool
-
-    @property
-    def has_common_seeds(self) -> bool:
-        """Return whether the same seeds decided for every value."""
-        return all(entry["runs"] == len(self.seeds) for entry in self.tried if not entry["dropped"])
-
-
-Chosen = tuple[UnlabelledGroup, Choice | None]
-
-
-def choose(
-    groups: Sequence[UnlabelledGroup], spec: ComparisonSpec, key: str, same: Sequence[int]
-) -> tuple[list[Chosen], list[UnlabelledGroup]]:
+def choose(groups: Sequence[Group], spec: ComparisonSpec, key: str) -> tuple[list[Group], list[Group]]:
     """Keep the best of the groups that differ in one setting alone.
 
     The best group reaches `spec.reach` in the fewest epochs or, if none reaches it, comes closest. Without `reach`, the
@@ -57,21 +24,19 @@ def choose(
         groups: of one section.
         spec: with `reach`, and `search` for the settings of groups that only searched for the value.
         key: dotted key of the setting; or `model`, `recipe` or `data`.
-        same: positions of the `components` in which groups must agree to be chosen from.
 
     Returns:
-        The groups that stay, each with its choice, or None if there was nothing to choose. Also the search-only groups
-        that no full training followed.
+        The groups that stay, with their `choice`, and the search-only groups that no full training followed.
     """
-    trained: dict[Any, list[UnlabelledGroup]] = defaultdict(list)
-    searched: dict[Any, list[UnlabelledGroup]] = defaultdict(list)
+    trained: dict[Any, list[Group]] = defaultdict(list)
+    searched: dict[Any, list[Group]] = defaultdict(list)
     searching = [group for group in groups if is_search(group, spec)]
     if len(searching) == len(groups):
         searching = []
 
-    def place(group: UnlabelledGroup, ignored: set[str]) -> Any:
+    def place(group: Group, ignored: set[str]) -> Any:
         others = tuple((name, repr(value)) for name, value in group.settings.items() if name not in ignored)
-        return tuple(group.components[number] for number in same), others
+        return *(value for name, value in group.components.items() if name != key), others
 
     for group in groups:
         if group in searching:
@@ -86,16 +51,16 @@ def choose(
     return chosen, [group for search, members in searched.items() if search not in followed for group in members]
 
 
-def is_search(group: UnlabelledGroup, spec: ComparisonSpec) -> bool:
+def is_search(group: Group, spec: ComparisonSpec) -> bool:
     """Return whether a group only searched for the value of `spec.choose`."""
     return bool(spec.search) and spec.search.items() <= group.all_settings.items()
 
 
-def _best(trained: list[UnlabelledGroup], searched: list[UnlabelledGroup], key: str, reach: Reach | None) -> Chosen:
+def _best(trained: list[Group], searched: list[Group], key: str, reach: Reach | None) -> Group:
     """Return the best trained group; if a search led to a single training, the search says which value is best."""
     rivals = searched if searched and len(trained) == 1 else trained
     if len(rivals) == 1:
-        return trained[0], None
+        return trained[0]
     every = [{run.summary["seed"] for run in group.runs} for group in rivals]
     seeds = set.intersection(*every) or set.union(*every)
     tried = [_entry(group, key, seeds, reach) for group in rivals]
@@ -109,10 +74,11 @@ def _best(trained: list[UnlabelledGroup], searched: list[UnlabelledGroup], key: 
     listed = sorted(tried, key=lambda entry: entry["value"]) if ordered else tried
     at_edge = ordered and best in (min(values), max(values))
     value = kept.all_settings.get(key)
-    return kept, Choice(key, value, best, tuple(sorted(seeds, key=str)), tuple(listed), at_edge)
+    choice = Choice(key, value, best, tuple(sorted(seeds, key=str)), tuple(listed), at_edge)
+    return replace(kept, choice=choice, settings={k: v for k, v in kept.settings.items() if k != key})
 
 
-def _entry(group: UnlabelledGroup, key: str, seeds: set[Any], reach: Reach | None) -> dict[str, Any]:
+def _entry(group: Group, key: str, seeds: set[Any], reach: Reach | None) -> dict[str, Any]:
     """Return the result of one value, over the runs with these seeds."""
     runs = [run for run in group.runs if run.summary["seed"] in seeds]
     return {"value": group.all_settings.get(key), "runs": len(runs), "dropped": False, **_score(runs, reach)}

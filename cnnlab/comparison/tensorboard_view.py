@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from cnnlab.comparison.grouping import Group, group_runs
+from cnnlab.comparison.group import Group
+from cnnlab.comparison.grouping import group_runs
 from cnnlab.runs.outcome import FIRST_COLUMNS, TAGS, readable_settings
 from cnnlab.runs.reading import Run, find_runs, read_run
 
@@ -94,9 +95,7 @@ class View:
         if path not in self._links:
             model = str(run.summary["model"] or "unknown")
             parts = path.relative_to(root).parts
-            place = (
-                self.folder / model / " ".join(_name_parts(parts, model))
-            )  # not within another link, which is a run's
+            place = self.folder / model / " ".join(_name_parts(parts, model))  # spaces: no folder within a link
             taken = place in self._links.values()
             self._links[path] = place.with_name(" ".join(parts)) if taken else place
         place = self._links[path]

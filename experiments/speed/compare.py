@@ -1,8 +1,8 @@
-"""How long `cnnlab.compare` takes for many runs: makes run directories with invented figures, and compares them.
+"""Measure how long `cnnlab compare` takes for many runs, with run directories of invented figures.
 
     python experiments/speed/compare.py --runs 500 --seeds 5 --images 10000
 
-The directories hold what a real run leaves, without checkpoints. Tests make theirs with `make_run` too.
+The directories hold all files of a real run except checkpoints. The tests use `make_run` too.
 """
 
 import argparse
@@ -33,17 +33,17 @@ def make_run(
     config: dict[str, Any] | None = None,
     **record: Any,
 ) -> Path:
-    """Writes a run directory with invented figures.
+    """Write a run directory with invented figures.
 
     Args:
-        path: of the directory, which is made.
-        model: its name.
+        path: of the new directory.
+        model: name of the network.
         seed: of the run; the same path, seed and figures give the same files.
-        accuracy: share of the test images that it gets right, up to chance. Some images are hard for every model.
-        images: how many test images there are.
-        classes: how many classes.
-        epochs: rows of metrics.csv; validation accuracy climbs to `accuracy` in equal steps, a second each.
-        config: settings beside the ones that are always there; nested.
+        accuracy: approximate share of correctly classified test images. Some images are hard for all models.
+        images: number of test images.
+        classes: number of classes.
+        epochs: rows of metrics.csv; validation accuracy rises to `accuracy` in equal steps, one second each.
+        config: further settings, nested.
         record: keys of summary.json.
     """
     path.mkdir(parents=True)
@@ -79,10 +79,10 @@ def make_run(
 
 
 def main() -> None:
-    """Makes the runs, compares them in a process of its own, and prints seconds, memory and sizes."""
+    """Make the runs, compare them in another process, and print seconds, memory and sizes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=500)
-    parser.add_argument("--seeds", type=int, default=5, help="runs of a group")
+    parser.add_argument("--seeds", type=int, default=5, help="runs per group")
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=100)
     arguments = parser.parse_args()
@@ -112,7 +112,7 @@ def main() -> None:
     groups = -(-arguments.runs // arguments.seeds)
     print(f"{arguments.runs} runs in {groups} groups, {arguments.images:,} test images, {arguments.epochs} epochs")
     print(
-        f"{seconds:.1f} s ({used.ru_utime + used.ru_stime:.1f} s of a processor), {memory:,.0f} MiB; "
+        f"{seconds:.1f} s ({used.ru_utime + used.ru_stime:.1f} s of CPU time), {memory:,.0f} MiB; "
         + ", ".join(f"{k[1:]} {v:.2f} MB" for k, v in sorted(sizes.items()))
     )
 
