@@ -3,7 +3,7 @@
 import json
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,7 @@ from cnnlab.runs.directory import RunDirectory, check_output_folder, write_atomi
 from cnnlab.runs.reading import Run, find_runs, read_run
 
 if TYPE_CHECKING:
-    from cnnlab.comparison.compare import Comparison
-    from cnnlab.comparison.grouping import Section
+    from cnnlab.comparison.records import ComparisonRecord, SectionRecord
     from cnnlab.comparison.spec import ComparisonSpec
     from cnnlab.data.recorded import TestImages
 
@@ -42,8 +41,7 @@ def compare(config: DictConfig) -> None:
     from cnnlab.comparison.text import print_comparison, render_csv, render_markdown
     from cnnlab.reports.terminal import suggest_next, terminal_width
 
-    comparison = compare_directories(found, read_spec(settings))
-    record = comparison.record
+    record, read = compare_directories(found, read_spec(settings))
     if not record.sections:
         first = record.set_aside[0]
         raise RequestError(
@@ -52,7 +50,8 @@ def compare(config: DictConfig) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for old in (file for name in FIGURES for file in folder.glob(f"comparison_*{name}.png")):
         old.unlink()
-    images, notices = zip(*map(_test_images, comparison.grouping.sections), strict=True)
+    configs = {str(run.path): run.config for run in read}
+    images, notices = zip(*(_test_images(section, configs) for section in record.sections), strict=True)
     sections = [
         replace(section, classes=list(shown.classes)) if shown else section
         for section, shown in zip(record.sections, images, strict=True)
@@ -60,9 +59,9 @@ def compare(config: DictConfig) -> None:
     record = replace(record, sections=sections, notices=[*record.notices, *filter(None, notices)])
     readers = [shown.read if shown else None for shown in images]
     figures = []
-    for number, (section, read) in enumerate(zip(sections, readers, strict=True), start=1):
+    for number, (section, reader) in enumerate(zip(sections, readers, strict=True), start=1):
         prefix = "comparison_" if len(images) == 1 else f"comparison_{number}_"
-        figures.append(draw_comparison(section, folder, prefix, read))
+        figures.append(draw_comparison(section, folder, prefix, reader))
     write_atomically(folder / "comparison.json", json.dumps(asdict(record), default=str) + "\n")
     write_atomically(folder / "comparison.csv", render_csv(record))
     write_atomically(folder / "comparison.md", render_markdown(record, figures))
@@ -74,11 +73,12 @@ def compare(config: DictConfig) -> None:
         suggest_next(shlex.join(["cnnlab", "evaluate", f"checkpoint={best.path}"]))
 
 
-def compare_directories(paths: Sequence[Path], spec: "ComparisonSpec") -> "Comparison":
-    """Read run directories and compare them."""
+def compare_directories(paths: Sequence[Path], spec: "ComparisonSpec") -> tuple["ComparisonRecord", list[Run]]:
+    """Read run directories, and return their comparison and the runs."""
     from cnnlab.comparison.compare import compare_runs
 
-    return compare_runs([read_run(path) for path in paths], spec, _map_sizes)
+    runs = [read_run(path) for path in paths]
+    return compare_runs(runs, spec, _map_sizes), runs
 
 
 def _map_sizes(run: Run) -> list[int] | None:
@@ -96,15 +96,18 @@ def default_output(paths: list[str]) -> Path:
     return (folder if one else Path()) / "comparison"
 
 
-def _test_images(section: "Section") -> tuple["TestImages | None", str | None]:
+def _test_images(
+    section: "SectionRecord", configs: Mapping[str, Mapping[str, Any] | None]
+) -> tuple["TestImages | None", str | None]:
     """Return the test images of a section, from wherever one of its runs had them, or why there are none."""
     from cnnlab.data.recorded import find_test_images
 
     reason = "none of the runs has a readable configuration"
     tried: list[Any] = []
-    for data in (run.config["data"] for group in section.groups for run in group.runs if run.config):
+    for config in (configs[run["path"]] for group in section.groups for run in group.runs):
+        data = config["data"] if config else {}
         where = [data.get(key) for key in ("source", "path", "cache", "image_size")]
-        if where in tried:
+        if config is None or where in tried:
             continue
         tried.append(where)
         try:

@@ -24,7 +24,7 @@ from cnnlab.compare import compare_directories
 from cnnlab.config import ROOT
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import write_atomically
-from cnnlab.runs.reading import read_run, read_shift
+from cnnlab.runs.reading import read_shift
 
 if TYPE_CHECKING:
     from cnnlab.comparison.result import Execution
@@ -127,14 +127,14 @@ def write_result(file: Path, comparison: Mapping[str, Any], runs: Sequence[Path]
     spec = read_spec(comparison)
     if spec.shift:
         evaluate_moved(runs, spec.shift)
-    record = compare_directories(runs, spec).record
+    record, read = compare_directories(runs, spec)
     record = replace(record, notices=[without_paths(notice) for notice in record.notices])
     folder = file.parent / "results"
     folder.mkdir(exist_ok=True)
     figures = [f"{file.stem}{f'_{n}' if n else ''}.png" for n in range(len(record.sections))]
     for section, figure in zip(record.sections, figures, strict=True):
         draw_result(record, section, spec.figure, folder / figure)
-    page = render_result(read_header(file), execution, [read_run(path) for path in runs], record, figures)
+    page = render_result(read_header(file), execution, read, record, figures)
     write_atomically(folder / f"{file.stem}.md", page)
     write_atomically(folder / f"{file.stem}.json", json.dumps(result_data(execution, record), default=str) + "\n")
 

@@ -1,4 +1,4 @@
-"""`cnnlab dashboard`: what TensorBoard is shown of runs, asked as its pages ask it."""
+"""`cnnlab dashboard`: runs as TensorBoard shows them, requested as its pages request them."""
 
 import json
 import socket
@@ -22,7 +22,7 @@ Make = Callable[..., Path]
 
 @pytest.fixture
 def board_run(make_run: Make, tmp_path: Path) -> Make:
-    """Writes a run directory with invented figures and an event file."""
+    """Return a function that writes a run directory with invented figures and an event file."""
 
     def write(place: str, model: str, seed: int = 0, **options: Any) -> Path:
         run = tmp_path / place
@@ -37,7 +37,7 @@ def board_run(make_run: Make, tmp_path: Path) -> Make:
 
 
 def names(view: View) -> list[str]:
-    """Of the runs, as TensorBoard calls them."""
+    """Return the names of the runs in TensorBoard."""
     found = (file.parent.relative_to(view.folder) for file in files(view.folder))
     return sorted({str(name) for name in found})
 
@@ -164,7 +164,7 @@ def test_tensorboard_serves_the_runs_with_layout_and_columns(command, board_run,
     seen: dict[str, Any] = {}
 
     def look(seconds: float) -> None:
-        """In place of waiting for new runs."""
+        """Stand in for the wait for new runs."""
         (line,) = [record for record in heard if record.startswith("http")]
         url, _, page = line.split(" ")[0].partition("#")
         seen["page"] = page.partition("&")[0]

@@ -1,4 +1,4 @@
-"""`make results`: an experiment is run to its end, and its result written down."""
+"""`make results` runs an experiment to its end and writes its result."""
 
 import importlib.util
 import json
@@ -33,7 +33,7 @@ comparison:
 
 @pytest.fixture
 def publish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """The script, in an empty folder with experiments of its own."""
+    """Load the script, in an empty folder with its own experiments."""
     file = Path(__file__).parents[1] / "experiments" / "publish.py"
     spec = importlib.util.spec_from_file_location("publish", file)
     assert spec is not None and spec.loader is not None

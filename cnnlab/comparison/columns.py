@@ -30,7 +30,7 @@ class Column:
         wide: True if only a wide terminal shows it.
         cost_label: label of an axis, for a cost that accuracy is drawn against.
         more: attributes of the record that the CSV file has in further columns.
-        asked: key of the request without which there is no such column.
+        requires: key of the request without which there is no such column.
     """
 
     key: str
@@ -45,7 +45,7 @@ class Column:
     wide: bool = False
     cost_label: str = ""
     more: Sequence[str] = ()
-    asked: str = ""
+    requires: str = ""
 
     def of(self, record: GroupRecord | PairRecord) -> Any:
         """Return the value of a record."""
@@ -65,9 +65,9 @@ class Column:
 
 def group_columns(record: ComparisonRecord) -> list[Column]:
     """Return the columns of all groups that a request asks for."""
-    asked = [column for column in GROUP_COLUMNS if not column.asked or getattr(record, column.asked)]
+    wanted = [column for column in GROUP_COLUMNS if not column.requires or getattr(record, column.requires)]
     times = (_target_columns(place, target) for place, target in enumerate(record.targets))
-    return [*asked, *(column for columns in times for column in columns)]
+    return [*wanted, *(column for columns in times for column in columns)]
 
 
 # --- text ------------------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def _reach_column(name: str) -> Column:
 
     return Column(
         f"{name}_to_reach", f"{name} to {{reach}}", lambda group: group.reach[name], text=text, table="reach",
-        sort=lambda group: group.reach[name] if group.reach["reached"] else math.inf, asked="reach",
+        sort=lambda group: group.reach[name] if group.reach["reached"] else math.inf, requires="reach",
     )  # fmt: skip
 
 
@@ -133,11 +133,11 @@ def _ratio_column(name: str) -> Column:
         return MISSING if value is None else f"{value:.2f}{interval}"
 
     key, heading = f"{name}_ratio", "ratio to {against}"
-    return Column(key, heading, lambda group: group.reach[key], text=text, table="reach", asked="reach")
+    return Column(key, heading, lambda group: group.reach[key], text=text, table="reach", requires="reach")
 
 
 def _moved_column(key: str, heading: str, form: str) -> Column:
-    return Column(f"moved_{key}", heading, lambda group: group.shift[key], form, table="moved", asked="shift")
+    return Column(f"moved_{key}", heading, lambda group: group.shift[key], form, table="moved", requires="shift")
 
 
 def _target_columns(place: int, target: float) -> list[Column]:
@@ -162,7 +162,7 @@ def _target_columns(place: int, target: float) -> list[Column]:
 
 GROUP_COLUMNS: tuple[Column, ...] = (
     Column("n", "n", terminal="n", explanation="number of runs, each with another seed."),
-    Column("place", "{axis}", form="{:g}", asked="axis"),
+    Column("place", "{axis}", form="{:g}", requires="axis"),
     Column(
         "mean", "test accuracy, %", text=_accuracy, terminal="test accuracy", more=["sd"],
         explanation="mean over the seeds ± standard deviation.",

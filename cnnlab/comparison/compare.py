@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -26,24 +26,11 @@ MEDIANS = ("parameters", "macs", "train_seconds", "epochs", "images_per_second",
 MapSizes = Callable[[Run], list[int] | None]
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Comparison in two forms that agree.
-
-    Attributes:
-        record: the results as plain values.
-        grouping: the runs themselves, in the same order.
-    """
-
-    record: ComparisonRecord
-    grouping: Grouping
-
-
 def compare_runs(
     runs: Sequence[Run],
     spec: ComparisonSpec = ComparisonSpec(),  # noqa: B008, it cannot change
     map_sizes: MapSizes | None = None,
-) -> Comparison:
+) -> ComparisonRecord:
     """Compare runs.
 
     Args:
@@ -53,7 +40,7 @@ def compare_runs(
     """
     grouping = group_runs(runs, spec)
     sections = [_section(section, spec, map_sizes) for section in grouping.sections]
-    record = ComparisonRecord(
+    return ComparisonRecord(
         runs=len(runs),
         targets=list(spec.targets),
         reach=asdict(spec.reach) if spec.reach else None,
@@ -73,7 +60,6 @@ def compare_runs(
             *_unanswered(sections, spec),
         ],
     )
-    return Comparison(record, grouping)
 
 
 def _section_notices(section: Section) -> list[str]:

@@ -94,7 +94,7 @@ def draw_metric(axes: Axes, section: SectionRecord, groups: Sequence[GroupRecord
     Args:
         axes: to draw on.
         section: of the groups.
-        groups: whose curves are drawn, in the order of their colours.
+        groups: in the order of their colours.
         metric: a column of metrics.csv; or `train/error` or `val/error`, which is 100 % minus the accuracy.
 
     Returns:
@@ -130,11 +130,7 @@ def draw_metric(axes: Axes, section: SectionRecord, groups: Sequence[GroupRecord
 def name_point(axes: Axes, name: str, point: tuple[float, float], **style: Any) -> None:
     """Write a name beside a point, legible if it crosses the error bar of another one.
 
-    Args:
-        axes: to draw on.
-        name: of the point.
-        point: its coordinates.
-        style: `xytext`, the distance from the point in typographic points, and other arguments of `Axes.annotate`.
+    `style` has `xytext`, the distance from the point in typographic points, and other arguments of `Axes.annotate`.
     """
     halo = [withStroke(linewidth=2.5, foreground="white")]
     axes.annotate(name, point, textcoords="offset points", path_effects=halo, **style)
@@ -223,14 +219,10 @@ def _by_class(section: SectionRecord) -> Figure | None:
         return None
     values = 100 * np.array([group.per_class for group in groups])
     names = [group.label for group in groups]
-    size = (2.5 + 0.8 * values.shape[1], 1.4 + len(groups) * _row_height(names))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(values, aspect="auto", cmap="viridis")
-    dark_below = values.min() + 0.6 * (values.max() - values.min())
-    _write_cells(axes, values, "{:.1f}", values < dark_below)
-    axes.set_yticks(range(len(groups)), names, fontsize=8)
-    axes.set_xticks(range(values.shape[1]), section.classes, rotation=45, ha="right", fontsize=8)
+    figure = Figure(figsize=(2.5 + 0.8 * values.shape[1], 1.4 + len(groups) * _row_height(names)), layout="constrained")
+    image = figure.subplots().imshow(values, aspect="auto", cmap="viridis")
+    _write_cells(image.axes, values, "{:.1f}", values < values.min() + 0.6 * (values.max() - values.min()))
+    _name_cells(image.axes, names, section.classes)
     figure.colorbar(image, label="accuracy, %")
     return figure
 
@@ -242,18 +234,21 @@ def _confusion(section: SectionRecord) -> Figure | None:
     difference = np.array(first.confusion) - np.array(second.confusion)
     classes = len(difference)
     figure = Figure(figsize=(3 + 0.55 * classes, 2.4 + 0.5 * classes), layout="constrained")
-    axes = figure.subplots()
     limit = max(np.abs(difference).max(), 1e-9)
-    image = axes.imshow(difference, cmap="RdBu", vmin=-limit, vmax=limit)
+    image = figure.subplots().imshow(difference, cmap="RdBu", vmin=-limit, vmax=limit)
     if classes <= 20:
-        _write_cells(axes, np.where(difference, difference, np.nan), "{:+.1f}", np.abs(difference) > 0.6 * limit)
-    axes.set_xticks(range(classes), section.classes, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(classes), section.classes, fontsize=8)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title(f"images: {first.label}\nminus {second.label}", fontsize=9)
+        shown = np.where(difference, difference, np.nan)
+        _write_cells(image.axes, shown, "{:+.1f}", np.abs(difference) > 0.6 * limit)
+    _name_cells(image.axes, section.classes, section.classes)
+    image.axes.set(xlabel="predicted", ylabel="true")
+    image.axes.set_title(f"images: {first.label}\nminus {second.label}", fontsize=9)
     figure.colorbar(image, shrink=0.8)
     return figure
+
+
+def _name_cells(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=8)
 
 
 def _write_cells(axes: Axes, values: np.ndarray, form: str, is_dark: np.ndarray) -> None:

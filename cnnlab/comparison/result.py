@@ -46,15 +46,7 @@ class Execution:
 def render_result(
     header: Header, execution: Execution, runs: Sequence[Run], record: ComparisonRecord, figures: Sequence[str]
 ) -> str:
-    """Return the page as Markdown.
-
-    Args:
-        header: of the experiment's file.
-        execution: how the experiment was run.
-        runs: that were compared.
-        record: the comparison.
-        figures: a file for each section, relative to the page.
-    """
+    """Return the page as Markdown; `figures` has a file for each section, relative to the page."""
     lines = [f"# {header.name}: {header.question or 'no question was written down'}", ""]
     lines += [f"**Answer**: {_conclusion(header, execution)}", ""]
     if execution.missing or execution.changed:

@@ -25,14 +25,7 @@ MAX_TICKS = 12  # that an axis has room for
 
 
 def draw_result(record: ComparisonRecord, section: SectionRecord, panels: Sequence[str], file: Path) -> None:
-    """Draw the panels side by side, two in a row.
-
-    Args:
-        record: the comparison.
-        section: one of its sections.
-        panels: see `cnnlab.comparison.spec.PANELS`.
-        file: a `.png`.
-    """
+    """Draw panels (see `cnnlab.comparison.spec.PANELS`) into a PNG file, two in a row."""
     groups = section.groups
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)

@@ -46,13 +46,7 @@ class Table:
 
 
 def group_table(record: ComparisonRecord, section: SectionRecord, tables: Sequence[TableName]) -> Table:
-    """Return one row per group; columns without any value are left out.
-
-    Args:
-        record: the comparison.
-        section: one of its sections.
-        tables: whose columns are shown, in this order.
-    """
+    """Return one row per group, with the columns of these tables, in this order; empty columns are left out."""
     every = group_columns(record)
     columns = [column for table in tables for column in every if column.table == table]
     made = _table([Column("group", "group", lambda group: group.label), *columns], section.groups, record, section)

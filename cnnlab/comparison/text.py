@@ -85,9 +85,7 @@ def render_csv(record: ComparisonRecord) -> str:
 def print_comparison(record: ComparisonRecord, width: int | None) -> None:
     """Print the groups, the difference between the best two, and the runs that are not counted.
 
-    Args:
-        record: the comparison.
-        width: columns of the terminal; None if the output is no terminal.
+    `width` is the number of columns of the terminal, or None if the output is no terminal.
     """
     console = Console(width=width or 140, highlight=False, markup=False)
     columns = [column for column in group_columns(record) if column.terminal]

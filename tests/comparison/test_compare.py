@@ -1,4 +1,4 @@
-"""The figures of groups and pairs, from invented runs whose answers are known."""
+"""Figures of groups and pairs, from invented runs with known results."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ def runs(make_run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def section(runs):
-    (section,) = compare_runs(runs, ComparisonSpec(targets=[0.8, 0.9, 0.99])).record.sections
+    (section,) = compare_runs(runs, ComparisonSpec(targets=[0.8, 0.9, 0.99])).sections
     return section
 
 
@@ -43,7 +43,7 @@ def pair(section, a, b) -> Any:
     return next(pair for pair in section.pairs if (pair.a, pair.b) == (a, b))
 
 
-def test_a_group_in_figures(section, runs):
+def test_a_group_has_mean_spread_interval_and_costs(section, runs):
     good = group(section, "good")
     accuracies = [run.summary["test_accuracy"] for run in runs if run.summary["model"] == "good"]
     assert good.n == 3
@@ -65,7 +65,7 @@ def test_seeds_that_agree_by_chance_do_not_make_an_accuracy_certain(make_run, tm
     for seed in range(3):
         file = make_run(tmp_path / str(seed), "a", seed, 0.9) / "summary.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"test_accuracy": 0.9}))
-    (found,) = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])]).record.sections[0].groups
+    (found,) = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])]).sections[0].groups
     assert (found.sd, found.interval) == (0, "Wilson, over test images")
     assert found.low is not None and found.high is not None
     assert found.low < 0.9 < found.high
@@ -75,7 +75,7 @@ def test_an_interval_stays_below_100_percent(make_run, tmp_path):
     for seed, accuracy in enumerate((0.9, 1.0)):
         file = make_run(tmp_path / str(seed), "a", seed, 0.9) / "summary.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"test_accuracy": accuracy}))
-    (found,) = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])]).record.sections[0].groups
+    (found,) = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])]).sections[0].groups
     assert (found.interval, found.high) == ("t, over seeds", 1.0)
 
 
@@ -117,7 +117,7 @@ def test_curves_are_means_with_their_spread(section, runs):
     assert (curve["val/loss"]["low"][-1], curve["val/loss"]["high"][-1]) == (min(last), max(last))
 
 
-def test_a_clear_difference_is_more_than_noise_of_either_kind(section):
+def test_a_clear_difference_is_significant_over_seeds_and_images(section):
     clear = pair(section, "good", "poor")
     assert clear.verdict == "better"
     assert clear.interval == "Welch t, over seeds"
@@ -126,7 +126,7 @@ def test_a_clear_difference_is_more_than_noise_of_either_kind(section):
     assert clear.only_a > clear.only_b
 
 
-def test_a_small_difference_is_not(section):
+def test_a_small_difference_is_not_significant(section):
     assert pair(section, "fair", "poor").verdict != "better"
 
 
@@ -169,10 +169,10 @@ def test_the_images_on_which_two_differ_are_listed(section, runs):
 
 
 def test_of_very_many_groups_each_is_compared_with_the_best(runs, monkeypatch):
-    every = compare_runs(runs).record.sections[0].pairs
+    every = compare_runs(runs).sections[0].pairs
     for module in (comparison, pairs):
         monkeypatch.setattr(module, "MAX_GROUPS_ALL_PAIRS", 3)
-    record = compare_runs(runs).record
+    record = compare_runs(runs)
     told = record.sections[0].pairs
     assert [pair.a for pair in told] == ["good"] * 3
     assert [pair.seeds and pair.seeds["p"] for pair in told] == [p.seeds and p.seeds["p"] for p in every[:3]]
@@ -181,14 +181,14 @@ def test_of_very_many_groups_each_is_compared_with_the_best(runs, monkeypatch):
     assert "each is compared with the best one only" in record.notices[0]
 
 
-def test_published_accuracies_stand_beside_the_network_that_they_are_of(make_run, tmp_path):
+def test_published_accuracies_belong_to_networks_with_the_same_settings(make_run, tmp_path):
     options = {"_target_": "cnnlab.models.resnet_cifar.CifarResNet", "depth": 20, "shortcuts": True}
     config = {"model": {**options, "normalization": "batch", "width": 1.0}}
     wide = {"model": {**config["model"], "width": 2.0}}
     make_run(tmp_path / "a", "resnet20", images=50, config=config)
     make_run(tmp_path / "b", "resnet20", images=50, config=wide)
     make_run(tmp_path / "c", "resnet20", images=50, config=config, data="digits", data_fingerprint="other")
-    record = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])]).record
+    record = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])])
     groups = {group.label: group for section in record.sections for group in section.groups}
     assert [entry["accuracy"] for entry in groups["resnet20 model.width=1.0"].published] == [0.9125]
     assert groups["resnet20 model.width=2.0"].published == []
@@ -199,49 +199,49 @@ def test_runs_without_predictions_are_compared_over_seeds_alone(make_run, tmp_pa
     for model, accuracy in (("a", 0.9), ("b", 0.8)):
         for seed in range(2):
             (make_run(tmp_path / f"{model}{seed}", model, seed, accuracy) / "predictions.npz").unlink()
-    record = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])]).record
+    record = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])])
     (pair,) = record.sections[0].pairs
     assert pair.seeds is not None
     assert (pair.images, pair.only_a) == (None, None)
     assert len(record.problems) == 4
 
 
-def test_trials_of_a_search_are_not_taken_for_a_result(make_run, tmp_path):
+def test_a_notice_warns_of_trials_of_a_search(make_run, tmp_path):
     study = tmp_path / "study"
     paths = [make_run(study / "trials" / f"{number:03}", "lenet5", number, 0.8) for number in range(2)]
     trials = [read_run(path) for path in paths]
-    assert not any("trials of a search" in notice for notice in compare_runs(trials).record.notices)
+    assert not any("trials of a search" in notice for notice in compare_runs(trials).notices)
     (study / "tune.json").write_text("{}")
-    assert any("2 of these runs are trials of a search" in text for text in compare_runs(trials).record.notices)
+    assert any("2 of these runs are trials of a search" in text for text in compare_runs(trials).notices)
 
 
-def test_what_must_be_known_of_all_groups_is_said(make_run, tmp_path):
+def test_notices_name_devices_commits_and_the_protocol_article(make_run, tmp_path):
     alike = {"accuracy": 0.8, "images": 100, "protocol": "article", "seed": 0}
     one = make_run(tmp_path / "a", "lenet5", device="NVIDIA H100", git_commit="0123456789abcdef", **alike)
     other = make_run(tmp_path / "b", "vgg11", device="2 cores", git_commit="fedcba9876543210-dirty", **alike)
-    notices = compare_runs([read_run(one), read_run(other)]).record.notices
+    notices = compare_runs([read_run(one), read_run(other)]).notices
     care = "so compare times and memory with care"
     assert f"cifar10: groups ran on different devices, {care}: 2 cores; NVIDIA H100." in notices
     assert "cifar10: groups come from different commits: 0123456789; fedcba9876-dirty." in notices
     assert any("the test images chose the best epoch of every run" in notice for notice in notices)
 
 
-def test_accuracy_with_augmentation_is_that_of_all_runs_or_none(make_run, tmp_path):
+def test_accuracy_with_test_time_augmentation_needs_all_runs(make_run, tmp_path):
     def tta(*accuracies):
         for seed, accuracy in enumerate(accuracies):
             make_run(tmp_path / f"{accuracies}{seed}", "lenet5", seed, 0.8, 100, test_accuracy_tta=accuracy)
         found = [read_run(tmp_path / f"{accuracies}{seed}") for seed in range(len(accuracies))]
-        return compare_runs(found).record.sections[0].groups[0].test_accuracy_tta
+        return compare_runs(found).sections[0].groups[0].test_accuracy_tta
 
     assert tta(0.8, 0.9) == pytest.approx(0.85)
     assert tta(0.8, None) is None
 
 
-def test_a_curve_ends_where_the_first_run_does(make_run, tmp_path):
-    """As with early stopping: the mean of those that go on would be of the slowest."""
+def test_a_curve_ends_with_the_shortest_run(make_run, tmp_path):
+    """Stop early, for example: a mean over the others would be that of the slower ones."""
     config = {"trainer": {"max_epochs": 9}}
     for seed, epochs in ((0, 3), (1, 5)):
         make_run(tmp_path / str(seed), "lenet5", seed, 0.8, 100, epochs=epochs, config=config)
     runs = [read_run(tmp_path / str(seed)) for seed in range(2)]
-    curve = compare_runs(runs).record.sections[0].groups[0].curve
+    curve = compare_runs(runs).sections[0].groups[0].curve
     assert (curve["epoch"], curve["runs"]) == ([1, 2, 3], [2, 2, 2])

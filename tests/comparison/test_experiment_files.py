@@ -1,4 +1,4 @@
-"""The headers of experiment files, and the index that is made of them."""
+"""Test the headers of experiment files, and the index that is made of them."""
 
 import pytest
 

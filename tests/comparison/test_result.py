@@ -1,4 +1,4 @@
-"""The page and the figure of an experiment's result."""
+"""Test the page and the figure of an experiment's result."""
 
 import json
 from dataclasses import replace
@@ -41,7 +41,7 @@ def record(runs):
         "reference": {"name": "the guide", "points": {1: 0.2, 5: 0.7}, "source": "a page"},
         "shift": 2,
     }
-    return compare_runs(runs, read_spec(spec)).record
+    return compare_runs(runs, read_spec(spec))
 
 
 def test_a_page_has_question_runs_and_results(runs, record):
@@ -81,7 +81,7 @@ def test_a_part_says_what_is_missing(runs, record):
 
 
 def test_one_run_alone_has_a_page_too(runs):
-    record = compare_runs(runs[:1]).record
+    record = compare_runs(runs[:1])
     page = render_result(HEADER, Execution("x", 1, [], []), runs[:1], record, ["depth.png"])
     assert "Differences" not in page
     assert "p (seeds)" not in page

@@ -18,7 +18,7 @@ def compared(make_run, tmp_path):
             config = {"model": {"activation": activation}, "optimizer": {"lr": lr}, "trainer": {"max_epochs": epochs}}
             make_run(tmp_path / str(number), "net", seed, accuracy, images=100, epochs=epochs, config=config)
         found = [read_run(path) for path in find_runs([str(tmp_path)])]
-        record = compare_runs(found, read_spec(asked)).record
+        record = compare_runs(found, read_spec(asked))
         return record.sections[0], record
 
     return compare

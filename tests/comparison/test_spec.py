@@ -1,4 +1,4 @@
-"""The keys of `comparison:` are checked before anything is compared."""
+"""Test that the keys of `comparison:` are checked before anything is compared."""
 
 from dataclasses import fields
 

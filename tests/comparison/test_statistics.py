@@ -1,4 +1,4 @@
-"""Intervals and tests: equal to those of scipy and statsmodels, and right as often as they say, on simulated data."""
+"""Intervals and tests agree with scipy and statsmodels, and have the stated error rates on simulated data."""
 
 import math
 from typing import Any
@@ -33,7 +33,7 @@ def mcnemar_p(cells: list[list[int]], **options: bool) -> float:
 
 
 def table(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which images two runs get right."""
+    """Return which images two runs classify correctly."""
     a = np.repeat([1, 1, 0, 0], [both, only_a, only_b, neither])
     b = np.repeat([1, 0, 1, 0], [both, only_a, only_b, neither])
     return a, b
@@ -131,13 +131,13 @@ def test_holm_is_statsmodels():
     assert holm([0.01, 0.03], omitted=8) == [pytest.approx(0.1), pytest.approx(0.27)]
 
 
-# --- right as often as they say --------------------------------------------------------------------------------------
+# --- error rates on simulated data -----------------------------------------------------------------------------------
 
 REPETITIONS = [600, pytest.param(10_000, marks=pytest.mark.slow)]
 
 
 def within(share: float, wanted: float, repetitions: int, slack: float = 0.0) -> bool:
-    """Whether a simulated share is what it should be, up to four standard errors and what the method is known for."""
+    """Return whether a simulated share is as wanted, up to four standard errors and the known error of the method."""
     print(f"{share:.4f} for {wanted}, {repetitions} repetitions")
     return abs(share - wanted) < 4 * (wanted * (1 - wanted) / repetitions) ** 0.5 + slack
 
@@ -170,7 +170,7 @@ def test_welch_finds_differences_where_there_are_none_in_5_percent(sizes, repeti
 
 
 def answers(random: np.random.Generator, runs: tuple[int, int], images: int, better: float) -> tuple[Any, Any]:
-    """How many runs of two groups are right on each image; images differ in how hard they are, and for whom."""
+    """Return how many runs of two groups classify each image correctly; images differ in difficulty, and for whom."""
     hard = random.beta(6, 0.5, (3, images))
     chance_a, chance_b = (hard[0] + hard[1]) / 2, (hard[0] + hard[2]) / 2
     return random.binomial(runs[0], chance_a), random.binomial(runs[1], (1 - better) * chance_b)

@@ -1,4 +1,4 @@
-"""The forms of a comparison: Markdown, CSV, the terminal, figures, and the page."""
+"""Test a comparison as Markdown, CSV, terminal table, figures and page."""
 
 import base64
 import csv
@@ -31,9 +31,7 @@ def record(make_run, tmp_path_factory):
     make_run(folder / "tricky", "</script><b>|net", 0, 0.7)
     make_run(folder / "failed", "good", 9, status="failed", error="RuntimeError: *no* <memory>")
     (make_run(folder / "torn", "good", 3) / "predictions.npz").write_bytes(b"PK")
-    return compare_runs(
-        [read_run(path) for path in find_runs([str(folder)])], ComparisonSpec(targets=[0.8, 0.99])
-    ).record
+    return compare_runs([read_run(path) for path in find_runs([str(folder)])], ComparisonSpec(targets=[0.8, 0.99]))
 
 
 def pixels(images):
@@ -42,7 +40,7 @@ def pixels(images):
     )
 
 
-def test_markdown_has_groups_pairs_and_what_is_left_out(record):
+def test_markdown_has_groups_pairs_and_excluded_runs(record):
     text = render_markdown(record, [{"learning curves": "comparison_curves.png"}])
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| good")]
     assert rows[0][:2] == ["good", "3"]
@@ -66,7 +64,7 @@ def test_csv_has_a_row_for_each_group(record):
 
 
 @pytest.mark.parametrize("width", [80, 140])
-def test_the_terminal_shows_the_answer_and_what_is_left_out(record, capsys, width):
+def test_the_terminal_shows_the_groups_and_the_excluded_runs(record, capsys, width):
     print_comparison(record, width)
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split()[:2] == ["good", "3"] for line in lines)
@@ -82,7 +80,7 @@ def test_one_entry_adds_a_column_to_all_forms(make_run, tmp_path, capsys, monkey
     median = {"value": lambda group: group.median("steps"), "explanation": "of all epochs."}
     column = Column("steps", "optimizer steps", terminal="steps", **median)
     monkeypatch.setattr(columns, "GROUP_COLUMNS", (*columns.GROUP_COLUMNS, column))
-    record = compare_runs(runs).record
+    record = compare_runs(runs)
     print_comparison(record, 120)
     terminal, markdown, page = capsys.readouterr().out, render_markdown(record, [{}]), render_page(record, [None])
     assert ["steps" in terminal, "71" in terminal] == [True, True]
@@ -111,7 +109,7 @@ def test_long_names_leave_room_for_the_figures(make_run, tmp_path):
     many = ", ".join(f"model.option_{number}=value" for number in range(9))
     for name in ("a", "b", "c"):
         make_run(tmp_path / f"run_{name}", f"{name}, {many}")
-    section = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])]).record.sections[0]
+    section = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])]).sections[0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Matplotlib only warns where axes have no room left
         assert len(draw_comparison(section, tmp_path, "long_", pixels)) == 6
@@ -119,14 +117,14 @@ def test_long_names_leave_room_for_the_figures(make_run, tmp_path):
 
 def test_one_run_alone_has_figures_too(make_run, tmp_path):
     run = read_run(make_run(tmp_path / "run", epochs=1, images=50))
-    (section,) = compare_runs([run]).record.sections
+    (section,) = compare_runs([run]).sections
     (tmp_path / "report").mkdir()
     assert set(draw_comparison(section, tmp_path / "report", "", pixels)) == {
         "learning curves",
         "accuracy against cost",
         "accuracy by class",
     }
-    assert "Two groups side by side" not in render_page(compare_runs([run]).record, [None])
+    assert "Two groups side by side" not in render_page(compare_runs([run]), [None])
 
 
 def embedded(page: str) -> list[dict]:
@@ -135,7 +133,7 @@ def embedded(page: str) -> list[dict]:
     return json.loads(found[1])
 
 
-def test_the_page_needs_nothing_else_and_is_small(record):
+def test_the_page_is_small_and_loads_nothing(record):
     page = render_page(record, [pixels])
     assert len(page) < 3_000_000
     own = re.sub(r'<script type="text/plain" id="plotly">.*?</script>', "", page, flags=re.DOTALL)
@@ -145,7 +143,7 @@ def test_the_page_needs_nothing_else_and_is_small(record):
     assert b"plotly" in gzip.decompress(base64.b64decode(library[1]))[:200]
 
 
-def test_the_page_holds_the_figures_and_escapes_what_is_not_its_own(record):
+def test_the_page_holds_the_figures_and_escapes_labels(record):
     page = render_page(record, [pixels])
     (section,) = embedded(page)
     assert [group["label"] for group in section["groups"]] == ["good", "poor", "</script><b>|net"]
@@ -170,7 +168,7 @@ def test_every_listed_image_has_its_place_in_the_sheet(record):
     assert embedded(render_page(record, [None]))[0]["sheet"] is None
 
 
-def test_of_very_many_groups_the_best_have_their_curves_in_the_page(record, monkeypatch):
+def test_only_the_best_of_many_groups_have_curves_in_the_page(record, monkeypatch):
     monkeypatch.setattr(comparison_page, "GROUPS_WITH_CURVES", 1)
     page = render_page(record, [None])
     assert [group["curve"] is not None for group in embedded(page)[0]["groups"]] == [True, False, False]

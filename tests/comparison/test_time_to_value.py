@@ -1,4 +1,4 @@
-"""The time that runs take to reach a value."""
+"""Test the time that runs take to reach a value."""
 
 from pathlib import Path
 
