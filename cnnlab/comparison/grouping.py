@@ -79,10 +79,12 @@ def group_runs(runs: Sequence[Run], spec: ComparisonSpec = ComparisonSpec()) -> 
         runs: of `cnnlab.runs.reading`.
         spec: names for groups, and which groups are chosen.
     """
-    set_aside = [(run, reason) for run in runs if (reason := _exclusion_reason(run))]
+    set_aside: list[Excluded] = []
     by_images: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
-        if not _exclusion_reason(run):
+        if reason := _exclusion_reason(run):
+            set_aside.append((run, reason))
+        else:
             by_images[str(run.summary["protocol"]), str(run.summary["data_fingerprint"])].append(run)
     notices = []
     if len(by_images) > 1:
