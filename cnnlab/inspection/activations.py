@@ -1,7 +1,6 @@
 """Watch the activation functions of a network: what enters them, and which units are dead or saturated."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnlab.inspection.cost import run_image
+from cnnlab.inspection.hooks import watch_calls
 
 BINS = 150
 SHOWN = 0.998  # share of the values in a histogram; outliers would squeeze all others into one bin
@@ -79,8 +79,8 @@ def watch_activations(network: nn.Module, batches: Iterable[Tensor]) -> tuple[Ac
     Returns:
         The uses in the order in which the network computes them.
     """
-    watch = _Watch(network)
-    with watch.watching():
+    watch = _Watch()
+    with watch_calls(network, watch.on_end, watch.on_begin), watch:
         for images in batches:
             watch.place = 0
             run_image(network, images)
@@ -158,27 +158,18 @@ class _Watch(TorchDispatchMode):
     Every pass computes them in the same order. So `place` counts them, and must be set to 0 before each pass.
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(self):
         super().__init__()
         self.counters: list[_Counter] = []
         self.place = 0
-        self._names = {module: name or "forward" for name, module in network.named_modules()}
-        self._running: list[str] = []
+        self._running: list[str] = []  # names of the modules whose calls have begun and not ended
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch all calls inside the `with` block."""
-        with ExitStack() as stack:
-            for module in self._names:
-                stack.callback(module.register_forward_pre_hook(self._on_begin).remove)
-                stack.callback(module.register_forward_hook(self._on_end).remove)
-            stack.enter_context(self)
-            yield
+    def on_begin(self, name: str, module: nn.Module) -> None:
+        """Note that a call begins."""
+        self._running.append(name or "forward")
 
-    def _on_begin(self, module: nn.Module, inputs: Any) -> None:
-        self._running.append(self._names[module])
-
-    def _on_end(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def on_end(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        """Note that a call ends."""
         self._running.pop()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -1,15 +1,14 @@
 """Collect the feature maps that a network computes for one image."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from cnnlab.inspection.cost import run_image
-from cnnlab.inspection.receptive_field import FieldMode, Operation, ReceptiveField
-from cnnlab.inspection.receptive_field_rules import Pair
+from cnnlab.inspection.hooks import watch_calls
+from cnnlab.inspection.receptive_field import FieldMode, ReceptiveField
+from cnnlab.inspection.receptive_field_rules import Pair, Window
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Stage:
 
     @property
     def signed(self) -> bool:
-        """Whether some values are below zero."""
+        """Tell whether some values are below zero."""
         return bool(self.maps.min() < 0)
 
     @property
@@ -81,7 +80,7 @@ def trace_maps(network: nn.Module, image: Tensor) -> FeatureMaps:
     """
     calls = _count_calls(network, image)
     watch = _Watch(network, image, calls)
-    with watch.watching():
+    with watch_calls(network, watch.on_end), watch.fields:
         logits = run_image(network, image)
     stages = tuple(found.stage for found in watch.latest.values())
     explaining = next((stage for stage in stages if stage.sides == watch.last_convolved), None)
@@ -105,17 +104,15 @@ class _Calls:
 
 def _count_calls(network: nn.Module, image: Tensor) -> dict[str, _Calls]:
     calls = {name: _Calls() for name, _ in network.named_modules()}
-    with ExitStack() as stack:
-        for name, module in network.named_modules():
 
-            def see(module: nn.Module, inputs: Any, output: Any, call: _Calls = calls[name]) -> None:
-                call.count += 1
-                before, after = (_sides(value) for value in (next(iter(inputs), None), output))
-                # A Sequential is no block: it may be the whole network.
-                if before and after and before != after and type(module) is not nn.Sequential:
-                    call.leaves = before
+    def count(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        calls[name].count += 1
+        before, after = (_sides(value) for value in (next(iter(inputs), None), output))
+        # A Sequential is no block: it may be the whole network.
+        if before and after and before != after and type(module) is not nn.Sequential:
+            calls[name].leaves = before
 
-            stack.callback(module.register_forward_hook(see).remove)
+    with watch_calls(network, count):
         run_image(network, image)
     return calls
 
@@ -147,25 +144,12 @@ class _Watch:
         self.last_convolved: Pair | None = None  # height and width of the last convolution's output
         self._network = network
         self._calls = calls
-        self._fields = FieldMode(image, self._on_operation)
+        self.fields = FieldMode(image, self._on_operation)
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch all calls inside the `with` block."""
-        with ExitStack() as stack:
-            for name, module in self._network.named_modules():
-                if self._calls[name].count == 1 and module is not self._network:
-
-                    def see(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
-                        self._on_output(name, module, output)
-
-                    stack.callback(module.register_forward_hook(see).remove)
-            stack.enter_context(self._fields)
-            yield
-
-    def _on_output(self, name: str, module: nn.Module, output: Any) -> None:
+    def on_end(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        """Keep the output of a module if it has maps."""
         sides = _sides(output)
-        if sides is None:
+        if sides is None or self._calls[name].count > 1 or module is self._network:
             return
         known = self.latest.get(sides)
         if known and known.tensor is output and known.version == output._version:
@@ -173,7 +157,7 @@ class _Watch:
         passing = any(self._calls[name[:end]].leaves == sides for end, letter in enumerate(name) if letter == ".")
         if known and passing and not known.passing:
             return
-        field = self._fields.field(output)
+        field = self.fields.field(output)
         # A copy, because later layers may work in place.
         stage = Stage(name, type(module).__name__, output[0].float().cpu().clone(), field)
         self.latest.pop(sides, None)  # so that the latest maps come last
@@ -181,9 +165,9 @@ class _Watch:
         if self.first is None and isinstance(module, nn.Conv2d):
             self.first, self.filters = stage, module.weight.detach().float().cpu()
 
-    def _on_operation(self, operation: Operation) -> None:
-        if operation.kind == "convolution":
-            self.last_convolved = _sides(operation.output) or self.last_convolved
+    def _on_operation(self, kind: str, output: Tensor, window: Window | None) -> None:
+        if kind == "convolution":
+            self.last_convolved = _sides(output) or self.last_convolved
 
 
 def _sides(output: Any) -> Pair | None:

@@ -14,7 +14,6 @@ from cnnlab.inspection.layers import Layer, LayerTable
 from cnnlab.inspection.published import Figure, Published
 
 Form = Literal["plain", "markdown", "json"]
-Rows = list[list[str]]
 
 # Columns aligned to the right.
 NUMBERS = {
@@ -118,7 +117,7 @@ class _Part:
 
     title: str
     head: list[str]
-    rows: Rows
+    rows: list[list[str]]
     totals: list[str] | None = None
     notes: Sequence[str] = ()
 
@@ -187,7 +186,7 @@ def _comparison(descriptions: Sequence[Description], width: int | None) -> list[
 
 def _published(descriptions: Sequence[Description], named: bool = False) -> list[_Part]:
     """Return a table that compares published figures with ours, with a column of models if they are named."""
-    rows: Rows = []
+    rows: list[list[str]] = []
     for description in descriptions:
         table = description.table
         name = [description.model] if named else []
@@ -245,7 +244,7 @@ def _count(count: int, short: bool) -> str:
         return "-"
     if not short or count < 1000:
         return f"{count:,}"
-    unit, scale = next((u, s) for u, s in (("k", 1e3), ("M", 1e6), ("G", 1e9)) if count < 999.5 * s or u == "G")
+    scale, unit = next((s, u) for s, u in ((1e3, "k"), (1e6, "M"), (1e9, "G")) if count < 999.5 * s or u == "G")
     return f"{count / scale:.3g}{unit}"
 
 

@@ -2,8 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab.inspection.cost import MISFITS, empty_image, misfit, run_image
-from cnnlab.inspection.receptive_field import FieldMode, Operation, ReceptiveField
+from cnnlab.inspection.hooks import watch_calls
+from cnnlab.inspection.receptive_field import FieldMode, ReceptiveField
 from cnnlab.inspection.receptive_field_rules import Pair, Window
 
 BYTES = 4  # of a float32
@@ -37,13 +37,13 @@ class Layer:
 
     name: str
     kind: str
-    window: Window | None
-    output: tuple[int, ...] | None
-    parameters: int
-    macs: int
-    activation_bytes: int
-    field: ReceptiveField | None
-    compression: float | None
+    window: Window | None = None
+    output: tuple[int, ...] | None = None
+    parameters: int = 0
+    macs: int = 0
+    activation_bytes: int = 0
+    field: ReceptiveField | None = None
+    compression: float | None = None
 
     @property
     def sides(self) -> Pair | None:
@@ -113,7 +113,7 @@ def tabulate(network: nn.Module, image_shape: tuple[int, int, int]) -> LayerTabl
     counter = FlopCounterMode(display=False)
     watch = _Watch(network, image, counter)
     try:
-        with counter, watch.watching():
+        with counter, watch_calls(network, watch.on_end, watch.on_begin), watch.fields:
             run_image(network, image)
     except MISFITS as error:
         raise ValueError(misfit(image_shape, error)) from None
@@ -161,92 +161,75 @@ class _Watch:
     def __init__(self, network: nn.Module, image: Tensor, counter: FlopCounterMode):
         self.layers: list[Layer] = []
         self._network = network
-        self._names = {module: name for name, module in network.named_modules()}
         self._image = image
         self._counter = counter
         self._macs = 0  # multiplications in all rows so far
-        self._fields = FieldMode(image, self._on_operation)
+        self.fields = FieldMode(image, self._on_operation)
         self._running: list[_Running] = []
         self._counted: set[nn.Parameter] = set()
         self._called: set[nn.Module] = set()
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Record all calls inside the `with` block."""
-        with ExitStack() as stack:
-            for module in self._names:
-                for handle in (
-                    module.register_forward_pre_hook(self._on_begin),
-                    module.register_forward_hook(self._on_end),
-                ):
-                    stack.callback(handle.remove)
-            stack.enter_context(self._fields)
-            yield
-
     def not_called(self) -> list[Layer]:
         """Return rows for the parameters of modules that were not called."""
         rows = []
-        for module, name in self._names.items():
+        for name, module in self._network.named_modules():
             if module in self._called:
                 continue
             if not self._called.isdisjoint(module.modules()):
-                rows += self._own_parameters(module)  # a container
+                rows += self._own_parameters(name, module)  # a container
             elif count := self._count(module.parameters()):
-                rows.append(_parameters_row(name, f"{type(module).__name__}, not called", count))
+                rows.append(Layer(name, f"{type(module).__name__}, not called", parameters=count))
         return rows
 
-    def _on_begin(self, module: nn.Module, inputs: Any) -> None:
+    def on_begin(self, name: str, module: nn.Module) -> None:
+        """Note that a call begins."""
         if self._running:
             self._running[-1].calls = True
-        self._running.append(_Running(self._names[module] or "forward", len(self.layers), self._macs))
+        self._running.append(_Running(name or "forward", len(self.layers), self._macs))
         self._called.add(module)
 
-    def _on_end(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def on_end(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        """Add the row of a call, or the parameters that a module holds beside its sub-modules."""
         call = self._running.pop()
         if call.calls or not self._running:  # the network itself keeps the rows of its functions
-            self.layers[call.rows_before : call.rows_before] = self._own_parameters(module)
+            self.layers[call.rows_before : call.rows_before] = self._own_parameters(name, module)
             return
         parent = self._running[-1]
         parent.computed = parent.computed or call.computed
         del self.layers[call.rows_before :]
         self._macs = call.macs_before
-        row = self._row(call.name, type(module).__name__, _tensor(output), call.computed)
         window = call.windows[0] if len(call.windows) == 1 else None
-        self.layers.append(replace(row, window=window, parameters=self._count(module.parameters())))
+        row = Layer(call.name, type(module).__name__, window, parameters=self._count(module.parameters()))
+        self._add(row, _tensor(output), call.computed)
 
-    def _on_operation(self, operation: Operation) -> None:
+    def _on_operation(self, kind: str, output: Tensor, window: Window | None) -> None:
         if not self._running:
             return
         call = self._running[-1]
         call.computed = True
-        call.windows += [operation.window] if operation.window else []
-        row = self._row(call.name, operation.kind, operation.output)
-        self.layers.append(replace(row, window=operation.window))
+        call.windows += [window] if window else []
+        self._add(Layer(call.name, kind, window), output)
 
-    def _row(self, name: str, kind: str, output: Tensor | None, computed: bool = True) -> Layer:
-        """Return a row with the multiplications since the last row."""
+    def _add(self, row: Layer, output: Tensor | None, computed: bool = True) -> None:
+        """Complete and add a row. It gets the multiplications since the last row."""
         total = self._counter.get_total_flops() // 2
-        macs, self._macs = total - self._macs, total
-        if output is None:
-            return Layer(name, kind, None, None, 0, macs, 0, None, None)
-        return Layer(
-            name,
-            kind,
-            window=None,
-            output=tuple(output.shape[1:]),
-            parameters=0,
-            macs=macs,
-            activation_bytes=BYTES * output.numel() if computed else 0,
-            field=self._fields.field(output),
-            compression=self._image.numel() / output.numel(),
-        )
+        row = replace(row, macs=total - self._macs)
+        self._macs = total
+        if output is not None:
+            row = replace(
+                row,
+                output=tuple(output.shape[1:]),
+                activation_bytes=BYTES * output.numel() if computed else 0,
+                field=self.fields.field(output),
+                compression=self._image.numel() / output.numel(),
+            )
+        self.layers.append(row)
 
-    def _own_parameters(self, module: nn.Module) -> list[Layer]:
+    def _own_parameters(self, name: str, module: nn.Module) -> list[Layer]:
         """Return a row for each parameter that a module holds beside its sub-modules."""
-        path = f"{self._names[module]}.".removeprefix(".")
         return [
-            _parameters_row(path + name, "Parameter", count)
-            for name, parameter in module.named_parameters(recurse=False)
+            Layer(f"{name}.{own}".removeprefix("."), "Parameter", parameters=count)
+            for own, parameter in module.named_parameters(recurse=False)
             if (count := self._count([parameter]))
         ]
 
@@ -255,10 +238,6 @@ class _Watch:
         new = [p for p in dict.fromkeys(parameters) if p not in self._counted]
         self._counted.update(new)
         return sum(p.numel() for p in new)
-
-
-def _parameters_row(name: str, kind: str, count: int) -> Layer:
-    return Layer(name, kind, None, None, count, 0, 0, None, None)
 
 
 def _tensor(output: Any) -> Tensor | None:

@@ -79,18 +79,6 @@ def published(
     ]
 
 
-def _imagenet(
-    model: str, options: Mapping[str, Any], source: str, parameters: Figure | None, macs: Figure | None
-) -> Published:
-    options = {**options, "stem": "imagenet", "width": 1.0}
-    return Published(model, options, source, 1000, 224, parameters=parameters, macs=macs)
-
-
-def _torchvision(model: str, options: Mapping[str, Any], weights: str, parameters: int, macs: str) -> Published:
-    source = f"torchvision, {weights}_Weights.IMAGENET1K_V1"
-    return _imagenet(model, options, source, Figure(str(parameters)), Figure(macs, "G"))
-
-
 HE_CIFAR = "He et al. 2015, Deep residual learning, table 6"
 HE_IMAGENET = "He et al. 2015, Deep residual learning, table 1"
 SIMONYAN = "Simonyan and Zisserman 2014, table 2"
@@ -101,6 +89,65 @@ GUIDE = "the applied guide that the article net is from; 50 epochs, selected on 
 VGG = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
 BATCH_NORM = {"normalization": "batch", "width": 1.0}
 RESNET = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
+
+IMAGENET = (1000, 224)  # classes and image size
+TORCHVISION = (
+    ("AlexNet", 224, 61100840, "0.714"),
+    ("VGG11", 224, 132863336, "7.609"),
+    ("VGG11_BN", 224, 132868840, "7.609"),
+    ("VGG13", 224, 133047848, "11.308"),
+    ("VGG13_BN", 224, 133053736, "11.308"),
+    ("VGG16", 224, 138357544, "15.47"),
+    ("VGG16_BN", 224, 138365992, "15.47"),
+    ("VGG19", 224, 143667240, "19.632"),
+    ("VGG19_BN", 224, 143678248, "19.632"),
+    ("ResNet18", 224, 11689512, "1.814"),
+    ("ResNet34", 224, 21797672, "3.664"),
+    ("ResNet50", 224, 25557032, "4.089"),
+    ("ResNet101", 224, 44549160, "7.801"),
+    ("ResNet152", 224, 60192808, "11.514"),
+    ("ResNeXt50_32X4D", 224, 25028904, "4.23"),
+    ("Wide_ResNet50_2", 224, 68883240, "11.398"),
+    ("DenseNet121", 224, 7978856, "2.834"),
+    ("GoogLeNet", 224, 6624904, "1.498"),
+    ("MobileNet_V2", 224, 3504872, "0.301"),
+    ("MobileNet_V3_Small", 224, 2542856, "0.057"),
+    ("MobileNet_V3_Large", 224, 5483032, "0.217"),
+    ("ShuffleNet_V2_X1_0", 224, 2278604, "0.145"),
+    ("SqueezeNet1_0", 224, 1248424, "0.819"),
+    ("SqueezeNet1_1", 224, 1235496, "0.349"),
+    ("MNASNet1_0", 224, 4383312, "0.314"),
+    ("EfficientNet_B0", 224, 5288548, "0.386"),
+    ("EfficientNet_V2_S", 384, 21458488, "8.366"),
+    ("RegNet_Y_400MF", 224, 4344144, "0.402"),
+    ("ConvNeXt_Tiny", 224, 28589128, "4.456"),
+    ("ViT_B_16", 224, 86567656, "17.564"),
+    ("Swin_T", 224, 28288354, "4.491"),
+    ("MaxVit_T", 224, 30919624, "5.558"),
+)
+
+
+def _resnet(model: str, stem: str) -> dict[str, Any]:
+    return {"depth": RESNET[model], "stem": stem, **BATCH_NORM}
+
+
+def _vgg(model: str, stem: str, batch_norm: bool) -> dict[str, Any]:
+    return {"configuration": VGG[model], "batch_norm": batch_norm, "stem": stem, "width": 1.0}
+
+
+def _torchvision(weights: str, image_size: int, parameters: int, gmac: str) -> list[Published]:
+    """Return what torchvision prints about one of its networks, and about our own network if it is the same."""
+    networks: dict[str, dict[str, Any]] = {"torchvision": {"name": weights.lower()}}
+    model = weights.lower().removesuffix("_bn")
+    if model in RESNET:
+        networks[model] = _resnet(model, "imagenet")
+    elif model in VGG:
+        networks[model] = _vgg(model, "imagenet", weights.endswith("_BN"))
+    elif model == "alexnet":
+        networks[model] = {"stem": "imagenet", "normalization": "none", "width": 1.0}
+    source, counts = f"torchvision, {weights}_Weights.IMAGENET1K_V1", (Figure(str(parameters)), Figure(gmac, "G"))
+    return [Published(name, options, source, 1000, image_size, 3, *counts) for name, options in networks.items()]
+
 
 TABLE = (
     # Designed for CIFAR-10.
@@ -127,7 +174,7 @@ TABLE = (
     *(
         Published(
             model,
-            {"depth": RESNET[model], "stem": "cifar", **BATCH_NORM},
+            _resnet(model, "cifar"),
             MMPRETRAIN,
             parameters=Figure(millions, "M"),
             macs=Figure(billions, "G"),
@@ -141,86 +188,22 @@ TABLE = (
             ("resnet152", "58.16", "3.74", 0.9576),
         )
     ),
-    Published("resnet18", {"depth": 18, "stem": "cifar", **BATCH_NORM}, KUANGLIU, accuracy=0.9302),
-    Published("resnet50", {"depth": 50, "stem": "cifar", **BATCH_NORM}, KUANGLIU, accuracy=0.9362),
-    Published("resnet101", {"depth": 101, "stem": "cifar", **BATCH_NORM}, KUANGLIU, accuracy=0.9375),
-    Published(
-        "vgg16", {"configuration": "D", "batch_norm": True, "stem": "cifar", "width": 1.0}, KUANGLIU, accuracy=0.9264
+    *(
+        Published(model, _resnet(model, "cifar"), KUANGLIU, accuracy=accuracy)
+        for model, accuracy in (("resnet18", 0.9302), ("resnet50", 0.9362), ("resnet101", 0.9375))
     ),
+    Published("vgg16", _vgg("vgg16", "cifar", True), KUANGLIU, accuracy=0.9264),
     # Designed for ImageNet, in the original form. The paper's bottlenecks have the stride in the first convolution.
     # Ours and torchvision's have it in the second, which costs more. For the other networks the paper rounds down.
     *(
-        _imagenet(model, {"depth": RESNET[model], **BATCH_NORM}, HE_IMAGENET, None, Figure(billions, "G"))
-        for model, billions in (
-            ("resnet18", "1.8"),
-            ("resnet34", "3.6"),
-            ("resnet50", "3.8"),
-            ("resnet101", "7.6"),
-            ("resnet152", "11.3"),
-        )
+        Published(model, _resnet(model, "imagenet"), HE_IMAGENET, *IMAGENET, macs=Figure(gmac, "G"))
+        for model, gmac in zip(RESNET, ("1.8", "3.6", "3.8", "7.6", "11.3"), strict=True)
     ),
     *(
-        _torchvision(model, {"depth": RESNET[model], **BATCH_NORM}, f"ResNet{RESNET[model]}", parameters, billions)
-        for model, parameters, billions in (
-            ("resnet18", 11689512, "1.814"),
-            ("resnet34", 21797672, "3.664"),
-            ("resnet50", 25557032, "4.089"),
-            ("resnet101", 44549160, "7.801"),
-            ("resnet152", 60192808, "11.514"),
-        )
+        Published(model, _vgg(model, "imagenet", False), SIMONYAN, *IMAGENET, parameters=Figure(millions, "M"))
+        for model, millions in zip(VGG, ("133", "133", "138", "144"), strict=True)
     ),
-    *(
-        _imagenet(model, {"configuration": VGG[model], "batch_norm": False}, SIMONYAN, Figure(millions, "M"), None)
-        for model, millions in (("vgg11", "133"), ("vgg13", "133"), ("vgg16", "138"), ("vgg19", "144"))
-    ),
-    *(
-        _torchvision(model, {"configuration": VGG[model], "batch_norm": norm}, weights, parameters, billions)
-        for model, norm, weights, parameters, billions in (
-            ("vgg11", False, "VGG11", 132863336, "7.609"),
-            ("vgg11", True, "VGG11_BN", 132868840, "7.609"),
-            ("vgg13", False, "VGG13", 133047848, "11.308"),
-            ("vgg13", True, "VGG13_BN", 133053736, "11.308"),
-            ("vgg16", False, "VGG16", 138357544, "15.47"),
-            ("vgg16", True, "VGG16_BN", 138365992, "15.47"),
-            ("vgg19", False, "VGG19", 143667240, "19.632"),
-            ("vgg19", True, "VGG19_BN", 143678248, "19.632"),
-        )
-    ),
-    _torchvision("alexnet", {"normalization": "none"}, "AlexNet", 61100840, "0.714"),
-    # Networks of torchvision, without those whose printed count includes outputs that only training uses.
-    *(
-        Published(
-            "torchvision",
-            {"name": weights.lower()},
-            f"torchvision, {weights}_Weights.IMAGENET1K_V1",
-            1000,
-            image_size,
-            parameters=Figure(str(parameters)),
-            macs=Figure(billions, "G"),
-        )
-        for weights, image_size, parameters, billions in (
-            ("AlexNet", 224, 61100840, "0.714"),
-            ("VGG16_BN", 224, 138365992, "15.47"),
-            ("ResNet18", 224, 11689512, "1.814"),
-            ("ResNet50", 224, 25557032, "4.089"),
-            ("ResNeXt50_32X4D", 224, 25028904, "4.23"),
-            ("Wide_ResNet50_2", 224, 68883240, "11.398"),
-            ("DenseNet121", 224, 7978856, "2.834"),
-            ("GoogLeNet", 224, 6624904, "1.498"),
-            ("MobileNet_V2", 224, 3504872, "0.301"),
-            ("MobileNet_V3_Small", 224, 2542856, "0.057"),
-            ("MobileNet_V3_Large", 224, 5483032, "0.217"),
-            ("ShuffleNet_V2_X1_0", 224, 2278604, "0.145"),
-            ("SqueezeNet1_0", 224, 1248424, "0.819"),
-            ("SqueezeNet1_1", 224, 1235496, "0.349"),
-            ("MNASNet1_0", 224, 4383312, "0.314"),
-            ("EfficientNet_B0", 224, 5288548, "0.386"),
-            ("EfficientNet_V2_S", 384, 21458488, "8.366"),
-            ("RegNet_Y_400MF", 224, 4344144, "0.402"),
-            ("ConvNeXt_Tiny", 224, 28589128, "4.456"),
-            ("ViT_B_16", 224, 86567656, "17.564"),
-            ("Swin_T", 224, 28288354, "4.491"),
-            ("MaxVit_T", 224, 30919624, "5.558"),
-        )
-    ),
+    # Networks of torchvision, chosen by name or built here. Left out are networks whose printed count includes outputs
+    # that only training uses.
+    *(entry for network in TORCHVISION for entry in _torchvision(*network)),
 )

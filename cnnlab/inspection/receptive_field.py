@@ -58,30 +58,17 @@ class ReceptiveField:
         return edges[0][0], edges[1][0], edges[0][1], edges[1][1]
 
 
-@dataclass(frozen=True)
-class Operation:
-    """Operation that computed something from the image.
-
-    Attributes:
-        kind: its name, if possible the one of its function in torch.nn.functional.
-        output: its first result.
-        window: of a convolution or pooling over height and width.
-    """
-
-    kind: str
-    output: Tensor
-    window: Window | None
-
-
 class FieldMode(TorchDispatchMode):
     """Computes the receptive field of every tensor that is computed from the image while the mode is active.
 
     Args:
         image: (1, C, H, W).
-        on_operation: called after every operation that depends on the image, except for views and copies.
+        on_operation: called after every operation that depends on the image, except for views and copies. It gets the
+            operation's name (if possible that of the function in torch.nn.functional), its first result, and the
+            window of a convolution or pooling over height and width.
     """
 
-    def __init__(self, image: Tensor, on_operation: Callable[[Operation], None]):
+    def __init__(self, image: Tensor, on_operation: Callable[[str, Tensor, Window | None], None]):
         super().__init__()
         self._on_operation = on_operation
         self._fields: Any = WeakIdKeyDictionary()  # from a tensor to its field, or None if it is unknown
@@ -112,7 +99,7 @@ class FieldMode(TorchDispatchMode):
                 self._forget_memory(tensor)
             self._fields[tensor] = field
         if call.name.removesuffix("_") not in _REARRANGE_ONLY:
-            self._on_operation(Operation(_kind(call.name), call.outputs[0], find_window(call)))
+            self._on_operation(_kind(call.name), call.outputs[0], find_window(call))
         return output
 
     def _forget_memory(self, tensor: Tensor) -> None:

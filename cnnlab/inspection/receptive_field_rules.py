@@ -22,6 +22,7 @@ from cnnlab.inspection import receptive_field_algebra as algebra
 from cnnlab.inspection.receptive_field_algebra import Field, UnknownFieldError
 
 Pair = tuple[int, int]
+FieldOf = Callable[[Tensor], Field | None]
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,7 @@ class Call:
         field_of: returns the field of a tensor, or None if it does not depend on the image.
     """
 
-    def __init__(
-        self,
-        func: Any,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        output: Any,
-        field_of: Callable[[Tensor], Field | None],
-    ):
+    def __init__(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], output: Any, field_of: FieldOf):
         schema = func._schema
         self.name: str = schema.name.removeprefix("aten::")
         self.pointwise: bool = torch.Tag.pointwise in func.tags
@@ -164,13 +158,9 @@ def _elementwise(call: Call) -> Field:
 def _any_operation(call: Call) -> Field:
     """Whatever is computed from values that all depend on the same pixels depends on these."""
     fields = [field for _, field in call.seeing()]
-    if any(span.travel for field in fields for span in field):
+    if call.name == "copy_" or any(span.travel for field in fields for span in field):  # copy_ may overwrite a part
         raise UnknownFieldError
     return _unite([field.map(lambda span: algebra.Span(span.first, span.last)) for field in fields])
-
-
-def _same(call: Call) -> Field:
-    return call.input()
 
 
 def _window(call: Call) -> Field:
@@ -261,10 +251,6 @@ def _transpose(call: Call) -> Field:
     return call.input().map(algebra.permute, order)
 
 
-def _unsqueeze(call: Call) -> Field:
-    return call.input().map(algebra.insert, call["dim"] % len(call.shape))
-
-
 def _squeeze(call: Call) -> Field:
     return _without(call.input(), [dim for dim in _dims(call) if call.first.shape[dim] == 1])
 
@@ -274,10 +260,6 @@ def _slice(call: Call) -> Field:
     length, start = call.first.shape[dim], call["start"] or 0
     start = min(max(start + length if start < 0 else start, 0), length)
     return field if call.shape[dim] == length else field.map(algebra.cut, dim, start, call["step"], call.shape[dim])
-
-
-def _select(call: Call) -> Field:
-    return _index(call, call["index"])
 
 
 def _unbind(call: Call) -> list[Field]:
@@ -294,10 +276,6 @@ def _split(call: Call) -> list[Field]:
     sizes = [part.shape[dim] for part in call.outputs]
     starts = itertools.accumulate(sizes, initial=0)
     return [call.input().map(algebra.cut, dim, start, 1, size) for start, size in zip(starts, sizes, strict=False)]
-
-
-def _unknown(call: Call) -> Field:
-    raise UnknownFieldError
 
 
 def _dims(call: Call) -> list[int]:
@@ -320,20 +298,10 @@ _RULES: dict[str, Callable[[Call], Field | list[Field]]] = {
     **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "var", "std", "linalg_vector_norm"), _reduction),
     **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax"), _softmax),
     **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm"), _product),
-    **dict.fromkeys(
-        (
-            "native_batch_norm",
-            "_native_batch_norm_legit",
-            "_native_batch_norm_legit_no_training",
-            "cudnn_batch_norm",
-            "miopen_batch_norm",
-            "native_layer_norm",
-            "_fused_rms_norm",
-            "native_group_norm",
-            *("detach", "alias", "clone", "_to_copy", "contiguous", "lift_fresh"),
-        ),
-        _same,
-    ),
+    **dict.fromkeys(("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"), Call.input),
+    **dict.fromkeys(("_native_batch_norm_legit", "_native_batch_norm_legit_no_training"), Call.input),
+    **dict.fromkeys(("native_layer_norm", "_fused_rms_norm", "native_group_norm"), Call.input),
+    **dict.fromkeys(("detach", "alias", "clone", "_to_copy", "contiguous", "lift_fresh"), Call.input),
     "hardswish": _elementwise,  # PyTorch does not mark it as such
     "cat": _concatenation,
     "stack": _stack,
@@ -341,12 +309,11 @@ _RULES: dict[str, Callable[[Call], Field | list[Field]]] = {
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "_reshape_alias"), _reshape),
     "permute": _permute,
     **dict.fromkeys(("transpose", "t"), _transpose),
-    "unsqueeze": _unsqueeze,
+    "unsqueeze": lambda call: call.input().map(algebra.insert, call["dim"] % len(call.shape)),
     "squeeze": _squeeze,
     "expand": _elementwise,
     "slice": _slice,
-    "select": _select,
+    "select": lambda call: _index(call, call["index"]),
     "unbind": _unbind,
     **dict.fromkeys(("split", "split_with_sizes"), _split),
-    "copy_": _unknown,  # part of a tensor may be overwritten
 }

@@ -154,7 +154,7 @@ def test_the_path_shows_sizes_windows_and_fields(article):
     assert "31 × 31 × 8\nfeatures.1" in shown
     assert "MaxPool2d 3/2/0\n3 Conv2d 3/1/1" in shown
     assert "12 × 12 pixels" in shown
-    assert shown.count("larger than the image") == 2
+    assert shown.count("beyond the image") == 2
 
 
 def test_a_path_with_unknown_fields_says_so():

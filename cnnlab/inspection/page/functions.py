@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cnnlab.inspection.activations import ActivationUse
-from cnnlab.inspection.page.style import WIDTH, Sheet
+from cnnlab.inspection.page.style import WIDTH, Sheet, shortened
 
 COLUMNS, DRAWN = 3, 9
 WORDS = {"dead": "dead", "saturated": "always saturated", "left": "always ≤ 0"}
@@ -28,8 +28,7 @@ def draw_functions(uses: Sequence[ActivationUse]) -> Figure:
     for place, use in enumerate(uses):
         row, column = divmod(place, COLUMNS)
         x, y = column * across, row * down
-        name = use.name if len(use.name) <= 22 else "…" + use.name[-21:]
-        sheet.text(x + 0.1, y + 0.08, f"{name}  {use.function}", ha="left", fontsize=8)
+        sheet.text(x + 0.1, y + 0.08, f"{shortened(use.name, 22)}  {use.function}", ha="left", fontsize=8)
         share = f"{use.quiet_units:,} of {use.units:,} units {WORDS[use.quiet]}"
         sheet.text(x + 0.1, y + 0.25, share, ha="left", fontsize=8, color="C1")
         _draw_function(sheet.inset(x + 0.4, y + 0.48, across - 0.5, down - 0.75), use)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cnnlab.inspection.feature_maps import Stage
 from cnnlab.inspection.layers import Layer, LayerTable
-from cnnlab.inspection.page.style import WIDTH, Sheet
+from cnnlab.inspection.page.style import WIDTH, Sheet, shortened
 from cnnlab.inspection.receptive_field_rules import Pair, Window
 
 COLUMNS = 5  # most maps in a row of the path
@@ -134,7 +134,7 @@ def draw_path(pixels: Tensor, stages: Sequence[Stage], found: Sequence[Step]) ->
             centre = cell * (column + 0.5)
             sheet.text(centre - cell / 2, middle, "→", va="center", fontsize=10, color="C0")
             _draw_stack(sheet, centre, middle, side * stage.sides[0] / height, stage)
-            about = f"{stage.sides[0]} × {stage.sides[1]} × {len(stage.maps)}\n{_shortened(stage.name)}"
+            about = f"{stage.sides[0]} × {stage.sides[1]} × {len(stage.maps)}\n{shortened(stage.name, 18)}"
             sheet.text(centre, words, about, fontsize=8)
             sheet.text(centre, words + 0.36, "\n".join(windows[stage.sides]), fontsize=7)
             _draw_sight(sheet, centre - side / 2, below, side, image, stage)
@@ -182,11 +182,7 @@ def _draw_sight(sheet: Sheet, x: float, y: float, side: float, image: np.ndarray
     sheet.box(*frame, edgecolor="C1", linewidth=1.5)
     sheet.text(x + side / 2, y + side + 0.06, f"{' × '.join(map(str, stage.field.size))} pixels", fontsize=8)
     if stage.field.exceeds(height, width):
-        sheet.text(x + side / 2, y + side + 0.21, "larger than the image", fontsize=7)
-
-
-def _shortened(name: str, length: int = 18) -> str:
-    return name if len(name) <= length else "…" + name[1 - length :]
+        sheet.text(x + side / 2, y + side + 0.21, "beyond the image", fontsize=7)
 
 
 # --- windows ---------------------------------------------------------------------------------------------------------

@@ -23,18 +23,10 @@ Theme = dict[Any, Any]  # matplotlib's settings
 
 def _theme(paper: str, ink: str, faint: str, *accents: str) -> Theme:
     return {
-        "figure.facecolor": paper,
-        "axes.facecolor": paper,
-        "savefig.facecolor": paper,
-        "text.color": ink,
-        "axes.labelcolor": ink,
-        "axes.titlecolor": ink,
-        "axes.edgecolor": faint,
-        "xtick.color": faint,
-        "ytick.color": faint,
-        "xtick.labelcolor": ink,
-        "ytick.labelcolor": ink,
-        "grid.color": faint,
+        **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), paper),
+        **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), ink),
+        **dict.fromkeys(("xtick.labelcolor", "ytick.labelcolor"), ink),
+        **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), faint),
         "axes.prop_cycle": cycler(color=accents),
         "font.size": 9,
         "font.family": "DejaVu Sans",
@@ -110,6 +102,11 @@ class Sheet:
     def inset(self, x: float, y: float, width: float, height: float) -> Axes:
         """Return new axes with their upper left corner at (x, y)."""
         return self.figure.add_axes((x / WIDTH, 1 - (y + height) / self.height, width / WIDTH, height / self.height))
+
+
+def shortened(name: str, length: int) -> str:
+    """Return the end of a name that is too long."""
+    return name if len(name) <= length else "…" + name[1 - length :]
 
 
 def _png(draw: Callable[[], Figure], theme: Theme, smooth: bool) -> bytes:
