@@ -31,19 +31,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 @dataclass(frozen=True)
 class Options:
-    """Hold how a study is searched; a later command may change it. See conf/tune.yaml.
-
-    Attributes:
-        trials: number of trials of the whole study, 1 or more.
-        sampler: algorithm that suggests values.
-        sampler_seed: seed of the suggestions.
-        pruner: rule that stops trials early.
-        startup_trials: completed trials before sampler and pruner use their results.
-        warmup_epochs: epochs of every trial before it may be stopped.
-
-    Raises:
-        ValueError: for a number that is too small.
-    """
+    """Hold how to search a study, see conf/tune.yaml; a later command may change it."""
 
     trials: int
     sampler: Literal["tpe", "random"]
