@@ -1,36 +1,60 @@
-"""`cnnlab <command>`, the same as `python -m cnnlab.<command>`."""
+"""Run `cnnlab <command>`, which is the same as `python -m cnnlab.<command>`."""
 
 import importlib
 import sys
+from importlib.metadata import PackageNotFoundError, version
 
+from cnnlab import __version__
 from cnnlab.instantiate import did_you_mean
 
 COMMANDS = {
-    "train": "train a network and leave a record; -m sweeps",
-    "tune": "search hyperparameters: pruned trials, a study that resumes, the best as an experiment",
-    "compare": "compare runs: accuracy, cost, and whether a difference is more than noise",
-    "dashboard": "open TensorBoard on all runs: curves, settings, pictures, graphs",
-    "evaluate": "say how good a trained network is: accuracy, confusions, calibration",
-    "predict": "classify files, folders, or test images, and draw a gallery",
-    "visualize": "look inside a trained network: filters, feature maps, activations, class activation maps",
-    "describe": "list a network's layers with shapes, costs and receptive fields",
-    "export": "write a trained network as ONNX, a torch.export program or safetensors",
-    "benchmark": "measure images/s, step time, memory and start-up time",
+    "train": "train a network, or a sweep of networks",
+    "tune": "search hyperparameters",
+    "compare": "compare runs: accuracy, cost, significance",
+    "dashboard": "open TensorBoard on runs",
+    "evaluate": "measure how good a trained network is",
+    "predict": "classify images with a trained network",
+    "visualize": "show what a network does with an image",
+    "describe": "list a network's layers, costs, receptive fields",
+    "export": "write a network as ONNX, torch.export or safetensors",
+    "benchmark": "measure speed and memory",
 }
 
 
 def main() -> None:
-    """Imports the command that is asked for, and only that one, and runs it."""
+    """Import and run the command that is named first on the command line, and only that one."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
-        print("usage: cnnlab <command> [key=value ...]\n\nCommands (cnnlab <command> --help explains its keys):")
-        print("\n".join(f"  {command:<12}{purpose}" for command, purpose in COMMANDS.items()))
-        return
-    if name not in COMMANDS:
+        print(_overview())
+    elif name == "--version":
+        print(f"cnnlab {__version__}, torch {_torch_version()}")
+    elif name in COMMANDS:
+        del sys.argv[1]
+        importlib.import_module(f"cnnlab.{name}").main()
+    else:
         print(f"{name} is not a command{did_you_mean(name, COMMANDS)}", file=sys.stderr)
         sys.exit(2)
-    del sys.argv[1]
-    importlib.import_module(f"cnnlab.{name}").main()
+
+
+def _overview() -> str:
+    """Return the list of commands, in lines of at most 80 characters."""
+    commands = "\n".join(f"  {command:<12}{purpose}" for command, purpose in COMMANDS.items())
+    return (
+        "Trains and compares convolutional networks for image classification.\n\n"
+        "  cnnlab <command> [key=value ...]\n\n"
+        f"Commands\n{commands}\n\n"
+        "cnnlab <command> --help explains the keys of a command.\n"
+        "cnnlab --version prints the version. Start with this, which needs no download:\n\n"
+        "  cnnlab train data=digits model=lenet5"
+    )
+
+
+def _torch_version() -> str:
+    """Return the version of torch without importing it, which takes seconds."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def benchmark(config: DictConfig) -> None:
         record = {
             "command": shlex.join(command),
             "images": data["path"] or data["source"],
-            "recipe": configuration.choices()["recipe"],
+            "recipe": configuration.chosen_groups()["recipe"],
             "rounds": settings["rounds"],
             **measure(rows, settings, models, **options, show=log.info),
         }

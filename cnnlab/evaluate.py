@@ -48,7 +48,7 @@ def evaluate(config: DictConfig) -> None:
     with clock("data"), explained("data", data):
         images, fingerprint = read_split(options.split, protocol, net.classes, net.image_size, **data)
     same_data = same_images(fingerprint, net.data_fingerprint)
-    data_is_given = {"data", "data.path", "data.source"} & configuration.given_keys()
+    data_is_given = {"data", "data.path", "data.source"} & configuration.command_line_keys()
     other_data = fingerprint if same_data is False or (same_data is None and data_is_given) else None
     folder = output or default_folder(run, net.checkpoint, options.split, other_data)
     folder.mkdir(parents=True, exist_ok=True)

@@ -31,9 +31,9 @@ log = logging.getLogger("cnnlab.train")
 def train(config: DictConfig, processes: Processes | None = None) -> float | None:
     """Train one network, and return the validation accuracy for sweepers."""
     run = RunDirectory(configuration.output_directory())
-    names: dict[str, Any] = configuration.choices()
+    names: dict[str, Any] = configuration.chosen_groups()
     if recorded := recorded_run(config.resume):
-        config = configuration.with_recorded(config, recorded.config_file)
+        config = configuration.resumed_config(config, recorded.config_file)
         names = recorded.read_summary() or names
     checkpoint = find_checkpoint(run, config.resume, configuration.identity(config))
     earlier = run.read_summary() or {}

@@ -66,7 +66,7 @@ def tune(config: DictConfig) -> None:
     if folder.is_relative_to(Path.cwd()):
         folder = folder.relative_to(Path.cwd())
     identity = configuration.identity(configurations.compose({}))
-    groups = configuration.choices()
+    groups = configuration.chosen_groups()
     chosen = {group: groups[group] for group in GROUPS_OF_A_STUDY}
     about = {"chosen": chosen, "search": request.search, "settings": identity}
     first = starting_point(space, flatten(identity) | groups)

@@ -76,21 +76,21 @@ def find_experiment(name: str | None) -> Path:
 
 def publish(file: Path, arguments: Sequence[str], as_is: bool) -> int:
     """Run an experiment to its end, write its result, and return the exit code."""
-    from hydra_plugins.cnnlab_sweep.experiment import asked_of, plan_of
+    from hydra_plugins.cnnlab_sweep.experiment import comparison_settings, plan_experiment
 
     name = file.stem
-    plan = plan_of(name, arguments)
+    plan = plan_experiment(name, arguments)
     code = 0
     if not as_is and len(plan.complete) < len(plan.runs):
         code = train([f"experiment={name}", *arguments, *([] if plan.sweeps else ["resume=auto"])])
         if code not in (0, 1):
             return code if code > 0 else 130
-        plan = plan_of(name, arguments)
+        plan = plan_experiment(name, arguments)
     if not plan.complete:
         raise RequestError(f"EXPERIMENT={name}: none of its {len(plan.runs)} runs is complete, so there is no result")
     paths = [argument for argument in arguments if argument.startswith("data.path=")]
-    execution = execution_of(name, arguments, plan, plan_of(name, paths))
-    write_result(file, asked_of(name), plan.complete, execution)
+    execution = execution_of(name, arguments, plan, plan_experiment(name, paths))
+    write_result(file, comparison_settings(name), plan.complete, execution)
     write_index(file.parent)
     print(file.parent / "results" / f"{name}.md")
     return code

@@ -19,40 +19,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from hydra._internal.hydra import Hydra
 from PIL import Image
 
 from cnnlab.build.network import build_network
-from cnnlab.config import compose
-from cnnlab.config.paths import ROOT
 from cnnlab.data.images import ImageData, Images, StoredImages
 
-# Each of many hundred commands that are run here composes its configuration. OmegaConf parses it with PyYAML's loader
-# that is written in Python; the one in C reads the same, in less time.
+# The tests run many hundred commands, and each composes its configuration. OmegaConf parses it with PyYAML's loader
+# written in Python; the loader written in C does the same in less time.
 yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # pyright: ignore[reportAttributeAccessIssue]
-# Hydra composes twice, at first only to learn whether it is a sweep. Where no file could say so, the flag does.
-_asked_mode = Hydra.get_mode
-
-
-def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
-    tells = ("experiment=", "hydra.mode", "hydra/", "hydra=")
-    told = any(override.lstrip("+").startswith(tells) for override in overrides)
-    return _asked_mode(self, config_name, overrides) if told else None
-
-
-Hydra.get_mode = _mode
-# And every command tells Hydra of all experiments; those of the project need not be told to this process again.
-_store, _stored = compose._store, dict[tuple[str, str], Any]()
-
-
-def _store_once(file: Path, group: str, command: str = "") -> None:
-    told = (file, command, compose._only_listed())
-    if file.parent != ROOT / "experiments" or _stored.get((group, file.stem)) != told:
-        _store(file, group, command)
-        _stored[group, file.stem] = told
-
-
-compose._store = _store_once
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN_PER_CLASS, TEST_PER_CLASS = 12, 3

@@ -11,7 +11,7 @@ from cnnlab.compare import default_output
 from cnnlab.comparison.spec import read_spec
 from cnnlab.config import ROOT
 from cnnlab.runs.reading import find_runs
-from hydra_plugins.cnnlab_sweep.experiment import asked_of
+from hydra_plugins.cnnlab_sweep.experiment import comparison_settings
 
 TRAIN = ("data=digits", "data.batch_size=32", "augmentation.flip=none", "logger=none", "trainer.max_epochs=1")
 
@@ -128,7 +128,7 @@ def test_a_wrong_comparison_of_an_experiment_is_explained(compare, runs, tmp_pat
 
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda file: file.stem)
 def test_the_comparison_of_every_shipped_experiment_is_valid(file):
-    asked = asked_of(file.stem)
+    asked = comparison_settings(file.stem)
     spec = read_spec(asked)
     assert spec.targets
     assert spec.figure
@@ -164,7 +164,7 @@ WRONG = {
     "runs=runs targets=[90]": "targets must be fractions above 0 and up to 1, got 90",
     "rnus=runs": "rnus is not a key; did you mean runs?",
     "model=lenet5 runs=runs": "model",
-    "-m runs=runs": "cnnlab.compare does not sweep",
+    "-m runs=runs": "cnnlab compare does not sweep",
 }
 
 
@@ -183,6 +183,6 @@ def test_a_wrong_request_is_explained_and_leaves_nothing(compare, runs, tmp_path
 def test_help_explains_the_keys(compare):
     outcome = compare("--help")
     assert outcome.code == 0
-    for text in ("runs=PATH", "experiment=NAME", "output=FOLDER", "targets=", "comparison.html"):
+    for text in ("runs=PATH", "experiment=NAME", "output=null", "targets=", "comparison.html"):
         assert text in outcome.out
     assert "compare" in COMMANDS

@@ -135,12 +135,12 @@ WRONG = {
     "model=resnet81": "model=resnet81 is not known; did you mean model=resnet18?",
     "models=[lenet5,resnet81]": "model=resnet81 is not known; did you mean model=resnet18?",
     "models=[resnet81,lenet5]": "model=resnet81 is not known; did you mean model=resnet18?",
-    "models=[resnet18,vgg16] model.depth=34": "model.depth is not a key of vgg16, one of models",
+    "models=[resnet18,vgg16] model.depth=34": "model.depth is not a key of vgg16, which is one of models",
     "models=lenet5": "models must be a list of names",
     "models=[]": "models must be a list of names",
     "models=[lenet5] model=vgg16": "give either models= or model=",
     "model=[lenet5,vgg16]": "models=[NAME,NAME] takes several",
-    "-m model=lenet5,vgg16": "cnnlab.describe does not sweep",
+    "-m model=lenet5,vgg16": "cnnlab describe does not sweep",
     "modle=lenet5": "modle is not a key; did you mean model?",
     "model.activation=rellu": "got 'rellu'; did you mean relu?",
     "format=jsn": "format must be one of plain, markdown, json, got 'jsn'; did you mean json?",
@@ -170,5 +170,5 @@ def test_a_wrong_request_is_explained_and_leaves_nothing(describe, tmp_path, arg
 def test_help_explains_the_columns(describe):
     outcome = describe("--help")
     assert outcome.code == 0
-    for text in ("models=[NAME,NAME]", "output=FILE", "receptive field", f"model: {', '.join(MODELS)}"):
+    for text in ("models=[lenet5,resnet18]", "output=null", "receptive field", *MODELS):
         assert text in outcome.out

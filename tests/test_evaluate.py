@@ -245,7 +245,7 @@ WRONG = {
     "output=run": "output: run is a run directory, which has its own predictions.npz",
     "output=lenet.ckpt": "output: lenet.ckpt is not a folder",
     "model=lenet5": "model is not a key",
-    "-m split=val,test": "cnnlab.evaluate does not sweep",
+    "-m split=val,test": "cnnlab evaluate does not sweep",
 }
 
 

@@ -105,7 +105,7 @@ WRONG = {
     "checkpoint=null": "checkpoint must be a text",
     "model=lenet5": "model is not a key",
     "chekpoint=best.ckpt": "chekpoint is not a key; did you mean checkpoint?",
-    "-m format=onnx,torch": "cnnlab.export does not sweep",
+    "-m format=onnx,torch": "cnnlab export does not sweep",
 }
 
 

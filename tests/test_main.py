@@ -1,7 +1,10 @@
+import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
+from cnnlab import __version__
 from cnnlab.__main__ import COMMANDS, main
 
 
@@ -19,6 +22,18 @@ def test_help_lists_the_commands(monkeypatch, capsys, arguments):
     assert run(monkeypatch, *arguments) == 0
     printed = capsys.readouterr().out
     assert all(command in printed for command in COMMANDS)
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_the_version_is_printed_without_importing_torch():
+    program = (
+        "import sys, cnnlab.__main__; sys.argv = ['cnnlab', '--version']\n"
+        "cnnlab.__main__.main()\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"cnnlab {__version__}, torch {version('torch')}\n"
 
 
 def test_an_unknown_command_is_told_the_nearest(monkeypatch, capsys):
@@ -30,4 +45,4 @@ def test_an_unknown_command_is_told_the_nearest(monkeypatch, capsys):
 def test_every_command_explains_itself(monkeypatch, capsys, tmp_path, command):
     monkeypatch.chdir(tmp_path)
     assert run(monkeypatch, command, "--help") == 0
-    assert f"cnnlab.{command}" in capsys.readouterr().out
+    assert f"cnnlab {command}" in capsys.readouterr().out

@@ -92,7 +92,7 @@ def test_a_part_of_a_sweep_is_published_as_such(publish, train, tmp_path, monkey
     [
         (["smal"], "EXPERIMENT=smal is not known; known: "),
         ([], "EXPERIMENT= is not known"),
-        (["small", "hydra.run.dir=x"], "hydra.run.dir=x: runs of an experiment are found in runs/small"),
+        (["small", "hydra.run.dir=x"], "hydra.run.dir=x: leave it out; the runs of an experiment are in runs/small"),
         (["small", "fast"], "fast is not of the form key=value"),
         (["small", "--as-is"], "EXPERIMENT=small: none of its 1 runs is complete"),
     ],

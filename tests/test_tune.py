@@ -44,7 +44,7 @@ WRONG = {
     "search=peeks": "search: protocol decides how trials are scored; it must be the same for all",
     "search=easier": "search: data.holdout decides how trials are scored; it must be the same for all",
     "search=guide": "protocol: with article, a search would choose by the test images",
-    "-m search=optimizer,recipe": "-m: cnnlab.tune does not sweep",
+    "-m search=optimizer,recipe": "-m: cnnlab tune does not sweep",
 }
 OWN = {
     "misspelt": "optimizer.ir: {float: [0.1, 1.0]}",
@@ -100,7 +100,7 @@ def test_help_names_spaces_and_keys_without_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    for text in ("search=NAME", "sampler_seed=0", "warmup_epochs=5", f"search: {', '.join(SPACES)}"):
+    for text in ("search=NAME", "sampler_seed=0", "warmup_epochs=null", *SPACES):
         assert text in done.stdout
 
 

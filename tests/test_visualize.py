@@ -132,7 +132,7 @@ WRONG = {
     "checkpoint={checkpoint} image={photo} device=gpu7": "device: 'gpu7'",
     "checkpoint={checkpoint} imgae={photo}": "imgae is not a key; did you mean image?",
     "checkpoint={checkpoint} data=digit": "data=digit is not known; did you mean data=digits?",
-    "-m checkpoint={checkpoint}": "cnnlab.visualize does not sweep",
+    "-m checkpoint={checkpoint}": "cnnlab visualize does not sweep",
 }
 
 
@@ -151,5 +151,5 @@ def test_a_wrong_request_is_explained_and_leaves_nothing(command, checkpoint, ph
 def test_help_explains_what_is_shown(command):
     outcome = command("visualize", "--help")
     assert outcome.code == 0
-    for text in ("checkpoint=PATH", "image=test:0", "class activation maps", "data: cifar10, digits"):
+    for text in ("checkpoint=PATH", "image=test:0", "activation maps (Grad-CAM)", "choices: cifar10, digits"):
         assert text in outcome.out

@@ -4,30 +4,30 @@ from cnnlab.config.command import make_command
 from cnnlab.config.compose import each_model, register_configs, sweep_folder
 from cnnlab.config.paths import ROOT
 from cnnlab.config.settings import (
-    choices,
+    chosen_groups,
     command_line,
+    command_line_keys,
     data_settings,
-    given_keys,
     identity,
     model_name,
     output_directory,
+    resumed_config,
     settings,
-    with_recorded,
 )
 
 __all__ = [
     "ROOT",
-    "choices",
+    "chosen_groups",
     "make_command",
     "command_line",
     "data_settings",
     "each_model",
-    "given_keys",
+    "command_line_keys",
     "identity",
     "model_name",
     "output_directory",
     "register_configs",
     "settings",
     "sweep_folder",
-    "with_recorded",
+    "resumed_config",
 ]

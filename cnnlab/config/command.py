@@ -24,20 +24,20 @@ from cnnlab.runs.processes import Processes, own_rank
 
 
 def make_command(name: str, task: Callable[..., Any], follow: Callable[..., None] | None = None) -> Callable[[], None]:
-    """The program for a command: composes `conf/<name>.yaml` with the command line, runs the task, sets the exit code.
+    """Return the `main` function of a command: compose `conf/<name>.yaml`, run the task, exit with a code.
 
     Args:
-        name: of the command and of its primary configuration.
-        task: gets the composed configuration; what it returns is what a sweeper optimizes.
-        follow: for a command that may run in several processes: what all but the first do, with the job that they are
-            told (see `cnnlab.runs.processes`). The task then gets `processes` too.
+        name: name of the command and of its primary configuration.
+        task: takes the composed configuration; a sweeper optimizes what it returns.
+        follow: for a command that may run in several processes: the task of all processes but the first (see
+            `cnnlab.runs.processes`). `task` then takes `processes` too.
     """
 
     def main() -> None:
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are explained here, not by Hydra
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # this module explains errors, not Hydra
         cpu.prepare()
         if str(Path.cwd()) not in sys.path:
-            sys.path.append(str(Path.cwd()))  # a network of the user's own is found in the working directory
+            sys.path.append(str(Path.cwd()))  # finds the user's own networks
         if follow is None:
             sys.exit(_exit_code(name, task))
         processes = Processes(own_rank())
@@ -53,7 +53,7 @@ def make_command(name: str, task: Callable[..., Any], follow: Callable[..., None
 
 
 def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processes | None = None) -> int:
-    """0 done, 1 failed, 2 the request was wrong, 130 interrupted; says on stderr what went wrong."""
+    """Return 0 if done, 1 if failed, 2 for a wrong request, 130 if interrupted; print errors on stderr."""
     failures: list[Exception] = []
 
     def job(config: DictConfig) -> Any:
@@ -67,7 +67,7 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processe
             return None
 
     try:
-        register_configs(Path.cwd(), name)
+        register_configs(Path.cwd(), name, sys.argv[1:])
         sys.argv[1:] = hydra_arguments(sys.argv[1:], name)
         hydra.main(config_path=str(ROOT / "conf"), config_name=name, version_base="1.3")(job)()
     except (Interrupted, KeyboardInterrupt) as error:
@@ -78,7 +78,7 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processe
 
 
 def _report(error: Exception, name: str) -> int:
-    """Says what went wrong, with a traceback where it was not the request; returns the exit code."""
+    """Print an error, with a traceback if it is no wrong request; return the exit code."""
     if isinstance(error, RequestError):
         return _say(str(error), 2)
     if isinstance(error, SweepFailed):

@@ -1,7 +1,7 @@
-"""Tell Hydra what a configuration is composed from: the command line, experiments, and files of the user's own."""
+"""Prepare what Hydra composes a configuration from: the command line, experiments, and the user's own files."""
 
 import re
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,124 +11,115 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from cnnlab.config.paths import GROUPS, ROOT
-from cnnlab.config.settings import choices, command_line, identity, plain, settings
-from cnnlab.config.sweeps import alternatives, expand_seeds
+from cnnlab.config.help import register_help
+from cnnlab.config.paths import CONFIG_GROUPS, ROOT, group_folder, list_names
+from cnnlab.config.settings import chosen_groups, command_line, identity, plain, settings
+from cnnlab.config.sweeps import expand_seeds, read_grids
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import default_directory
 from cnnlab.runs.sweeps import sweep_directory
 
-SWEEPING = ("train",)  # commands that -m runs several times
-# Keys whose values are files or names of files.
-PATHS = (
+SWEEPING_COMMANDS = ("train",)  # commands that take -m
+# Keys whose values are paths or names, in which Hydra's special characters are quoted.
+PATH_KEYS = (
     *("checkpoint", "images", "image", "output", "gallery", "runs", "resume", "name"),
     *("data.path", "data.cache", "hydra.run.dir", "hydra.sweep.dir"),
 )
 
 
-def register_configs(directory: Path, command: str = "") -> None:
-    """Makes `experiment=NAME` and the working directory's own `conf/<group>/*.yaml` known to Hydra.
+def register_configs(directory: Path, command: str = "", arguments: Sequence[str] = ()) -> None:
+    """Tell Hydra of the chosen experiments, of the user's own `conf/<group>/*.yaml`, and of cnnlab's resolvers.
 
     Args:
-        directory: the working directory; its `experiments/` and `conf/` are read beside the project's own.
-        command: takes of an experiment what is its own: `compare` the comparison, `train` the sweep, others one run.
+        directory: the working directory; its `experiments/` and `conf/` extend the project's own.
+        command: `compare` takes the comparison from an experiment, `train` the sweep, all others a single run.
+        arguments: key=value arguments, of which `experiment=NAME` is read.
 
     Raises:
-        RequestError: where a file there has the name of one that the project ships, or is not YAML.
+        RequestError: if a file of the user has a name that the project uses, or is not YAML.
     """
     OmegaConf.register_new_resolver("run_dir", _run_directory, replace=True)
     OmegaConf.register_new_resolver("sweep_dir", _sweep_directory, replace=True)
-    OmegaConf.register_new_resolver("choices", lambda group: _names(group, directory), replace=True)
-    for file in sorted((ROOT / "experiments").glob("*.yaml")):
-        _store(file, "experiment", command)
-    for file in _own_files(directory / "experiments", ROOT / "experiments"):
-        _store(file, "experiment", command)
-    for group in GROUPS:
-        for file in _own_files(directory / "conf" / group, ROOT / "conf" / group):
-            _store(file, group)
+    register_help(directory)
+    chosen = [argument for argument in arguments if argument.startswith("experiment=")]
+    names = [name for argument in chosen for name in re.findall(r"[\w.-]+", argument.partition("=")[2])]
+    for name in list_names("experiment", directory) if command == "tune" else names:  # a search may vary it
+        _store_experiment(name, directory, command)
+    for group in CONFIG_GROUPS:
+        for file in sorted((directory / group_folder(group)).glob("*.yaml")):
+            if _find_file(group, file.stem, directory) != ROOT / group_folder(group) / file.name:
+                everywhere = re.match(r"(#.*\n)*# @package _global_", file.read_text())
+                package = "_global_" if everywhere else group
+                ConfigStore.instance().store(file.stem, _load(file), group=group, package=package)
 
 
-def _names(group: str, directory: Path) -> str:
-    """What can be chosen in a group, for the help of a command."""
-    below = Path("experiments") if group == "experiment" else Path("conf") / group
-    folders = (ROOT / below, directory / below)
-    return ", ".join(sorted({file.stem for folder in folders for file in folder.glob("*.yaml")}))
+def _find_file(group: str, name: str, directory: Path) -> Path | None:
+    """Return the file of a choice, in the project or else in the working directory."""
+    shipped, own = (root / group_folder(group) / f"{name}.yaml" for root in (ROOT, directory))
+    if shipped.is_file() and own.is_file() and shipped.read_bytes() != own.read_bytes():
+        raise RequestError(f"{own}: rename this file; cnnlab has one of the same name")
+    return next((file for file in (shipped, own) if file.is_file()), None)
 
 
-def _own_files(folder: Path, shipped: Path) -> list[Path]:
-    """The folder's YAML files, less those that are the shipped ones themselves."""
-    own = []
-    for file in sorted(folder.glob("*.yaml")):
-        original = shipped / file.name
-        if not original.exists():
-            own.append(file)
-        elif original.read_bytes() != file.read_bytes():
-            raise RequestError(f"{file}: cnnlab ships one of that name; give yours another")
-    return own
-
-
-def _store(file: Path, group: str, command: str = "") -> None:
-    if group == "experiment" and _only_listed():
-        ConfigStore.instance().store(file.stem, {}, group=group, package="_global_")
-        return
+def _load(file: Path) -> DictConfig:
     try:
         node = OmegaConf.load(file)
-    except Exception as error:  # the YAML parser has many
+    except Exception as error:  # PyYAML and OmegaConf raise many types
         raise RequestError(f"{file} is not readable YAML ({' '.join(str(error).split())})") from None
     if not isinstance(node, DictConfig):
         raise RequestError(f"{file} must hold keys and values")
-    if group == "experiment":
-        node.setdefault("name", file.stem)
-        sweep, seeds, comparison = (node.pop(key, None) for key in ("sweep", "seeds", "comparison"))
-        if command == "compare":
-            node = _comparison(file, node.name, comparison)
-        elif command in SWEEPING and (sweep is not None or seeds is not None):
-            try:
-                listed = alternatives(plain(sweep), plain(seeds))
-            except RequestError as error:
-                raise RequestError(f"{file}: {error}") from None
-            OmegaConf.update(node, "hydra", {"mode": "MULTIRUN", "sweeper": {"alternatives": listed}})
-    everywhere = group == "experiment" or re.match(r"(#.*\n)*# @package _global_", file.read_text())
-    ConfigStore.instance().store(file.stem, node, group=group, package="_global_" if everywhere else group)
+    return node
 
 
-def _only_listed() -> bool:
-    """Whether the help lists experiments and uses none: Hydra copies all that is stored for every line of the list."""
-    helps = {"--help", "-h"} & set(sys.argv[1:])
-    return bool(helps) and not any(argument.startswith("experiment=") for argument in sys.argv[1:])
-
-
-def _comparison(file: Path, name: str, comparison: Any) -> DictConfig:
-    """What `compare` takes from an experiment: its runs, and what it asks of them."""
-    if comparison is not None and not isinstance(comparison, DictConfig):
-        raise RequestError(f"{file}: comparison must hold keys and values")
-    return OmegaConf.create({"runs": str(Path("runs") / name), **(plain(comparison) or {})})
+def _store_experiment(name: str, directory: Path, command: str) -> None:
+    """Tell Hydra of an experiment and of those that it extends. Hydra itself reports an unknown name."""
+    if (file := _find_file("experiment", name, directory)) is None:
+        return
+    node = _load(file)
+    for extended in node.get("defaults", []):
+        if isinstance(extended, str) and extended not in ("_self_", name):
+            _store_experiment(extended, directory, command)
+    node.setdefault("name", name)
+    sweep, seeds, comparison = (node.pop(key, None) for key in ("sweep", "seeds", "comparison"))
+    if command == "compare":
+        if comparison is not None and not isinstance(comparison, DictConfig):
+            raise RequestError(f"{file}: comparison must hold keys and values")
+        node = OmegaConf.create({"runs": str(Path("runs") / node.name), **(plain(comparison) or {})})
+    elif command in SWEEPING_COMMANDS and (sweep is not None or seeds is not None):
+        try:
+            grids = read_grids(plain(sweep), plain(seeds))
+        except RequestError as error:
+            raise RequestError(f"{file}: {error}") from None
+        OmegaConf.update(node, "hydra", {"mode": "MULTIRUN", "sweeper": {"grids": grids}})
+    ConfigStore.instance().store(name, node, group="experiment", package="_global_")
 
 
 def _run_directory(name: str | None, model: str, resume: str | None, *, _root_: DictConfig) -> str:
-    """Where a run's files go, unless `hydra.run.dir` says it."""
+    """Return the default of `hydra.run.dir`."""
     return str(default_directory(Path("runs") / (name or model), resume, lambda: identity(_root_)))
 
 
 def _sweep_directory(name: str | None, *, _root_: DictConfig) -> str:
-    """Where the run directories of a sweep go, unless `hydra.sweep.dir` says it."""
+    """Return the default of `hydra.sweep.dir`."""
     return str(sweep_directory(sweep_folder(name), list(_root_.hydra.overrides.task)))
 
 
 def sweep_folder(name: str | None) -> Path:
-    """Where the sweeps of a name are."""
+    """Return the folder that holds the sweeps of this name."""
     return Path("runs") / (name or "sweep")
 
 
 def each_model(config: DictConfig) -> dict[str, dict[str, Any]]:
-    """The networks that are asked for, by name: that of `model=`, or each of `models=[...]` with the other arguments.
+    """Return the settings of each network of `models=[...]`, or of `model=`, by name.
+
+    The other arguments of the command line, such as `model.width=0.5`, apply to every network.
 
     Raises:
-        RequestError: when `models` is no list of names, `model` is one, or a network has no option of that name.
+        RequestError: if `models` is not a list of names, `model` is, or a network lacks an option.
     """
     names = config.get("models")
     if names is None:
-        if (name := choices()["model"]) is None:  # Hydra would merge several into one
+        if (name := chosen_groups()["model"]) is None:  # a list, which Hydra would merge into one network
             raise RequestError("model takes one name; models=[NAME,NAME] takes several")
         return {name: settings(config)["model"]}
     if not isinstance(names, ListConfig) or not names or not all(isinstance(name, str) for name in names):
@@ -140,49 +131,50 @@ def each_model(config: DictConfig) -> dict[str, dict[str, Any]]:
             composed = hydra.compose(HydraConfig.get().job.config_name, [*others, f"model={name}"])
         except ConfigCompositionException as error:
             if match := re.search(r"Could not override '(model\.[^']+)'", str(error)):
-                raise RequestError(f"{match[1]} is not a key of {name}, one of models") from None
+                raise RequestError(f"{match[1]} is not a key of {name}, which is one of models") from None
             raise
         networks[name] = settings(composed)["model"]
     return networks
 
 
 def hydra_arguments(arguments: list[str], name: str) -> list[str]:
-    """The command line as Hydra gets it.
+    """Return the command line in the form that Hydra takes.
 
-    `seeds=5` sweeps. `models=[a,b]` chooses `model=a` too, for `model.KEY=VALUE` to be checked by. For `compare`,
-    `experiment=NAME` stands for `runs=runs/NAME` where no file has that name.
+    `seeds=5` becomes a sweep. `models=[a,b]` adds `model=a`, so that Hydra accepts the options of networks. For
+    `compare`, `experiment=NAME` becomes `runs=runs/NAME` if there is no such experiment.
 
     Raises:
-        RequestError: when `models` and `model` are given, a sweep is asked of a command that has none, or runs twice.
+        RequestError: if `-m` is given to a command without sweeps, or if two arguments contradict each other.
     """
-    if name not in SWEEPING and {"-m", "--multirun"} & set(arguments):
-        raise RequestError(f"-m: cnnlab.{name} does not sweep; only {', '.join(SWEEPING)} does")
+    if name not in SWEEPING_COMMANDS and {"-m", "--multirun"} & set(arguments):
+        raise RequestError(f"-m: cnnlab {name} does not sweep; only {', '.join(SWEEPING_COMMANDS)} does")
     if {"-m", "--multirun"} & set(arguments) and {"-c", "--cfg"} & {part.partition("=")[0] for part in arguments}:
-        raise RequestError("--cfg: a sweep has a configuration for each job; leave -m out, and give each key one value")
+        raise RequestError("--cfg: jobs of a sweep have their own configurations; leave out -m, and give single values")
     if name == "compare":
-        files = _names("experiment", Path.cwd()).split(", ")
-        arguments = [re.sub(rf"^experiment=(?!({'|'.join(files)})$)(.+)", r"runs=runs/\2", arg) for arg in arguments]
+        known = "|".join(map(re.escape, list_names("experiment", Path.cwd())))
+        arguments = [re.sub(rf"^experiment=(?!({known})$)(.+)", r"runs=runs/\2", argument) for argument in arguments]
         if len([argument for argument in arguments if argument.startswith("runs=")]) > 1:
-            raise RequestError("runs: give runs= or experiment=, once; runs=[FOLDER,FOLDER] takes several")
+            raise RequestError("runs: give either runs= or experiment=, once; runs=[FOLDER,FOLDER] takes several")
     for argument in arguments:
         group, _, value = argument.partition("=")
-        if group in GROUPS and value in ("null", "None"):
-            raise RequestError(f"{argument}: {group} takes a name; known: {_names(group, Path.cwd())}")
+        if group in CONFIG_GROUPS and value in ("null", "None"):
+            known = ", ".join(list_names(group, Path.cwd()))
+            raise RequestError(f"{argument}: {group} takes a name; known: {known}")
     listed = [match[1] for arg in arguments if (match := re.match(r"models=\[\s*['\"]?([\w.-]+)", arg))]
     if listed and any(arg.startswith("model=") for arg in arguments):
         raise RequestError("models: give either models= or model=")
     arguments = [_quoted(argument) for argument in arguments]
-    if name in SWEEPING:
-        # Hydra takes the flag before all keys only.
+    if name in SWEEPING_COMMANDS:
+        # Hydra accepts the flag only before all keys.
         return sorted(expand_seeds(arguments), key=lambda argument: argument not in ("-m", "--multirun"))
-    return [f"model={listed[0]}", *arguments] if listed else arguments  # in front of options, such as --cfg job
+    return [f"model={listed[0]}", *arguments] if listed else arguments  # before options such as --cfg job
 
 
 def _quoted(argument: str) -> str:
-    """A path with letters that mean something to Hydra, such as `images=IMG (1).jpg`, as Hydra takes it."""
+    """Quote a path that has special characters of Hydra, such as `images=IMG (1).jpg`."""
     key, _, value = argument.partition("=")
     plain = re.fullmatch(r"[\w./*?+@%: -]*", value, re.ASCII) or re.match(r"\[.*\]$|['\"]", value) or "${" in value
-    if key not in PATHS or plain or (key == "name" and "," in value):  # a sweep over names
+    if key not in PATH_KEYS or plain or (key == "name" and "," in value):  # a sweep over names
         return argument
     escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + match[2].replace("'", r"\'"), value)
     return f"{key}='{escaped}'"

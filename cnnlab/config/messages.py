@@ -1,22 +1,23 @@
-"""Explains in one line what is wrong with a configuration, where Hydra would take ten: the key, and what would do."""
+"""Explain in one line what is wrong with a configuration: the key, and the nearest valid choice."""
 
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from cnnlab.config.paths import GROUPS, ROOT
+from cnnlab.config.paths import CONFIG_GROUPS, ROOT, list_names
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import did_you_mean
 
 
 def check_keys(config: DictConfig, name: str) -> None:
-    """Top-level keys beside those of the primary file: recipes and experiments are merged without Hydra's own check."""
+    """Raise a RequestError for an unknown top-level key, which Hydra accepts from recipes and experiments."""
     known = _top_keys(name)
     for key in config:
         if key not in known:
@@ -24,7 +25,7 @@ def check_keys(config: DictConfig, name: str) -> None:
 
 
 def _top_keys(name: str) -> list[str]:
-    """Keys and groups of a primary file, with those of the files that it starts from."""
+    """Return the keys and groups of a primary file and of the files that it extends."""
     primary = OmegaConf.load(ROOT / "conf" / f"{name}.yaml")
     assert isinstance(primary, DictConfig)
     keys = [str(key) for key in primary if key != "defaults"]
@@ -37,7 +38,7 @@ def _top_keys(name: str) -> list[str]:
 
 
 def explain(error: BaseException, name: str) -> str:
-    """One line for an error of Hydra or OmegaConf: the key or choice that is wrong, and the nearest that is right."""
+    """Return one line for an error of Hydra or OmegaConf: the wrong key or choice, and the nearest valid one."""
     causes: list[BaseException] = [error]
     while cause := causes[-1].__cause__:
         causes.append(cause)
@@ -47,7 +48,8 @@ def explain(error: BaseException, name: str) -> str:
             return f"{cause.override} is not of the form key=value ({' '.join(cause.message.split())})"
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
             group, _, choice = cause.missing_cfg_file.rpartition("/")
-            return f"{group}={choice} is not known{did_you_mean(choice, cause.options or [], f'{group}=')}"
+            known = list_names(group, Path.cwd()) if group == "experiment" else cause.options or []
+            return f"{group}={choice} is not known{did_you_mean(choice, known, f'{group}=')}"
     if match := re.search(
         r"Could not override '([^']+)'|full_key: (\S+)\n.*not in struct|Key '([^']+)' is not in", text
     ):
@@ -61,20 +63,20 @@ def explain(error: BaseException, name: str) -> str:
 
 
 def _all_keys(name: str) -> list[str]:
-    """Every key that a command knows with the choices of this command line, dotted."""
-    selecting = (*GROUPS, "experiment")
+    """Return all keys of a command, dotted, with the choices of this command line."""
+    selecting = (*CONFIG_GROUPS, "experiment")
     chosen = [arg for arg in sys.argv[1:] if arg.partition("=")[0] in selecting and "," not in arg]
-    started = GlobalHydra.instance().is_initialized()  # by the command itself, which composes something else
+    started = GlobalHydra.instance().is_initialized()  # the command composes further configurations itself
     with nullcontext() if started else hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         try:
             config = hydra.compose(name, overrides=chosen)
-        except Exception:  # one of the choices is wrong itself; the keys of the default ones will do
+        except Exception:  # if a choice is wrong too, show the keys of the defaults
             config = hydra.compose(name)
     return [*dotted(config), "experiment", "hydra.run.dir"]
 
 
 def dotted(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    """The keys of a configuration and of all that it holds, dotted."""
+    """Yield all keys of a configuration, those of nested configurations too, dotted."""
     for key in config:
         yield f"{prefix}{key}"
         child = config._get_node(key)

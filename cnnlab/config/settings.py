@@ -7,16 +7,16 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from cnnlab.config.paths import GROUPS
+from cnnlab.config.paths import CONFIG_GROUPS
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import RunDirectory
 
 # Keys of data that a checkpoint has decided, or that change nothing of what a trained network answers.
-OF_TRAINING = ("image_size", "batch_size", "mean", "std", "workers")
+TRAINING_DATA_KEYS = ("image_size", "batch_size", "mean", "std", "workers")
 # What does not decide how a run comes out.
-ASIDE = ("name", "resume", "logger")
+NOT_IDENTIFYING = ("name", "resume", "logger")
 # What a run that goes on may be told anew: how long and on what it runs, and where its images are.
-OF_CONTINUING = (
+CHANGEABLE_ON_RESUME = (
     *("name", "resume", "logger", "callbacks"),
     *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
@@ -38,7 +38,7 @@ def settings(config: DictConfig) -> dict[str, Any]:
 
 def identity(config: DictConfig) -> dict[str, Any]:
     """What of a configuration decides how a run comes out; two runs with the same identity are the same run."""
-    return {key: value for key, value in settings(config).items() if key not in ASIDE}
+    return {key: value for key, value in settings(config).items() if key not in NOT_IDENTIFYING}
 
 
 def plain(value: Any) -> Any:
@@ -46,10 +46,10 @@ def plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
 
 
-def choices() -> dict[str, str | None]:
+def chosen_groups() -> dict[str, str | None]:
     """The name chosen in each group, such as {"model": "resnet18", "recipe": "fast", ...}."""
     chosen = HydraConfig.get().runtime.choices
-    return {group: chosen.get(group) for group in (*GROUPS, "experiment")}
+    return {group: chosen.get(group) for group in (*CONFIG_GROUPS, "experiment")}
 
 
 def model_name(choice: str, model: Mapping[str, Any] | DictConfig) -> str:
@@ -72,12 +72,12 @@ def command_line() -> list[str]:
     return list(HydraConfig.get().overrides.task)
 
 
-def given_keys() -> set[str]:
+def command_line_keys() -> set[str]:
     """The keys that this job's command line gives values to."""
     return {argument.lstrip("+~").partition("=")[0] for argument in command_line()}
 
 
-def with_recorded(config: DictConfig, recorded: Path) -> DictConfig:
+def resumed_config(config: DictConfig, recorded: Path) -> DictConfig:
     """The configuration of a run that is resumed: the recorded one, changed by this command line's own values.
 
     Where `trainer.max_epochs` or `max_steps` is another one, `lengthened` keeps those that the run had before: its
@@ -97,8 +97,8 @@ def with_recorded(config: DictConfig, recorded: Path) -> DictConfig:
         key, _, _ = override.lstrip("+~").partition("=")
         if key == "trainer":  # the group comes with the epochs and the clipping of this command line's recipe
             raise RequestError(f"{override}: a resumed run takes single keys, such as trainer.accelerator=cpu")
-        changed = key in GROUPS or OmegaConf.select(merged, key) != OmegaConf.select(config, key)
-        if changed and not any(f"{key}.".startswith(f"{free}.") for free in OF_CONTINUING):
+        changed = key in CONFIG_GROUPS or OmegaConf.select(merged, key) != OmegaConf.select(config, key)
+        if changed and not any(f"{key}.".startswith(f"{free}.") for free in CHANGEABLE_ON_RESUME):
             raise RequestError(f"{override}: a resumed run keeps its own {key}; leave it out, or start a new run")
         if override.startswith("~"):
             parent, _, leaf = key.rpartition(".")
@@ -129,8 +129,8 @@ def data_settings(config: DictConfig, run: RunDirectory | None) -> dict[str, Any
         RequestError: when the command line gives one of those.
     """
     own = settings(config)["data"]
-    given = given_keys()
-    for key in OF_TRAINING:
+    given = command_line_keys()
+    for key in TRAINING_DATA_KEYS:
         if f"data.{key}" in given:
             near = "; data.eval_batch_size is how many images are computed at a time" if key == "batch_size" else ""
             raise RequestError(f"data.{key} is of the training, and nothing to choose here{near}")
@@ -138,4 +138,4 @@ def data_settings(config: DictConfig, run: RunDirectory | None) -> dict[str, Any
     if isinstance(recorded, dict) and "data" not in given:
         kept = [key for key, value in recorded.items() if key in own and not isinstance(value, dict)]
         own |= {key: recorded[key] for key in kept if f"data.{key}" not in given}
-    return {key: value for key, value in own.items() if key not in (*OF_TRAINING, "_target_")}
+    return {key: value for key, value in own.items() if key not in (*TRAINING_DATA_KEYS, "_target_")}

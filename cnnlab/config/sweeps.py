@@ -12,7 +12,7 @@ import yaml
 from cnnlab.errors import RequestError
 
 # Flags of Hydra that show something instead of running.
-SHOWING = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
+SHOW_FLAGS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
 
 
 def expand_seeds(arguments: Sequence[str]) -> list[str]:
@@ -26,7 +26,7 @@ def expand_seeds(arguments: Sequence[str]) -> list[str]:
     """
     given = [arg.partition("=")[2] for arg in arguments if arg.startswith("seeds=")]
     others = [arg for arg in arguments if not arg.startswith("seeds=")]
-    if not given or SHOWING & {arg.partition("=")[0] for arg in arguments}:
+    if not given or SHOW_FLAGS & {arg.partition("=")[0] for arg in arguments}:
         return others
     if any(arg.startswith("seed=") for arg in others):
         raise RequestError("seeds: give either seeds= or seed=")
@@ -34,7 +34,7 @@ def expand_seeds(arguments: Sequence[str]) -> list[str]:
         value = yaml.safe_load(given[-1])
     except yaml.YAMLError:
         value = given[-1]
-    return ["--multirun", *others, f"seed={choices(list_seeds(value))}"]
+    return ["--multirun", *others, f"seed={join_values(list_seeds(value))}"]
 
 
 def list_seeds(value: Any) -> list[int]:
@@ -53,7 +53,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def alternatives(sweep: Any, seeds: Any = None) -> list[dict[str, str]]:
+def read_grids(sweep: Any, seeds: Any = None) -> list[dict[str, str]]:
     """What an experiment's `sweep:` and `seeds:` make jobs of.
 
     Args:
@@ -70,37 +70,35 @@ def alternatives(sweep: Any, seeds: Any = None) -> list[dict[str, str]]:
     entries = sweep if isinstance(sweep, list) else [{} if sweep is None else sweep]
     if not entries or not all(isinstance(entry, dict) for entry in entries):
         raise RequestError("sweep must hold keys with lists of values, or be a list of such")
-    return [
-        _alternative(entry if seeds is None or "seeds" in entry else {**entry, "seeds": seeds}) for entry in entries
-    ]
+    return [_read_grid(entry if seeds is None or "seeds" in entry else {**entry, "seeds": seeds}) for entry in entries]
 
 
-def _alternative(entry: Mapping[Any, Any]) -> dict[str, str]:
+def _read_grid(entry: Mapping[Any, Any]) -> dict[str, str]:
     found = {}
     for key, values in entry.items():
         if key == "seeds":
             key, values = "seed", list_seeds(values)
         elif isinstance(values, dict) or values == []:
             raise RequestError(f"sweep.{key} must be a value or a list of values; write keys with dots: {key}.KEY")
-        found[str(key)] = choices(values if isinstance(values, list) else [values])
+        found[str(key)] = join_values(values if isinstance(values, list) else [values])
     return found
 
 
-def choices(values: Sequence[Any]) -> str:
+def join_values(values: Sequence[Any]) -> str:
     """Values as Hydra reads a sweep over them: `a,b`."""
-    return ",".join(written(value) for value in values)
+    return ",".join(to_override(value) for value in values)
 
 
-def written(value: Any) -> str:
+def to_override(value: Any) -> str:
     """A plain value as Hydra's command line reads it, of the same type."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{','.join(written(item) for item in value)}]"
+        return f"[{','.join(to_override(item) for item in value)}]"
     if isinstance(value, dict):
-        return f"{{{','.join(f'{key}:{written(item)}' for key, item in value.items())}}}"
+        return f"{{{','.join(f'{key}:{to_override(item)}' for key, item in value.items())}}}"
     if not isinstance(value, str) or (re.fullmatch(r"[A-Za-z_][\w./-]*", value) and yaml.safe_load(value) == value):
         return str(value)
     escaped = re.sub(r"(\\*)(?='|$)", r"\1\1", value).replace("'", "\\'")  # a backslash counts before a quote only

@@ -14,8 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cnnlab import config as configuration
 from cnnlab.config.messages import explain
-from cnnlab.config.paths import GROUPS
-from cnnlab.config.sweeps import written
+from cnnlab.config.paths import CONFIG_GROUPS
+from cnnlab.config.sweeps import to_override
 from cnnlab.data.cache import check_available
 from cnnlab.data.sources import find_source
 from cnnlab.errors import RequestError
@@ -58,7 +58,7 @@ class TrialConfigurations:
     def overrides(self, values: Values) -> list[str]:
         """Return the key=value arguments of a run: the command line's, with the trial's values replacing them."""
         own = [argument for key, argument in self.given if key not in values]
-        return [*own, f"name={written(self.name)}", *overrides(values)]
+        return [*own, f"name={to_override(self.name)}", *overrides(values)]
 
     def command(self, values: Values, directory: Path) -> list[str]:
         """Return the command that trains with these values in a directory."""
@@ -66,7 +66,7 @@ class TrialConfigurations:
         for source in HydraConfig.get().runtime.config_sources:
             if source.provider == "command-line":
                 command += ["--config-dir", source.path]
-        return [*command, *self.overrides(values), "hydra.mode=RUN", f"hydra.run.dir={written(str(directory))}"]
+        return [*command, *self.overrides(values), "hydra.mode=RUN", f"hydra.run.dir={to_override(str(directory))}"]
 
     def compose(self, values: Values) -> DictConfig:
         """Compose the configuration of a run, without Hydra's own section."""
@@ -85,7 +85,7 @@ class TrialConfigurations:
                 raise RequestError(
                     f"search: {parameter.key} decides how trials are scored; it must be the same for all"
                 )
-            is_group = parameter.kind == "choice" and parameter.key in (*GROUPS, "experiment")
+            is_group = parameter.kind == "choice" and parameter.key in (*CONFIG_GROUPS, "experiment")
             for value in parameter.values if is_group else parameter.values[:1]:
                 try:
                     config = self.compose({**parent_values(parameter, self.space), parameter.key: value})

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
-from cnnlab.config.sweeps import written
+from cnnlab.config.sweeps import to_override
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import did_you_mean, explained, fits
 
@@ -71,7 +71,7 @@ class Parameter:
 
     def stored(self, value: Any) -> Any:
         """Return the value as a study stores it: a list becomes text."""
-        return written(value) if isinstance(value, list) else value
+        return to_override(value) if isinstance(value, list) else value
 
     def suggest(self, trial: "BaseTrial") -> Any:
         """Draw a value for the trial."""
@@ -105,7 +105,7 @@ def parent_values(parameter: Parameter, space: Sequence[Parameter]) -> Values:
 
 def overrides(values: Values) -> list[str]:
     """Return the values as key=value arguments."""
-    return [f"{key}={written(value)}" for key, value in values.items()]
+    return [f"{key}={to_override(value)}" for key, value in values.items()]
 
 
 def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""How Hydra runs the jobs of a sweep in cnnlab. Hydra looks for such classes in the package `hydra_plugins` alone."""
+"""Run the jobs of a sweep. Hydra finds launchers and sweepers in the package `hydra_plugins` only."""

@@ -1,4 +1,4 @@
-"""The runs that an experiment asks for, and what has become of them."""
+"""List the runs of an experiment, each with its status."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,18 +15,19 @@ from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.sweeps import RecordedRuns, job_names
 from hydra_plugins.cnnlab_sweep.sweeper import combinations
 
-ELSEWHERE = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "resume", "name")
+# Keys that would put the runs into another folder.
+MOVING_KEYS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "resume", "name")
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run that is asked for.
+    """Hold one run of an experiment.
 
     Attributes:
-        name: what tells it from the others.
-        arguments: its own, key by key.
-        run: where it is, or None if it was never started.
-        status: of its record, or `not started`.
+        name: the values that distinguish it from the other runs.
+        arguments: its own arguments, as {key: value}.
+        run: its directory, or None if it was never started.
+        status: the status in its record, or `not started`.
     """
 
     name: str
@@ -36,17 +37,17 @@ class PlannedRun:
 
     @property
     def complete(self) -> bool:
-        """Whether it has come to its end."""
+        """Return True if the run has finished."""
         return self.status == "completed"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs that a command asks for.
+    """Hold the runs of an experiment.
 
     Attributes:
-        runs: one after the other.
-        sweeps: whether they are a sweep, which goes on by itself when it is started again.
+        runs: in the order in which they are started.
+        sweeps: True if they are a sweep, which resumes by itself when it is started again.
     """
 
     runs: list[PlannedRun]
@@ -54,29 +55,29 @@ class Plan:
 
     @property
     def complete(self) -> list[Path]:
-        """The directories of those that are."""
+        """Return the directories of the completed runs."""
         return [run.run.path for run in self.runs if run.complete and run.run]
 
 
-def plan_of(experiment: str, arguments: Sequence[str]) -> Plan:
-    """What `cnnlab train experiment=NAME ...` runs, one after the other.
+def plan_experiment(experiment: str, arguments: Sequence[str]) -> Plan:
+    """List the runs that `cnnlab train experiment=NAME ...` starts.
 
     Args:
-        experiment: its name.
-        arguments: others of the command line, key=value.
+        experiment: name of the experiment.
+        arguments: further arguments of the command line, as key=value.
 
     Raises:
-        RequestError: for an argument that would put the runs elsewhere.
+        RequestError: if an argument would put the runs into another folder.
     """
     for argument in arguments:
-        if argument.partition("=")[0] in ELSEWHERE:
-            raise RequestError(f"{argument}: runs of an experiment are found in runs/{experiment}, by themselves")
-    register_configs(Path.cwd(), "train")
+        if argument.partition("=")[0] in MOVING_KEYS:
+            raise RequestError(f"{argument}: leave it out; the runs of an experiment are in runs/{experiment}")
     chosen, given = f"experiment={experiment}", expand_seeds(arguments)
+    register_configs(Path.cwd(), "train", [chosen, *given])
     own = [argument for argument in given if argument != "--multirun"]
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        alternatives = list(hydra.compose("train", [chosen], return_hydra_config=True).hydra.sweeper.alternatives)
-        jobs = combinations(alternatives, own, OverridesParser.create())
+        grids = list(hydra.compose("train", [chosen], return_hydra_config=True).hydra.sweeper.grids)
+        jobs = combinations(grids, own, OverridesParser.create())
         composed = [hydra.compose("train", [chosen, *job]) for job in jobs]
     folder = sweep_folder(composed[0].name)
     records = [*folder.glob("*/summary.json"), *folder.glob("*/*/summary.json")]
@@ -84,11 +85,11 @@ def plan_of(experiment: str, arguments: Sequence[str]) -> Plan:
     found = [recorded.find(identity(config)) or (None, "not started") for config in composed]
     parts = [{key: value for key, _, value in (argument.partition("=") for argument in job)} for job in jobs]
     runs = [PlannedRun(name, its, *where) for name, its, where in zip(job_names(jobs), parts, found, strict=True)]
-    return Plan(runs, sweeps=bool(alternatives) or len(own) < len(given))
+    return Plan(runs, sweeps=bool(grids) or len(own) < len(given))
 
 
-def asked_of(experiment: str) -> dict[str, Any]:
-    """The keys of `cnnlab compare`, as the experiment's `comparison:` gives them."""
-    register_configs(Path.cwd(), "compare")
+def comparison_settings(experiment: str) -> dict[str, Any]:
+    """Return the settings of `cnnlab compare experiment=NAME`."""
+    register_configs(Path.cwd(), "compare", [f"experiment={experiment}"])
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return settings(hydra.compose("compare", [f"experiment={experiment}"]))

@@ -1,4 +1,4 @@
-"""The launcher `isolated`: every job of a sweep is a process of its own, and what is done is not done again."""
+"""Run every job of a sweep in its own process on this machine (hydra/launcher=isolated). Skip completed jobs."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -12,31 +12,31 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from cnnlab.errors import RequestError, SweepFailed
-from cnnlab.runs import jobs as processes
+from cnnlab.runs import jobs
 from cnnlab.runs.jobs import Execution, Job
 from cnnlab.runs.sweeps import SWEEP_FILE
 from hydra_plugins.cnnlab_sweep.planning import compose_jobs, plan_jobs
 
 
 class IsolatedLauncher(Launcher):
-    """Starts the jobs on this machine.
+    """Start the jobs of a sweep on this machine.
 
     Args:
-        n_jobs: how many run at the same time. They share the cores, and have one GPU each in turn.
+        n_jobs: number of jobs that run at the same time. They share the cores; the GPUs are given out one per job.
     """
 
     def __init__(self, n_jobs: int):
         self.n_jobs = n_jobs
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keeps what the jobs are composed from. The task is not needed: a job is started by its command."""
+        """Keep what the jobs are composed from. The task is not needed, since a job is started by its command."""
         self.loader, self.config = hydra_context.config_loader, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Runs what is not done yet, and says what was done and what failed.
+        """Run the jobs that are not completed yet, and print the result of every job.
 
         Raises:
-            RequestError: when `n_jobs` is no number of jobs.
+            RequestError: if `n_jobs` is below 1.
         """
         check_n_jobs(self.n_jobs)
         devices = []
@@ -45,61 +45,60 @@ class IsolatedLauncher(Launcher):
 
             devices = visible_gpus()
         composed = compose_jobs(self.config, self.loader, job_overrides, initial_job_idx)
-        jobs = plan_jobs(self.config, composed, job_overrides)
-        environments = processes.slots(self.n_jobs, devices)
-        run_and_show(self.config, jobs, _start, environments)
-        return job_returns(jobs, composed)
+        planned = plan_jobs(self.config, composed, job_overrides)
+        run_and_show(self.config, planned, _start, jobs.slots(self.n_jobs, devices))
+        return job_returns(planned, composed)
 
 
 def _start(job: Job, environment: dict[str, str]) -> Execution:
-    return processes.LocalProcess(job.command, job.directory, environment)
+    return jobs.LocalProcess(job.command, job.directory, environment)
 
 
 def check_n_jobs(n_jobs: int) -> None:
-    """Raises RequestError when it is no number of jobs."""
+    """Raise a RequestError if the number of parallel jobs is below 1."""
     if n_jobs < 1:
         raise RequestError(f"hydra.launcher.n_jobs must be 1 or more, got {n_jobs}")
 
 
 def run_and_show(
     config: DictConfig,
-    jobs: Sequence[Job],
+    planned: Sequence[Job],
     start: Callable[[Job, dict[str, str]], Execution],
     environments: Sequence[dict[str, str]],
 ) -> None:
-    """Runs the jobs that wait, and shows how they come out.
+    """Run the waiting jobs, and show their progress and results.
 
     Args:
-        config: of the sweep.
-        jobs: all of them.
-        start: starts one with one of the environments.
-        environments: variables of the jobs that run at once.
+        config: configuration of the sweep.
+        planned: all jobs of the sweep.
+        start: starts a job with one of the environments.
+        environments: environment variables, one dictionary for each job that runs at the same time.
     """
     from cnnlab.reports.sweep import SweepProgress, print_outcome
     from cnnlab.reports.terminal import suggest_next
 
     directory = Path(config.hydra.sweep.dir)
-    waiting = [job for job in jobs if job.state == "waiting"]
+    waiting = [job for job in planned if job.state == "waiting"]
     if waiting:
         directory.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, directory / SWEEP_FILE)
-    with SweepProgress(jobs, len(environments)) as progress:
-        for changed in processes.run_jobs(waiting, start, environments):
+    with SweepProgress(planned, len(environments)) as progress:
+        for changed in jobs.run_jobs(waiting, start, environments):
             progress.show(changed)
-    print_outcome(jobs, directory)
-    if all(job.state == "completed" for job in jobs):
-        has_all = all(job.directory.parent == directory for job in jobs)  # or earlier sweeps of this name have some
+    print_outcome(planned, directory)
+    if all(job.state == "completed" for job in planned):
+        has_all = all(job.directory.parent == directory for job in planned)  # or earlier sweeps of this name have some
         suggest_next(shlex.join(["cnnlab", "compare", f"runs={directory if has_all else directory.parent}"]))
 
 
-def job_returns(jobs: Sequence[Job], composed: Sequence[DictConfig]) -> list[JobReturn]:
-    """What Hydra's sweepers are told: the validation accuracy of each job, or what failed."""
+def job_returns(planned: Sequence[Job], composed: Sequence[DictConfig]) -> list[JobReturn]:
+    """Return the validation accuracy or the error of each job, as Hydra's sweepers read it."""
     from cnnlab.reports.sweep import describe_failures
 
-    failed = [job for job in jobs if job.state != "completed"]
-    error = SweepFailed(describe_failures(jobs), 2 if all(job.code == 2 for job in failed) else 1)
+    failed = [job for job in planned if job.state != "completed"]
+    error = SweepFailed(describe_failures(planned), 2 if all(job.code == 2 for job in failed) else 1)
     returns = []
-    for job, config in zip(jobs, composed, strict=True):
+    for job, config in zip(planned, composed, strict=True):
         done = job.state == "completed"
         result = JobReturn(
             overrides=job.overrides,
@@ -116,7 +115,7 @@ def job_returns(jobs: Sequence[Job], composed: Sequence[DictConfig]) -> list[Job
 
 @dataclass
 class IsolatedLauncherConf:
-    """What `hydra.launcher` holds."""
+    """Hold the keys of `hydra.launcher`."""
 
     _target_: str = "hydra_plugins.cnnlab_sweep.launcher.IsolatedLauncher"
     n_jobs: int = 1

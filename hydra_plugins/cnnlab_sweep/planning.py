@@ -1,4 +1,4 @@
-"""From Hydra's jobs to ours: composes each, and looks whether it was done before."""
+"""Compose the jobs of a sweep, and find the runs that were started before."""
 
 import sys
 from collections.abc import Sequence
@@ -8,34 +8,34 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, open_dict
 
 from cnnlab.config import identity, sweep_folder
-from cnnlab.config.sweeps import written
+from cnnlab.config.sweeps import to_override
 from cnnlab.errors import RequestError
 from cnnlab.runs.jobs import Job
 from cnnlab.runs.sweeps import RecordedRuns, job_names, unused_directory
 
-# What is said to the sweep and not to its jobs.
-OF_THE_SWEEP = ("hydra.mode=", "hydra.run.", "hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher")
+# Arguments that are meant for the sweep and are not passed on to its jobs.
+SWEEP_ONLY = ("hydra.mode=", "hydra.run.", "hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher")
 
 
 def compose_jobs(
     config: DictConfig, loader: ConfigLoader, overrides: Sequence[Sequence[str]], first: int
 ) -> list[DictConfig]:
-    """The configuration of each job, with its name as Hydra's `hydra.job.id`.
+    """Return the configuration of each job, with the job's name as `hydra.job.id`.
 
     Args:
-        config: of the sweep.
-        loader: that has composed it.
-        overrides: of each job.
-        first: number of the first job, where a sweeper launches several batches.
+        config: configuration of the sweep.
+        loader: composes the configurations of the jobs.
+        overrides: the key=value arguments of each job.
+        first: number of the first job, if a sweeper launches several batches.
 
     Raises:
-        RequestError: when a job is itself a sweep.
+        RequestError: if a job is itself a sweep.
     """
     composed = []
     for number, (name, of_job) in enumerate(zip(job_names(overrides), overrides, strict=True), start=first):
         job = loader.load_sweep_config(config, list(of_job))
-        if job.hydra.sweeper.get("alternatives") and not config.hydra.sweeper.get("alternatives"):
-            raise RequestError(f"experiment: {job.name} is a sweep, which needs a command of its own")
+        if job.hydra.sweeper.get("grids") and not config.hydra.sweeper.get("grids"):
+            raise RequestError(f"experiment: {job.name} is itself a sweep; start it with its own command")
         with open_dict(job):
             job.hydra.job.id = name if len(overrides) > 1 else str(number)
             job.hydra.job.num = number
@@ -46,13 +46,15 @@ def compose_jobs(
 def plan_jobs(
     config: DictConfig, composed: Sequence[DictConfig], overrides: Sequence[Sequence[str]], always_resume: bool = False
 ) -> list[Job]:
-    """What is to be done for each job: nothing where a run of this configuration is complete, else where and how.
+    """Return the jobs of a sweep, each with its directory, its command, and its state.
+
+    A job is `completed` if a run with the same settings is. It resumes if such a run was interrupted or failed.
 
     Args:
-        config: of the sweep.
+        config: configuration of the sweep.
         composed: the configuration of each job.
-        overrides: of each job.
-        always_resume: whether a job that is started twice goes on; for those that a cluster may requeue.
+        overrides: the key=value arguments of each job.
+        always_resume: True adds `resume=auto` to every command, for clusters that may start a job twice.
     """
     sweep = Path(config.hydra.sweep.dir)
     folder = sweep_folder(config.name)
@@ -93,8 +95,8 @@ def _command(config: DictConfig, overrides: Sequence[str], directory: Path, resu
         if source.provider == "command-line":
             command += ["--config-dir", source.path]
     said = [str(value) for value in config.hydra.overrides.hydra]
-    kept = [value for value in said if not value.startswith(OF_THE_SWEEP)]
-    command += [*overrides, *kept, "hydra.mode=RUN", f"hydra.run.dir={written(str(directory))}"]
+    kept = [value for value in said if not value.startswith(SWEEP_ONLY)]
+    command += [*overrides, *kept, "hydra.mode=RUN", f"hydra.run.dir={to_override(str(directory))}"]
     return [*command, "resume=auto"] if resume else command
 
 

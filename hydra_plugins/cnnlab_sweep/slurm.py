@@ -1,4 +1,4 @@
-"""The launcher `slurm`: the same sweep on a cluster."""
+"""Run the jobs of a sweep on a Slurm cluster (hydra/launcher=slurm)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,32 +15,35 @@ from cnnlab.runs.cluster import make_executor, submit
 from hydra_plugins.cnnlab_sweep.launcher import check_n_jobs, job_returns, run_and_show
 from hydra_plugins.cnnlab_sweep.planning import compose_jobs, plan_jobs
 
-ANYWHERE = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")  # the other parameters are of Slurm alone
+# submitit knows these parameters for every cluster; the others are Slurm's own and get the prefix `slurm_`.
+SUBMITIT_PARAMETERS = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb")
 
 
 class SlurmLauncher(Launcher):
-    """Hands the jobs to Slurm and follows them until all have ended; submitit's files are in `submitit/` of the sweep.
+    """Submit the jobs of a sweep to Slurm, and wait for all. submitit's files go to `submitit/` in the sweep's folder.
 
     Args:
         cluster: `slurm`, or `local` to try the same on this machine.
-        n_jobs: how many are with the cluster at the same time; null for all.
-        parameters: what each job asks for, with submitit's names; null leaves it to the cluster.
+        n_jobs: number of jobs that are submitted at the same time; null submits all at once.
+        parameters: resources of each job, with submitit's names; null uses the cluster's default.
     """
 
     def __init__(self, cluster: str, n_jobs: int | None, **parameters: Any):
         self.cluster, self.n_jobs = cluster, n_jobs
         given = {name: value for name, value in parameters.items() if value not in (None, {}, [])}
-        self.parameters = {name if name in ANYWHERE else f"slurm_{name}": value for name, value in given.items()}
+        self.parameters = {
+            name if name in SUBMITIT_PARAMETERS else f"slurm_{name}": value for name, value in given.items()
+        }
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keeps what the jobs are composed from. The task is not needed: a job is started by its command."""
+        """Keep what the jobs are composed from. The task is not needed, since a job is started by its command."""
         self.loader, self.config = hydra_context.config_loader, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Runs what is not done yet, and says what was done and what failed.
+        """Run the jobs that are not completed yet, and print the result of every job.
 
         Raises:
-            RequestError: when there is no such cluster, or a parameter is wrong.
+            RequestError: if the cluster does not exist or a parameter is wrong.
         """
         at_once = len(job_overrides) if self.n_jobs is None else self.n_jobs
         check_n_jobs(at_once)
@@ -53,7 +56,7 @@ class SlurmLauncher(Launcher):
 
 @dataclass
 class SlurmLauncherConf:
-    """What `hydra.launcher` holds."""
+    """Hold the keys of `hydra.launcher`."""
 
     _target_: str = "hydra_plugins.cnnlab_sweep.slurm.SlurmLauncher"
     cluster: str = "slurm"
@@ -66,8 +69,8 @@ class SlurmLauncherConf:
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
-    setup: list[str] = field(default_factory=list)  # lines of shell before a job starts
-    additional_parameters: dict[str, Any] = field(default_factory=dict)  # sbatch's own, by name
+    setup: list[str] = field(default_factory=list)  # shell commands that run before a job starts
+    additional_parameters: dict[str, Any] = field(default_factory=dict)  # further options of sbatch, as {name: value}
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="slurm", node=SlurmLauncherConf)

@@ -1,4 +1,4 @@
-"""The sweeper `alternatives`: every combination of the command line, within each entry of an experiment's `sweep:`."""
+"""Run every combination of values, for each grid of an experiment's `sweep:` (hydra/sweeper=grids)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,30 +11,30 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobStatus
 from omegaconf import DictConfig
 
-from cnnlab.config.sweeps import written
+from cnnlab.config.sweeps import to_override
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import discard_unused
 from cnnlab.runs.processes import own_rank
 from cnnlab.runs.sweeps import SWEEP_FILE
 
 
-class AlternativesSweeper(BasicSweeper):
-    """Hydra's own sweeper, where an experiment can hold several sweeps.
+class GridsSweeper(BasicSweeper):
+    """Extend Hydra's own sweeper to experiments with several grids.
 
     Args:
-        alternatives: of `cnnlab.config.sweeps.alternatives`; what the command line gives wins over them.
+        grids: as `cnnlab.config.sweeps.read_grids` returns them; the command line overrides them.
     """
 
-    def __init__(self, alternatives: list[dict[str, str]]):
+    def __init__(self, grids: list[dict[str, str]]):
         super().__init__(max_batch_size=None)
-        self.alternatives = alternatives
+        self.grids = grids
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Launches all jobs in one batch.
+        """Launch all jobs in one batch.
 
         Raises:
-            RequestError: when torchrun or srun have started several processes.
-            SweepFailed: when a job was not completed.
+            RequestError: if torchrun or srun started several processes.
+            SweepFailed: if a job did not complete.
         """
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
         if own_rank().world_size:
@@ -42,19 +42,20 @@ class AlternativesSweeper(BasicSweeper):
         directory = self._fix_directory(self.config)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         try:
-            returns = self.launcher.launch(combinations(self.alternatives, arguments, parser), initial_job_idx=0)
+            returns = self.launcher.launch(combinations(self.grids, arguments, parser), initial_job_idx=0)
         finally:
             discard_unused(directory)
         for job in returns:
             if job.status == JobStatus.FAILED:
-                raise job._return_value  # its property would print the error, and the caller does
+                raise job._return_value  # the property `return_value` would print the error, which the caller does
         return [returns]
 
     @staticmethod
     def _fix_directory(config: DictConfig) -> Path:
-        """Decides on the sweep's directory, which depends on what is on disk: for the launcher and for all jobs.
+        """Return the sweep's directory, and fix it in the configuration for the launcher and all jobs.
 
-        A new one is made at once, so that a sweep which starts in the same second takes another.
+        The default depends on what is on disk. A new directory is made at once, so that another sweep that starts in
+        the same second takes a different one.
         """
         directory, earlier = str(config.hydra.sweep.dir), None
         while directory != earlier and not (Path(directory) / SWEEP_FILE).exists():
@@ -64,23 +65,23 @@ class AlternativesSweeper(BasicSweeper):
             except FileExistsError:  # taken, or given as hydra.sweep.dir
                 directory, earlier = str(config.hydra.sweep.dir), directory
         config.hydra.sweep.dir = directory
-        config.hydra.overrides.hydra.append(f"hydra.sweep.dir={written(directory)}")
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir={to_override(directory)}")
         return Path(directory)
 
 
 def combinations(
-    alternatives: Sequence[Mapping[str, str]], arguments: Sequence[str], parser: OverridesParser
+    grids: Sequence[Mapping[str, str]], arguments: Sequence[str], parser: OverridesParser
 ) -> list[list[str]]:
-    """The key=value arguments of every job, each once.
+    """Return the key=value arguments of every job. A combination that appears twice is run once.
 
     Args:
-        alternatives: of `cnnlab.config.sweeps.alternatives`.
-        arguments: of the command line, which win over them.
+        grids: as `cnnlab.config.sweeps.read_grids` returns them.
+        arguments: of the command line; they override the grids.
         parser: reads both.
     """
     jobs: list[list[str]] = []
-    for alternative in alternatives or [{}]:
-        given = [f"{key}={values}" for key, values in alternative.items()]
+    for grid in grids or [{}]:
+        given = [f"{key}={values}" for key, values in grid.items()]
         every = BasicSweeper.split_arguments(parser.parse_overrides([*given, *arguments]), None)[0]
         for job in every:
             if job not in jobs:
@@ -89,11 +90,11 @@ def combinations(
 
 
 @dataclass
-class AlternativesSweeperConf:
-    """What `hydra.sweeper` holds."""
+class GridsSweeperConf:
+    """Hold the keys of `hydra.sweeper`."""
 
-    _target_: str = "hydra_plugins.cnnlab_sweep.sweeper.AlternativesSweeper"
-    alternatives: list[dict[str, str]] = field(default_factory=list)
+    _target_: str = "hydra_plugins.cnnlab_sweep.sweeper.GridsSweeper"
+    grids: list[dict[str, str]] = field(default_factory=list)
 
 
-ConfigStore.instance().store(group="hydra/sweeper", name="alternatives", node=AlternativesSweeperConf)
+ConfigStore.instance().store(group="hydra/sweeper", name="grids", node=GridsSweeperConf)

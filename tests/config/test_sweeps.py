@@ -12,7 +12,7 @@ from hydra.core.utils import JobStatus
 from omegaconf import OmegaConf
 
 from cnnlab.config import settings
-from cnnlab.config.sweeps import alternatives, choices, expand_seeds, written
+from cnnlab.config.sweeps import expand_seeds, join_values, read_grids, to_override
 from cnnlab.errors import RequestError, SweepFailed
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.jobs import Job
@@ -55,12 +55,12 @@ def test_seeds_and_seed_exclude_each_other():
     ],
 )
 def test_hydra_reads_a_value_as_it_was(value):
-    read = OverridesParser.create().parse_override(f"key={written(value)}").value()
+    read = OverridesParser.create().parse_override(f"key={to_override(value)}").value()
     assert (read, type(read)) == (value, type(value)) or str(read) == value
 
 
-def test_hydra_reads_choices_as_a_sweep():
-    override = OverridesParser.create().parse_override(f"logger={choices([['tensorboard', 'wandb'], 'none'])}")
+def test_hydra_reads_joined_values_as_a_sweep():
+    override = OverridesParser.create().parse_override(f"logger={join_values([['tensorboard', 'wandb'], 'none'])}")
     assert override.is_sweep_override()
     assert list(override.sweep_string_iterator()) == ["[tensorboard,wandb]", "none"]
 
@@ -81,14 +81,14 @@ def test_hydra_reads_choices_as_a_sweep():
         (None, 2, [{"seed": "0,1"}]),
     ],
 )  # fmt: skip
-def test_an_experiments_sweep_becomes_alternatives(sweep, seeds, expected):
-    assert alternatives(sweep, seeds) == expected
+def test_an_experiments_sweep_becomes_grids(sweep, seeds, expected):
+    assert read_grids(sweep, seeds) == expected
 
 
 @pytest.mark.parametrize("sweep", ["lenet5", 3, [], ["lenet5"], {"model": {"activation": "relu"}}, {"model": []}])
 def test_a_sweep_of_another_form_is_refused(sweep):
     with pytest.raises(RequestError, match="sweep"):
-        alternatives(sweep)
+        read_grids(sweep)
 
 
 # --- from the command line -------------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def test_a_choice_that_makes_entries_equal_is_run_once(train, started, experimen
         (["seeds=2", "hydra/launcher=isolate"], "hydra/launcher=isolate is not known"),
         (["-m", "seed=0,1", "model=lenet6"], "model=lenet6 is not known; did you mean model=lenet5?"),
         (["-m", "seed=0,1", "model.foo=1"], "model.foo is not a key"),
-        (["-m", "experiment=question,demo"], "experiment: question is a sweep, which needs a command of its own"),
+        (["-m", "experiment=question,demo"], "experiment: question is itself a sweep; start it with its own command"),
     ],
 )
 def test_a_wrong_sweep_is_explained_and_leaves_nothing(train, started, experiment, tmp_path, arguments, message):
@@ -282,7 +282,7 @@ def test_a_wrong_sweep_is_explained_and_leaves_nothing(train, started, experimen
 
 def test_an_experiments_wrong_sweep_is_named(train, experiment):
     experiment("sweep: {model: {activation: [relu]}}\n")
-    outcome = train("data=digits")
+    outcome = train("data=digits", "experiment=question")
     assert (outcome.code, "question.yaml: sweep.model must be a value or a list of values" in outcome.err) == (2, True)
 
 

@@ -1,0 +1,172 @@
+"""Write the key lists of `--help` from the comments of the YAML files in conf/."""
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from cnnlab.config.paths import CONFIG_GROUPS, ROOT, list_names
+
+WIDTH, COLUMN = 80, 26  # characters of a line; position of the descriptions
+KEY_LINE = re.compile(r"( *)(- )?(?:override )?([\w./-]+):(?: +([^#\s].*?))?(?: +# (.*))?")  # `key: value  # comment`
+COMMENT_GOES_ON = re.compile(r" {8,}# (.*)")
+
+
+@dataclass(frozen=True)
+class Key:
+    """Hold a key of a YAML file.
+
+    Attributes:
+        value: the default, as text; empty if the key holds other keys.
+        comment: the description.
+        section: the heading before it, which is a comment on a line of its own.
+        group: True for a group of files to choose from, such as `model`.
+    """
+
+    value: str
+    comment: str
+    section: str
+    group: bool
+
+
+Keys = dict[str, Key]  # by dotted name
+
+
+def register_help(directory: Path) -> None:
+    """Define `${keys:NAME,...}` and `${other_keys:GROUP,...}` for the help texts in conf/*.yaml.
+
+    The first describes the keys with these names. The second describes all further keys of the command's own file, and
+    those of the files that are chosen in these groups.
+
+    Args:
+        directory: the working directory, which may hold a conf/ of its own.
+    """
+
+    def keys(*names: str, _root_: DictConfig) -> str:
+        return _Help(_root_, directory).describe(names)
+
+    def other_keys(*groups: str, _root_: DictConfig) -> str:
+        return "\n\n".join(_Help(_root_, directory).sections(groups))
+
+    OmegaConf.register_new_resolver("keys", keys, replace=True)
+    OmegaConf.register_new_resolver("other_keys", other_keys, replace=True)
+
+
+class _Help:
+    """Describe the keys of a command.
+
+    Args:
+        config: the composed configuration of the command.
+        directory: the working directory.
+    """
+
+    def __init__(self, config: DictConfig, directory: Path):
+        self.directory = directory
+        self.choices = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items()}
+        self.file = ROOT / "conf" / f"{config.hydra.job.config_name}.yaml"
+        self.known = read_all_keys(self.file)
+        for group in sorted(CONFIG_GROUPS, key=lambda group: group == "recipe"):  # a recipe overrides other groups
+            for file in self._chosen(group):
+                merge(self.known, read_all_keys(file, f"{group}."))
+
+    def _chosen(self, group: str) -> list[Path]:
+        """Return the chosen files of a group; several loggers may be chosen."""
+        default = self.known[group].value if group in self.known else ""  # Hydra does not report a list of choices
+        names = re.findall(r"[\w.-]+", self.choices.get(group, default))
+        files = [root / "conf" / group / f"{name}.yaml" for name in names for root in (ROOT, self.directory)]
+        return list(dict.fromkeys(file for file in files if file.is_file()))
+
+    def sections(self, groups: Iterable[str]) -> Iterator[str]:
+        """Yield the keys that the help does not list by name, by section."""
+        text = self.file.read_text()
+        shown = {name for names in re.findall(r"\$\{keys:(.*?)\}", text) for name in names.split(",")}
+        own = {name: key for name, key in read_keys(self.file).items() if name not in shown}
+        for section in dict.fromkeys(key.section for key in own.values()):
+            names = [name for name, key in own.items() if key.section == section]
+            yield f"{section or ('Other keys' if 'Common keys' in text else 'Keys')}\n{self.describe(names)}"
+        shown |= own.keys()
+        for group in groups:
+            for file in self._chosen(group):
+                if names := [name for name in read_all_keys(file, f"{group}.") if name not in shown]:
+                    shown |= set(names)
+                    summary = textwrap.fill(_summary(file), WIDTH, initial_indent="  ", subsequent_indent="  ")
+                    yield f"{group}={file.stem}\n{summary}\n\n{self.describe(names)}"
+
+    def describe(self, names: Iterable[str]) -> str:
+        """Return a line or more for each key: its name, its default, its description."""
+        return "\n".join(line for name in names for line in self._describe(name)).replace("$", "$$")  # for Hydra
+
+    def _describe(self, name: str) -> list[str]:
+        key = self.known[name]
+        comment, value = key.comment, key.value.strip("\"'").replace(", ", ",")
+        if key.group and (known := list_names(name, self.directory)):
+            comment += f"; choices: {', '.join(known)}"
+        if not key.group and any(other.startswith(f"{name}.") for other in self.known):
+            left = f"  {name}.*"
+        elif value == "???" or "${" in value:
+            left = f"  {name}=..."
+        else:
+            left = f"  {name}={value}" if len(value) < 40 else f"  {name}=[...]"
+        lines = textwrap.wrap(comment, WIDTH - COLUMN, break_long_words=False, break_on_hyphens=False)
+        if len(left) + 2 <= COLUMN and lines:
+            left += " " * (COLUMN - len(left)) + lines.pop(0)
+        return [left, *(" " * COLUMN + line for line in lines)]
+
+
+def read_keys(file: Path, prefix: str = "") -> Keys:
+    """Read the keys of a YAML file below conf/, without those of `hydra`; put a prefix such as `data.` before each."""
+    keys: Keys = {}
+    parents: list[tuple[int, str]] = []  # indentation and name
+    section = last = ""
+    for line in _header_and_rest(file)[1]:
+        if line.startswith("hydra:"):
+            break
+        if line.startswith("# "):
+            section = line[2:]
+        elif (more := COMMENT_GOES_ON.fullmatch(line)) and last:
+            keys[last] = replace(keys[last], comment=f"{keys[last].comment} {more[1]}".strip())
+        elif match := KEY_LINE.fullmatch(line):
+            indent, in_defaults, name, value, comment = match.groups(default="")
+            if name in ("defaults", "_target_", "_partial_"):
+                continue
+            parents = [parent for parent in parents if parent[0] < len(indent)]
+            last = prefix + ".".join([*(parent for _, parent in parents), name])
+            group = bool(in_defaults)
+            keys[last] = Key(value, comment, section, group)
+            if not group:
+                parents.append((len(indent), name))
+    return keys
+
+
+def read_all_keys(file: Path, prefix: str = "") -> Keys:
+    """Read the keys of a YAML file and of the files that it extends."""
+    header, rest = _header_and_rest(file)
+    if "# @package hydra" in header:
+        return {}
+    keys: Keys = {}
+    prefix = "" if "# @package _global_" in header else prefix
+    for base in re.findall(r"^  - ([a-z]\w*)(?: +#.*)?$", "\n".join(rest), re.MULTILINE):
+        merge(keys, read_all_keys(file.with_name(f"{base}.yaml"), prefix))
+    merge(keys, read_keys(file, prefix))
+    return keys
+
+
+def merge(keys: Keys, changes: Mapping[str, Key]) -> None:
+    """Add keys and change values; what a change leaves out stays."""
+    for name, key in changes.items():
+        earlier = keys.get(name, key)
+        keys[name] = replace(earlier, value=key.value or earlier.value, comment=key.comment or earlier.comment)
+
+
+def _header_and_rest(file: Path) -> tuple[list[str], list[str]]:
+    lines = file.read_text().splitlines()
+    count = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    return lines[:count], lines[count:]
+
+
+def _summary(file: Path) -> str:
+    """Return the first line of a file's description."""
+    return next((line[2:] for line in _header_and_rest(file)[0] if not line.startswith("# @package")), "")
