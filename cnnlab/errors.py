@@ -1,27 +1,26 @@
-"""The ways in which a command ends by intent, other than well."""
+"""Define the errors with which a command ends on purpose."""
 
 
 class RequestError(Exception):
-    """What was asked for is wrong: a name, a key, a value or a file.
+    """Report a wrong request: an unknown name or key, a wrong value, a missing file.
 
-    The message is for the person who typed the command: one or two lines that name the key and what would be right.
-    Commands print it and exit with 2.
+    The message has one or two lines. It names the key and what would be right. Commands print it and exit with 2.
     """
 
 
 class Incomplete(Exception):
-    """A part of the work could not be done; each thing was named when it happened, and all the others are done.
+    """Report that a part of the work failed, while the rest is done.
 
-    The message says how many they are. Commands print it and exit with 1.
+    Each failure was printed when it happened; the message counts them. Commands print it and exit with 1.
     """
 
 
 class SweepFailed(Exception):
-    """Jobs of a sweep were not completed; the message lists them with their reasons.
+    """Report jobs of a sweep that did not complete.
 
     Args:
-        message: that list.
-        code: the exit code of the sweep.
+        message: lists the jobs and the reasons.
+        code: exit code of the sweep.
     """
 
     def __init__(self, message: str, code: int):
@@ -30,4 +29,4 @@ class SweepFailed(Exception):
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or a termination signal, after what can be saved was saved. Commands exit with 130."""
+    """Report Ctrl-C or a termination signal, after the state is saved. Commands exit with 130."""

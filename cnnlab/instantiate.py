@@ -1,7 +1,7 @@
-"""Makes objects from configurations, and says which key is wrong when one cannot be made.
+"""Make objects from configurations, and name the wrong key if that fails.
 
-A configuration with a `_target_` is a function's name and its arguments. Hydra's own `instantiate` would report a wrong
-argument with a traceback; here the names and types are checked against the function's signature first.
+A configuration with a `_target_` holds the name of a function and its arguments. Hydra's own `instantiate` reports a
+wrong argument with a traceback. Here, names and types are checked against the function's signature first.
 """
 
 import contextlib
@@ -23,19 +23,19 @@ T = TypeVar("T")
 
 
 def build(config: Mapping[str, Any], key: str, **extra: Any) -> Any:
-    """Calls the `_target_` of a configuration with its other keys.
+    """Call the `_target_` of a configuration with its other keys as arguments.
 
     Args:
-        config: `_target_`, its arguments, and `_partial_: true` to get a function that waits for more arguments.
-        key: what the user calls this part, for messages.
-        extra: further arguments that are not part of the configuration.
+        config: holds `_target_`, the arguments, and `_partial_: true` for a function that takes more arguments later.
+        key: the user's name for this part, for messages.
+        extra: further arguments, which are not part of the configuration.
 
     Raises:
-        RequestError: for a target that cannot be imported, a wrong name or type of an argument, a missing argument, or
-            a value that the target refuses with a ValueError.
+        RequestError: if the target cannot be imported, an argument is missing or has a wrong name or type, or the
+            target raises a ValueError.
     """
     if not isinstance(config, Mapping) or "_target_" not in config:
-        raise RequestError(f"{key} must have a _target_, the name of what it makes")
+        raise RequestError(f"{key} must have a _target_: the name of a class or function")
     arguments = {
         name: build(value, f"{key}.{name}") if isinstance(value, Mapping) and "_target_" in value else value
         for name, value in config.items()
@@ -55,10 +55,10 @@ def build(config: Mapping[str, Any], key: str, **extra: Any) -> Any:
 
 
 def import_target(target: Any, key: str) -> Callable[..., Any]:
-    """What a dotted name such as `torch.optim.SGD` stands for."""
+    """Import the class or function with a dotted name such as `torch.optim.SGD`."""
     try:
         found = pkgutil.resolve_name(target)
-    except Exception as error:  # whatever a module raises while it is imported
+    except Exception as error:  # a module may raise anything while it is imported
         raise RequestError(f"{key}._target_: {target!r} cannot be imported ({first_line(error)})") from None
     if not callable(found):
         raise RequestError(f"{key}._target_: {target!r} is neither a class nor a function")
@@ -67,11 +67,11 @@ def import_target(target: Any, key: str) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def explained(key: str, arguments: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Turns a ValueError inside into a RequestError that names the key.
+    """Turn a ValueError inside the block into a RequestError that names the key.
 
     Args:
-        key: what the user calls the part that is at work inside.
-        arguments: the part's own, to find the one that the message is about: by its name, else by its value.
+        key: the user's name for the part that works inside the block.
+        arguments: arguments of this part, among which the message is searched for a name, or else for a value.
     """
     try:
         yield
@@ -123,10 +123,10 @@ def dotted(*names: str) -> str:
 
 
 def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], key: str = "") -> None:
-    """Checks names and types of arguments against the signature of what they are for.
+    """Check the names and types of arguments against the signature of a function or class.
 
     Raises:
-        RequestError: that names the argument and what would be right.
+        RequestError: if one is wrong; the message names the nearest valid one.
     """
     prefix = f"{key}." if key else ""
     parameters = inspect.signature(target).parameters
@@ -143,7 +143,7 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], ke
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether a value is of an annotated type; annotations that say nothing about plain values accept any."""
+    """Return True if a value has an annotated type; annotations that do not describe plain values accept any."""
     origin, args = get_origin(annotation), get_args(annotation)
     if annotation is None or annotation is type(None):
         return value is None
@@ -164,7 +164,7 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """`; did you mean NAME?` for the nearest known word, else a list of them where it is short, else nothing."""
+    """Return `; did you mean NAME?` for the nearest known word, else a list of the known words if it is short."""
     known = list(known)
     if near := difflib.get_close_matches(word, known, n=1, cutoff=0.5):
         return f"; did you mean {prefix}{near[0]}?"
@@ -172,7 +172,7 @@ def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type's name where it has none."""
+    """Return the first line of an error's message, or the name of its type if it has none."""
     return str(error).splitlines()[0] if str(error).strip() else type(error).__name__
 
 
@@ -183,7 +183,7 @@ def _quotes(message: str, value: float) -> bool:
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except Exception:  # annotations that cannot be evaluated tell us nothing
+    except Exception:  # annotations that cannot be evaluated are not checked
         return {}
 
 

@@ -1,4 +1,4 @@
-"""Networks of timm and torchvision by name, such as `model=timm model.name=convnext_atto`."""
+"""Make networks of timm and torchvision by name, such as `model=timm model.name=convnext_atto`."""
 
 import contextlib
 import re
@@ -19,19 +19,19 @@ def timm_network(
     pretrained: bool = False,
     **options: Any,
 ) -> nn.Module:
-    """Any classifier of timm (an extra: `pip install 'cnnlab[timm]'`).
+    """Return a classifier of timm (needs `pip install 'cnnlab[timm]'`).
 
     Args:
-        name: as `timm.list_models()` has it.
-        num_classes: length of the logits.
+        name: one of `timm.list_models()`.
+        num_classes: number of logits.
         in_channels: channels of the images.
-        image_size: their height and width in pixels, for networks whose weights depend on it.
-        pretrained: True starts from weights that timm downloads; the last layer starts anew.
-        options: further arguments of that network, such as `drop_rate`.
+        image_size: height and width of the images in pixels, for networks whose weights depend on it.
+        pretrained: True downloads timm's pretrained weights; the last layer is initialized randomly.
+        options: further arguments of the network, such as `drop_rate`.
 
     Raises:
         ValueError: for an unknown name or option.
-        RequestError: when timm is not installed, or the weights cannot be had.
+        RequestError: if timm is not installed, or if the weights cannot be downloaded.
     """
     try:
         import timm
@@ -48,19 +48,19 @@ def timm_network(
                 name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels, **options
             )
     except OSError as error:
-        raise RequestError(f"model.pretrained: the weights of {name} cannot be had ({first_line(error)})") from None
+        raise RequestError(f"model.pretrained: the weights of {name} cannot be loaded ({first_line(error)})") from None
 
 
 def torchvision_network(name: str, num_classes: int = 10, image_size: int = 32, **options: Any) -> nn.Module:
-    """Any classifier of torchvision, with its own initial weights, for images with three channels.
+    """Return a classifier of torchvision with random initial weights, for RGB images.
 
-    The auxiliary outputs of GoogLeNet and Inception v3 are left out: a network has one output here.
+    GoogLeNet and Inception v3 are made without their auxiliary outputs.
 
     Args:
-        name: as `torchvision.models.list_models(module=torchvision.models)` has it.
-        num_classes: length of the logits.
+        name: one of `torchvision.models.list_models(module=torchvision.models)`.
+        num_classes: number of logits.
         image_size: height and width of the images in pixels, for networks whose weights depend on it.
-        options: further arguments of that network, such as `dropout`.
+        options: further arguments of the network, such as `dropout`.
 
     Raises:
         ValueError: for an unknown name or option.
@@ -82,10 +82,10 @@ def torchvision_network(name: str, num_classes: int = 10, image_size: int = 32, 
 
 @contextlib.contextmanager
 def _options_explained(name: str) -> Iterator[None]:
-    """Turns what a library raises for an option that it does not know or take into a ValueError."""
+    """Turn a library's error about an option into a ValueError."""
     try:
         yield
     except (TypeError, AssertionError, RuntimeError) as error:
         if match := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
             raise ValueError(f"{match[1]} is not an option of {name}") from None
-        raise ValueError(f"{name} cannot be made like this ({first_line(error)})") from None
+        raise ValueError(f"{name} cannot be made with these options ({first_line(error)})") from None

@@ -1,4 +1,4 @@
-"""Small data of every form that the sources read, and an environment in which nothing leaves the test's own folders."""
+"""Provide small data in every form that the sources read, and keep all files in the folders of the tests."""
 
 import functools
 import importlib

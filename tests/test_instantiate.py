@@ -111,7 +111,7 @@ def test_value_that_the_target_refuses_is_named() -> None:
 
 @pytest.mark.parametrize("config", [{}, {"pad": 3}, None, 3, "text"])
 def test_missing_target_is_said(config: Any) -> None:
-    assert request_error(build, config, "model") == "model must have a _target_, the name of what it makes"
+    assert request_error(build, config, "model") == "model must have a _target_: the name of a class or function"
 
 
 @pytest.mark.parametrize(

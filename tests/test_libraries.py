@@ -33,7 +33,7 @@ def test_pretrained_weights_that_cannot_be_had_are_explained(monkeypatch: pytest
     monkeypatch.setattr("timm.create_model", offline)
     with pytest.raises(RequestError) as caught:
         timm_network("test_resnet", pretrained=True)
-    assert str(caught.value) == "model.pretrained: the weights of test_resnet cannot be had (no route to the Hub)"
+    assert str(caught.value) == "model.pretrained: the weights of test_resnet cannot be loaded (no route to the Hub)"
 
 
 def test_a_missing_timm_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

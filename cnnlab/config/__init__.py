@@ -1,4 +1,4 @@
-"""The one door to Hydra: how a command is composed and started, and what it may ask about its configuration."""
+"""Compose and start commands with Hydra, and read their configurations."""
 
 from cnnlab.config.command import make_command
 from cnnlab.config.compose import each_model, register_configs, sweep_folder

@@ -11,11 +11,11 @@ from cnnlab.config.paths import CONFIG_GROUPS
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import RunDirectory
 
-# Keys of data that a checkpoint has decided, or that change nothing of what a trained network answers.
+# Keys of `data` that a checkpoint fixes, or that do not affect the outputs of a trained network.
 TRAINING_DATA_KEYS = ("image_size", "batch_size", "mean", "std", "workers")
-# What does not decide how a run comes out.
+# Keys that do not affect the result of a run.
 NOT_IDENTIFYING = ("name", "resume", "logger")
-# What a run that goes on may be told anew: how long and on what it runs, and where its images are.
+# Keys that may change when a run is resumed: its length, its hardware, and where its images are.
 CHANGEABLE_ON_RESUME = (
     *("name", "resume", "logger", "callbacks"),
     *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time"),
@@ -27,17 +27,17 @@ CHANGEABLE_ON_RESUME = (
 
 
 def settings(config: DictConfig) -> dict[str, Any]:
-    """A configuration as dictionaries, lists and plain values, with everything resolved and `data.path` absolute."""
-    # One by one: to resolve Hydra's own part would ask for the run directory, which asks for this.
+    """Return a configuration as dictionaries, lists and plain values; resolved, and with an absolute `data.path`."""
+    # Resolve key by key: the part `hydra` holds the run directory, whose default needs these settings.
     values = {str(key): plain(config[key]) for key in config if key != "hydra"}
     data = values.get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):
-        data["path"] = str(Path(data["path"]).expanduser().absolute())  # a run may be resumed from elsewhere
+        data["path"] = str(Path(data["path"]).expanduser().absolute())  # a run may be resumed from another directory
     return values
 
 
 def identity(config: DictConfig) -> dict[str, Any]:
-    """What of a configuration decides how a run comes out; two runs with the same identity are the same run."""
+    """Return the settings that affect the result of a run. Two runs with the same identity are the same run."""
     return {key: value for key, value in settings(config).items() if key not in NOT_IDENTIFYING}
 
 
@@ -47,55 +47,55 @@ def plain(value: Any) -> Any:
 
 
 def chosen_groups() -> dict[str, str | None]:
-    """The name chosen in each group, such as {"model": "resnet18", "recipe": "fast", ...}."""
+    """Return the name that is chosen in each group, such as {"model": "resnet18", "recipe": "fast", ...}."""
     chosen = HydraConfig.get().runtime.choices
     return {group: chosen.get(group) for group in (*CONFIG_GROUPS, "experiment")}
 
 
 def model_name(choice: str, model: Mapping[str, Any] | DictConfig) -> str:
-    """The choice; where it stands for a whole library, the network's own name with it: `timm/convnext_atto`.
+    """Return the name of a network; for networks of a library with the library's name, as `timm/convnext_atto`.
 
     Args:
-        choice: of the group `model`, or what this gave for it earlier, in the record of a run that is resumed.
-        model: its configuration.
+        choice: the choice of the group `model`, or the recorded name if a run is resumed.
+        model: the configuration of the network.
     """
     return f"{choice.partition('/')[0]}/{model['name']}" if "name" in model else choice
 
 
 def output_directory() -> Path:
-    """The run directory that Hydra made for this job."""
+    """Return the run directory that Hydra made for this job."""
     return Path(HydraConfig.get().runtime.output_dir)
 
 
 def command_line() -> list[str]:
-    """The key=value arguments of this job."""
+    """Return the key=value arguments of this job."""
     return list(HydraConfig.get().overrides.task)
 
 
 def command_line_keys() -> set[str]:
-    """The keys that this job's command line gives values to."""
+    """Return the keys in the command line of this job."""
     return {argument.lstrip("+~").partition("=")[0] for argument in command_line()}
 
 
 def resumed_config(config: DictConfig, recorded: Path) -> DictConfig:
-    """The configuration of a run that is resumed: the recorded one, changed by this command line's own values.
+    """Return the configuration of a resumed run: the recorded one, with the values of this command line.
 
-    Where `trainer.max_epochs` or `max_steps` is another one, `lengthened` keeps those that the run had before: its
-    schedule was not that of a run which was so long from the beginning, and it is not averaged with one.
+    If `trainer.max_epochs` or `max_steps` changes, `lengthened` lists the former values. Such a run followed another
+    schedule than a run planned at that length, so the two are never averaged.
 
     Args:
-        config: as composed from this command line.
+        config: the configuration composed from this command line.
         recorded: the `config.yaml` of the run.
 
     Raises:
-        RequestError: where the command line changes what the run has been trained with, such as its recipe or seed.
+        RequestError: if the command line changes how the run is trained, such as its recipe or seed.
     """
     merged = OmegaConf.load(recorded)
     assert isinstance(merged, DictConfig)
     epochs, steps = (OmegaConf.select(merged, f"trainer.max_{length}") for length in ("epochs", "steps"))
     for override in command_line():
         key, _, _ = override.lstrip("+~").partition("=")
-        if key == "trainer":  # the group comes with the epochs and the clipping of this command line's recipe
+        if key == "trainer":  # the group would bring values of this command line's recipe, such as the number of epochs
             raise RequestError(f"{override}: a resumed run takes single keys, such as trainer.accelerator=cpu")
         changed = key in CONFIG_GROUPS or OmegaConf.select(merged, key) != OmegaConf.select(config, key)
         if changed and not any(f"{key}.".startswith(f"{free}.") for free in CHANGEABLE_ON_RESUME):
@@ -113,27 +113,27 @@ def resumed_config(config: DictConfig, recorded: Path) -> DictConfig:
 
 
 def data_settings(config: DictConfig, run: RunDirectory | None) -> dict[str, Any]:
-    """The data that a trained network is shown: those of its run, changed by this command line's own values.
+    """Return the data settings for a trained network: those of its run, with the values of this command line.
 
-    Where the command line chooses `data=NAME`, or the run is not known, they are those of the command line alone. From
-    a record nothing but plain values is taken, for it may be a stranger's: it cannot choose what is called with them.
+    If the command line chooses `data=NAME`, or the run is unknown, only the command line counts. A record may come
+    from a stranger, so plain values are taken from it, but never the name of a function.
 
     Args:
-        config: as composed from this command line.
-        run: the run that trained the network, where there is one.
+        config: the configuration composed from this command line.
+        run: the run that trained the network, or None.
 
     Returns:
-        The keys of `data` less those that the checkpoint decides, or that are about training alone.
+        The keys of `data` without those that the checkpoint fixes or that only affect training.
 
     Raises:
-        RequestError: when the command line gives one of those.
+        RequestError: if the command line gives one of these.
     """
     own = settings(config)["data"]
     given = command_line_keys()
     for key in TRAINING_DATA_KEYS:
         if f"data.{key}" in given:
-            near = "; data.eval_batch_size is how many images are computed at a time" if key == "batch_size" else ""
-            raise RequestError(f"data.{key} is of the training, and nothing to choose here{near}")
+            near = "; data.eval_batch_size sets the images per batch" if key == "batch_size" else ""
+            raise RequestError(f"data.{key} is fixed by the training{near}")
     recorded = (run.read_config() or {}).get("data") if run else None
     if isinstance(recorded, dict) and "data" not in given:
         kept = [key for key, value in recorded.items() if key in own and not isinstance(value, dict)]

@@ -1,6 +1,6 @@
-"""What a sweep runs over: `seeds=5` on the command line, and `sweep:` and `seeds:` in an experiment's file.
+"""Read what a sweep varies: `seeds=5` on the command line, and `sweep:` and `seeds:` in an experiment's file.
 
-Nothing here knows Hydra, except that it writes values the way that Hydra reads them on the command line.
+This module does not need Hydra; it only writes values in the syntax of Hydra's command line.
 """
 
 import re
@@ -11,18 +11,18 @@ import yaml
 
 from cnnlab.errors import RequestError
 
-# Flags of Hydra that show something instead of running.
+# Flags of Hydra that print something instead of running the command.
 SHOW_FLAGS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
 
 
 def expand_seeds(arguments: Sequence[str]) -> list[str]:
-    """The command line with `seeds=5` as `seed=0,1,2,3,4`, which is a sweep even without `-m`.
+    """Replace `seeds=5` by `--multirun seed=0,1,2,3,4`.
 
     Args:
-        arguments: of a command that sweeps.
+        arguments: the command line of a command that takes sweeps.
 
     Raises:
-        RequestError: when `seeds` is neither a number nor a list of numbers, or `seed` is given too.
+        RequestError: if `seeds` is neither a number nor a list of numbers, or if `seed` is given too.
     """
     given = [arg.partition("=")[2] for arg in arguments if arg.startswith("seeds=")]
     others = [arg for arg in arguments if not arg.startswith("seeds=")]
@@ -38,10 +38,10 @@ def expand_seeds(arguments: Sequence[str]) -> list[str]:
 
 
 def list_seeds(value: Any) -> list[int]:
-    """The seeds that are meant: 3 means 0, 1 and 2, a list means its own numbers.
+    """Return the seeds: 0, 1 and 2 for the number 3, or the numbers of a list.
 
     Raises:
-        RequestError: for anything else.
+        RequestError: if the value is neither a number of seeds nor a list of seeds.
     """
     seeds = list(range(value)) if _is_number(value) else value
     if not isinstance(seeds, list) or not seeds or not all(_is_number(seed) for seed in seeds):
@@ -54,22 +54,21 @@ def _is_number(value: Any) -> bool:
 
 
 def read_grids(sweep: Any, seeds: Any = None) -> list[dict[str, str]]:
-    """What an experiment's `sweep:` and `seeds:` make jobs of.
+    """Read the grids of an experiment's `sweep:`; every combination of a grid's values is a job.
 
     Args:
-        sweep: keys with the values that they take in turn, in every combination; or a list of such, whose combinations
-            follow each other; None for a sweep over the seeds alone.
-        seeds: a number or list of seeds for all of them that have none of their own, or None.
+        sweep: a grid, which maps keys to values or lists of values, or a list of grids; None for only the seeds.
+        seeds: a number or list of seeds for grids without seeds of their own, or None.
 
     Returns:
-        For each entry of the list, keys with their values as Hydra reads them: {"model": "lenet5,vgg11"}.
+        The grids, with the values of a key in Hydra's syntax: [{"model": "lenet5,vgg11"}].
 
     Raises:
-        RequestError: where it is of another form.
+        RequestError: if the sweep has another form.
     """
     entries = sweep if isinstance(sweep, list) else [{} if sweep is None else sweep]
     if not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise RequestError("sweep must hold keys with lists of values, or be a list of such")
+        raise RequestError("sweep must map keys to lists of values, or be a list of such maps")
     return [_read_grid(entry if seeds is None or "seeds" in entry else {**entry, "seeds": seeds}) for entry in entries]
 
 
@@ -85,12 +84,12 @@ def _read_grid(entry: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def join_values(values: Sequence[Any]) -> str:
-    """Values as Hydra reads a sweep over them: `a,b`."""
+    """Join values to a sweep in Hydra's syntax: `a,b`."""
     return ",".join(to_override(value) for value in values)
 
 
 def to_override(value: Any) -> str:
-    """A plain value as Hydra's command line reads it, of the same type."""
+    """Write a plain value in the syntax of Hydra's command line, so that it keeps its type."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -101,5 +100,5 @@ def to_override(value: Any) -> str:
         return f"{{{','.join(f'{key}:{to_override(item)}' for key, item in value.items())}}}"
     if not isinstance(value, str) or (re.fullmatch(r"[A-Za-z_][\w./-]*", value) and yaml.safe_load(value) == value):
         return str(value)
-    escaped = re.sub(r"(\\*)(?='|$)", r"\1\1", value).replace("'", "\\'")  # a backslash counts before a quote only
+    escaped = re.sub(r"(\\*)(?='|$)", r"\1\1", value).replace("'", "\\'")  # Hydra escapes with \ only before quotes
     return f"'{escaped}'"
