@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 
 from cnnlab import __version__
 from cnnlab.instantiate import did_you_mean
@@ -21,40 +21,31 @@ COMMANDS = {
 }
 
 
+OVERVIEW = """Trains and compares convolutional networks for image classification.
+
+  cnnlab <command> [key=value ...]
+
+Commands
+{commands}
+
+cnnlab <command> --help explains the keys of a command.
+cnnlab --version prints the versions of cnnlab and torch.
+To start without a download: cnnlab train data=digits model=lenet5"""
+
+
 def main() -> None:
     """Import and run the command that is named first on the command line, and only that one."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
-        print(_overview())
+        print(OVERVIEW.format(commands="\n".join(f"  {command:<12}{text}" for command, text in COMMANDS.items())))
     elif name == "--version":
-        print(f"cnnlab {__version__}, torch {_torch_version()}")
+        print(f"cnnlab {__version__}, torch {version('torch')}")  # to import torch would take seconds
     elif name in COMMANDS:
         del sys.argv[1]
         importlib.import_module(f"cnnlab.{name}").main()
     else:
         print(f"{name} is not a command{did_you_mean(name, COMMANDS)}", file=sys.stderr)
         sys.exit(2)
-
-
-def _overview() -> str:
-    """Return the list of commands, in lines of at most 80 characters."""
-    commands = "\n".join(f"  {command:<12}{purpose}" for command, purpose in COMMANDS.items())
-    return (
-        "Trains and compares convolutional networks for image classification.\n\n"
-        "  cnnlab <command> [key=value ...]\n\n"
-        f"Commands\n{commands}\n\n"
-        "cnnlab <command> --help explains the keys of a command.\n"
-        "cnnlab --version prints the version. Start with this, which needs no download:\n\n"
-        "  cnnlab train data=digits model=lenet5"
-    )
-
-
-def _torch_version() -> str:
-    """Return the version of torch without importing it, which takes seconds."""
-    try:
-        return version("torch")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 if __name__ == "__main__":

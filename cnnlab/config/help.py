@@ -92,8 +92,11 @@ class _Help:
             for file in self._chosen(group):
                 if names := [name for name in read_all_keys(file, f"{group}.") if name not in shown]:
                     shown |= set(names)
-                    summary = textwrap.fill(_summary(file), WIDTH, initial_indent="  ", subsequent_indent="  ")
-                    yield f"{group}={file.stem}\n{summary}\n\n{self.describe(names)}"
+                    summary = re.search(r"^# (?!@)(.*)", file.read_text(), re.MULTILINE)
+                    about = textwrap.wrap(summary[1], WIDTH - 2) if summary else []
+                    yield "\n".join(
+                        [f"{group}={file.stem}", *(f"  {line}" for line in about), "", self.describe(names)]
+                    )
 
     def describe(self, names: Iterable[str]) -> str:
         """Return a line or more for each key: its name, its default, its description."""
@@ -119,36 +122,34 @@ class _Help:
 def read_keys(file: Path, prefix: str = "") -> Keys:
     """Read the keys of a YAML file below conf/, without those of `hydra`; put a prefix such as `data.` before each."""
     keys: Keys = {}
-    parents: list[tuple[int, str]] = []  # indentation and name
+    parents: dict[int, str] = {}  # name of the last key at each indentation
     section = last = ""
-    for line in _header_and_rest(file)[1]:
-        if line.startswith("hydra:"):
-            break
+    without_header = re.sub(r"\A(#.*\n)*", "", file.read_text())
+    for line in without_header.partition("\nhydra:")[0].splitlines():
         if line.startswith("# "):
             section = line[2:]
-        elif (more := COMMENT_GOES_ON.fullmatch(line)) and last:
+        elif more := COMMENT_GOES_ON.fullmatch(line):
             keys[last] = replace(keys[last], comment=f"{keys[last].comment} {more[1]}".strip())
         elif match := KEY_LINE.fullmatch(line):
-            indent, in_defaults, name, value, comment = match.groups(default="")
+            indent, group, name, value, comment = match.groups(default="")
             if name in ("defaults", "_target_", "_partial_"):
                 continue
-            parents = [parent for parent in parents if parent[0] < len(indent)]
-            last = prefix + ".".join([*(parent for _, parent in parents), name])
-            group = bool(in_defaults)
-            keys[last] = Key(value, comment, section, group)
+            parents = {depth: parent for depth, parent in parents.items() if depth < len(indent)}
+            last = prefix + ".".join([*parents.values(), name])
+            keys[last] = Key(value, comment, section, bool(group))
             if not group:
-                parents.append((len(indent), name))
+                parents[len(indent)] = name
     return keys
 
 
 def read_all_keys(file: Path, prefix: str = "") -> Keys:
     """Read the keys of a YAML file and of the files that it extends."""
-    header, rest = _header_and_rest(file)
-    if "# @package hydra" in header:
+    text = file.read_text()
+    if "# @package hydra" in text:
         return {}
     keys: Keys = {}
-    prefix = "" if "# @package _global_" in header else prefix
-    for base in re.findall(r"^  - ([a-z]\w*)(?: +#.*)?$", "\n".join(rest), re.MULTILINE):
+    prefix = "" if "# @package _global_" in text else prefix
+    for base in re.findall(r"^  - ([a-z]\w*)(?: +#.*)?$", text, re.MULTILINE):
         merge(keys, read_all_keys(file.with_name(f"{base}.yaml"), prefix))
     merge(keys, read_keys(file, prefix))
     return keys
@@ -159,14 +160,3 @@ def merge(keys: Keys, changes: Mapping[str, Key]) -> None:
     for name, key in changes.items():
         earlier = keys.get(name, key)
         keys[name] = replace(earlier, value=key.value or earlier.value, comment=key.comment or earlier.comment)
-
-
-def _header_and_rest(file: Path) -> tuple[list[str], list[str]]:
-    lines = file.read_text().splitlines()
-    count = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    return lines[:count], lines[count:]
-
-
-def _summary(file: Path) -> str:
-    """Return the first line of a file's description."""
-    return next((line[2:] for line in _header_and_rest(file)[0] if not line.startswith("# @package")), "")
