@@ -114,7 +114,7 @@ def test_what_was_interrupted_goes_on_in_its_place(train, started, tmp_path):
     run.last_checkpoint.touch()
     run.update_summary(**(run.read_summary() or {}) | {"status": "interrupted"})
     outcome = train(*DIGITS, "seeds=2")
-    assert (outcome.code, "goes on" in outcome.out) == (0, True)
+    assert (outcome.code, "resumed" in outcome.out) == (0, True)
     assert jobs(started[2:], "seed", "resume", "hydra.run.dir") == [
         ("1", "auto", str(run.path.relative_to(tmp_path))),
     ]
