@@ -157,7 +157,7 @@ WRONG = {
     "experiment=nowhere": "runs: runs/nowhere does not exist",
     "runs=empty": "runs: there is no run in empty",
     "runs=runs/failed": "runs: none of 1 has a test accuracy to compare; the first, runs/failed: failed: RuntimeError",
-    "runs=runs experiment=zoo": "give runs= or experiment=, once",
+    "runs=runs experiment=zoo": "give either runs= or experiment=, once",
     "runs=runs output=nowhere/report": "output: the folder of nowhere/report does not exist",
     "runs=runs output=a_file": "output: a_file is not a folder",
     "runs=runs targets=0.9": "targets must be",

@@ -288,5 +288,5 @@ def test_help_does_not_import_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    for text in ("checkpoint=PATH", "confusion_matrix.png", "data: cifar10, digits"):
+    for text in ("checkpoint=PATH", "confusion_matrix.png", "synthetic"):
         assert text in done.stdout

@@ -313,7 +313,7 @@ def test_a_wrong_request_is_explained_and_leaves_nothing(predict, photos, tmp_pa
 def test_help_explains_the_keys(command):
     outcome = command("predict", "--help")
     assert outcome.code == 0
-    for text in ("images=PATH", "neighbours=5", "choices: cifar10, digits", "Exit codes"):
+    for text in ("images=PATH", "neighbours=5", "synthetic", "Exit codes"):
         assert text in outcome.out
 
 

@@ -123,7 +123,7 @@ WRONG = {
     "checkpoint={checkpoint} image=test:299 data=digits": "image: there are 299 test images, test:0 to test:298",
     "checkpoint={checkpoint} data.path=gone": "data.path: ",
     "checkpoint={checkpoint} image={photo} data.path=gone": "data.path: ",
-    "checkpoint={checkpoint} data=digits data.image_size=64": "data.image_size is of the training",
+    "checkpoint={checkpoint} data=digits data.image_size=64": "data.image_size is fixed by the training",
     "checkpoint={few} data=digits": "data: the network does not know the classes 0, 1, 2",
     "checkpoint={checkpoint} image={photo} images=0": "images must be 1 or more, got 0",
     "checkpoint={checkpoint} image={photo} images=many": "images must be a whole number",
@@ -151,5 +151,5 @@ def test_a_wrong_request_is_explained_and_leaves_nothing(command, checkpoint, ph
 def test_help_explains_what_is_shown(command):
     outcome = command("visualize", "--help")
     assert outcome.code == 0
-    for text in ("checkpoint=PATH", "image=test:0", "activation maps (Grad-CAM)", "choices: cifar10, digits"):
+    for text in ("checkpoint=PATH", "image=test:0", "activation maps (Grad-CAM)", "synthetic"):
         assert text in outcome.out
