@@ -238,7 +238,7 @@ def _is_whole(value: float) -> bool:
 
 def _among(value: Any, values: Iterable[Any]) -> bool:
     """Return whether a list holds a value, of the same type: true is not 1."""
-    return written(value) in map(written, values)
+    return to_override(value) in map(to_override, values)
 
 
 def _disjoint(one: Sequence[Any], other: Sequence[Any]) -> bool:

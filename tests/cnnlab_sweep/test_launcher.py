@@ -45,7 +45,7 @@ class Started:
 def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The command lines of the jobs that a sweep starts, which are not run."""
     monkeypatch.setattr("cnnlab.runs.jobs.LocalProcess", Started)
-    monkeypatch.setattr("cnnlab.runs.jobs.LOOK_EVERY", 0)
+    monkeypatch.setattr("cnnlab.runs.jobs.POLL_EVERY", 0)
     monkeypatch.setattr(Started, "commands", [], raising=False)
     return Started.commands
 
@@ -79,6 +79,14 @@ def test_a_sweep_starts_every_combination_in_its_own_directory(train, started, t
     assert [path.name for path in records] == ["article_seed-0", "article_seed-1", "lenet5_seed-0", "lenet5_seed-1"]
     assert "[4/4] completed" in outcome.out
     assert "val 50.00%" in outcome.out
+
+
+def test_a_comparison_is_suggested_once_after_a_sweep_on_a_terminal(train, started, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    outcome = train("-m", *DIGITS, "seed=0,1", "hydra.sweep.dir=my sweep")
+    assert (outcome.code, outcome.err.count("Next: ")) == (0, 1)
+    assert "Next: cnnlab compare 'runs=my sweep'\n" in outcome.err
+    assert "Next: " not in train("-m", *DIGITS, "seed=0,13", "hydra.sweep.dir=failing").err
 
 
 def test_a_combination_that_is_given_twice_is_run_once(train, started):
