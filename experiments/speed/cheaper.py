@@ -1,4 +1,4 @@
-"""Training steps of networks as they are written, against the same networks computing in cnnlab's cheaper ways.
+"""Compare training steps of networks as written with those of the same networks with cnnlab's faster layers.
 
     python experiments/speed/cheaper.py --models article vgg11 resnet18
 
@@ -7,8 +7,8 @@ pool first    max pooling before the activation (cnnlab.training.pool_first)
 all           as cnnlab trains on this processor (cnnlab.build.run.use_faster_layers): if it has matrix tiles, small
               images are also laid side by side for a convolution (cnnlab.training.side_by_side)
 
-A step is the forward and the backward pass of one batch of noise, without an optimizer, on the CPU. The ways take turns
-step by step in one process; a ratio is of two steps that followed each other.
+A step is the forward and backward pass of one batch of noise on the CPU, without an optimizer. The variants take turns
+step by step in one process; a ratio compares two consecutive steps.
 """
 
 import os
@@ -42,7 +42,7 @@ WAYS: dict[str, Callable[[nn.Module], None]] = {
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     arguments = parse_arguments()
     keep_freed_memory()
     precision = auto_precision("cpu") if arguments.precision == "auto" else arguments.precision
@@ -62,17 +62,17 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["article", "vgg11", "resnet18"], help="names in conf/model")
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=12, help="of each way, at least 2; two before them do not count")
+    parser.add_argument("--steps", type=int, default=12, help="of each variant, at least 2; two more warm up")
     parser.add_argument("--precision", choices=["auto", "32-true", "bf16-mixed"], default="auto")
     return parser.parse_args()
 
 
 def measure(model: str, batch_size: int, steps: int, mixed: bool) -> dict[str, list[float]]:
-    """Seconds of each step, by way."""
+    """Return the seconds of each step, by variant."""
     settings = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "model" / f"{model}.yaml"))
     assert isinstance(settings, dict)
     written = build_network({str(key): value for key, value in settings.items()}, classes=10).train()
@@ -89,7 +89,7 @@ def measure(model: str, batch_size: int, steps: int, mixed: bool) -> dict[str, l
 
 
 def step_seconds(network: nn.Module, images: Tensor, labels: Tensor, mixed: bool) -> float:
-    """Of one forward and backward pass."""
+    """Return the seconds of one forward and backward pass."""
     started = time.perf_counter()
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed, cache_enabled=False):
         loss = nn.functional.cross_entropy(network(images), labels)

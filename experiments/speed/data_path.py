@@ -1,10 +1,10 @@
-"""How long one epoch of augmented training batches takes, without a network: cnnlab's loader against the usual paths.
+"""Time one epoch of augmented training batches without a network: cnnlab's loader and the usual ways.
 
     python experiments/speed/data_path.py --path FOLDER
 
-Every way yields all training images in random order: padded by reflection, cropped back, mirrored with probability 1/2,
-normalized, in batches. `FOLDER` holds CIFAR-10 as parquet files (`data.path`). The ways are measured in turn within a
-round, so that a slow moment of the machine does not fall on one of them alone.
+Each way yields all training images in random order and in batches: padded by reflection, cropped back, flipped with
+probability 1/2, normalized. `FOLDER` holds CIFAR-10 as parquet files (`data.path`). The ways are measured in turn, so
+that a slow moment of the machine affects all of them.
 
 cnnlab          cnnlab.data.loader.Loader: the decoded images in memory, whole batches at a time
 torchvision-N   torchvision.datasets.CIFAR10, torchvision.transforms per image, a DataLoader with N workers
@@ -46,7 +46,7 @@ WAYS = ("cnnlab", "torchvision-0", "torchvision-2", "datasets-0", "datasets-2")
 
 @dataclass
 class Measured:
-    """One way: its batches, the seconds to set it up, and those of each epoch."""
+    """Batches of one way, seconds to set it up, and seconds of each epoch."""
 
     name: str
     batches: Iterable[Any]
@@ -55,17 +55,17 @@ class Measured:
 
 
 class LocalCIFAR10(CIFAR10):
-    """torchvision's own data set on files that were written here, whose checksums are not the published ones."""
+    """torchvision's data set on files that are written here, whose checksums differ from the published ones."""
 
     def _check_integrity(self) -> bool:
         return True
 
     def _load_meta(self) -> None:
-        """Class names are not needed."""
+        """Skip the class names, which are not needed."""
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     arguments = parse_arguments()
     data = ImageDataModule(
         path=arguments.path,
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--path", required=True, help="folder with train*.parquet and test*.parquet (data.path)")
     parser.add_argument("--batch-size", type=int, default=512)
@@ -96,14 +96,14 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def set_up(way: str, data: ImageDataModule, arguments: argparse.Namespace, folder: Path) -> Measured:
-    """Makes the batches of one way ready to be iterated over."""
+    """Prepare the batches of one way, and time it."""
     started = time.perf_counter()
     batches = make_batches(way, data, arguments, folder)
     return Measured(way, batches, time.perf_counter() - started)
 
 
 def make_batches(way: str, data: ImageDataModule, arguments: argparse.Namespace, folder: Path) -> Iterable[Any]:
-    """What is iterated over, once an epoch."""
+    """Return an iterable of batches, to iterate over once per epoch."""
     library, _, workers = way.partition("-")
     if library == "cnnlab":
         return data.train_dataloader()
@@ -116,7 +116,7 @@ def make_batches(way: str, data: ImageDataModule, arguments: argparse.Namespace,
 
 
 def image_transform(data: ImageDataModule) -> Callable[[Any], torch.Tensor]:
-    """From a PIL image to an augmented, normalized tensor."""
+    """Return the transform from a PIL image to an augmented, normalized tensor."""
     return transforms.Compose(
         [
             transforms.RandomCrop(SIZE, padding=PAD, padding_mode="reflect"),
@@ -128,7 +128,7 @@ def image_transform(data: ImageDataModule) -> Callable[[Any], torch.Tensor]:
 
 
 def datasets_rows(path: Path, cache: Path, transform: Callable[[Any], torch.Tensor]) -> Any:
-    """The training images as rows of the `datasets` library."""
+    """Return the training images as rows of the `datasets` library."""
     datasets.disable_progress_bars()
     files = [str(file) for file in sorted(path.rglob("train*.parquet"))]
     rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(cache))
@@ -142,12 +142,12 @@ def datasets_rows(path: Path, cache: Path, transform: Callable[[Any], torch.Tens
 def transform_rows(
     rows: dict[str, list[Any]], transform: Callable[[Any], torch.Tensor], image: str, label: str
 ) -> dict[str, list[Any]]:
-    """What `datasets` calls with the decoded rows that were asked for."""
+    """Transform decoded rows; `datasets` calls this."""
     return {"images": [transform(picture) for picture in rows[image]], "labels": rows[label]}
 
 
 def write_batches(images: Images | StoredImages, folder: Path) -> None:
-    """Writes images as CIFAR-10's authors publish them: pickled batches of rows of 3 x 1024 values."""
+    """Write images as the authors of CIFAR-10 publish them: pickled batches of rows of 3 x 1024 values."""
     folder.mkdir(parents=True)
     rows = images.pixels.permute(0, 3, 1, 2).reshape(len(images), -1)
     parts = zip(rows.chunk(5), images.labels.chunk(5), strict=True)
@@ -157,7 +157,7 @@ def write_batches(images: Images | StoredImages, folder: Path) -> None:
 
 
 def epoch_seconds(batches: Iterable[Any], images: int) -> float:
-    """Seconds of one pass over all batches."""
+    """Return the seconds of one pass over all batches."""
     seen = 0
     started = time.perf_counter()
     for batch in batches:
@@ -170,7 +170,7 @@ def epoch_seconds(batches: Iterable[Any], images: int) -> float:
 
 
 def print_table(measured: list[Measured], images: int) -> None:
-    """A row per way; ratios are to the first row's median."""
+    """Print a row for each way; ratios are to the median of the first row."""
     print(f"\n{'way':<15}{'set-up s':>10}{'epoch s':>10}{'min':>8}{'max':>8}{'images/s':>12}{'ratio':>8}")
     reference = statistics.median(measured[0].seconds)
     for way in measured:
@@ -179,7 +179,7 @@ def print_table(measured: list[Measured], images: int) -> None:
             f"{way.name:<15}{way.setup:>10.2f}{median:>10.3f}{min(way.seconds):>8.3f}{max(way.seconds):>8.3f}"
             f"{images / median:>12,.0f}{median / reference:>8.1f}"
         )
-    print("set-up: from files (cnnlab: from its cache of decoded images) to the first batch being asked for")
+    print("set-up: seconds from the files (cnnlab: from its cache of decoded images) to the start of the first epoch")
 
 
 if __name__ == "__main__":

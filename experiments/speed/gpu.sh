@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# What one GPU does, within 9 minutes: images/s by way of compiling, the peers, accuracy and seconds.
+# Measure one GPU in 9 minutes: images/s for each way of compiling, hand-written loops, accuracy and seconds.
 #
-#   experiments/speed/gpu.sh FOLDER      CIFAR-10 (data.path), on an otherwise idle GPU of the H200's class
+#   experiments/speed/gpu.sh FOLDER      FOLDER holds CIFAR-10 (data.path); for an otherwise idle GPU such as an H200
 #
-# Leaves tables and figures in $OUT (default ./gpu-results): report.txt, benchmark.json, peers.json, runs.json, benchmark-MODEL.png.
-# Every step has its time; one that fails or takes too long is listed at the end, and the others go on.
+# Writes tables and figures to $OUT (default ./gpu-results): report.txt, benchmark.json, peers.json, runs.json, benchmark-MODEL.png.
+# Every step has a time limit. Steps that fail or take too long are listed at the end, and the others run.
 # Targets: ResNet-18 60,000 to 80,000 training images/s, VGG-16 150,000, the article net 300,000; speedrun: 94 % on average.
 #
-# PARTS="off train speedrun peers compile" chooses; PARTS=compile in a second call, where the first had no time left for it.
-# Settings by environment, with which it also runs small, on a CPU:
+# PARTS="off train speedrun peers compile" chooses parts; PARTS=compile in a second call if the first had no time left.
+# Environment variables with which it also runs on a CPU:
 #   MODELS="lenet5" BATCH=64 STEPS=2 MODES="off" PEER_STEPS=2 SEEDS=0 SPEED_SEEDS=0 EPOCHS=1 EXTRA="trainer.limit_train_batches=2"
 set -uo pipefail
 [ $# -eq 1 ] || { sed -n '2,/^set /p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 2; }
@@ -22,11 +22,11 @@ PARTS=${PARTS:-"off train speedrun peers compile"}
 MODELS=${MODELS:-"resnet18 vgg16 article"}
 BATCH=${BATCH:-1024}
 STEPS=${STEPS:-40}
-MODES=${MODES:-"default reduce-overhead max-autotune"} # beside off
+MODES=${MODES:-"default reduce-overhead max-autotune"} # in addition to off
 PEER_MODELS=${PEER_MODELS:-"resnet20 article"}
 PEER_STEPS=${PEER_STEPS:-44}
 TRAINED=${TRAINED:-resnet18}
-RECIPE=${RECIPE:-fast_resnet} # fast: to see what its rate gives a ResNet
+RECIPE=${RECIPE:-fast_resnet} # or fast, to see the effect of its learning rate on a ResNet
 EPOCHS=${EPOCHS:-30}
 SEEDS=${SEEDS:-0,1,2}
 SPEED_SEEDS=${SPEED_SEEDS:-0,1,2,3,4,5,6,7,8,9}
@@ -40,7 +40,7 @@ trap 'rm -rf "$work"' EXIT
 exec > >(tee "$OUT/report.txt") 2>&1
 done_steps=() failed_steps=()
 
-# step NAME SECONDS COMMAND...: runs it within its own time and what is left of all.
+# step NAME SECONDS COMMAND...: run a command within its time limit and the time left in all.
 step() {
   local name=$1 box=$2 left=$((SECONDS_IN_ALL - SECONDS)) code=0
   shift 2
@@ -70,7 +70,7 @@ bench() {
     "steps=$STEPS" "data.path=$data" "output=$work/benchmark-$name.json" "$@" $EXTRA
 }
 
-# train NAME SECONDS OVERRIDES...: a sweep over seeds, without what is not counted.
+# train NAME SECONDS OVERRIDES...: run a sweep over seeds without logging and progress bar.
 train() {
   local name=$1 box=$2
   shift 2
@@ -82,19 +82,19 @@ train() {
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null || echo "no GPU"
 git log -1 --format='commit %h %s' 2>/dev/null
 
-# The images are decoded before anything is timed.
+# Decode the images before anything is timed.
 # shellcheck disable=SC2086
 step "images" 60 "$PYTHON" -m cnnlab.train model=lenet5 "data.path=$data" logger=none trainer.max_epochs=1 \
   trainer.limit_train_batches=1 "hydra.run.dir=$work/first" $EXTRA
 
-# A model at a time: of one that takes too long nothing is left.
+# One model at a time: a step that takes too long leaves nothing.
 if wanted off; then
   for model in $MODELS; do
     bench "$model-off" "$model" off 60 floor=true "figure=$OUT/benchmark-$model.png"
   done
 fi
 wanted train && train "$TRAINED-$RECIPE" 170 "model=$TRAINED" "recipe=$RECIPE" "trainer.max_epochs=$EPOCHS" "seed=$SEEDS"
-# All training images, none of the test images for choosing an epoch: the last one counts, and nothing is validated.
+# Train on all training images without validation: the last epoch counts, so test images do not choose one.
 speedrun=(experiment=speedrun protocol=article trainer.limit_val_batches=0 "trainer.compile=$SPEED_COMPILE")
 if wanted speedrun; then
   train speedrun 120 "${speedrun[@]}" "seed=$SPEED_SEEDS"
@@ -124,7 +124,7 @@ work, out = map(Path, sys.argv[1:])
 records = [json.loads(file.read_text()) for file in sorted(work.glob("benchmark-*.json"))]
 rows = [row for record in records for row in record["results"]]
 (out / "benchmark.json").write_text(json.dumps(records, indent=2) + "\n")
-print("| model | batch | precision | compile | training images/s | inference images/s | peak GB | start s | of the floor |")
+print("| model | batch | precision | compile | training images/s | inference images/s | peak GB | start s | of the upper bound |")
 print("|---|---:|---|---|---:|---:|---:|---:|---:|")
 for row in rows:
     names = f"| {row['model']} | {row['batch_size']} | {row['precision']} | {row['compile']} |"
@@ -159,7 +159,7 @@ for name, records in runs.items():
         f"| {name} | {len(finished)} of {len(records)} | {figure('test_accuracy', 100)} | {figure('test_accuracy_tta', 100)} |"
         f" {figure('train_seconds')} | {figure('total_seconds')} | {figure('images_per_second', 1, 0)} |"
     )
-print("\nTraining s: the steps and what is saved, without set-up and test. Whole run s: with them, without the imports.")
+print("\nTraining s: steps and saving, without set-up and test. Whole run s: with set-up and test, without imports.")
 PYTHON
 
 printf '\n## Done in %s s\n' "$SECONDS"

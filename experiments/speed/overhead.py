@@ -1,12 +1,11 @@
-"""What Lightning costs: an epoch of training steps by cnnlab against the same steps in a loop written by hand.
+"""Measure the overhead of Lightning: an epoch of cnnlab's training steps and the same steps in a plain loop.
 
     python experiments/speed/overhead.py --path FOLDER
 
-Both sides take the same batches from the same kind of loader, with the recipe `fast`: network, loss, optimizer,
-schedule by the step, precision, clipped gradients and averaged weights; both add up loss and correct answers in
-tensors. cnnlab's side is what `cnnlab.train` runs: its Trainer, Progress, AveragedWeights and Recorder. Each
-measurement trains two epochs without validation, of which the second is timed. The sides take turns, and a ratio is of
-two that follow each other.
+Both sides use the same batches and the recipe `fast`: network, loss, optimizer, schedule, precision, gradient clipping
+and averaged weights. Both add up loss and correct predictions in tensors. cnnlab's side is what `cnnlab train` runs:
+its Trainer, Progress, AveragedWeights and Recorder. Each measurement trains two epochs without validation and times the
+second. The sides take turns; a ratio compares two consecutive measurements.
 """
 
 import os
@@ -47,14 +46,14 @@ EPOCHS = 2  # the first warms up
 
 @dataclass(frozen=True)
 class Setting:
-    """What both sides train, and how.
+    """Settings of the training on both sides.
 
     Attributes:
         model: configuration of the network.
         recipe: configuration of the training.
         data: the images.
         precision: `32-true` or `bf16-mixed`.
-        steps: of an epoch.
+        steps: number of steps in an epoch.
         plain: whether the weights are not averaged.
     """
 
@@ -66,35 +65,35 @@ class Setting:
     plain: bool
 
     def network(self) -> nn.Module:
-        """A new network, always with the same weights."""
+        """Return a new network, always with the same weights."""
         torch.manual_seed(0)
         network = build(self.model, "model", in_channels=3, num_classes=len(self.data.classes))
         return network.to(memory_format=torch.channels_last)
 
     def part(self, key: str) -> Any:
-        """An object of the recipe."""
+        """Build a part of the recipe."""
         return build(self.recipe[key], key)
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one side needed for its last epoch, and the mean training loss in it."""
+    """Seconds of the last epoch of one side, and its mean training loss."""
 
     seconds: float
     loss: float
 
 
 class TimedRecorder(Recorder):
-    """cnnlab's recorder, with the seconds that the steps of the latest epoch took."""
+    """cnnlab's recorder, whose `stepping_seconds` are those of the latest epoch alone."""
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The latest epoch is a new one."""
+        """Start the seconds of a new epoch."""
         self.stepping_seconds = 0.0
         super().on_train_epoch_start(trainer, pl_module)
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     arguments = parse_arguments()
     keep_freed_memory()  # for both sides
     if arguments.threads:
@@ -113,21 +112,21 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--path", required=True, help="folder or file with CIFAR-10 (data.path)")
     parser.add_argument("--model", default="lenet5", help="a name in conf/model")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[512, 64])
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each side")
-    parser.add_argument("--limit", type=int, help="steps an epoch; by default all images")
+    parser.add_argument("--limit", type=int, help="steps per epoch; by default all images")
     parser.add_argument("--precision", choices=["32-true", "bf16-mixed"], default=auto_precision("cpu"))
-    parser.add_argument("--threads", type=int, help="that torch computes with; by default as it chooses")
+    parser.add_argument("--threads", type=int, help="number of threads of torch; by default its own choice")
     parser.add_argument("--plain", action="store_true", help="without averaged weights, on both sides")
     return parser.parse_args()
 
 
 def make_setting(arguments: argparse.Namespace, batch_size: int) -> Setting:
-    """The parts that both sides share."""
+    """Make the parts that both sides share."""
     recipe = yaml.safe_load((CONF / "recipe" / "fast.yaml").read_text())
     augmentation = build(recipe["augmentation"], "augmentation")
     data = ImageDataModule(path=arguments.path, batch_size=batch_size, augmentation=augmentation)
@@ -143,7 +142,7 @@ def make_setting(arguments: argparse.Namespace, batch_size: int) -> Setting:
 
 
 def by_cnnlab(setting: Setting) -> Epoch:
-    """The last epoch of cnnlab's own path; the parts are put together as in `cnnlab.train`."""
+    """Time the last epoch of cnnlab, with the same parts as `cnnlab train`."""
     gc.collect()
     parts = {key: setting.part(key) for key in ("optimizer", "schedule", "loss")}
     decay_all = setting.recipe["decay_norms_and_biases"]
@@ -159,7 +158,7 @@ def by_cnnlab(setting: Setting) -> Epoch:
 
 
 def trainer_options(setting: Setting) -> dict[str, Any]:
-    """The trainer of `conf/trainer/cpu.yaml`, without validation."""
+    """Return the options of `conf/trainer/cpu.yaml`, without validation."""
     options = {"accelerator": "cpu", "devices": 1, "num_sanity_val_steps": 0, "benchmark": True}
     limits = {"max_epochs": EPOCHS, "limit_train_batches": setting.steps, "limit_val_batches": 0}
     clip = setting.recipe["trainer"]["gradient_clip_val"]
@@ -167,7 +166,7 @@ def trainer_options(setting: Setting) -> dict[str, Any]:
 
 
 def by_hand(setting: Setting) -> Epoch:
-    """The last epoch of a plain loop."""
+    """Time the last epoch of a plain loop."""
     gc.collect()
     network = setting.network().train()
     optimizer = setting.part("optimizer")(parameter_groups(network, setting.recipe["decay_norms_and_biases"]))
@@ -203,7 +202,7 @@ def by_hand(setting: Setting) -> Epoch:
 
 
 def print_row(batch_size: int, steps: int, pairs: list[tuple[Epoch, Epoch]]) -> None:
-    """A line for one batch size; both sides must have learned the same."""
+    """Print a line for one batch size; both sides must have learned the same."""
     for hand, cnnlab in pairs:
         assert abs(hand.loss - cnnlab.loss) < 0.02 * hand.loss, f"not the same training: {hand.loss}, {cnnlab.loss}"
     hand, cnnlab = (statistics.median(epoch.seconds for epoch in side) for side in zip(*pairs, strict=True))

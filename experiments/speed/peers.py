@@ -1,21 +1,19 @@
-"""Training steps of cnnlab against two loops written by hand, on the same machine, images, networks and batch size.
+"""Compare training steps of cnnlab with two hand-written loops, on the same machine, images and networks.
 
     python experiments/speed/peers.py --path FOLDER
 
-`FOLDER` holds CIFAR-10 (`data.path`). Every way trains in a process of its own, so that its peak memory is its own, and
-the processes take turns. A turn is an epoch's steps (`--steps` for fewer) without what comes after them; the first turn
-of each warms up and does not count. A ratio is of two turns of the same round.
+`FOLDER` holds CIFAR-10 (`data.path`). Every way trains in its own process, so that its peak memory is its own, and the
+processes take turns. A turn is the steps of an epoch (fewer with `--steps`) without validation and saving; the first
+turn of each way warms up and does not count. A ratio compares two turns of the same round.
 
-tutorial-N  what a tutorial has: PIL images with a transform each (crop with padding 4, flip, normalize), torch's
+tutorial-N  a loop as in tutorials: a transform for each PIL image (crop with padding 4, flip, normalize), torch's
             DataLoader with N workers, float32 in torch's default layout, SGD with momentum at a constant rate, and the
-            loss read in every step. It has no Nesterov step, schedule, label smoothing, cutout,
-            clipping or averaging.
-by-hand     the best that we could write: images on the device, a batch cut out, flipped, blanked and normalized by a
-            few operations on all of it, bf16 where it pays (or --precision), channels_last, optimizer, schedule and
-            averaging as the recipe `fast` has them; the network computing in the cheaper ways, as cnnlab trains it
-            (cnnlab.build.run.use_faster_layers); nothing is logged. With --compile through torch.compile.
-            On Linux it keeps freed memory, as cnnlab does (cnnlab.cpu); a tutorial's loop does not.
-cnnlab      `cnnlab.train` with the recipe `fast`: Lightning, the record, running loss and accuracy.
+            loss read in every step. No Nesterov momentum, schedule, label smoothing, cutout, clipping or averaging.
+by-hand     the fastest loop that we could write: images on the device, whole batches cropped, flipped, blanked and
+            normalized at once, bf16 if it is faster (or --precision), channels_last; optimizer, schedule and averaging
+            of the recipe `fast`; the faster layers with which cnnlab trains (cnnlab.build.run.use_faster_layers); no
+            logging. With --compile through torch.compile. On Linux it keeps freed memory, as cnnlab does (cnnlab.cpu).
+cnnlab      `cnnlab train` with the recipe `fast`: Lightning, the record, running loss and accuracy.
 """
 
 import os
@@ -78,7 +76,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     arguments = parse_arguments()
     if arguments.rounds + 1 > SCHEDULED:
         raise SystemExit(f"--rounds must be less than {SCHEDULED}, the epochs of the schedule")
@@ -108,16 +106,16 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--path", required=True, help="folder or file with CIFAR-10 (data.path)")
     parser.add_argument("--models", nargs="+", default=["lenet5", "resnet20", "article"], help="names in conf/model")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each way that count")
+    parser.add_argument("--rounds", type=int, default=3, help="number of turns of each way that count")
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--steps", type=int, help="of a turn; by default those of an epoch")
+    parser.add_argument("--steps", type=int, help="steps in a turn; by default those of an epoch")
     parser.add_argument(
-        "--precision", choices=["auto", "32-true", "bf16-mixed"], default="auto", help="of by-hand and cnnlab"
+        "--precision", choices=["auto", "32-true", "bf16-mixed"], default="auto", help="precision of by-hand and cnnlab"
     )
     parser.add_argument("--compile", action="store_true", help="compile the network of by-hand and cnnlab")
     parser.add_argument("--output", type=Path, help="a JSON file for the figures")
@@ -125,7 +123,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def run_settings(model: str, arguments: argparse.Namespace, device: str) -> dict[str, Any]:
-    """What `cnnlab.train` would make of the same request."""
+    """Compose the settings of `cnnlab train` for the same training."""
     overrides = [
         f"model={model}",
         "recipe=fast",
@@ -145,7 +143,7 @@ def run_settings(model: str, arguments: argparse.Namespace, device: str) -> dict
 
 
 def work(task: dict[str, Any], report: Report) -> None:
-    """What a process does: trains in one way, a turn at a time."""
+    """Train in one way, a turn at a time, in a new process."""
     seed_everything(task["settings"]["seed"])
     torch.set_float32_matmul_precision("high")  # TF32 on a GPU, for all ways; cnnlab sets it too
     torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
@@ -161,14 +159,14 @@ def work(task: dict[str, Any], report: Report) -> None:
 
 
 def new_network(settings: dict[str, Any], data: ImageDataModule) -> nn.Module:
-    """The network as cnnlab makes it."""
+    """Make the network as cnnlab does."""
     network = build_network(settings["model"], len(data.classes), data.image_size)
     initialize_from_data(network, data)
     return network
 
 
 class Turn:
-    """The clock of one turn."""
+    """Clock of one turn."""
 
     def __init__(self, device: torch.device):
         self.device = device
@@ -176,7 +174,7 @@ class Turn:
         self.started = self._now()
 
     def result(self) -> dict[str, Any]:
-        """Images, seconds and the most memory so far."""
+        """Return images, seconds and the peak memory so far."""
         return {
             "images": self.images,
             "seconds": self._now() - self.started,
@@ -193,7 +191,7 @@ class Turn:
 
 
 class Pictures(Dataset[tuple[Any, int]]):
-    """As torchvision's CIFAR10: an array of images, each of which becomes a PIL image and is then transformed."""
+    """Array of images like torchvision's CIFAR10: each becomes a PIL image and is then transformed."""
 
     def __init__(self, pixels: np.ndarray, labels: list[int], transform: Any):
         self.pixels, self.labels, self.transform = pixels, labels, transform
@@ -208,7 +206,7 @@ class Pictures(Dataset[tuple[Any, int]]):
 def by_tutorial(
     settings: dict[str, Any], steps: int | None, device: torch.device, workers: int, report: Report
 ) -> None:
-    """An epoch a turn, with a new iterator over the images each time, as a loop over epochs has it."""
+    """Train an epoch per turn with a new iterator each time, as a loop over epochs does."""
     data = build_data(settings)
     transform = transforms.Compose(
         [
@@ -253,7 +251,7 @@ def by_tutorial(
 
 
 def by_hand(settings: dict[str, Any], steps: int | None, device: torch.device, report: Report) -> None:
-    """Everything written out, for the device alone."""
+    """Train with everything written out."""
     data = build_data(settings)
     images, batch_size = len(data.train), data.batch_size
     steps = min(steps or images, -(-images // batch_size))
@@ -318,28 +316,28 @@ def by_hand(settings: dict[str, Any], steps: int | None, device: torch.device, r
 
 
 class EpochTurns(Callback):
-    """Makes every epoch of a training a turn."""
+    """Makes each epoch of a training a turn."""
 
     def __init__(self, report: Report):
         self.report = report
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Ready."""
+        """Report that the training is ready."""
         trainer.should_stop = not self.report("ready")
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The turn starts."""
+        """Start the turn."""
         self.turn = Turn(trainer.strategy.root_device)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The turn ends; what is logged and saved now is not part of it."""
+        """End the turn, before logging and saving."""
         assert isinstance(pl_module.train_totals.images, int)  # pyright: ignore[reportAttributeAccessIssue]
         self.turn.images = pl_module.train_totals.images  # pyright: ignore[reportAttributeAccessIssue]
         trainer.should_stop = not self.report(self.turn.result())
 
 
 def by_cnnlab(settings: dict[str, Any], report: Report) -> None:
-    """The parts are put together as in `cnnlab.train`."""
+    """Train with the same parts as `cnnlab train`."""
     data = build_data(settings)
     network = new_network(settings, data)
     classifier = build_classifier(settings, network)
@@ -358,7 +356,7 @@ def by_cnnlab(settings: dict[str, Any], report: Report) -> None:
 
 
 def summarize(model: str, ways: list[str], reports: list[list[Any]]) -> dict[str, Any]:
-    """Medians over the rounds, and ratios within them; the first two reports are "ready" and the warm-up's."""
+    """Compute medians over the rounds and ratios within them, without the first two reports (start and warm-up)."""
     speeds = {
         way: [turn["images"] / turn["seconds"] for turn in given[2:]]
         for way, given in zip(ways, reports, strict=True)
@@ -384,9 +382,9 @@ def summarize(model: str, ways: list[str], reports: list[list[Any]]) -> dict[str
 
 
 def print_tables(result: dict[str, Any]) -> None:
-    """Markdown."""
+    """Print tables in Markdown."""
     print(f"### {result['model']}\n")
-    print("| way | images/s | smallest, largest | seconds for 45,000 images | images a turn | peak memory, MB |")
+    print("| way | images/s | smallest, largest | seconds for 45,000 images | images per turn | peak memory, MB |")
     print("|---|---:|---:|---:|---:|---:|")
     for way, row in result["ways"].items():
         spread = f"{min(row['rounds']):,.0f}, {max(row['rounds']):,.0f}"
@@ -399,7 +397,7 @@ def print_tables(result: dict[str, Any]) -> None:
     print("\n| ratio of images/s | median | smallest, largest | pairs |\n|---|---:|---:|---:|")
     for name, ratios in result["ratios"].items():
         print(f"| {name} | {median(ratios):.3f} | {min(ratios):.3f}, {max(ratios):.3f} | {len(ratios)} |")
-    print("\nMemory: of the GPU, else of the process; a DataLoader's workers come on top.\n", flush=True)
+    print("\nMemory: of the GPU, or else of the process without the workers of a DataLoader.\n", flush=True)
 
 
 if __name__ == "__main__":

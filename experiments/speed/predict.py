@@ -1,17 +1,16 @@
-"""How fast `cnnlab predict` classifies JPEG files, against loops of torch and Pillow written by hand.
+"""Compare the speed of `cnnlab predict` on JPEG files with hand-written loops of torch and Pillow.
 
     python experiments/speed/predict.py --path FOLDER
 
-`FOLDER` holds CIFAR-10 (`data.path`); its first images are written as JPEG files into a temporary folder, enlarged
-with --side. The network has the weights that it starts with: they do not change how long it takes. Each way runs in a
-process of its own, so that its peak memory is its own, and the processes take turns. A turn goes from the folder to a
-CSV file with the three best classes of every image; the first one of each warms up and does not count. A ratio is of
-two turns of the same round.
+`FOLDER` holds CIFAR-10 (`data.path`). Its first images are written as JPEG files to a temporary folder, enlarged with
+--side. The network is not trained, which does not change its speed. Each way runs in its own process, so that its peak
+memory is its own, and the processes take turns. A turn goes from the folder to a CSV file with the three best classes
+of every image. The first turn of each way warms up and does not count. A ratio compares two turns of the same round.
 
-predict     the command, in its process: composing, loading the checkpoint, finding and reading the files, the network,
-            the file; without the gallery
-loop        one file after the other: opened by Pillow, resized, cut, and made a normalized tensor by torchvision; a
-            batch is stacked and given to the network in the same precision
+predict     the whole command: compose the configuration, load the checkpoint, find and read the files, run the network,
+            write the file; without the gallery
+loop        one file after the other: opened by Pillow; resized, cropped and made a normalized tensor by torchvision;
+            stacked to a batch for the network in the same precision
 loader-N    the same transform in torch's DataLoader with N workers
 """
 
@@ -54,12 +53,12 @@ TOP = 3
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     arguments = parse_arguments()
     about = machine(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     print(f"{about['device']}; {os.cpu_count()} cores; torch {torch.__version__}; rounds: {arguments.rounds}")
     with tempfile.TemporaryDirectory() as name:
-        # In a process of its own, too: on Linux, a process starts with the peak memory of the one that starts it.
+        # In a new process too: on Linux a process starts with the peak memory of its parent.
         take_turns([Contestant(prepare, {**vars(arguments), "folder": name})], 0, show=lambda text: None)
         task = {"folder": name, "batch_size": arguments.batch_size, "precision": arguments.precision}
         contestants = [Contestant(work, {**task, "way": way}) for way in arguments.ways]
@@ -72,7 +71,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--path", required=True, help="folder or file with CIFAR-10 (data.path)")
     parser.add_argument("--files", type=int, default=10_000)
@@ -80,13 +79,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="lenet5", help="a name in conf/model")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each way that count")
+    parser.add_argument("--rounds", type=int, default=5, help="number of turns of each way that count")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     return parser.parse_args()
 
 
 def prepare(task: dict[str, Any], report: Report) -> None:
-    """Writes the files that are classified and the checkpoint."""
+    """Write the files to classify and the checkpoint."""
     from cnnlab.data.datamodule import ImageDataModule  # with Lightning, whose memory the other processes do not need
 
     data = ImageDataModule(path=task["path"], protocol="article")
@@ -96,7 +95,7 @@ def prepare(task: dict[str, Any], report: Report) -> None:
 
 
 def write_files(data: "ImageDataModule", folder: Path, files: int, side: int) -> None:
-    """Writes the first training images, again and again if they are fewer, as JPEG files."""
+    """Write the first training images, repeated if there are too few, as JPEG files."""
     folder.mkdir()
     for number in range(files):
         pixels = data.train.read(torch.tensor([number % len(data.train)]))[0].numpy()
@@ -105,7 +104,7 @@ def write_files(data: "ImageDataModule", folder: Path, files: int, side: int) ->
 
 
 def save_checkpoint(data: "ImageDataModule", file: Path, name: str) -> None:
-    """What training would leave, before its first step."""
+    """Write a checkpoint as training would before its first step."""
     model = yaml.safe_load((CONF / "model" / f"{name}.yaml").read_text())
     torch.manual_seed(0)
     network = build_network(model, len(data.classes), data.image_size)
@@ -123,7 +122,7 @@ def save_checkpoint(data: "ImageDataModule", file: Path, name: str) -> None:
 
 
 def work(task: dict[str, Any], report: Report) -> None:
-    """What each process does: one turn after the other."""
+    """Take one turn after the other."""
     run: Callable[[dict[str, Any]], None] = run_predict if task["way"] == "predict" else run_by_hand
     going_on = report("ready")
     while going_on:
@@ -134,7 +133,7 @@ def work(task: dict[str, Any], report: Report) -> None:
 
 
 def run_predict(task: dict[str, Any]) -> None:
-    """`cnnlab predict`, as it is typed."""
+    """Run `cnnlab predict`."""
     folder = Path(task["folder"])
     sys.argv = ["predict", f"checkpoint={folder / 'untrained.ckpt'}", f"images={folder / 'photos'}", f"top={TOP}"]
     sys.argv += [f"output={folder / 'predict.csv'}", "gallery=null", f"precision={task['precision']}"]
@@ -148,7 +147,7 @@ def run_predict(task: dict[str, Any]) -> None:
 
 
 def run_by_hand(task: dict[str, Any]) -> None:
-    """Loops as people write them."""
+    """Run one of the hand-written loops."""
     folder = Path(task["folder"])
     net = load(folder / "untrained.ckpt", precision=task["precision"])
     files = Photos(sorted((folder / "photos").rglob("*.jpg")), net)
@@ -173,7 +172,7 @@ def run_by_hand(task: dict[str, Any]) -> None:
 
 
 class Photos(Dataset[Tensor]):
-    """Normalized tensors (3, H, W) of files."""
+    """Image files as normalized tensors (3, H, W)."""
 
     def __init__(self, paths: list[Path], net: TrainedNetwork):
         self.paths = paths
@@ -195,13 +194,13 @@ class Photos(Dataset[Tensor]):
 
 
 def stacked(files: Photos, batch_size: int) -> Iterator[Tensor]:
-    """One batch after the other."""
+    """Yield batches in order."""
     for start in range(0, len(files), batch_size):
         yield torch.stack([files[number] for number in range(start, min(start + batch_size, len(files)))])
 
 
 def print_tables(ways: list[str], turns: list[list[dict[str, Any]]], files: int) -> None:
-    """Markdown; a ratio is of images/s."""
+    """Print tables in Markdown; ratios are of images/s."""
     print("| way | images/s | smallest, largest | peak memory, MB |\n|---|---:|---:|---:|")
     for way, rounds in zip(ways, turns, strict=True):
         speeds = [files / one["seconds"] for one in rounds]
@@ -212,7 +211,7 @@ def print_tables(ways: list[str], turns: list[list[dict[str, Any]]], files: int)
         pairs = zip(turns[0], rounds, strict=True)
         ratios = [theirs["seconds"] / ours["seconds"] for ours, theirs in pairs]
         print(f"| {ways[0]} / {way} | {median(ratios):.2f} | {min(ratios):.2f}, {max(ratios):.2f} |")
-    print("\nMemory: of the process; a DataLoader's workers come on top.")
+    print("\nMemory: of the process without the workers of a DataLoader.")
 
 
 if __name__ == "__main__":
