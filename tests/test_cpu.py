@@ -1,4 +1,4 @@
-"""Each in a process of its own: what is set here lasts as long as a process does."""
+"""Test in new processes, as the settings last as long as a process does."""
 
 import os
 import platform
@@ -31,12 +31,12 @@ def pages(**environment: str) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this is about glibc")
-def test_freed_memory_is_kept_unless_the_environment_says_otherwise():
+def test_freed_memory_is_kept_unless_the_user_has_set_otherwise():
     assert pages() < 20
-    assert pages(MALLOC_TOP_PAD_="131072") > 20  # what the user has set is left alone
+    assert pages(MALLOC_TOP_PAD_="131072") > 20  # a setting of the user is respected
 
 
-def test_what_the_environment_says_of_threads_stays():
+def test_a_wait_policy_set_by_the_user_stays():
     program = "import os; from cnnlab import cpu; cpu.prepare(); print(os.environ['OMP_WAIT_POLICY'])"
     for given, expected in (({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), ({}, "PASSIVE")):
         variables = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")} | given

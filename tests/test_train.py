@@ -1,4 +1,4 @@
-"""`cnnlab train` from the outside: what it leaves behind, what it repeats, what it goes on from."""
+"""Test `cnnlab train` from the outside: its record, reproducibility and resuming."""
 
 import csv
 import json
@@ -55,7 +55,7 @@ def same_weights(one: Path, other: Path) -> bool:
 
 
 def stop_when_asked(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    """As if the user pressed Ctrl-C before the run asks that often: it asks after every step and every epoch."""
+    """Stop the run as Ctrl-C would when it asks for the n-th time; it asks after every step and every epoch."""
     asked = [0]
 
     def requested(self: StopRequest) -> bool:
@@ -123,7 +123,7 @@ def test_no_job_of_a_sweep_suggests_an_evaluation(train, tmp_path, monkeypatch):
     assert (outcome.code, "Next:" in outcome.err) == (0, False)
 
 
-def test_a_checkpoint_says_what_predicting_needs(train, tmp_path):
+def test_a_checkpoint_holds_all_that_predictions_need(train, tmp_path):
     train(*TINY, "hydra.run.dir=run")
     about = checkpoint(tmp_path / "run", "best")["cnnlab"]
     assert about["model"]["_target_"] == "cnnlab.models.lenet.LeNet5"
@@ -145,7 +145,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(train, tmp
     assert not same_weights(tmp_path / "a", tmp_path / "c")
 
 
-def test_numbers_next_to_0_do_not_slow_a_processor_down(train, tmp_path):
+def test_denormal_numbers_are_flushed_to_zero(train, tmp_path):
     torch.set_flush_denormal(False)
     tiny = torch.full((8,), 1e-40)
     assert (tiny * 0.5).all()
@@ -167,13 +167,13 @@ def test_a_sweep_leaves_a_directory_for_each_job(train, tmp_path):
     assert [(record["status"], record["seed"]) for record in records] == [("completed", 0), ("completed", 1)]
 
 
-def test_a_wrong_job_of_a_sweep_costs_only_itself(train, tmp_path):
+def test_a_wrong_job_of_a_sweep_does_not_affect_the_others(train, tmp_path):
     outcome = train("-m", *TINY, "data.batch_size=0,16", "hydra/launcher=basic")
     assert (outcome.code, "data.batch_size must be 1 or more" in outcome.err) == (2, True)
     assert [summary(path.parent)["status"] for path in tmp_path.glob("runs/sweep/*/*/summary.json")] == ["completed"]
 
 
-def test_early_stopping_ends_a_run_that_does_not_get_better(train, tmp_path):
+def test_early_stopping_ends_a_run_that_does_not_improve(train, tmp_path):
     patience = "callbacks.early_stopping.patience=1"
     train(*TINY, "callbacks=early_stopping", patience, "optimizer.lr=0", "trainer.max_epochs=9", "hydra.run.dir=run")
     record = summary(tmp_path / "run")
@@ -307,7 +307,7 @@ def test_a_training_may_end_within_an_epoch(train, tmp_path, options, epochs, st
     assert f"{len(rows)}/{len(rows)}" in outcome.out
 
 
-# Within the first epoch, within the one that is cut short.
+# Stopped within the first epoch, and within the one that is cut short.
 @slow
 @pytest.mark.parametrize("times", [4, 8])
 def test_a_training_that_ends_within_an_epoch_resumes_exactly(train, tmp_path, monkeypatch, times):
@@ -332,7 +332,7 @@ def test_a_stop_at_the_very_last_step_changes_nothing(train, tmp_path, monkeypat
     assert (summary(tmp_path / "run")["epochs"], summary(tmp_path / "run")["status"]) == (1.5, "completed")
 
 
-# --- stopping and going on -------------------------------------------------------------------------------------------
+# --- stopping and resuming -------------------------------------------------------------------------------------------
 
 
 # The article net's dropout draws from the global generator.
@@ -406,7 +406,9 @@ def test_a_resumed_run_keeps_what_it_was_trained_with(train, tmp_path):
     outcome = train("resume=run", "trainer=cpu")  # it would bring the clipping of another recipe
     assert (outcome.code, "takes single keys" in outcome.err) == (2, True)
     assert (tmp_path / "run" / "config.yaml").read_text() == before
-    assert train("resume=run", "seed=0", "protocol=holdout", "data.workers=0").code == 0  # as it was, or of no effect
+    assert (
+        train("resume=run", "seed=0", "protocol=holdout", "data.workers=0").code == 0
+    )  # unchanged, or without effect on the result
 
 
 def test_a_finished_run_that_is_made_longer_has_no_score_until_its_end(train, tmp_path, monkeypatch):
@@ -419,10 +421,10 @@ def test_a_finished_run_that_is_made_longer_has_no_score_until_its_end(train, tm
     assert not (tmp_path / "run" / "predictions.npz").exists()
 
 
-def test_a_checkpoint_goes_on_in_a_directory_of_its_own(train, tmp_path):
+def test_a_checkpoint_can_be_continued_in_another_directory(train, tmp_path):
     assert train(*TINY, "hydra.run.dir=run").code == 0
     (tmp_path / "run" / "checkpoints" / "last.ckpt").rename(tmp_path / "alone.ckpt")
-    # Nothing is learned, so that no epoch is better than those that were left behind.
+    # With this learning rate no epoch is better than those of the first directory.
     outcome = train(*TINY, "resume=alone.ckpt", "trainer.max_epochs=3", "optimizer.lr=1e-30", "hydra.run.dir=other")
     assert outcome.code == 0, outcome.err
     record = summary(tmp_path / "other")
@@ -438,8 +440,8 @@ def test_a_network_that_a_function_makes_can_be_resumed(train, tmp_path):
     assert train("resume=run", "trainer.max_epochs=3").code == 0
 
 
-def test_a_run_does_not_go_on_with_other_images(train, class_folders):
-    """One file more is another split: what was trained on would choose the best epoch."""
+def test_a_run_is_not_resumed_with_other_images(train, class_folders):
+    """Add a file, which changes the split: training images could choose the best epoch."""
     images = ("data=folder", f"data.path={class_folders}", "data.cache=cache", "logger=none")
     assert train(*TINY, *images, "hydra.run.dir=run").code == 0
     folder = class_folders / "train" / "cat"
@@ -477,7 +479,7 @@ def test_a_checkpoint_of_another_network_is_refused(train, tmp_path):
     assert not list(tmp_path.glob("runs/*/*"))  # a wrong request leaves nothing behind
 
 
-def test_a_network_that_wants_to_see_images_first_is_shown_them_once(train, tmp_path, monkeypatch):
+def test_a_network_that_initializes_from_images_sees_them_once(train, tmp_path, monkeypatch):
     tiny = [*TINY, "model=speednet", "model.width=0.25", "hydra.run.dir=run"]
     assert train(*tiny, "trainer.max_epochs=1").code == 0
     whitening = checkpoint(tmp_path / "run")["state_dict"]["network.whitening.weight"]
@@ -514,7 +516,7 @@ def test_a_damaged_checkpoint_is_refused(train, tmp_path, content):
     assert (outcome.code, "torn.ckpt" in outcome.err) == (2, True)
 
 
-# --- where the images are --------------------------------------------------------------------------------------------
+# --- residence of the images -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -540,7 +542,7 @@ def test_a_run_is_the_same_wherever_its_images_are(train, tmp_path, fixture, res
     assert record["data_fingerprint"].startswith("files-") is (residence == "stream")
 
 
-def test_a_streamed_run_that_was_stopped_within_an_epoch_goes_on_exactly(train, tmp_path, class_folders, monkeypatch):
+def test_a_streamed_run_that_was_stopped_within_an_epoch_resumes_exactly(train, tmp_path, class_folders, monkeypatch):
     data = ("data=folder", f"data.path={class_folders}", "data.residence=stream", "data.workers=1")
     options = (*TINY, *data, "trainer.precision=32-true")
     assert train(*options, "hydra.run.dir=whole").code == 0

@@ -94,12 +94,10 @@ def tabulate_network(model: Settings, images: DescribedImages) -> LayerTable:
         with torch.device("meta"):
             network = make()
         table = tabulate(network, images.shape)
-    except Exception:  # it computes with values, or the request is wrong, which is then explained below
-        network = make()
-        check_image_shape(network, images.shape, images.classes)
-        return tabulate(network, images.shape)
+    except Exception:  # it computes with values, or the request is wrong, which is explained below
+        network, table = make(), None
     check_image_shape(network, images.shape, images.classes)
-    return table
+    return table or tabulate(network, images.shape)
 
 
 def map_sizes(model: Settings, images: DescribedImages) -> list[int]:

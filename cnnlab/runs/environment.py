@@ -1,5 +1,6 @@
 """Describe the machine and the software, for records."""
 
+import contextlib
 import os
 import platform
 import resource
@@ -85,10 +86,8 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def _processor() -> str:
-    try:
+    with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     return platform.processor() or platform.machine()

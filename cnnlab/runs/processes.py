@@ -111,13 +111,10 @@ class Processes:
                 raise _as_error(first) from error
 
     def _check_number(self, devices: int, machines: int) -> None:
-        """Check that as many processes were started as are needed."""
         started = self.rank.world_size
-        if not self.leads:
-            return
-        if started is None and machines > 1:
+        if self.leads and started is None and machines > 1:
             raise RequestError("trainer.num_nodes: torchrun or srun must start a run on several machines")
-        if started is not None and started != devices * machines:
+        if self.leads and started not in (None, devices * machines):
             on_each = f"{devices} on each of {machines} machine{'s' if machines > 1 else ''} (trainer.num_nodes)"
             raise RequestError(
                 f"trainer.devices: {on_each} need {devices * machines} processes, but {started} were started"

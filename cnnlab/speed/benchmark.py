@@ -75,7 +75,7 @@ def measure(
     """
     if rounds < 1 or (steps is not None and steps < 1):
         raise RequestError(f"{'rounds' if rounds < 1 else 'steps'} must be 1 or more")
-    started, load = time.perf_counter(), _load()
+    started, load = time.perf_counter(), os.getloadavg()[0]
     contestants = [
         Contestant(time_training, {"settings": _settings_of(row, settings, models), "steps": steps}) for row in rows
     ]
@@ -86,7 +86,7 @@ def measure(
     return {
         "machine": next((own[0]["machine"] for own in reports[: len(rows)] if own), None),
         "seconds": round(time.perf_counter() - started, 1),
-        "load": [load, _load()],
+        "load": [round(load, 2), round(os.getloadavg()[0], 2)],
         "floor": rates,
         "results": [
             result(row, contestant, own, rates, tf32)
@@ -167,7 +167,3 @@ def _settings_of(row: Combination, settings: Settings, models: Mapping[str, Sett
 def _best_rates(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     best = {name: max(report["rates"][name] for report in reports) for name in reports[0]["rates"]}
     return {"device_type": reports[0]["device_type"], "rates": best}
-
-
-def _load() -> float | None:
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None

@@ -116,7 +116,6 @@ def take_turns(contestants: Sequence[Contestant], rounds: int, show: Callable[[s
 
 
 def _run(work: Work, task: Any, connection: Connection) -> None:
-    """Do the work in the new process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
 
     def report(result: Any) -> bool:

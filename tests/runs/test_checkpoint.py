@@ -13,7 +13,7 @@ def checkpoint_of(network: nn.Module) -> dict:
     return {"state_dict": state | {"loss.weight": torch.ones(2)}, "cnnlab": {"classes": ["a", "b"]}}
 
 
-def test_the_networks_weights_come_back_under_its_own_names(tmp_path):
+def test_the_weights_of_the_network_have_its_own_names(tmp_path):
     network = nn.Linear(3, 2)
     torch.save(checkpoint_of(network), tmp_path / "a.ckpt")
     weights = network_weights(read_checkpoint(tmp_path / "a.ckpt"))
@@ -21,7 +21,7 @@ def test_the_networks_weights_come_back_under_its_own_names(tmp_path):
     assert torch.equal(weights["weight"], network.weight)
 
 
-def test_the_versions_of_modules_come_back_too(tmp_path):
+def test_the_versions_of_modules_are_kept(tmp_path):
     """torchvision's MNASNet is loaded only with its version."""
     whole = nn.ModuleDict({"network": nn.Sequential(nn.BatchNorm2d(2)), "loss": nn.BatchNorm2d(2)})
     torch.save({"state_dict": whole.state_dict(), "cnnlab": {}}, tmp_path / "a.ckpt")
@@ -29,13 +29,13 @@ def test_the_versions_of_modules_come_back_too(tmp_path):
     assert weights._metadata == {"": {"version": 1}, "0": {"version": 2}}
 
 
-def test_what_others_wrote_is_refused(tmp_path):
+def test_a_file_of_another_program_is_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     with pytest.raises(RequestError, match="not written by cnnlab"):
         read_checkpoint(tmp_path / "other.ckpt")
 
 
-def test_a_missing_checkpoint_is_named(tmp_path):
+def test_a_missing_checkpoint_is_reported(tmp_path):
     with pytest.raises(RequestError, match=r"there is no checkpoint .*gone\.ckpt"):
         read_checkpoint(tmp_path / "gone.ckpt")
 
@@ -47,7 +47,7 @@ def test_a_missing_checkpoint_is_named(tmp_path):
         (nn.Linear(3, 2, bias=False), r"bias is \(2,\) there, missing in this one"),
     ],
 )
-def test_another_network_does_not_fit(tmp_path, other, message):
+def test_another_network_does_not_match(tmp_path, other, message):
     checkpoint = checkpoint_of(nn.Linear(3, 2))
     check_weights_match(checkpoint, nn.Linear(3, 2), tmp_path)
     with pytest.raises(RequestError, match=message):

@@ -1,4 +1,4 @@
-"""Jobs through submitit, as far as that goes without a cluster."""
+"""Run jobs through submitit, as far as possible without a cluster."""
 
 import os
 import shlex
@@ -30,7 +30,7 @@ def ended(submission) -> int:
     raise AssertionError("it took more than a minute")
 
 
-def test_a_job_that_was_handed_over_says_how_it_ended(tmp_path):
+def test_a_submitted_job_reports_how_it_ended(tmp_path):
     executor = make_executor("local", tmp_path / "submitit", {"timeout_min": 5, "slurm_partition": "gpu"})
     good = submit(executor, job(tmp_path / "good", "echo hello"))
     bad = submit(executor, job(tmp_path / "bad", "echo broken >&2; kill -KILL $$"))
@@ -41,7 +41,7 @@ def test_a_job_that_was_handed_over_says_how_it_ended(tmp_path):
 
 
 @pytest.mark.slow  # submitit waits a while for its result
-def test_a_job_that_the_cluster_loses_has_failed(tmp_path):
+def test_a_job_that_the_cluster_loses_counts_as_failed(tmp_path):
     executor = make_executor("local", tmp_path / "submitit", {})
     lost = submit(executor, job(tmp_path / "lost", "sleep 0.2; kill -KILL $PPID"))
     assert ended(lost) == 1
@@ -49,7 +49,7 @@ def test_a_job_that_the_cluster_loses_has_failed(tmp_path):
 
 
 def test_a_run_saves_when_its_time_is_up_and_is_submitted_again(tmp_path):
-    # Not a shell: one that is started in the background ignores the signal, and cannot be told otherwise.
+    # Not a shell, which would ignore the signal if it was started in the background.
     program = (
         "import pathlib, signal, sys, time\n"
         "def save(*_):\n    pathlib.Path('saved').touch()\n    sys.exit(130)\n"
@@ -90,7 +90,7 @@ def test_the_notice_of_a_cluster_does_not_kill_the_run(tmp_path):
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """A machine with Slurm's commands, which take a job and keep it."""
+    """Fake the commands of Slurm: they accept a job and do not run it."""
     for name, script in (("sbatch", f"cp $1 {tmp_path}/script; echo Submitted batch job 12"), ("srun", ":")):
         (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
@@ -99,7 +99,7 @@ def slurm(tmp_path, monkeypatch):
     return tmp_path / "script"
 
 
-def test_slurm_is_asked_for_what_the_job_needs(tmp_path, slurm):
+def test_the_needs_of_a_job_are_passed_to_slurm(tmp_path, slurm):
     parameters = {"timeout_min": 90, "gpus_per_node": 2, "slurm_additional_parameters": {"reservation": "night"}}
     executor = make_executor("slurm", tmp_path / "submitit", parameters | {"slurm_partition": "gpu"})
     submit(executor, job(tmp_path / "a", "true"))
@@ -108,7 +108,7 @@ def test_slurm_is_asked_for_what_the_job_needs(tmp_path, slurm):
         assert f"#SBATCH --{line}\n" in asked
 
 
-def test_a_job_that_slurm_does_not_take_is_a_wrong_request(tmp_path, slurm):
+def test_a_job_that_slurm_rejects_is_a_wrong_request(tmp_path, slurm):
     (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho sbatch: error: invalid partition >&2; exit 1\n")
     executor = make_executor("slurm", tmp_path / "submitit", {"slurm_partition": "nowhere"})
     with pytest.raises(RequestError, match="invalid partition"):
@@ -127,7 +127,7 @@ def test_a_wrong_cluster_or_parameter_is_named(tmp_path, cluster, parameters, me
         make_executor(cluster, tmp_path / "submitit", parameters)
 
 
-def test_a_machine_without_slurm_is_told_so(tmp_path, monkeypatch):
+def test_a_missing_slurm_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RequestError, match="hydra/launcher=slurm: .*srun"):
         make_executor("slurm", tmp_path / "submitit", {})

@@ -35,7 +35,7 @@ def test_a_record_has_all_keys_from_the_start(tmp_path):
         (SystemExit(3), "failed", "SystemExit: 3"),
     ],
 )
-def test_a_record_says_how_a_run_ended(tmp_path, error, status, message):
+def test_the_record_holds_how_a_run_ended(tmp_path, error, status, message):
     run = RunDirectory(tmp_path)
     with pytest.raises(type(error)), run.recording({}):
         raise error
@@ -65,7 +65,7 @@ def test_the_seconds_of_all_parts_of_a_run_are_added_up(tmp_path):
     assert again.summary["total_seconds"] >= 100
 
 
-def test_a_directory_is_held_by_one(tmp_path):
+def test_a_directory_is_locked_by_one_process(tmp_path):
     run = RunDirectory(tmp_path)
     with run.recording({}):
         assert not RunDirectory(tmp_path).is_free()
@@ -74,12 +74,12 @@ def test_a_directory_is_held_by_one(tmp_path):
     assert RunDirectory(tmp_path).is_free()
 
 
-def test_an_unknown_key_of_the_record_is_a_mistake(tmp_path):
+def test_an_unknown_key_of_the_record_is_an_error(tmp_path):
     with pytest.raises(AssertionError, match="accuracy"):
         RunDirectory(tmp_path).update_summary(accuracy=1)
 
 
-def test_default_directories_never_meet(tmp_path):
+def test_default_directories_differ(tmp_path):
     first = default_directory(tmp_path, None, dict)
     first.mkdir()
     assert default_directory(tmp_path, None, dict) != first
@@ -95,18 +95,18 @@ def test_auto_takes_the_last_unfinished_run_of_the_same_configuration(tmp_path):
     assert not default_directory(tmp_path, "auto", lambda: {"seed": 3}).exists()
 
 
-def test_auto_leaves_a_run_alone_that_is_still_going(tmp_path):
+def test_auto_does_not_take_a_run_in_progress(tmp_path):
     run = RunDirectory(tmp_path / "1")
     with run.recording({"seed": 1}):
         assert default_directory(tmp_path, "auto", lambda: {"seed": 1}) != run.path
 
 
-def test_a_damaged_record_is_no_candidate(tmp_path):
+def test_auto_ignores_a_damaged_record(tmp_path):
     finished(tmp_path / "1", "interrupted", seed=1).summary_file.write_text("{")
     assert not default_directory(tmp_path, "auto", lambda: {"seed": 1}).exists()
 
 
-def test_a_path_means_its_run_directory(tmp_path):
+def test_a_checkpoint_stands_for_its_run_directory(tmp_path):
     run = finished(tmp_path / "1")
     run.last_checkpoint.parent.mkdir()
     run.last_checkpoint.touch()
@@ -135,7 +135,7 @@ def test_files_of_the_users_own_are_not_discarded(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"[1, 2]", b"\xff\xfe", b"a text"])
-def test_a_record_of_another_form_is_none(tmp_path, content):
+def test_an_unreadable_record_counts_as_missing(tmp_path, content):
     run = finished(tmp_path / "1")
     run.summary_file.write_bytes(content)
     run.config_file.write_bytes(content)
@@ -154,7 +154,7 @@ def test_the_seconds_of_a_killed_process_are_not_lost(tmp_path):
     with run.recording({}):
         run.update_summary(train_seconds=100.0)
         shutil.copy(run.summary_file, tmp_path / "as_it_was")
-    (tmp_path / "as_it_was").replace(run.summary_file)  # nobody wrote how it had ended
+    (tmp_path / "as_it_was").replace(run.summary_file)  # its end was never recorded
     again = RunDirectory(tmp_path)
     with again.recording({}):
         pass

@@ -1,4 +1,4 @@
-"""What only a process of its own shows: signals, sudden death, and two at once."""
+"""Stop runs by signals, kill them, and start two in one directory."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def weights(run_directory: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing stopped."""
+    """Return a run that was not stopped."""
     folder = tmp_path_factory.mktemp("whole")
     assert run(folder, *OPTIONS, "hydra.run.dir=run").returncode == 0
     return folder / "run"
@@ -62,7 +62,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param(signal.SIGKILL, -9, id="killed"),
     ],
 )
-def test_a_run_that_was_stopped_within_an_epoch_goes_on_exactly(whole, tmp_path, number, code):
+def test_a_run_that_was_stopped_within_an_epoch_resumes_exactly(whole, tmp_path, number, code):
     process = start(tmp_path, *OPTIONS, "hydra.run.dir=parts")
     wait_until(lambda: (tmp_path / "parts" / "checkpoints" / "last.ckpt").exists(), process)
     time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""A run in several processes: the same figures as in one, one record, and one end for all, however they are started."""
+"""Run in several processes: the same figures as in one, one record, and one end, however they are started."""
 
 import csv
 import json
@@ -61,7 +61,7 @@ def run(directory: Path, *arguments: str, **options: Any) -> tuple[int, str, str
 
 
 def run_as_slurm(directory: Path, *arguments: str) -> list[tuple[int, str, str]]:
-    """What srun gives two tasks on one machine."""
+    """Start two tasks on one machine as srun does."""
     job = 20000 + os.getpid() % 10000
     shared = {"SLURM_JOB_ID": str(job), "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1"}
     shared |= {"SLURM_NODELIST": "127.0.0.1", "SLURM_NODEID": "0", "SLURM_JOB_NAME": "train"}
@@ -95,7 +95,7 @@ def wait_until(condition: Any, process: Any) -> None:
 
 
 def followers(process: Any) -> list[int]:
-    """The processes that a process has started and that train."""
+    """Return the training processes that a process has started."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(child) for child in children if b"cnnlab" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
@@ -113,7 +113,7 @@ def assert_same_run(one: Path, other: Path, tolerance: float = 1e-4) -> None:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run in one process."""
+    """Return the run in one process."""
     folder = tmp_path_factory.mktemp("alone")
     assert run(folder, *LENET, "trainer=cpu", "hydra.run.dir=run")[0] == 0
     return folder / "run"
@@ -121,14 +121,14 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def few(class_folders: Path) -> tuple[str, ...]:
-    """So few images that the last batch has three."""
+    """Return options with so few images that the last batch has three."""
     return ("data=folder", f"data.path={class_folders}", "data.batch_size=15", "trainer.max_epochs=1")
 
 
 # --- the same figures ------------------------------------------------------------------------------------------------
 
 
-def test_two_processes_do_what_one_does(tmp_path, alone):
+def test_two_processes_compute_the_same_as_one(tmp_path, alone):
     code, out, err = run(tmp_path, *LENET, *TWO)
     assert (code, err) == (0, "")
     (directory,) = tmp_path.glob("runs/lenet5/*")
@@ -144,7 +144,7 @@ def test_two_processes_do_what_one_does(tmp_path, alone):
 
 
 @slow
-def test_under_torchrun(tmp_path, alone):
+def test_torchrun_starts_the_processes(tmp_path, alone):
     code, out, err = run(tmp_path, *LENET, *TWO, program=TORCHRUN)
     assert code == 0, err
     (directory,) = tmp_path.glob("runs/lenet5/*")
@@ -153,7 +153,7 @@ def test_under_torchrun(tmp_path, alone):
 
 
 @slow
-def test_under_slurm(tmp_path, alone):
+def test_slurm_starts_the_processes(tmp_path, alone):
     first, second = run_as_slurm(tmp_path, *LENET, *TWO)
     assert (first[0], second) == (0, (0, "", "")), first
     (directory,) = tmp_path.glob("runs/lenet5/*")
@@ -170,7 +170,7 @@ def test_a_last_batch_with_fewer_images_than_processes(train, tmp_path, few):
 
 
 @slow
-def test_a_few_images_that_are_left_join_the_batch_before(train, tmp_path):
+def test_a_few_remaining_images_join_the_batch_before(train, tmp_path):
     """In one process and in three alike."""
     options = (*LENET, "data.batch_size=449", "trainer.max_epochs=1")
     assert train(*options, "trainer=cpu", "hydra.run.dir=one").code == 0
@@ -210,7 +210,7 @@ def test_norms_that_are_not_synchronized_do_not_agree(train, tmp_path, few):
 
 @slow
 @pytest.mark.parametrize("residence", ["host", "stream"])
-def test_images_that_are_not_on_the_device_are_shared_too(train, tmp_path, class_folders, residence):
+def test_images_on_the_host_and_on_disk_are_shared_too(train, tmp_path, class_folders, residence):
     data = ("data=folder", f"data.path={class_folders}", "data.batch_size=17", "data.workers=1")
     options = (*LENET, *data, "trainer.max_epochs=1")
     assert train(*options, "trainer=cpu", "data.residence=device", "hydra.run.dir=one").code == 0
@@ -246,7 +246,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param(TORCHRUN, 1, id="torchrun"),
     ],
 )
-def test_a_signal_to_any_process_stops_all_and_the_run_goes_on_exactly(tmp_path, program, to, uninterrupted):
+def test_a_signal_to_any_process_stops_all_and_the_run_resumes_exactly(tmp_path, program, to, uninterrupted):
     process = start(tmp_path, *LONG, *TWO, "hydra.run.dir=run", program=program)
     directory = tmp_path / "run"
     wait_until((directory / "checkpoints" / "last.ckpt").exists, process)
@@ -307,7 +307,7 @@ def test_a_process_that_fails_ends_all(tmp_path, program, how):
 
 
 @slow
-def test_a_leader_that_is_killed_takes_the_others_with_it(tmp_path):
+def test_the_followers_end_when_the_leader_is_killed(tmp_path):
     process = start(tmp_path, *LONG, *TWO, "hydra.run.dir=run")
     wait_until((tmp_path / "run" / "checkpoints" / "last.ckpt").exists, process)
     (follower,) = followers(process)
@@ -351,7 +351,7 @@ def test_a_sweep_under_torchrun_is_refused(tmp_path):
 
 
 @slow
-def test_one_process_alone_writes_for_tensorboard_and_nothing_is_learned_otherwise(tmp_path):
+def test_only_the_leader_writes_for_tensorboard_and_the_weights_are_the_same(tmp_path):
     few = ("trainer.limit_train_batches=3", *TWO)
     for logger in ("none", "tensorboard"):
         code, _, err = run(tmp_path, *LENET, *few, f"logger={logger}", f"hydra.run.dir={logger}")

@@ -1,4 +1,4 @@
-"""Sweeps of real runs, each in its own process: what kills one, and what Ctrl-C does."""
+"""Kill and interrupt the jobs of real sweeps, each in its own process."""
 
 import json
 import signal
@@ -40,7 +40,7 @@ class Faulty(nn.Module):
 
 @pytest.fixture
 def faulty(tmp_path: Path) -> Path:
-    """A folder with a network that ends its process as it is told."""
+    """Return a folder with a network that ends its process in a chosen way."""
     (tmp_path / "faulty.py").write_text(FAULTY)
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "conf" / "model" / "faulty.yaml").write_text("_target_: faulty.Faulty\nfault: none\n")
@@ -62,7 +62,7 @@ def records(directory: Path) -> dict[str, dict[str, Any]]:
     return {file.parent.name: json.loads(file.read_text()) for file in directory.glob("runs/*/*/*/summary.json")}
 
 
-def test_a_job_that_is_killed_costs_only_itself_and_goes_on(faulty):
+def test_a_killed_job_does_not_affect_the_others_and_can_be_continued(faulty):
     code, out, err = run(faulty, "-m", "model=faulty", "model.fault=kill,none", "hydra.launcher.n_jobs=2")
     assert code == 1, err
     found = records(faulty)
@@ -74,7 +74,7 @@ def test_a_job_that_is_killed_costs_only_itself_and_goes_on(faulty):
     assert "fault-kill: killed by SIGKILL (by hand, or by the system when memory ran out)" in err
     assert f"test {found['fault-none']['test_accuracy']:.2%}" in out
 
-    # What was killed goes on from its last checkpoint, beyond the step that killed it. The complete one is left alone.
+    # The killed job continues from its last checkpoint, after the step that killed it. The completed one is left alone.
     complete = next(faulty.glob("runs/*/*/fault-none/summary.json"))
     before = complete.read_text()
     code, out, err = run(faulty, "-m", "model=faulty", "model.fault=kill,none")
@@ -86,7 +86,7 @@ def test_a_job_that_is_killed_costs_only_itself_and_goes_on(faulty):
 
 
 @pytest.mark.slow
-def test_jobs_that_exit_or_need_too_much_memory_cost_only_themselves(faulty):
+def test_jobs_that_exit_or_need_too_much_memory_do_not_affect_the_others(faulty):
     code, _, err = run(faulty, "-m", "model=faulty", "model.fault=exit,memory,none", "hydra.launcher.n_jobs=2")
     assert code == 1, err
     found = records(faulty)
@@ -103,7 +103,7 @@ def test_jobs_that_exit_or_need_too_much_memory_cost_only_themselves(faulty):
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_a_sweep_and_the_same_command_goes_on(tmp_path):
+def test_ctrl_c_stops_a_sweep_and_the_same_command_continues_it(tmp_path):
     sweep = ("model=lenet5", "seeds=[4]", "trainer.limit_train_batches=60", "trainer.max_epochs=8", "name=stopped")
     process = start(tmp_path, *sweep)
     deadline = time.monotonic() + 120

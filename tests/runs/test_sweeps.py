@@ -29,14 +29,14 @@ def test_the_same_command_line_gets_the_same_directory(tmp_path):
     assert (new.parent, new.exists()) == (tmp_path, False)
 
 
-def test_a_damaged_sweep_is_passed_over(tmp_path):
+def test_a_damaged_sweep_is_ignored(tmp_path):
     for number, text in enumerate(("a: [", "[]", "hydra: {}", "")):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "multirun.yaml").write_text(text)
     assert not sweep_directory(tmp_path, ["seed=1"]).exists()
 
 
-def test_a_completed_run_counts_more_than_a_later_unfinished_one(tmp_path):
+def test_a_completed_run_is_preferred_to_a_later_unfinished_one(tmp_path):
     paths = [
         record(tmp_path / "1", "completed", seed=1, logger="x"),
         record(tmp_path / "2", "interrupted", seed=1),
@@ -53,14 +53,14 @@ def test_a_completed_run_counts_more_than_a_later_unfinished_one(tmp_path):
     ]
 
 
-def test_a_place_that_holds_a_record_is_not_taken_again(tmp_path):
+def test_a_directory_with_a_record_is_not_used_again(tmp_path):
     assert unused_directory(tmp_path / "a") == tmp_path / "a"
     record(tmp_path / "a", "completed")
     record(tmp_path / "a_2", "completed")
     assert unused_directory(tmp_path / "a") == tmp_path / "a_3"
 
 
-def test_jobs_are_named_by_what_tells_them_apart():
+def test_jobs_are_named_by_the_values_that_differ():
     assert job_names([["model=lenet5", "data=digits", "seed=0"], ["model=vgg11", "data=digits", "seed=0"]]) == [
         "lenet5",
         "vgg11",
@@ -82,7 +82,7 @@ def test_every_job_has_a_name_of_its_own():
     assert all(len(name) < 200 for name in job_names([[f"data.path={'x' * 400}{i}"] for i in range(3)]))
 
 
-def test_sweeps_that_start_in_the_same_second_do_not_meet(tmp_path):
+def test_sweeps_that_start_in_the_same_second_use_different_directories(tmp_path):
     OmegaConf.register_new_resolver("next_directory", lambda: str(new_directory(tmp_path / "sweep")), replace=True)
 
     def started(directory="${next_directory:}"):
@@ -91,4 +91,4 @@ def test_sweeps_that_start_in_the_same_second_do_not_meet(tmp_path):
 
     found = [started() for _ in range(3)]
     assert len(set(found)) == 3 and all(directory.is_dir() for directory in found)
-    assert started(str(found[0])) == found[0]  # given, or gone on with
+    assert started(str(found[0])) == found[0]  # given, or continued
