@@ -76,7 +76,7 @@ class Augmentation:
 
     @property
     def mixes(self) -> bool:
-        """Whether images are mixed with others, so that labels are probabilities of classes."""
+        """Return whether images are mixed with others, so that labels are probabilities of classes."""
         return any(isinstance(step, Mixing) and step.active for step in self._steps)
 
     def prepare(self, pixels: Tensor) -> Tensor:

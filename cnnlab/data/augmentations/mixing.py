@@ -36,7 +36,7 @@ class Mixing:
 
     @property
     def active(self) -> bool:
-        """Whether images are mixed."""
+        """Return whether images are mixed."""
         return (self.mixup > 0 or self.cutmix > 0) and self.probability > 0
 
     def draw(self, generator: torch.Generator, epoch: Epoch) -> dict[str, Any]:

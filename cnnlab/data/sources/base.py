@@ -45,7 +45,7 @@ class Source(Protocol):
 
     @property
     def identity(self) -> str:
-        """Text that names the content: it stays the same as long as the images do."""
+        """Return a text that names the content: it stays the same as long as the images do."""
         ...
 
     def check(self) -> None:
