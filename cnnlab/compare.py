@@ -1,10 +1,9 @@
 """Compare runs: which network is better, by how much, and at what cost: `cnnlab compare runs=runs/sweep`."""
 
-import json
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.errors import RequestError
-from cnnlab.runs.directory import RunDirectory, check_output_folder, write_atomically
+from cnnlab.runs.directory import RunDirectory, check_output_folder
 from cnnlab.runs.reading import Run, find_runs, read_run
 
 if TYPE_CHECKING:
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from cnnlab.data.recorded import TestImages
 
 log = logging.getLogger("cnnlab.compare")
-
-FIGURES = ("curves", "cost", "differences", "classes", "confusion", "images")
 
 
 def compare(config: DictConfig) -> None:
@@ -35,10 +32,9 @@ def compare(config: DictConfig) -> None:
     found = find_runs(paths)
     folder = check_output_folder(settings["output"] or default_output(paths))
 
-    from cnnlab.comparison.figures import draw_comparison
-    from cnnlab.comparison.page import render_page
+    from cnnlab.comparison.report import write_report
     from cnnlab.comparison.spec import read_spec
-    from cnnlab.comparison.text import print_comparison, render_csv, render_markdown
+    from cnnlab.comparison.text import print_comparison
     from cnnlab.reports.terminal import suggest_next, terminal_width
 
     record, read = compare_directories(found, read_spec(settings))
@@ -47,9 +43,6 @@ def compare(config: DictConfig) -> None:
         raise RequestError(
             f"runs: none of {len(found)} has a test accuracy to compare; the first, {first['path']}: {first['reason']}"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in (file for name in FIGURES for file in folder.glob(f"comparison_*{name}.png")):
-        old.unlink()
     configs = {str(run.path): run.config for run in read}
     images, notices = zip(*(_test_images(section, configs) for section in record.sections), strict=True)
     sections = [
@@ -57,17 +50,9 @@ def compare(config: DictConfig) -> None:
         for section, shown in zip(record.sections, images, strict=True)
     ]
     record = replace(record, sections=sections, notices=[*record.notices, *filter(None, notices)])
-    readers = [shown.read if shown else None for shown in images]
-    figures = []
-    for number, (section, reader) in enumerate(zip(sections, readers, strict=True), start=1):
-        prefix = "comparison_" if len(images) == 1 else f"comparison_{number}_"
-        figures.append(draw_comparison(section, folder, prefix, reader))
-    write_atomically(folder / "comparison.json", json.dumps(asdict(record), default=str) + "\n")
-    write_atomically(folder / "comparison.csv", render_csv(record))
-    write_atomically(folder / "comparison.md", render_markdown(record, figures))
-    write_atomically(folder / "comparison.html", render_page(record, readers))
+    page = write_report(record, [shown.read if shown else None for shown in images], folder)
     print_comparison(record, terminal_width())
-    log.info("%s", folder / "comparison.html")
+    log.info("%s", page)
     best = RunDirectory(record.sections[0].groups[0].best_run)
     if best.best_checkpoint.exists():
         suggest_next(shlex.join(["cnnlab", "evaluate", f"checkpoint={best.path}"]))

@@ -100,6 +100,11 @@ def interval(record: GroupRecord | PairRecord, form: str = "{:.2f}") -> str:
     return f"{percent(record.low, form)} to {percent(record.high, form)}{'' if over_seeds else '°'}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 run` or `2 runs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def some_runs(count: int, runs: int) -> str:
     """Return how many of the runs there are if it is not all of them."""
     return f" ({count} of {runs})" if count < runs else ""

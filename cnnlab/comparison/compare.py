@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnlab.comparison.columns import COSTS
+from cnnlab.comparison.columns import COSTS, counted
 from cnnlab.comparison.group import Group
 from cnnlab.comparison.grouping import Grouping, Section, group_runs, short_commit
 from cnnlab.comparison.labels import name_of
@@ -105,10 +105,8 @@ def _unanswered(sections: Sequence[SectionRecord], spec: ComparisonSpec) -> list
     if spec.axis and (without := [group.label for group in groups if group.place is None]):
         notices.append(f"axis: there is no {spec.axis.name} for {', '.join(without)}.")
     if spec.shift and (missing := sum(group.n - group.shift["runs"] for group in groups if group.shift)):
-        notices.append(
-            f"{missing} runs were not evaluated on moved images: "
-            f"run `cnnlab evaluate checkpoint=RUN shift={spec.shift}` for each."
-        )
+        command = f"cnnlab evaluate checkpoint=RUN shift={spec.shift}"
+        notices.append(f"Not evaluated on moved images: {counted(missing, 'run')}. Run `{command}` for each.")
     return notices
 
 

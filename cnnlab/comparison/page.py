@@ -9,7 +9,7 @@ import gzip
 import io
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +19,7 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from cnnlab.comparison.columns import COSTS
+from cnnlab.comparison.figures import Reader
 from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
 from cnnlab.comparison.tables import (
     METRIC_WORDS,
@@ -31,8 +32,6 @@ from cnnlab.comparison.tables import (
     sentence,
 )
 
-Reader = Callable[[Sequence[int]], np.ndarray]
-
 GROUPS_WITH_CURVES = 60  # the best groups; others have no curves and confusions in the page, only their rows
 CURVE_POINTS = 120  # longer curves are thinned
 SHEET_COLUMNS = 16
@@ -40,13 +39,7 @@ SCRIPT_KEYS = ("label", "model", "recipe", "data", "n", "interval", "front", "me
 
 
 def render_page(record: ComparisonRecord, readers: Sequence[Reader | None]) -> str:
-    """Return the page.
-
-    Args:
-        record: the comparison.
-        readers: for each section a function that returns the pixels of test images, uint8 (N, H, W, 3); None if there
-            are none.
-    """
+    """Return the page; see `report.write_report`."""
     environment = Environment(
         loader=PackageLoader("cnnlab.comparison"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )

@@ -10,6 +10,7 @@ from cnnlab.comparison.columns import (
     TABLE_NOTES,
     Column,
     TableName,
+    counted,
     group_columns,
     interval,
     p_value,
@@ -76,7 +77,7 @@ def _table(
         "axis": record.axis,
         "reach": record.reach and reach_words(record.reach, section.protocol),
         "against": record.against or "the fastest",
-        "pixels": f"{record.shift} pixel{'s' if record.shift > 1 else ''}",
+        "pixels": counted(record.shift, "pixel"),
     }
     return Table(
         head=[column.heading.format(**words) for column in shown],

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from cnnlab.comparison.columns import counted
 from cnnlab.comparison.group import Group
 from cnnlab.comparison.grouping import group_runs
 from cnnlab.runs.outcome import FIRST_COLUMNS, TAGS, readable_settings
@@ -112,8 +113,7 @@ class View:
         for section in sections:
             about = "" if len(sections) == 1 else f", {' '.join(section.data)}, {section.protocol}"
             for group in section.groups:
-                seeds = f"{len(group.runs)} seeds" if len(group.runs) > 1 else "1 seed"
-                groups[f"{group.label}{about} ({seeds})"] = group
+                groups[f"{group.label}{about} ({counted(len(group.runs), 'seed')})"] = group
         averaged = {name: tuple(run.path for run in group.runs) for name, group in groups.items()}
         for name in self._averaged:
             if averaged.get(name) != self._averaged[name]:

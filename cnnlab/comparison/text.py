@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as TerminalTable
 
-from cnnlab.comparison.columns import Column, group_columns, percent
+from cnnlab.comparison.columns import Column, counted, group_columns, percent
 from cnnlab.comparison.records import ComparisonRecord, SectionRecord
 from cnnlab.comparison.tables import (
     RESULT_TABLES,
@@ -35,9 +35,9 @@ def render_markdown(record: ComparisonRecord, figures: Sequence[Mapping[str, str
         record: the comparison.
         figures: for each section the files of its figures by their titles, relative to the Markdown's folder.
     """
-    counted = sum(group.n for section in record.sections for group in section.groups)
-    groups = sum(len(section.groups) for section in record.sections)
-    lines = ["# Comparison", "", f"{record.runs} runs, {counted} of them counted, in {groups} groups.", ""]
+    groups = [group for section in record.sections for group in section.groups]
+    summary = f"{counted(record.runs, 'run')}, {sum(group.n for group in groups)} counted"
+    lines = ["# Comparison", "", f"{summary}, in {counted(len(groups), 'group')}.", ""]
     lines += ["The columns are explained at the end.", ""]
     if record.notices:
         lines += ["**Notes**", "", *(f"- {notice}" for notice in record.notices), ""]
@@ -93,7 +93,7 @@ def print_comparison(record: ComparisonRecord, width: int | None) -> None:
     for section in record.sections:
         console.print(_terminal_table(section, columns))
         if len(section.groups) > TERMINAL_GROUPS:
-            console.print(f"... and {len(section.groups) - TERMINAL_GROUPS} more groups")
+            console.print(f"... and {counted(len(section.groups) - TERMINAL_GROUPS, 'more group')}")
         if section.pairs:
             console.print(sentence(section.pairs[0]))
         console.print()
@@ -102,7 +102,7 @@ def print_comparison(record: ComparisonRecord, width: int | None) -> None:
     reasons = [f"{entry['path']}: {entry['reason']}" for entry in record.set_aside]
     reasons += [f"{entry['path']}: {entry['problem']}" for entry in record.problems]
     if record.set_aside:
-        console.print(f"not counted: {len(record.set_aside)} of {record.runs} runs")
+        console.print(f"not counted: {len(record.set_aside)} of {counted(record.runs, 'run')}")
     for reason in reasons[:TERMINAL_REASONS]:
         console.print(f"  {reason}", soft_wrap=True)
     if len(reasons) > TERMINAL_REASONS:

@@ -1,0 +1,40 @@
+"""Write the report of a comparison: tables, figures, and the page."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from cnnlab.comparison.figures import Reader, draw_comparison
+from cnnlab.comparison.page import render_page
+from cnnlab.comparison.records import ComparisonRecord
+from cnnlab.comparison.text import render_csv, render_markdown
+from cnnlab.runs.directory import write_atomically
+
+FIGURES = ("curves", "cost", "differences", "classes", "confusion", "images")
+
+
+def write_report(record: ComparisonRecord, readers: Sequence[Reader | None], folder: Path) -> Path:
+    """Write `comparison.json`, `.csv`, `.md`, `.html` and the figures; figures of an earlier report are removed.
+
+    Args:
+        record: the comparison.
+        readers: for each section a function that returns the pixels of test images, uint8 (N, H, W, 3); None if there
+            are none.
+        folder: for the files; made if needed.
+
+    Returns:
+        The path of the page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in (file for name in FIGURES for file in folder.glob(f"comparison_*{name}.png")):
+        old.unlink()
+    figures = []
+    for number, (section, read) in enumerate(zip(record.sections, readers, strict=True), start=1):
+        prefix = "comparison_" if len(readers) == 1 else f"comparison_{number}_"
+        figures.append(draw_comparison(section, folder, prefix, read))
+    write_atomically(folder / "comparison.json", json.dumps(asdict(record), default=str) + "\n")
+    write_atomically(folder / "comparison.csv", render_csv(record))
+    write_atomically(folder / "comparison.md", render_markdown(record, figures))
+    write_atomically(folder / "comparison.html", render_page(record, readers))
+    return folder / "comparison.html"
