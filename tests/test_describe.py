@@ -31,7 +31,7 @@ def describe(
     return run
 
 
-# Choices that stand for a whole library need the name of one of its networks.
+# A choice that stands for a whole library needs the name of a network.
 NAMED = {"timm": ["model.name=resnet18"], "torchvision": ["model.name=mobilenet_v3_small"]}
 
 
@@ -48,7 +48,7 @@ def test_every_model_is_described(describe, tmp_path, model):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_of_a_library_is_named_and_held_against_what_the_library_prints(describe):
+def test_a_network_of_a_library_is_named_and_compared_with_its_published_figures(describe):
     asked = ("model=torchvision", "model.name=squeezenet1_1", "data.image_size=224", "data.classes=1000")
     record = json.loads(describe(*asked, "format=json").out)
     assert record["model"] == "torchvision/squeezenet1_1"
@@ -63,7 +63,7 @@ def test_the_table_of_the_default_model(describe, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_options_and_images_are_honoured(describe):
+def test_options_and_image_sizes_are_used(describe):
     asked = ("model=alexnet", "model.stem=imagenet", "data.image_size=224", "data.classes=1000", "data.channels=1")
     record = json.loads(describe(*asked, "format=json").out)
     assert record["image"] == [1, 224, 224]

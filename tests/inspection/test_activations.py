@@ -14,7 +14,7 @@ def watched(network: nn.Module, *batches: Tensor) -> tuple[ActivationUse, ...]:
 
 
 def by_hand(weights: list[float], activation: nn.Module) -> nn.Sequential:
-    """A unit for each weight, on images of a single value."""
+    """Return a network with a unit for each weight, for images of a single value."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(1, len(weights), bias=False), activation)
     with torch.no_grad():
         network[1].weight.copy_(torch.tensor(weights)[:, None])  # pyright: ignore
@@ -26,7 +26,7 @@ def values(*numbers: float) -> Tensor:
 
 
 @pytest.mark.parametrize("inplace", [False, True])
-def test_a_unit_is_dead_when_it_is_zero_for_every_image_of_every_batch(inplace: bool) -> None:
+def test_a_unit_is_dead_if_it_is_zero_for_every_image_of_every_batch(inplace: bool) -> None:
     network = by_hand([1.0, -1.0, -2.0, 0.0], nn.ReLU(inplace))
     (use,) = watched(network, values(1, 2), values(3))
     assert (use.function, use.quiet, use.units, use.quiet_units) == ("ReLU", "dead", 4, 3)
@@ -42,7 +42,7 @@ def test_saturated_units(activation: nn.Module, quiet: int) -> None:
     assert (use.quiet, use.quiet_units) == ("saturated", quiet)
 
 
-def test_a_channel_is_dead_when_all_its_positions_are() -> None:
+def test_a_channel_is_dead_if_all_its_positions_are() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU())
     with torch.no_grad():
         network[0].weight.copy_(torch.tensor([1.0, -1.0])[:, None, None, None])  # pyright: ignore
@@ -82,7 +82,7 @@ class Applied(nn.Module):
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_modules_and_functions_are_seen_and_drawn_as_they_are(name: str) -> None:
+def test_modules_and_functions_are_watched_with_their_own_curves(name: str) -> None:
     assert set(ACTIVATIONS) == {title for title, _ in FUNCTIONS.values()}
     (use,) = watched(Applied(ACTIVATIONS[name]), torch.linspace(-8, 8, 64)[:, None, None, None])
     assert use.function == name
@@ -90,11 +90,11 @@ def test_modules_and_functions_are_seen_and_drawn_as_they_are(name: str) -> None
     torch.testing.assert_close(use.outputs, ACTIVATIONS[name](middles.clone()))
 
 
-def test_other_functions_are_left_alone() -> None:
+def test_other_functions_are_ignored() -> None:
     assert not watched(nn.Sequential(nn.Hardtanh(), nn.Softmax(dim=1), nn.Identity()), torch.randn(2, 3, 4, 4))
 
 
-def test_a_histogram_holds_what_entered() -> None:
+def test_a_histogram_counts_the_inputs() -> None:
     images = torch.randn(2000, 1, 1, 1, generator=torch.Generator().manual_seed(0))
     (use,) = watched(Applied(torch.tanh), images[:1000], images[1000:])
     assert 0.99 * 2000 < use.counts.sum() <= 2000

@@ -7,7 +7,7 @@ from cnnlab.inspection.receptive_field import ReceptiveField
 
 
 def network() -> nn.Sequential:
-    """Two channels, red and green; class 0 is for red, class 1 for green, class 2 against both."""
+    """Return a network with a red and a green channel: class 0 is red, class 1 green, and class 2 neither."""
     found = nn.Sequential(
         nn.Conv2d(3, 2, 1, bias=False), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3)
     )
@@ -18,22 +18,22 @@ def network() -> nn.Sequential:
 
 
 def red_and_green() -> Tensor:
-    """Red at the upper left, green at the lower right."""
+    """Return an image that is red at the upper left and green at the lower right."""
     image = torch.zeros(1, 3, 4, 4)
     image[0, 0, :2, :2] = 1
     image[0, 1, 2:, 2:] = 1
     return image
 
 
-def test_a_map_is_where_the_class_is() -> None:
+def test_a_map_shows_where_the_class_is() -> None:
     maps = class_activation(network(), "1", red_and_green(), [1, 0, 2])
     assert maps.shape == (3, 4, 4)
     assert (maps[0] > 0).tolist() == (red_and_green()[0, 1] > 0).tolist()
     assert (maps[1] > 0).tolist() == (red_and_green()[0, 0] > 0).tolist()
-    assert maps[2].max() == 0  # what speaks against a class is left out
+    assert maps[2].max() == 0  # evidence against a class is left out
 
 
-def test_it_works_where_nothing_is_kept_for_gradients() -> None:
+def test_frozen_networks_without_gradients_are_explained() -> None:
     frozen = network()
     for parameter in frozen.parameters():
         parameter.requires_grad_(False)
@@ -41,7 +41,7 @@ def test_it_works_where_nothing_is_kept_for_gradients() -> None:
         assert class_activation(frozen, "1", red_and_green(), [0]).max() > 0
 
 
-def test_values_lie_in_the_middle_of_what_they_see() -> None:
+def test_values_are_placed_at_the_middle_of_their_fields() -> None:
     maps = torch.tensor([[[0.0, 0, 0], [0, 1, 0], [0, 0, 0]]])
     field = ReceptiveField(size=(5, 5), start=(0, 0), step=(2, 2))  # middles at 2, 4 and 6
     spread = spread_over_image(maps, field, 12, 12)[0]
@@ -52,7 +52,7 @@ def test_values_lie_in_the_middle_of_what_they_see() -> None:
 @pytest.mark.parametrize(
     "field", [None, ReceptiveField((9, 9), (-1, -1), (0, 0)), ReceptiveField((9, 9), (0, 0), (None, None))]
 )
-def test_where_the_places_are_not_known_maps_are_stretched(field: ReceptiveField | None) -> None:
+def test_maps_are_stretched_if_their_fields_are_unknown(field: ReceptiveField | None) -> None:
     maps = torch.rand(2, 3, 3, generator=torch.Generator().manual_seed(0))
     expected = nn.functional.interpolate(maps[:, None], size=(8, 8), mode="bilinear", align_corners=False)[:, 0]
     torch.testing.assert_close(spread_over_image(maps, field, 8, 8), expected)

@@ -15,7 +15,7 @@ def test_cost_of_one_convolution_and_one_linear_layer() -> None:
     assert measure_cost(network, (3, 10, 12)) == Cost(parameters, macs, outputs=5)
 
 
-def test_strides_groups_and_frozen_parameters_are_honoured() -> None:
+def test_strides_groups_and_frozen_parameters_are_counted_correctly() -> None:
     convolution = nn.Conv2d(4, 8, kernel_size=3, stride=2, groups=2, bias=False)
     convolution.weight.requires_grad_(False)
     network = nn.Sequential(convolution, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
@@ -48,7 +48,7 @@ def test_macs_of_torchvisions_layout_are_the_published_ones() -> None:
     assert round(cost.macs / 1e9, 3) == 1.814
 
 
-def test_images_that_do_not_fit_are_refused_in_one_line() -> None:
+def test_images_of_a_wrong_size_are_refused_in_one_line() -> None:
     with pytest.raises(ValueError, match="images of 3x28x28 .* do not fit the network .* 32 pixels") as caught:
         measure_cost(LeNet5(), (3, 28, 28))
     assert "\n" not in str(caught.value)
@@ -74,7 +74,7 @@ class TwoOutputs(nn.Module):
 
 
 @pytest.mark.parametrize("network", [TwoOutputs(), nn.Conv2d(3, 8, kernel_size=1)])
-def test_outputs_that_are_no_logits_are_refused(network: nn.Module) -> None:
+def test_other_outputs_than_logits_are_refused(network: nn.Module) -> None:
     with pytest.raises(ValueError, match="one tensor of logits"):
         measure_cost(network, (3, 8, 8))
 

@@ -38,7 +38,7 @@ def composed(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_network_of_the_zoo_can_be_looked_into(name: str) -> None:
+def test_every_network_of_the_zoo_has_maps_and_explanations(name: str) -> None:
     config = composed(name)
     if "width" in inspect.signature(import_target(config["_target_"], "model")).parameters:
         config["width"] = 0.125
@@ -80,12 +80,12 @@ def test_the_stages_of_the_article_net() -> None:
     assert maps.explaining.name == "features.11"  # of the last convolution, not of the pooling after it
 
 
-def test_what_a_block_computes_on_its_way_to_a_smaller_size_is_no_stage() -> None:
+def test_maps_inside_a_block_that_reduces_the_size_are_no_stage() -> None:
     maps = traced(ResNet(depth=50, width=0.125))
     assert [stage.name for stage in maps.stages] == ["layer1.2", "layer2.3", "layer3.5", "layer4.2"]
 
 
-def test_maps_are_what_the_layers_gave_before_others_overwrote_them() -> None:
+def test_maps_are_kept_before_later_layers_overwrite_them() -> None:
     network = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Conv2d(4, 2, 3), nn.Flatten()
     ).eval()
@@ -110,7 +110,7 @@ def test_the_most_active_channels_and_the_silent_ones() -> None:
 
 
 class Patches(nn.Module):
-    """What a transformer for images does first, and a map with its channels last."""
+    """Projects patches as a vision transformer does, and puts channels last."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class Patches(nn.Module):
         return self.head(self.norm(self.project(images).permute(0, 2, 3, 1)).mean(dim=(1, 2)))
 
 
-def test_where_the_first_layer_is_the_only_convolution_no_class_can_be_explained() -> None:
+def test_a_network_whose_only_convolution_is_the_first_layer_explains_no_class() -> None:
     maps = traced(Patches())
     assert [stage.name for stage in maps.stages] == ["project"]  # the norm's channels are last: no map
     assert maps.explaining is None
@@ -135,7 +135,7 @@ def test_a_network_without_maps_has_none() -> None:
 
 
 class Functional(nn.Module):
-    """One activation module that is called everywhere, and a convolution that is a function."""
+    """Calls one activation module twice, and a convolution as a function."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class Functional(nn.Module):
         return functional.conv2d(x, self.weight).relu().mean(dim=(2, 3))
 
 
-def test_what_no_module_gives_alone_is_named_after_the_nearest_that_does() -> None:
+def test_stages_are_outputs_of_modules_that_are_called_once() -> None:
     maps = traced(Functional(), 12)
     assert [(stage.name, stage.sides) for stage in maps.stages] == [("conv1", (10, 10)), ("conv2", (4, 4))]
     assert maps.explaining is None  # the last convolution's maps are no module's

@@ -71,7 +71,7 @@ def test_markdown_is_a_table(resnet20: Description, compare: bool) -> None:
         assert r"81\*" in text
 
 
-def test_names_do_not_become_markup() -> None:
+def test_names_are_escaped_in_markdown() -> None:
     network = nn.Sequential()
     network.add_module("a_b|c_*d", nn.Flatten())
     text = render([Description("x", 48, tabulate(network, (3, 4, 4)), [])], False, "markdown")
@@ -80,7 +80,7 @@ def test_names_do_not_become_markup() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 110, 120, 200, None])
 @pytest.mark.parametrize("compare", [True, False])
-def test_plain_text_keeps_to_the_terminal(resnet50: Description, compare: bool, width: int | None) -> None:
+def test_plain_text_fits_the_terminal(resnet50: Description, compare: bool, width: int | None) -> None:
     lines = render([resnet50], compare, "plain", width).splitlines()
     if width and width >= 80:
         assert max(len(line) for line in lines) <= width

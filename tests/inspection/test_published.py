@@ -27,7 +27,7 @@ def test_an_entry_is_about_a_shipped_model_and_its_options(entry: Published) -> 
 @pytest.mark.parametrize(
     "entry", [entry for entry in TABLE if "torchvision" in entry.source], ids=lambda entry: entry.source
 )
-def test_torchvisions_figures_are_those_of_the_installed_package(entry: Published) -> None:
+def test_figures_of_torchvision_equal_those_of_the_installed_package(entry: Published) -> None:
     name = entry.source.partition(", ")[2].partition("_Weights")[0].lower()
     meta = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].meta
     assert entry.parameters == Figure(str(meta["num_params"]))
@@ -42,7 +42,7 @@ def test_torchvisions_figures_are_those_of_the_installed_package(entry: Publishe
         for number, entry in enumerate(entry for entry in TABLE if entry.model == "torchvision")
     ],
 )
-def test_our_counts_of_torchvisions_networks_are_those_that_it_prints(entry: Published) -> None:
+def test_our_counts_of_torchvisions_networks_agree_with_its_own(entry: Published) -> None:
     images = DescribedImages(entry.image_size, entry.channels, entry.classes)
     target = "cnnlab.libraries.torchvision_network"
     table = tabulate_network({"_target_": target, **entry.options}, images)
@@ -52,7 +52,7 @@ def test_our_counts_of_torchvisions_networks_are_those_that_it_prints(entry: Pub
     assert entry.macs.agrees(table.macs)
 
 
-def test_figures_hold_in_one_form_alone() -> None:
+def test_figures_apply_to_exactly_one_form() -> None:
     assert {entry.source[:5] for entry in published("resnet18", RESNET18, 1000, (3, 224, 224))} == {"He et", "torch"}
     for model, options, classes, shape in (
         ("resnet34", RESNET18, 1000, (3, 224, 224)),
@@ -79,7 +79,7 @@ def test_figures_hold_in_one_form_alone() -> None:
         (Figure("60000"), 60_001, False),
     ],
 )
-def test_a_figure_agrees_as_far_as_it_was_printed(figure: Figure, count: int, agrees: bool) -> None:
+def test_a_figure_agrees_with_counts_that_round_to_it(figure: Figure, count: int, agrees: bool) -> None:
     assert figure.agrees(count) is agrees
 
 
@@ -88,7 +88,7 @@ def test_a_figure_is_shown_as_it_was_printed() -> None:
     assert Figure("3.8", "G").difference(4_180_000_000) == pytest.approx(0.1)
 
 
-def test_our_counts_are_those_of_the_papers_for_cifar10() -> None:
+def test_our_counts_agree_with_the_papers_for_cifar10() -> None:
     for depth in (20, 32, 44, 56, 110):
         options = {"depth": depth, "shortcuts": True, "normalization": "batch", "width": 1.0}
         (entry,) = published(f"resnet{depth}", options, 10, (3, 32, 32))
