@@ -256,7 +256,7 @@ def _squeeze(call: Call) -> Field:
 
 
 def _slice(call: Call) -> Field:
-    dim, field = call["dim"], call.input()
+    dim, field = call["dim"] % call.first.ndim, call.input()
     length, start = call.first.shape[dim], call["start"] or 0
     start = min(max(start + length if start < 0 else start, 0), length)
     return field if call.shape[dim] == length else field.map(algebra.cut, dim, start, call["step"], call.shape[dim])

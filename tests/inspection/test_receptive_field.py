@@ -85,6 +85,20 @@ class ChannelsLast(nn.Module):
         return self.last(images + x.permute(0, 3, 1, 2))
 
 
+class NegativeDimensions(nn.Module):
+    """Counts dimensions from the last one."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.last = nn.Conv2d(8, 4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.conv(images.narrow(-1, 3, 12).transpose(-1, -2)).transpose(-1, -2)
+        x = x.unsqueeze(-3).squeeze(-3).split([2, 8], dim=-1)[1]
+        return self.last(torch.cat([x, x], dim=-3))
+
+
 def stack(*layers: nn.Module) -> nn.Module:
     return Head(nn.Sequential(*layers))
 
@@ -127,6 +141,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, list[str] | None]] = {
     "branches": (lambda: Head(Branches()), 20, None),
     "functional": (lambda: Head(Functional()), 30, ["features.last", "features"]),
     "shuffled": (lambda: Head(Shuffled()), 24, ["features.first", "features.second"]),
+    "negative dimensions": (lambda: Head(NegativeDimensions()), 20, ["features.last"]),
     "channels last": (lambda: Head(ChannelsLast()), 24, ["features.depthwise", "features.last"]),
 }
 
