@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -48,8 +48,10 @@ def explain(error: BaseException, name: str) -> str:
             return f"{cause.override} is not of the form key=value ({' '.join(cause.message.split())})"
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
             group, _, choice = cause.missing_cfg_file.rpartition("/")
-            known = list_names(group, Path.cwd()) if group == "experiment" else cause.options or []
-            return f"{group}={choice} is not known{did_you_mean(choice, known, f'{group}=')}"
+            return _unknown_choice(group, choice, cause.options or [])
+    match = re.search(r"append to your config use \+experiment=(\S+)", text)
+    if match and "experiment" in _top_keys(name):  # Hydra knows no group in which nothing is loaded
+        return _unknown_choice("experiment", match[1], [])
     if match := re.search(
         r"Could not override '([^']+)'|full_key: (\S+)\n.*not in struct|Key '([^']+)' is not in", text
     ):
@@ -60,6 +62,12 @@ def explain(error: BaseException, name: str) -> str:
     if match := re.search(r"Missing mandatory value: \S+\s+full_key: (\S+)", text):
         return f"{match[1]} must be given: {match[1]}=..."
     return " ".join(str(causes[-1]).partition("\n")[0].split()) or type(error).__name__
+
+
+def _unknown_choice(group: str, choice: str, known: Sequence[str]) -> str:
+    if group == "experiment":  # Hydra knows only those that are loaded
+        known = list_names(group, Path.cwd())
+    return f"{group}={choice} is not known{did_you_mean(choice, known, f'{group}=')}"
 
 
 def _all_keys(name: str) -> list[str]:
