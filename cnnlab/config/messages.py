@@ -80,7 +80,8 @@ def _all_keys(name: str) -> list[str]:
             config = hydra.compose(name, overrides=chosen)
         except Exception:  # if a choice is wrong too, show the keys of the defaults
             config = hydra.compose(name)
-    return [*dotted(config), "experiment", "hydra.run.dir"]
+    groups = [key for key in _top_keys(name) if key not in config]  # nothing is chosen in these
+    return [*dotted(config), *groups, "hydra.run.dir"]
 
 
 def dotted(config: DictConfig, prefix: str = "") -> Iterator[str]:
