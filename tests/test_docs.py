@@ -1,4 +1,4 @@
-"""The README and the pages of docs/: their commands compose, their examples run, their links lead somewhere."""
+"""Run or compose the commands of the README and of docs/, and check links, keys and choices."""
 
 import ast
 import io
