@@ -6,11 +6,9 @@ from pathlib import Path
 import pytest
 
 import cnnlab
+from cnnlab.__main__ import COMMANDS
 
 PACKAGE = Path(cnnlab.__file__).parent
-COMMANDS = {
-    *("train", "tune", "compare", "dashboard", "evaluate", "predict", "visualize", "describe", "export", "benchmark"),
-}
 # For each part, the other parts of the package that it may import. Everything may import errors and instantiate.
 MAY_IMPORT = {
     "cpu": set(),
@@ -61,7 +59,7 @@ def test_a_module_imports_only_what_its_part_may(module):
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(PACKAGE)))
 def test_hydra_appears_in_commands_and_config_alone(module):
-    if part_of(module) in COMMANDS | {"config"} or module.relative_to(PACKAGE) == Path("search/configurations.py"):
+    if part_of(module) in {*COMMANDS, "config"} or module.relative_to(PACKAGE) == Path("search/configurations.py"):
         return
     assert not {name for name in imported(module) if name.split(".")[0] in ("hydra", "omegaconf")}
 
