@@ -84,7 +84,7 @@ HE_IMAGENET = "He et al. 2015, Deep residual learning, table 1"
 SIMONYAN = "Simonyan and Zisserman 2014, table 2"
 MMPRETRAIN = "mmpretrain, configs/resnet/README.md, CIFAR-10"
 KUANGLIU = "kuangliu/pytorch-cifar, README.md"
-GUIDE = "the applied guide that the article net is from; 50 epochs, selected on the test images"
+GUIDE = "Visual Guide to Applied Convolution Neural Networks; 50 epochs, selected on the test images"
 
 VGG = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
 BATCH_NORM = {"normalization": "batch", "width": 1.0}

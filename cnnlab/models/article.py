@@ -1,4 +1,4 @@
-"""Define the network of an applied guide to CNNs: an AlexNet scaled down to 32x32 pixels, with five convolutions.
+"""Define the network of the "Visual Guide to Applied Convolution Neural Networks": a small AlexNet for 32x32 pixels.
 
 Shapes for 32x32 pixels, channels x height x width:
 
