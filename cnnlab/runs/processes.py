@@ -2,7 +2,11 @@
 
 Process 0 leads. Only the leader composes the configuration, chooses the run directory, writes the record and prints. It
 tells the others (the followers) their job through a store: a small server of torch's, kept by the leader or torchrun.
-The leader starts the followers of its machine, unless torchrun or Slurm have started all processes.
+The leader starts the followers of its machine, unless torchrun or Slurm have started all processes. On one machine the
+store listens on the loopback interface only.
+
+A job names functions that the followers call, and others may be able to write to the store. So the leader signs the
+job with a secret of its user, and the followers refuse a job without this signature.
 
 The first process that fails or is interrupted posts an exit report in the store. The others read it even if they hang
 in an operation that waits for the lost process.
@@ -11,6 +15,7 @@ in an operation that waits for the lost process.
 import contextlib
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -23,6 +28,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from cnnlab.errors import Interrupted, RequestError
+from cnnlab.runs.signatures import SECRET, signed, verified
 
 if TYPE_CHECKING:
     from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
@@ -35,6 +41,7 @@ SECONDS_TO_END = {1: 5.0, 2: 5.0, 130: 60.0}
 SECONDS_TO_PART = 20.0  # for which processes wait for each other at the end
 UNLIMITED = timedelta(days=365)  # decoding a large data set takes hours
 FOLLOWER_RANK = "CNNLAB_RANK"  # environment variable of a follower that the leader has started
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ class Processes:
                 stack.enter_context(self._started_followers(devices))
             assert self._store is not None
             if self.leads:
-                self._store.set("job", json.dumps(job))
+                self._store.set("job", signed(json.dumps(job)))
             stack.enter_context(self._watching(on_hang))
             try:
                 yield
@@ -126,11 +133,12 @@ class Processes:
         import torch
 
         port = _free_port()
-        own = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world_size), "NODE_RANK": "0"}
+        own = {"MASTER_ADDR": LOOPBACK, "MASTER_PORT": str(port), "WORLD_SIZE": str(world_size), "NODE_RANK": "0"}
+        own |= {SECRET: secrets.token_hex(), **_loopback_only()}
         before, threads = dict(os.environ), torch.get_num_threads()
         os.environ |= own | {"LOCAL_RANK": "0"}
         try:
-            self._store = _store("127.0.0.1", port, serve=True)
+            self._store = _store(LOOPBACK, port, serve=True)
             for rank in range(1, world_size):
                 environment = os.environ | {"LOCAL_RANK": str(rank), FOLLOWER_RANK: str(rank)}
                 # In a session of its own: Ctrl-C goes to the leader, which passes it on.
@@ -168,9 +176,9 @@ class Processes:
         """
         if self._store is None or self.rank.world_size is None or not self.leads:
             return
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(RuntimeError, RequestError):  # the store has ended, or there is no secret
             if not self._store.check(["job"]):
-                self._store.set("job", "null")
+                self._store.set("job", signed("null"))
             self._store.set("over", "")
             started = time.monotonic()
             while self._store.add("left", 0) < self.rank.world_size - 1:
@@ -191,7 +199,7 @@ class Processes:
         code = 0
         try:
             self._store.set_timeout(UNLIMITED)
-            if (job := json.loads(self._store.get("job"))) is not None:
+            if (job := json.loads(verified(self._store.get("job").decode()))) is not None:
                 work(processes=self, **job)
         except BaseException as error:
             first = self._report_exit(error)
@@ -271,11 +279,15 @@ def _as_error(report: dict[str, Any]) -> BaseException:
 def _connect(rank: Rank) -> "PrefixStore":
     """Connect to the store of processes that were started from outside, or by the leader."""
     known = os.environ
+    one_machine = known.get("SLURM_NNODES") == "1" or known.get("LOCAL_WORLD_SIZE") == known.get("WORLD_SIZE", "")
+    if one_machine:
+        known |= _loopback_only()
     if "MASTER_ADDR" not in known or "MASTER_PORT" not in known:  # Slurm sets neither
         from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
         slurm = SLURMEnvironment()
-        known["MASTER_ADDR"], known["MASTER_PORT"] = slurm.main_address, str(slurm.main_port)
+        known["MASTER_ADDR"] = LOOPBACK if one_machine else slurm.main_address
+        known["MASTER_PORT"] = str(slurm.main_port)
     torchrun_serves = known.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     serve = rank.number == 0 and not torchrun_serves
     return _store(known["MASTER_ADDR"], int(known["MASTER_PORT"]), serve)
@@ -285,7 +297,9 @@ def _store(host: str, port: int, serve: bool) -> "PrefixStore":
     from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     # The process group, which is made later, shares the server.
-    options = {"timeout": timedelta(minutes=5), "wait_for_workers": False, "multi_tenant": True}
+    options: dict[str, Any] = {"timeout": timedelta(minutes=5), "wait_for_workers": False, "multi_tenant": True}
+    if serve and host == LOOPBACK:  # torch itself would listen on all interfaces
+        options["master_listen_fd"] = socket.create_server((host, port), backlog=128).detach()
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun keeps the store when it restarts processes
     return PrefixStore(f"cnnlab/{attempt}", TCPStore(host, port, is_master=serve, **options))
 
@@ -305,3 +319,10 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _loopback_only() -> dict[str, str]:
+    """Return environment variables with which the process group of one machine stays on the loopback interface."""
+    names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+    loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
+    return {name: loopback for name in names if loopback and name not in os.environ}

@@ -1,6 +1,9 @@
 """Run a leader and a follower in two threads; test_several_processes.py runs them in processes."""
 
+import json
+import socket
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,13 +12,23 @@ from cnnlab.errors import Interrupted, RequestError
 from cnnlab.runs import processes
 from cnnlab.runs.processes import Processes, Rank, own_rank
 
-LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "CNNLAB_RANK", "SLURM_NTASKS")
+LAUNCHERS = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "CNNLAB_RANK",
+    "CNNLAB_SECRET",
+    "SLURM_NTASKS",
+)
 
 
 @pytest.fixture(autouse=True)
-def nothing_was_launched(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_was_launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in LAUNCHERS:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -80,6 +93,24 @@ def test_a_follower_without_a_job_is_sent_away(pair) -> None:
     leader, other = pair
     follower = Follower(other, lambda **job: fail(AssertionError("there is no job")))
     assert join(leader, follower) == 0
+
+
+@pytest.mark.parametrize("signature", ["", "0" * 64 + " ", "\N{SNOWMAN} "])
+def test_a_job_that_the_leader_has_not_signed_is_refused(pair, signature) -> None:
+    leader, other = pair
+    leader._store.set("job", signature + json.dumps({"settings": {"_target_": "os.mkdir"}}))
+    follower = Follower(other, lambda **job: fail(AssertionError("the job was done")))
+    assert join(leader, follower) == 2
+    report = json.loads(leader._store.get("exit_report"))
+    assert report["text"].startswith("trainer=ddp: the processes have different secrets; set CNNLAB_SECRET")
+
+
+def test_the_store_of_one_machine_listens_on_the_loopback_interface_only(pair) -> None:
+    port = pair[0]._store.underlying_store.port
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        pass
+    with pytest.raises(OSError, match="refused"):  # another address of this machine
+        socket.create_connection(("127.0.0.2", port), timeout=5)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,14 @@ def followers(process: Any) -> list[int]:
     return [int(child) for child in children if b"cnnlab" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
+def listening_addresses(process: int) -> list[str]:
+    """Return the addresses on which a process listens, as /proc/net/tcp writes them."""
+    sockets = [str(file.readlink()) for file in Path(f"/proc/{process}/fd").iterdir() if file.is_symlink()]
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
+    listening = [fields for fields in lines if fields[3] == "0A"]
+    return [fields[1].partition(":")[0] for fields in listening if f"socket:[{fields[9]}]" in sockets]
+
+
 def assert_same_run(one: Path, other: Path, tolerance: float = 1e-4) -> None:
     assert rows(one) == [pytest.approx(row, rel=tolerance, abs=tolerance) for row in rows(other)]
     weights, expected = (checkpoint(directory)["state_dict"] for directory in (one, other))
@@ -225,6 +233,19 @@ def test_a_sweep_of_runs_in_two_processes(tmp_path):
     assert code == 0, err
     records = [record(file.parent) for file in sorted(tmp_path.glob("runs/sweep/*/*/summary.json"))]
     assert [(one["status"], one["seed"], one["steps"]) for one in records] == [("completed", 0, 9), ("completed", 1, 9)]
+
+
+@slow
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="Linux lists sockets there")
+def test_the_processes_of_one_machine_listen_on_the_loopback_interface_only(tmp_path):
+    process = start(tmp_path, *LONG, *TWO, "hydra.run.dir=run")
+    wait_until((tmp_path / "run" / "checkpoints" / "last.ckpt").exists, process)
+    addresses = [listening_addresses(number) for number in (process.pid, *followers(process))]
+    process.terminate()
+    assert end(process, 60)[0] == 130
+    assert len(addresses) == 2
+    assert addresses[0]  # the store
+    assert {address for one in addresses for address in one} == {"0100007F"}  # 127.0.0.1
 
 
 # --- stopping, going on, failing -------------------------------------------------------------------------------------
