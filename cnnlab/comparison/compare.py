@@ -1,7 +1,7 @@
 """Compare runs: accuracies, costs and curves of each group, and the significance of the differences."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from cnnlab.comparison.spec import Axis, ComparisonSpec, Reference
 from cnnlab.comparison.statistics import mean_interval
 from cnnlab.comparison.time_to_value import reach_times, target_times, with_ratios
 from cnnlab.inspection.published import published
-from cnnlab.intervals import Interval, wilson_interval
+from cnnlab.intervals import wilson_interval
 from cnnlab.runs.directory import METRICS
 from cnnlab.runs.reading import Run, is_trial, read_shift
 
@@ -31,13 +31,7 @@ def compare_runs(
     spec: ComparisonSpec = ComparisonSpec(),  # noqa: B008, it cannot change
     map_sizes: MapSizes | None = None,
 ) -> ComparisonRecord:
-    """Compare runs.
-
-    Args:
-        runs: of `cnnlab.runs.reading`.
-        spec: the request.
-        map_sizes: returns the side lengths of the feature maps of a run's network; needed if `spec.maps`.
-    """
+    """Compare runs; `map_sizes` returns the side lengths of the feature maps of a run's network, for `spec.maps`."""
     grouping = group_runs(runs, spec)
     sections = [_section(section, spec, map_sizes) for section in grouping.sections]
     return ComparisonRecord(
@@ -119,7 +113,7 @@ def _section(section: Section, spec: ComparisonSpec, map_sizes: MapSizes | None)
         groups = [replace(group, reach=times[group.label]) for group in groups]
     return SectionRecord(
         protocol=section.protocol,
-        data=list(section.data),
+        data=section.data,
         fingerprint=section.fingerprint,
         test_images=None if section.labels is None else len(section.labels),
         classes=_classes(section),
@@ -142,25 +136,24 @@ def _on_front(group: GroupRecord, groups: Sequence[GroupRecord], cost: str) -> b
 def _group(group: Group, spec: ComparisonSpec, map_sizes: MapSizes | None) -> GroupRecord:
     accuracies = group.accuracies
     best = max(group.runs, key=lambda run: run.summary["test_accuracy"])
-    interval, method = _interval(group, accuracies)
+    low, high, method = _interval(group, accuracies)
+    confusion = _confusion(group) if group.scored_runs else None
     return GroupRecord(
         label=group.label,
-        model=group.model,
-        recipe=group.recipe,
-        data=group.data,
+        **group.components,
         settings=dict(group.settings),
         n=len(group.runs),
         seeds=[run.summary["seed"] for run in group.runs],
         mean=float(np.mean(accuracies)),
         sd=float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
-        low=interval and interval.low,
-        high=interval and interval.high,
+        low=low,
+        high=high,
         interval=method,
         best=best.summary["test_accuracy"],
         best_run=str(best.path),
-        val_accuracy=_mean(_values(group, "val_accuracy")),
+        val_accuracy=_mean(group.values("val_accuracy")),
         test_accuracy_tta=_tta(group),
-        **{key: _median(_values(group, key)) for key in MEDIANS},
+        **{key: _median(group.values(key)) for key in MEDIANS},
         devices=sorted({str(run.summary["device"]) for run in group.runs}),
         targets=[target_times(group.runs, target) for target in spec.targets],
         reach=reach_times(group.runs, spec.reach) if spec.reach else None,
@@ -171,8 +164,8 @@ def _group(group: Group, spec: ComparisonSpec, map_sizes: MapSizes | None) -> Gr
         maps=map_sizes(group.runs[0]) if spec.maps and map_sizes else None,
         published=_published(group),
         front=[],
-        per_class=_per_class(group),
-        confusion=_confusion(group),
+        per_class=confusion and _per_class(confusion),
+        confusion=confusion,
         curve=_curve(group),
         runs=[{"path": str(run.path), "seed": run.summary["seed"], **_numbers(run)} for run in group.runs],
     )
@@ -182,13 +175,9 @@ def _numbers(run: Run) -> dict[str, float]:
     return {key: value for key, value in run.summary.items() if type(value) in (int, float) and key != "seed"}
 
 
-def _values(group: Group, key: str) -> list[float]:
-    return [run.summary[key] for run in group.runs if run.summary[key] is not None]
-
-
 def _tta(group: Group) -> float | None:
     """Return the mean accuracy with test-time augmentation if all runs have it, and of the same kind."""
-    values = _values(group, "test_accuracy_tta")
+    values = group.values("test_accuracy_tta")
     kinds = {str((run.config or {}).get("tta")) for run in group.runs}
     return _mean(values) if len(values) == len(group.runs) and len(kinds) == 1 else None
 
@@ -202,15 +191,16 @@ def _median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
 
 
-def _interval(group: Group, accuracies: list[float]) -> tuple[Interval | None, str | None]:
-    """Return the interval of the mean over seeds; of one run, or runs that are all equal, that over the test images."""
+def _interval(group: Group, accuracies: list[float]) -> tuple[float | None, float | None, str | None]:
+    """Return the bounds of the mean and their method: over seeds, or of one run or equal runs over the test images."""
     if len(set(accuracies)) > 1:
-        interval = mean_interval(accuracies)
-        return Interval(max(0.0, interval.low), min(1.0, interval.high), method="t"), "t, over seeds"
+        low, high = mean_interval(accuracies)
+        return max(0.0, low), min(1.0, high), "t, over seeds"
     if not group.scored_runs:
-        return None, None
+        return None, None, None
     images = len(group.labels)
-    return wilson_interval(round(accuracies[0] * images), images), "Wilson, over test images"
+    interval = wilson_interval(round(accuracies[0] * images), images)
+    return interval.low, interval.high, "Wilson, over test images"
 
 
 def _place(group: Group, axis: Axis) -> float | None:
@@ -231,12 +221,11 @@ def _shift(group: Group, pixels: int) -> dict[str, Any]:
 def _with_groups(reference: Reference, groups: Sequence[GroupRecord]) -> dict[str, Any]:
     """Return a published curve with the groups' values after the same epochs; None for an epoch that a group lacks."""
     curves = [dict(zip(g.curve["epoch"], g.curve[reference.metric]["mean"], strict=True)) for g in groups]
-    points = sorted(reference.points.items())
+    points = dict(sorted(reference.points.items()))
     return {
         **{"name": reference.name, "source": reference.source, "metric": reference.metric},
-        "epochs": [epoch for epoch, _ in points],
-        "values": [value for _, value in points],
-        "groups": [[curve.get(epoch) for epoch, _ in points] for curve in curves],
+        **{"epochs": list(points), "values": list(points.values())},
+        "groups": [[curve.get(epoch) for epoch in points] for curve in curves],
     }
 
 
@@ -250,19 +239,15 @@ def _published(group: Group) -> list[dict[str, Any]]:
     return [{"accuracy": e.accuracy, "source": e.source} for e in entries if e.accuracy is not None]
 
 
-def _per_class(group: Group) -> list[float] | None:
-    """Return the accuracy on the images of each class, averaged over the runs."""
-    if not group.scored_runs:
-        return None
-    confusion = np.array(_confusion(group))
-    totals = confusion.sum(axis=1)
-    return [float(v) for v in np.divide(confusion.diagonal(), totals, out=np.zeros(len(totals)), where=totals > 0)]
+def _per_class(confusion: list[list[float]]) -> list[float]:
+    """Return the accuracy on the images of each class; 0 for a class without images."""
+    counts = np.array(confusion)
+    totals = counts.sum(axis=1)
+    return (counts.diagonal() / np.where(totals > 0, totals, 1)).tolist()
 
 
-def _confusion(group: Group) -> list[list[float]] | None:
+def _confusion(group: Group) -> list[list[float]]:
     """Return the number of images of each true class (rows) by predicted class (columns), averaged over the runs."""
-    if not group.scored_runs:
-        return None
     classes = max(run.classes or 0 for run in group.runs)
     cells = group.labels.astype(np.int64) * classes + group.predicted
     counts = np.bincount(cells.ravel(), minlength=classes**2).reshape(classes, classes)
@@ -274,29 +259,28 @@ def _curve(group: Group) -> dict[str, Any]:
 
     If some runs end earlier, as with early stopping, a mean over the others would be that of the slower ones.
     """
-    by_epoch: dict[float, list[Mapping[str, float | None]]] = {}
-    for run in group.runs:
-        names = [name for name in ("epoch", "seconds", *METRICS) if name in run.curve]
-        for values in zip(*(run.curve[name] for name in names), strict=True):
-            row = dict(zip(names, values, strict=True))
-            if (epoch := row.get("epoch")) is not None:
-                by_epoch.setdefault(epoch, []).append(row)
-    curves = sum(bool(run.curve.get("epoch")) for run in group.runs)
-    epochs = sorted(epoch for epoch, rows in by_epoch.items() if len(rows) == curves)
-    curve: dict[str, Any] = {"epoch": epochs, "runs": [len(by_epoch[epoch]) for epoch in epochs]}
-    curve["seconds"] = [_median(_known(by_epoch[epoch], "seconds")) for epoch in epochs]
+    curves = [run.curve for run in group.runs if run.curve.get("epoch")]
+    rows = [{epoch: row for row, epoch in enumerate(curve["epoch"]) if epoch is not None} for curve in curves]
+    epochs = sorted(set.intersection(*map(set, rows))) if rows else []
+
+    def at_epochs(name: str) -> list[list[float]]:
+        known = [(curve[name], row) for curve, row in zip(curves, rows, strict=True) if name in curve]
+        return [_known(values[row[epoch]] for values, row in known) for epoch in epochs]
+
+    curve: dict[str, Any] = {"epoch": epochs, "runs": [len(curves)] * len(epochs)}
+    curve["seconds"] = [_median(seconds) for seconds in at_epochs("seconds")]
     for metric in METRICS:
-        known = [_known(by_epoch[epoch], metric) for epoch in epochs]
+        values = at_epochs(metric)
         curve[metric] = {
-            "mean": [_mean(values) for values in known],
-            "low": [min(values, default=None) for values in known],
-            "high": [max(values, default=None) for values in known],
+            "mean": [_mean(several) for several in values],
+            "low": [min(several, default=None) for several in values],
+            "high": [max(several, default=None) for several in values],
         }
     return curve
 
 
-def _known(rows: Sequence[Mapping[str, float | None]], name: str) -> list[float]:
-    return [value for row in rows if (value := row.get(name)) is not None]
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def _classes(section: Section) -> list[str]:

@@ -15,28 +15,19 @@ FIELDS = ("Question", "Command", "Machine", "Time", "Answer")
 
 @dataclass(frozen=True)
 class Header:
-    """Comment lines at the start of an experiment's file, `# Question: ...` and so on; None for a missing one.
+    """Comment lines at the start of an experiment's file, `# Question: ...` and so on; None for a missing one."""
 
-    Attributes:
-        name: of the experiment.
-        question: that it asks.
-        command: that runs it.
-        machine: that it ran on.
-        time: that it took.
-        conclusion: text of the line `Answer`.
-    """
-
-    name: str
+    name: str  # of the experiment
     question: str | None
     command: str | None
     machine: str | None
     time: str | None
-    conclusion: str | None
+    answer: str | None
 
     @property
     def is_answered(self) -> bool:
         """Return whether the experiment was run and its answer written down."""
-        return self.conclusion is not None and not self.conclusion.startswith("not ")
+        return self.answer is not None and not self.answer.startswith("not ")
 
 
 def read_header(file: Path) -> Header:
@@ -69,9 +60,9 @@ def _row(header: Header, folder: Path) -> list[str]:
         for word, suffix in (("table", ".md"), ("figure", ".png"))
         if (folder / "results" / f"{header.name}{suffix}").exists()
     ]
-    answer, cost = str(header.conclusion), "; ".join(part for part in (header.time, header.machine) if part)
+    answer, cost = str(header.answer), "; ".join(part for part in (header.time, header.machine) if part)
     if not header.is_answered:
-        reason = header.conclusion or ("not written down yet" if results else "not run yet")
+        reason = header.answer or ("not written down yet" if results else "not run yet")
         answer, cost = f"{reason}: `{command}`", ""
     name = f"[`{header.name}`]({header.name}.yaml)"
     return [name, header.question or "-", answer, ", ".join(results) or "-", cost or "-"]

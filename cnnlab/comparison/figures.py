@@ -17,7 +17,7 @@ from cnnlab.comparison.columns import COSTS
 from cnnlab.comparison.records import GroupRecord, SectionRecord
 from cnnlab.comparison.tables import metric_words
 
-Reader = Callable[[Sequence[int]], np.ndarray]
+Reader = Callable[[Sequence[int]], np.ndarray]  # returns the pixels of test images, uint8 (N, H, W, 3)
 
 MAX_CURVES = 10  # groups with a curve in one figure
 MAX_ROWS = 20  # groups in a list or heat map
@@ -30,17 +30,7 @@ VERDICT_COLOURS = ("0.5", "tab:orange", "tab:blue")  # by how many of the two te
 
 
 def draw_comparison(section: SectionRecord, folder: Path, prefix: str, read: Reader | None) -> dict[str, str]:
-    """Draw the figures of a section.
-
-    Args:
-        section: of a comparison.
-        folder: for the PNG files.
-        prefix: of their names.
-        read: returns the pixels of test images, uint8 (N, H, W, 3); None if there are no images.
-
-    Returns:
-        The files' names by the figures' titles.
-    """
+    """Draw the figures of a section into PNG files; return the files' names by the figures' titles."""
     section = _wrap_names(section)
     figures = {
         "learning curves": ("curves", _curves(section)),
@@ -91,14 +81,8 @@ def line_style(group: GroupRecord, groups: Sequence[GroupRecord]) -> Any:
 def draw_metric(axes: Axes, section: SectionRecord, groups: Sequence[GroupRecord], metric: str) -> Callable[[Any], Any]:
     """Draw a metric over the epochs: mean of the runs with lowest and highest, and the published curve if there is one.
 
-    Args:
-        axes: to draw on.
-        section: of the groups.
-        groups: in the order of their colours.
-        metric: a column of metrics.csv; or `train/error` or `val/error`, which is 100 % minus the accuracy.
-
-    Returns:
-        A function that scales values of the metric to those that are drawn.
+    The metric is a column of metrics.csv; or `train/error` or `val/error`, which is 100 % minus the accuracy. Returns a
+    function that scales values of the metric to those that are drawn.
     """
     is_error, column = metric.endswith("error"), metric.replace("error", "accuracy")
     in_percent = column.endswith("accuracy")
@@ -138,8 +122,8 @@ def name_point(axes: Axes, name: str, point: tuple[float, float], **style: Any) 
 
 def error_bars(groups: Sequence[GroupRecord]) -> list[list[float]]:
     """Return how far the intervals reach below and above the means, in percentage points; 0 if there is none."""
-    below = [100 * (group.mean - group.low) if group.low is not None else 0.0 for group in groups]
-    above = [100 * (group.high - group.mean) if group.high is not None else 0.0 for group in groups]
+    below = [0.0 if group.low is None else 100 * (group.mean - group.low) for group in groups]
+    above = [0.0 if group.high is None else 100 * (group.high - group.mean) for group in groups]
     return [below, above]
 
 
@@ -207,8 +191,7 @@ def _differences(section: SectionRecord) -> Figure | None:
     axes.set_ylim(len(pairs) - 0.4, -0.6)
     axes.set_xlabel(f"test accuracy: {best} minus the other group, in percentage points, with 95 % intervals")
     axes.grid(axis="x", alpha=0.3)
-    handles, labels = axes.get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
+    once = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(list(once.values()), list(once), loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
@@ -268,10 +251,7 @@ def _images(section: SectionRecord, read: Reader) -> Figure | None:
         return None
     figure = Figure(figsize=(max(6, 1.15 * columns), 4.2), layout="constrained")
     upper, lower = figure.subfigures(2, 1)  # pyright: ignore[reportGeneralTypeIssues]
-    for part, right, wrong, images, count in (
-        (upper, pair.a, pair.b, pair.only_a_images, pair.only_a),
-        (lower, pair.b, pair.a, pair.only_b_images, pair.only_b),
-    ):
+    for part, (right, wrong, count, images) in zip((upper, lower), pair.sides, strict=True):
         part.suptitle(f"{right} correct, {wrong} wrong: {count:,} images", fontsize=9)
         pixels = read([entry["image"] for entry in images]) if images else []
         for axes, entry, picture in zip(part.subplots(1, columns, squeeze=False)[0], images, pixels, strict=False):

@@ -12,25 +12,16 @@ from cnnlab.runs.reading import Run
 
 @dataclass(frozen=True)
 class Choice:
-    """Result of choosing among the values of a setting.
+    """Result of choosing among the values of a setting."""
 
-    Attributes:
-        key: of the setting.
-        value: that is kept.
-        best: value with the best result. It differs from `value` only if, after a search, a single other value was
-            trained.
-        seeds: of the runs that decided: those that all values have in common, or all seeds if there are none.
-        tried: one entry per value: epochs until `reach`, or the validation accuracy; and `dropped`, which is true for a
-            value of the search that no training followed.
-        at_edge: whether `best` is the lowest or highest number that was tried, so that a better one may lie beyond.
-    """
-
-    key: str
-    value: Any
-    best: Any
-    seeds: tuple[Any, ...]
+    key: str  # of the setting
+    value: Any  # the one that is kept
+    best: Any  # the one with the best result; differs from `value` only if a search led to a single other training
+    seeds: tuple[Any, ...]  # of the runs that decided: those that all values have in common, else all
+    # For each value epochs until `reach`, or the validation accuracy; `dropped` is true for a value of the search that
+    # no training followed.
     tried: tuple[dict[str, Any], ...]
-    at_edge: bool
+    at_edge: bool  # whether `best` is the lowest or highest number that was tried: a better one may lie beyond
 
     @property
     def has_common_seeds(self) -> bool:
@@ -40,28 +31,18 @@ class Choice:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in the seed alone.
+    """Runs that differ in the seed alone."""
 
-    Attributes:
-        label: the name that an experiment gives it; else the model and what tells the group from others of its section.
-            At first only the model, with recipe and data if they differ within the section.
-        model: name of the network.
-        recipe: name of the recipe.
-        data: name of the data.
-        settings: those that differ from other groups with the same names, by dotted key.
-        runs: one for each seed, by seed.
-        all_settings: every setting of its runs, by dotted key, with the names of model, recipe and data.
-        choice: how it was chosen among others, or None.
-    """
-
+    # The name that an experiment gives it; else the model and what tells the group from others of its section. At first
+    # only the model, with recipe and data if they differ within the section.
     label: str
     model: str
     recipe: str
     data: str
-    settings: Mapping[str, Any]
-    runs: tuple[Run, ...]
-    all_settings: Mapping[str, Any]
-    choice: Choice | None = None
+    settings: Mapping[str, Any]  # those that differ from other groups with the same names, by dotted key
+    runs: tuple[Run, ...]  # one for each seed, by seed
+    all_settings: Mapping[str, Any]  # by dotted key, with the names of model, recipe and data
+    choice: Choice | None = None  # how it was chosen among others
 
     @property
     def components(self) -> dict[str, str]:
@@ -71,7 +52,11 @@ class Group:
     @property
     def accuracies(self) -> list[float]:
         """Return the test accuracy of each run."""
-        return [run.summary["test_accuracy"] for run in self.runs]
+        return self.values("test_accuracy")
+
+    def values(self, key: str) -> list[float]:
+        """Return a value of the runs' summaries, such as `epochs`, of the runs that know it."""
+        return [run.summary[key] for run in self.runs if run.summary[key] is not None]
 
     @cached_property
     def predicted(self) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cnnlab.comparison.group import Group
-from cnnlab.comparison.labels import UNSET, label_groups, setting_text, unknown_settings
+from cnnlab.comparison.labels import UNSET, first_few, label_groups, setting_text, unknown_settings
 from cnnlab.comparison.selection import choose, is_search
 from cnnlab.comparison.spec import ComparisonSpec
 from cnnlab.instantiate import did_you_mean
@@ -32,53 +32,34 @@ Excluded = tuple[Run, str]  # a run that is not counted, and the reason
 
 @dataclass(frozen=True)
 class Section:
-    """Groups that may be compared: they share protocol and images.
-
-    Attributes:
-        protocol: which images selected the best epoch.
-        data: names of the data.
-        fingerprint: of the images.
-        labels: true classes of the test images, int16 (N,); None if no run has its predictions.
-        groups: the most accurate first.
-    """
+    """Groups that may be compared: they share protocol and images."""
 
     protocol: str
-    data: tuple[str, ...]
-    fingerprint: str
-    labels: np.ndarray | None
-    groups: tuple[Group, ...]
+    data: list[str]  # its names
+    fingerprint: str  # of the images
+    labels: np.ndarray | None  # true classes of the test images, int16 (N,); None if no run has its predictions
+    groups: list[Group]  # the most accurate first
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """Sections of groups of runs.
+    """Sections of groups of runs."""
 
-    Attributes:
-        sections: the one with the most runs first.
-        set_aside: runs that are not counted, each with the reason.
-        notices: remarks on how runs were put together.
-    """
-
-    sections: tuple[Section, ...]
-    set_aside: tuple[Excluded, ...]
-    notices: tuple[str, ...]
+    sections: list[Section]  # the one with the most runs first
+    set_aside: list[Excluded]
+    notices: list[str]  # on how runs were put together
 
 
 class _Groups(NamedTuple):
     """Groups of a section, runs that are not counted, and notices."""
 
-    groups: Sequence[Group]
+    groups: list[Group]
     set_aside: list[Excluded]
     notices: list[str]
 
 
 def group_runs(runs: Sequence[Run], spec: ComparisonSpec = ComparisonSpec()) -> Grouping:  # noqa: B008, it cannot change
-    """Put runs into sections that may be compared and groups that may be averaged.
-
-    Args:
-        runs: of `cnnlab.runs.reading`.
-        spec: names for groups, and which groups are chosen.
-    """
+    """Put runs into sections that may be compared and groups that may be averaged."""
     set_aside: list[Excluded] = []
     by_images: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
@@ -98,9 +79,9 @@ def group_runs(runs: Sequence[Run], spec: ComparisonSpec = ComparisonSpec()) -> 
         groups, more_set_aside, group_notices = _make_groups(members, spec)
         set_aside += more_set_aside
         notices += [*label_notices, *group_notices]
-        data = tuple(sorted({group.data for group in groups}))
-        sections.append(Section(protocol, data, fingerprint, labels, tuple(groups)))
-    return Grouping(tuple(sections), tuple(set_aside), tuple(notices))
+        data = sorted({group.data for group in groups})
+        sections.append(Section(protocol, data, fingerprint, labels, groups))
+    return Grouping(sections, set_aside, notices)
 
 
 def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -108,12 +89,8 @@ def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"
-        if name in IGNORED_SETTINGS:
-            continue
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{name}.")
-        else:
-            flat[name] = value
+        if name not in IGNORED_SETTINGS:
+            flat |= flattened(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return flat
 
 
@@ -137,12 +114,12 @@ def _with_common_labels(runs: list[Run]) -> tuple[np.ndarray | None, list[Run], 
     if not kinds:
         return None, runs, []
     common = kinds.most_common(1)[0][0]
-    kept, notices = [], []
-    for run in runs:
-        if run.labels is not None and run.labels.tobytes() != common:
-            notices.append(f"{run.path} was tested on other images than most runs; it is not compared image by image.")
-            run = replace(run, predicted=None, labels=None, classes=None)
-        kept.append(run)
+    others = [run for run in runs if run.labels is not None and run.labels.tobytes() != common]
+    paths = [run.path for run in others]
+    kept = [replace(run, predicted=None, labels=None, classes=None) if run.path in paths else run for run in runs]
+    notices = [
+        f"{path} was tested on other images than most runs; it is not compared image by image." for path in paths
+    ]
     return np.frombuffer(common, dtype=np.int16), kept, notices
 
 
@@ -163,9 +140,9 @@ def _make_groups(runs: list[Run], spec: ComparisonSpec) -> _Groups:
 
 def _separate(runs: list[Run], spec: ComparisonSpec) -> _Groups:
     """Return groups of the runs that differ in the seed alone, still without labels."""
-    named: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
+    named: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for run in runs:
-        named[str(run.summary["model"]), str(run.summary["recipe"]), str(run.summary["data"])].append(run)
+        named[tuple(str(run.summary[key]) for key in ("model", "recipe", "data"))].append(run)
     several_recipes = len({recipe for _, recipe, _ in named}) > 1 and spec.choose != "recipe"
     several_data = len({data for _, _, data in named}) > 1 and spec.choose != "data"
     expected = {key for names in spec.names for settings in names.values() for key in settings}
@@ -185,7 +162,7 @@ def _separate(runs: list[Run], spec: ComparisonSpec) -> _Groups:
     return _Groups(groups, set_aside, notices)
 
 
-def _choose(groups: Sequence[Group], spec: ComparisonSpec, key: str, protocol: str | None) -> _Groups:
+def _choose(groups: list[Group], spec: ComparisonSpec, key: str, protocol: str | None) -> _Groups:
     """Keep the best of the groups that differ in one setting alone; see `selection.choose`."""
     known = sorted({name for group in groups for name in group.all_settings})
     notices = [] if key in known else [f"choose: no run has a setting {key}{did_you_mean(key, known)}"]
@@ -202,14 +179,16 @@ def _choose(groups: Sequence[Group], spec: ComparisonSpec, key: str, protocol: s
 
 
 def _choice_notices(group: Group) -> list[str]:
-    choice, notices = group.choice, []
-    if choice and choice.best != choice.value:
+    if not (choice := group.choice):
+        return []
+    notices = []
+    if choice.best != choice.value:
         notices.append(
             f"{group.label} uses {choice.key}={choice.value}, but {choice.best} was the best value that was tried."
         )
-    if choice and not choice.has_common_seeds:
+    if not choice.has_common_seeds:
         notices.append(f"{group.label}: the values of {choice.key} have no seed in common, so all seeds count.")
-    if choice and choice.at_edge:
+    if choice.at_edge:
         notices.append(
             f"{group.label}: the best value, {choice.key}={choice.best}, is the lowest or highest that was tried; a "
             "better one may lie beyond."
@@ -238,9 +217,7 @@ def _settings(run: Run) -> dict[str, Any]:
 
 def _values(key: str, split: list[tuple[dict[str, Any], list[Run]]]) -> str:
     texts = list(dict.fromkeys(setting_text(settings[key]) for settings, _ in split))
-    return ", ".join(
-        [*texts[:MAX_VALUES], *([f"and {len(texts) - MAX_VALUES} more"] if len(texts) > MAX_VALUES else [])]
-    )
+    return ", ".join(first_few(texts, MAX_VALUES))
 
 
 def _one_for_each_seed(runs: list[Run]) -> tuple[tuple[Run, ...], list[Excluded]]:

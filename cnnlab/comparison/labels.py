@@ -13,34 +13,21 @@ UNSET = "unset"
 
 
 def label_groups(groups: Sequence[Group], names: Names) -> list[str]:
-    """Return a label for each group, no two of them alike.
-
-    Args:
-        groups: of a section.
-        names: with their settings. Groups without a name are called by what tells them apart.
-    """
+    """Return a label for each group of a section, no two alike. Groups without a name get what tells them apart."""
     given = [name_of(group.all_settings, names) for group in groups]
-    labels = [_label(group, name, given, groups, names) for group, name in zip(groups, given, strict=True)]
+    labels: list[str] = []
     seen: Counter[str] = Counter()
-    for place, label in enumerate(labels):
+    for group, name in zip(groups, given, strict=True):
+        namesakes = [other for other, its in zip(groups, given, strict=True) if its == name]
+        label = _label(group, name, namesakes, names)
         seen[label] += 1
-        if seen[label] > 1:
-            labels[place] = f"{label} ({seen[label]})"
+        labels.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
     return labels
 
 
-def _label(
-    group: Group,
-    name: str | None,
-    given: Sequence[str | None],
-    groups: Sequence[Group],
-    names: Names,
-) -> str:
+def _label(group: Group, name: str | None, namesakes: Sequence[Group], names: Names) -> str:
     if name is None:
         return " ".join([group.label, *_setting_texts(group.settings)])
-    namesakes = [other for other, its in zip(groups, given, strict=True) if its == name]
-    if len(namesakes) == 1:
-        return name
     bases = [group.label] if len({other.label for other in namesakes}) > 1 else []
     differing = {
         key: value
@@ -72,9 +59,14 @@ def unknown_settings(every: Sequence[Mapping[str, Any]], names: Sequence[Names])
 def _setting_texts(settings: Mapping[str, Any]) -> list[str]:
     """Return settings as a label shows them; unset ones are left out."""
     texts = [f"{key}={setting_text(value)}" for key, value in settings.items() if value is not UNSET]
-    return [*texts[:MAX_SETTINGS], *([f"and {len(texts) - MAX_SETTINGS} more"] if len(texts) > MAX_SETTINGS else [])]
+    return first_few(texts, MAX_SETTINGS)
 
 
 def setting_text(value: Any) -> str:
     """Return a setting's value as text; of a dotted name its last part."""
     return value.rpartition(".")[2] if isinstance(value, str) and value.count(".") > 1 else str(value)
+
+
+def first_few(texts: Sequence[str], most: int) -> list[str]:
+    """Return the first texts, and the number of the others such as `and 2 more`."""
+    return [*texts[:most], *([f"and {len(texts) - most} more"] if len(texts) > most else [])]

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader
 from PIL import Image
 from plotly.offline import get_plotlyjs
@@ -35,17 +34,14 @@ from cnnlab.comparison.tables import (
 GROUPS_WITH_CURVES = 60  # the best groups; others have no curves and confusions in the page, only their rows
 CURVE_POINTS = 120  # longer curves are thinned
 SHEET_COLUMNS = 16
-SCRIPT_KEYS = ("label", "model", "recipe", "data", "n", "interval", "front", "mean", "low", "high", *COSTS)
+FILTERS = ("model", "recipe", "data")
+SCRIPT_KEYS = ("label", *FILTERS, "n", "interval", "front", "mean", "low", "high", *COSTS)
 
 
 def render_page(record: ComparisonRecord, readers: Sequence[Reader | None]) -> str:
     """Return the page; see `report.write_report`."""
-    environment = Environment(
-        loader=PackageLoader("cnnlab.comparison"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    loader = environment.loader
-    assert loader is not None
-    style, script = (loader.get_source(environment, f"comparison.{suffix}")[0] for suffix in ("css", "js"))
+    loader = PackageLoader("cnnlab.comparison")
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     sections = [
         {
             "title": section.title,
@@ -56,26 +52,17 @@ def render_page(record: ComparisonRecord, readers: Sequence[Reader | None]) -> s
             "sentence": sentence(section.pairs[0]) if section.pairs else None,
             "published": [(group.label, entry) for group in section.groups for entry in group.published],
             "detailed": GROUPS_WITH_CURVES if len(section.groups) > GROUPS_WITH_CURVES else None,
-            "several": {
-                key: values
-                for key in ("model", "recipe", "data")
-                if len(values := sorted({getattr(group, key) for group in section.groups})) > 1
-            },
+            "filters": {key: sorted({getattr(group, key) for group in section.groups}) for key in FILTERS},
         }
         for section in record.sections
     ]
-    data = [
-        _section_data(section, read) | {"reach": record.reach}
-        for section, read in zip(record.sections, readers, strict=True)
-    ]
+    data = [_section_data(record, *each) for each in zip(record.sections, readers, strict=True)]
     return environment.get_template("comparison.html").render(
         record=record,
         sections=sections,
         costs=COSTS,
         metrics=METRIC_WORDS,
         explanations=explanations(record),
-        style=style,
-        script=script,
         data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         # The library is 4.8 MB; the browser unpacks it.
         plotly=base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode(),
@@ -94,7 +81,7 @@ def _sort_text(key: Any) -> str:
     return "Infinity" if key == math.inf else str(key) if isinstance(key, int | float) else ""
 
 
-def _section_data(section: SectionRecord, read: Reader | None) -> dict[str, Any]:
+def _section_data(record: ComparisonRecord, section: SectionRecord, read: Reader | None) -> dict[str, Any]:
     """Return what the script draws."""
     return {
         "classes": section.classes,
@@ -102,17 +89,16 @@ def _section_data(section: SectionRecord, read: Reader | None) -> dict[str, Any]
         "pairs": [asdict(pair) | {"words": sentence(pair)} for pair in section.pairs],
         "reference": section.reference,
         "sheet": _sheet(section, read) if read else None,
+        "reach": record.reach,
     }
 
 
 def _group_data(group: GroupRecord, detailed: bool) -> dict[str, Any]:
-    data = {key: getattr(group, key) for key in SCRIPT_KEYS}
-    if not detailed:
-        return data | {"per_class": None, "confusion": None, "curve": None}
-    return data | {
-        "per_class": group.per_class,
-        "confusion": group.confusion,
-        "curve": group.thinned_curve(CURVE_POINTS),
+    return {
+        **{key: getattr(group, key) for key in SCRIPT_KEYS},
+        "per_class": group.per_class if detailed else None,
+        "confusion": group.confusion if detailed else None,
+        "curve": group.thinned_curve(CURVE_POINTS) if detailed else None,
     }
 
 
@@ -124,12 +110,12 @@ def _sheet(section: SectionRecord, read: Reader) -> dict[str, Any] | None:
     pixels = read(images)
     _, height, width, _ = pixels.shape
     rows = -(-len(images) // SHEET_COLUMNS)
-    sheet = np.zeros((rows * height, SHEET_COLUMNS * width, 3), dtype=np.uint8)
+    sheet = Image.new("RGB", (SHEET_COLUMNS * width, rows * height))
     for place, picture in enumerate(pixels):
         row, column = divmod(place, SHEET_COLUMNS)
-        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = picture
+        sheet.paste(Image.fromarray(picture), (column * width, row * height))
     buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, "JPEG", quality=90, subsampling=0)
+    sheet.save(buffer, "JPEG", quality=90, subsampling=0)
     return {
         "url": "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode(),
         "columns": SHEET_COLUMNS,

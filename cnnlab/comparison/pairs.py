@@ -1,7 +1,8 @@
 """Compare every two groups of a section: the difference, its significance, and the images on which they differ."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -22,38 +23,45 @@ def compare_pairs(section: Section) -> list[PairRecord]:
 
     P-values are corrected by Holm's method for the number of all pairs: the best group was not known beforehand.
     """
-    groups, accuracies = section.groups, [group.accuracies for group in section.groups]
-    places = list(itertools.combinations(range(len(groups)), 2))
-    omitted = 0
-    if len(groups) > MAX_GROUPS_ALL_PAIRS:
-        omitted = len(places) - (len(groups) - 1)
-        places = places[: len(groups) - 1]
-    by_seeds = [welch(accuracies[i], accuracies[j]) for i, j in places]
-    by_images = [_over_images(groups[i], groups[j]) for i, j in places]
-    corrected = [holm([test and test.p for test in tests], omitted) for tests in (by_seeds, by_images)]
-    pairs = []
-    for number, (i, j) in enumerate(places):
-        a, b = groups[i], groups[j]
-        seeds = _plain(by_seeds[number], corrected[0][number])
-        images = _plain(by_images[number], corrected[1][number])
-        shown, method = (seeds, "Welch t, over seeds") if seeds else (images, "over test images")
-        significant = _significant(seeds, images)
-        pairs.append(
-            PairRecord(
-                a=a.label,
-                b=b.label,
-                difference=float(np.mean(accuracies[i]) - np.mean(accuracies[j])),
-                low=shown["low"] if shown else None,
-                high=shown["high"] if shown else None,
-                interval=method if shown else None,
-                seeds=seeds,
-                images=images,
-                significant=significant,
-                verdict=verdict(seeds, images, one_seed_each=len(a.runs) == len(b.runs) == 1),
-                **_differing_images(a, b, listed=j < GROUPS_WITH_IMAGES),
-            )
-        )
-    return pairs
+    groups = section.groups
+    every = list(itertools.combinations(groups, 2))
+    pairs = every[: len(groups) - 1] if len(groups) > MAX_GROUPS_ALL_PAIRS else every
+    omitted = len(every) - len(pairs)
+    by_seeds = _corrected([welch(a.accuracies, b.accuracies) for a, b in pairs], omitted)
+    by_images = _corrected([_over_images(a, b) for a, b in pairs], omitted)
+    with_images = [group.label for group in groups[:GROUPS_WITH_IMAGES]]
+    return [
+        _pair(a, b, seeds, images, listed=LISTED_IMAGES if b.label in with_images else 0)
+        for (a, b), seeds, images in zip(pairs, by_seeds, by_images, strict=True)
+    ]
+
+
+def _corrected(tests: Sequence[Test | None], omitted: int) -> list[dict[str, Any] | None]:
+    """Return the tests as dictionaries, each with its p-value by Holm's method, `p_holm`."""
+    p_values = holm([test and test.p for test in tests], omitted)
+    return [test and {**asdict(test), "p_holm": p} for test, p in zip(tests, p_values, strict=True)]
+
+
+def _pair(a: Group, b: Group, seeds: dict[str, Any] | None, images: dict[str, Any] | None, listed: int) -> PairRecord:
+    shown, method = (seeds, "Welch t, over seeds") if seeds else (images, "over test images")
+    only_a, only_a_images = _only_correct(a, b, listed)
+    only_b, only_b_images = _only_correct(b, a, listed)
+    return PairRecord(
+        a=a.label,
+        b=b.label,
+        difference=float(np.mean(a.accuracies) - np.mean(b.accuracies)),
+        low=shown and shown["low"],
+        high=shown and shown["high"],
+        interval=method if shown else None,
+        seeds=seeds,
+        images=images,
+        significant=_significant(seeds, images),
+        verdict=verdict(seeds, images, one_seed_each=len(a.runs) == len(b.runs) == 1),
+        only_a=only_a,
+        only_b=only_b,
+        only_a_images=only_a_images,
+        only_b_images=only_b_images,
+    )
 
 
 def verdict(seeds: Mapping[str, Any] | None, images: Mapping[str, Any] | None, one_seed_each: bool) -> str:
@@ -86,22 +94,18 @@ def _significant(seeds: Mapping[str, Any] | None, images: Mapping[str, Any] | No
     return [name for name, test in tests.items() if test and test["p_holm"] < SIGNIFICANT and test["difference"] > 0]
 
 
-def _differing_images(a: Group, b: Group, listed: bool) -> dict[str, Any]:
-    """Count the images that most runs of only one group classify correctly, and list the clearest ones."""
-    if not (a.scored_runs and b.scored_runs):
-        return {"only_a": None, "only_b": None, "only_a_images": [], "only_b_images": []}
-    shares = [group.correct / group.scored_runs for group in (a, b)]
-    gap = shares[0] - shares[1]
-    found: dict[str, Any] = {}
-    for name, loser, better, worse, sign in (("only_a", b, 0, 1, 1), ("only_b", a, 1, 0, -1)):
-        images = np.flatnonzero((shares[better] > 0.5) & (shares[worse] < 0.5))
-        clearest = images[np.argsort(-sign * gap[images], kind="stable")][: LISTED_IMAGES if listed else 0]
-        found[name] = len(images)
-        found[f"{name}_images"] = [
-            {"image": image, "true": int(loser.labels[image]), "instead": _most_frequent_mistake(loser, image)}
-            for image in clearest.tolist()
-        ]
-    return found
+def _only_correct(right: Group, wrong: Group, listed: int) -> tuple[int | None, list[dict[str, int]]]:
+    """Count the images that most runs of only the first group classify correctly, and list the clearest ones."""
+    if not (right.scored_runs and wrong.scored_runs):
+        return None, []
+    shares, others = right.correct / right.scored_runs, wrong.correct / wrong.scored_runs
+    images = np.flatnonzero((shares > 0.5) & (others < 0.5))
+    clearest = images[np.argsort((others - shares)[images], kind="stable")][:listed]
+    entries = [
+        {"image": image, "true": int(wrong.labels[image]), "instead": _most_frequent_mistake(wrong, image)}
+        for image in clearest.tolist()
+    ]
+    return len(images), entries
 
 
 def _most_frequent_mistake(group: Group, image: int) -> int:
@@ -113,10 +117,3 @@ def _most_frequent_mistake(group: Group, image: int) -> int:
 def _over_images(a: Group, b: Group) -> Test | None:
     scored = a.scored_runs and b.scored_runs
     return over_images(a.correct, a.scored_runs, b.correct, b.scored_runs) if scored else None
-
-
-def _plain(test: Test | None, corrected: float | None) -> dict[str, Any] | None:
-    if test is None:
-        return None
-    bounds = {"low": test.interval.low, "high": test.interval.high}
-    return {"difference": test.difference, **bounds, "p": test.p, "p_holm": corrected}

@@ -87,6 +87,14 @@ class PairRecord:
     only_a_images: list[dict[str, int]]  # the clearest of them: image, true class, predicted class
     only_b_images: list[dict[str, int]]
 
+    @property
+    def sides(self) -> tuple[tuple[str, str, int | None, list[dict[str, int]]], ...]:
+        """Return for each group its name, that of the other, and the images that only it classifies correctly."""
+        return (
+            (self.a, self.b, self.only_a, self.only_a_images),
+            (self.b, self.a, self.only_b, self.only_b_images),
+        )
+
 
 @dataclass(frozen=True)
 class SectionRecord:
@@ -122,3 +130,8 @@ class ComparisonRecord:
     set_aside: list[dict[str, Any]]  # runs that are not counted: path, model, seed, reason
     problems: list[dict[str, str]]  # damaged records: path, problem
     notices: Sequence[str]
+
+    @property
+    def groups(self) -> list[GroupRecord]:
+        """Return the groups of all sections."""
+        return [group for section in self.sections for group in section.groups]

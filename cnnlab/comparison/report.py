@@ -17,14 +17,7 @@ FIGURES = ("curves", "cost", "differences", "classes", "confusion", "images")
 def write_report(record: ComparisonRecord, readers: Sequence[Reader | None], folder: Path) -> Path:
     """Write `comparison.json`, `.csv`, `.md`, `.html` and the figures; figures of an earlier report are removed.
 
-    Args:
-        record: the comparison.
-        readers: for each section a function that returns the pixels of test images, uint8 (N, H, W, 3); None if there
-            are none.
-        folder: for the files; made if needed.
-
-    Returns:
-        The path of the page.
+    `readers` has an entry for each section, None if its images are not to be found. Returns the path of the page.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for old in (file for name in FIGURES for file in folder.glob(f"comparison_*{name}.png")):

@@ -10,9 +10,10 @@ from typing import Any
 
 from cnnlab.comparison.columns import TableName
 from cnnlab.comparison.experiment_files import Header
+from cnnlab.comparison.labels import first_few
 from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
 from cnnlab.comparison.tables import Table, group_table, sentence
-from cnnlab.comparison.text import explanation_lines, markdown_table, section_lines
+from cnnlab.comparison.text import explanation_lines, markdown_table, section_lines, titled_table
 from cnnlab.runs.reading import Run
 
 # Data that are known by their fingerprint.
@@ -28,19 +29,12 @@ RUN_KEYS = ("seed", "test_accuracy", "val_accuracy", "best_epoch", "parameters",
 
 @dataclass(frozen=True)
 class Execution:
-    """How an experiment was run.
+    """How an experiment was run."""
 
-    Attributes:
-        command: that anyone can type.
-        planned: number of runs that the experiment's file asks for.
-        missing: planned runs that are not complete, each with the reason.
-        changed: arguments that change the file's settings.
-    """
-
-    command: str
-    planned: int
-    missing: Sequence[str]
-    changed: Sequence[str]
+    command: str  # as anyone can type it
+    planned: int  # number of runs that the experiment's file asks for
+    missing: Sequence[str]  # planned runs that are not complete, each with the reason
+    changed: Sequence[str]  # arguments that change the file's settings
 
 
 def render_result(
@@ -48,7 +42,7 @@ def render_result(
 ) -> str:
     """Return the page as Markdown; `figures` has a file for each section, relative to the page."""
     lines = [f"# {header.name}: {header.question or 'no question was written down'}", ""]
-    lines += [f"**Answer**: {_conclusion(header, execution)}", ""]
+    lines += [f"**Answer**: {_answer(header, execution)}", ""]
     if execution.missing or execution.changed:
         lines += [f"**This is a part of the experiment**: {_shortfall(execution)}", ""]
     for section, figure in zip(record.sections, figures, strict=True):
@@ -60,10 +54,8 @@ def render_result(
     if record.notices:
         lines += ["## Notes", "", *(f"- {notice}" for notice in record.notices), ""]
     if execution.missing:
-        more = len(execution.missing) - LISTED_RUNS
-        lines += [f"## Missing runs: {len(execution.missing)}", ""]
-        lines += [f"- {entry}" for entry in execution.missing[:LISTED_RUNS]]
-        lines += [*([f"- and {more} more"] if more > 0 else []), ""]
+        missing = first_few(execution.missing, LISTED_RUNS)
+        lines += [f"## Missing runs: {len(execution.missing)}", "", *(f"- {entry}" for entry in missing), ""]
     return "\n".join([*lines, *explanation_lines(record)])
 
 
@@ -73,18 +65,18 @@ def _section_lines(record: ComparisonRecord, section: SectionRecord) -> list[str
     for title, name in TITLES.items():
         table = group_table(record, section, [name])
         if len(table.head) > 1:
-            lines += [f"### {title}", "", *markdown_table(table), ""]
+            lines += titled_table(f"### {title}", table)
     return lines + section_lines(record, section)
 
 
-def _conclusion(header: Header, execution: Execution) -> str:
+def _answer(header: Header, execution: Execution) -> str:
     """Return the answer of the header, which is written by hand, and whether other runs gave it."""
     if not header.is_answered:
         return "not written down yet."
     command = header.command or ""
     if command.startswith("make results") and _arguments(command) != _arguments(execution.command):
-        return f"{header.conclusion} (**from other runs**, those of `{command}`)"
-    return str(header.conclusion)
+        return f"{header.answer} (**from other runs**, those of `{command}`)"
+    return str(header.answer)
 
 
 def _arguments(command: str) -> set[str]:
@@ -96,16 +88,15 @@ def _arguments(command: str) -> set[str]:
 def _shortfall(execution: Execution) -> str:
     parts = []
     if execution.missing:
-        parts.append(
-            f"{execution.planned - len(execution.missing)} of the {execution.planned} planned runs are complete"
-        )
+        complete = execution.planned - len(execution.missing)
+        parts.append(f"{complete} of the {execution.planned} planned runs are complete")
     if execution.changed:
         parts.append(f"the file's settings were changed by `{' '.join(execution.changed)}`")
     return "; ".join(parts) + "."
 
 
 def _facts(execution: Execution, runs: Sequence[Run], record: ComparisonRecord) -> list[list[str]]:
-    compared = sum(group.n for section in record.sections for group in section.groups)
+    compared = sum(group.n for group in record.groups)
     summaries = [run.summary for run in runs]
     seconds = sum(summary["train_seconds"] or 0 for summary in summaries)
     seeds = sorted({summary["seed"] for summary in summaries if summary["seed"] is not None})

@@ -30,16 +30,14 @@ def choose(groups: Sequence[Group], spec: ComparisonSpec, key: str) -> tuple[lis
     """
     trained: dict[Any, list[Group]] = defaultdict(list)
     searched: dict[Any, list[Group]] = defaultdict(list)
-    searching = [group for group in groups if is_search(group, spec)]
-    if len(searching) == len(groups):
-        searching = []
+    only_search = all(is_search(group, spec) for group in groups)
 
     def place(group: Group, ignored: set[str]) -> Any:
         others = tuple((name, repr(value)) for name, value in group.settings.items() if name not in ignored)
         return *(value for name, value in group.components.items() if name != key), others
 
     for group in groups:
-        if group in searching:
+        if is_search(group, spec) and not only_search:
             searched[place(group, {key, *spec.search})].append(group)
         else:
             trained[place(group, {key})].append(group)
@@ -69,27 +67,24 @@ def _best(trained: list[Group], searched: list[Group], key: str, reach: Reach | 
     known = [entry["value"] for entry in tried]
     dropped = [group for group in searched if group.all_settings.get(key) not in known]
     tried += [{**_entry(group, key, seeds, reach), "dropped": True} for group in dropped]
-    values = [entry["value"] for entry in tried]
-    ordered = all(type(value) in (int, float) for value in values)
-    listed = sorted(tried, key=lambda entry: entry["value"]) if ordered else tried
-    at_edge = ordered and best in (min(values), max(values))
+    ordered = all(type(entry["value"]) in (int, float) for entry in tried)
+    if ordered:
+        tried.sort(key=lambda entry: entry["value"])
+    at_edge = ordered and best in (tried[0]["value"], tried[-1]["value"])
     value = kept.all_settings.get(key)
-    choice = Choice(key, value, best, tuple(sorted(seeds, key=str)), tuple(listed), at_edge)
+    choice = Choice(key, value, best, tuple(sorted(seeds, key=str)), tuple(tried), at_edge)
     return replace(kept, choice=choice, settings={k: v for k, v in kept.settings.items() if k != key})
 
 
 def _entry(group: Group, key: str, seeds: set[Any], reach: Reach | None) -> dict[str, Any]:
     """Return the result of one value, over the runs with these seeds."""
     runs = [run for run in group.runs if run.summary["seed"] in seeds]
-    return {"value": group.all_settings.get(key), "runs": len(runs), "dropped": False, **_score(runs, reach)}
-
-
-def _score(runs: Sequence[Run], reach: Reach | None) -> dict[str, Any]:
+    entry = {"value": group.all_settings.get(key), "runs": len(runs), "dropped": False}
     if reach is None:
-        return {"val_accuracy": _mean([run.summary["val_accuracy"] for run in runs])}
+        return entry | {"val_accuracy": _mean([run.summary["val_accuracy"] for run in runs])}
     epochs = [time[1] for run in runs if (time := time_to_reach(run, reach))]
     nearest = _mean([_nearest(run, reach) for run in runs])
-    return {"reached": len(epochs), "epochs": _mean(epochs), "nearest": nearest}
+    return entry | {"reached": len(epochs), "epochs": _mean(epochs), "nearest": nearest}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from cnnlab.intervals import CONFIDENCE, Interval
+from cnnlab.intervals import CONFIDENCE
 
 EXACT_UP_TO = 200  # images on which two networks differ; with more, a normal distribution gives the same p-value
 
@@ -28,20 +28,22 @@ class Test:
 
     Attributes:
         difference: of the means.
-        interval: 95 % confidence interval of the difference.
+        low: lower bound of the 95 % confidence interval of the difference.
+        high: upper bound.
         p: two-sided p-value.
     """
 
     difference: float
-    interval: Interval
+    low: float
+    high: float
     p: float
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
-    """Return the interval of the mean of at least two values, by Student's t distribution."""
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the bounds of the mean of at least two values, by Student's t distribution."""
     mean, error = float(np.mean(values)), float(stats.sem(values))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
-    return Interval(mean - half, mean + half, method="t")
+    return mean - half, mean + half
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> Test | None:
@@ -60,19 +62,17 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Test | None:
         warnings.simplefilter("ignore", RuntimeWarning)  # one of the two groups may have no spread
         result: Any = stats.ttest_ind(a, b, equal_var=False)
         interval = result.confidence_interval(CONFIDENCE)
-    bounds = Interval(float(interval.low), float(interval.high), method="Welch")
-    return Test(float(np.mean(a) - np.mean(b)), bounds, float(result.pvalue))
+    return Test(float(np.mean(a) - np.mean(b)), float(interval.low), float(interval.high), float(result.pvalue))
 
 
-def ratio_interval(a: Sequence[float], b: Sequence[float]) -> Interval | None:
-    """Return the interval of mean(a) / mean(b) of two independent groups, by Welch's test of the logarithms.
+def ratio_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | None:
+    """Return the bounds of mean(a) / mean(b) of two independent groups, by Welch's test of the logarithms.
 
-    Returns:
-        None if `welch` returns None or a value is not positive.
+    They are None if `welch` returns None or a value is not positive.
     """
     if min(*a, *b) <= 0 or (test := welch(np.log(a).tolist(), np.log(b).tolist())) is None:
         return None
-    return Interval(math.exp(test.interval.low), math.exp(test.interval.high), method="Welch")
+    return math.exp(test.low), math.exp(test.high)
 
 
 def over_images(right_a: np.ndarray, runs_a: int, right_b: np.ndarray, runs_b: int) -> Test:
@@ -97,9 +97,7 @@ def over_images(right_a: np.ndarray, runs_a: int, right_b: np.ndarray, runs_b: i
     centre = total / scale / (images + 2)
     error = math.sqrt(max(squares / (images + 2) - centre**2, 0) / (images + 2))
     half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
-    return Test(
-        total / scale / images, Interval(centre - half, centre + half, method="Agresti-Min"), sign_flip(differences)
-    )
+    return Test(total / scale / images, centre - half, centre + half, sign_flip(differences))
 
 
 def sign_flip(differences: np.ndarray) -> float:

@@ -31,26 +31,20 @@ METRIC_WORDS = {
 
 @dataclass(frozen=True)
 class Table:
-    """Table of texts.
-
-    Attributes:
-        head: of the columns.
-        rows: of cells.
-        sort_keys: for each cell the number or text that rows are sorted by; empty if the table is not to be sorted.
-        columns: that the table shows.
-    """
+    """Table of texts."""
 
     head: list[str]
     rows: list[list[str]]
-    sort_keys: list[list[Any]] = field(default_factory=list)
-    columns: list[Column] = field(default_factory=list)
+    sort_keys: list[list[Any]] = field(default_factory=list)  # number or text of each cell; empty if not sortable
+    columns: list[Column] = field(default_factory=list)  # those that are shown
 
 
 def group_table(record: ComparisonRecord, section: SectionRecord, tables: Sequence[TableName]) -> Table:
     """Return one row per group, with the columns of these tables, in this order; empty columns are left out."""
-    every = group_columns(record)
+    every, groups = group_columns(record), section.groups
     columns = [column for table in tables for column in every if column.table == table]
-    made = _table([Column("group", "group", lambda group: group.label), *columns], section.groups, record, section)
+    known = [column for column in columns if any(column.cell(group) != MISSING for group in groups)]
+    made = _table([Column("label", "group"), *known], groups, record, section)
     for row, group in zip(made.rows, section.groups, strict=True):
         for place, column in enumerate(made.columns):
             row[place] += "*" if column.key in group.front else ""
@@ -61,18 +55,10 @@ def pair_table(record: ComparisonRecord, section: SectionRecord) -> Table:
     """Return one row per pair; of many groups, only the pairs with the best one."""
     few = len(section.groups) <= MAX_GROUPS_ALL_PAIRS
     pairs = [pair for pair in section.pairs if few or pair.a == section.groups[0].label]
-    return _table(PAIR_COLUMNS, pairs, record, section, keep_empty=True)
+    return _table(PAIR_COLUMNS, pairs, record, section)
 
 
-def _table(
-    columns: Sequence[Column],
-    rows: Sequence[Any],
-    record: ComparisonRecord,
-    section: SectionRecord,
-    keep_empty: bool = False,
-) -> Table:
-    cells = {column.key: [column.cell(row) for row in rows] for column in columns}
-    shown = [column for column in columns if keep_empty or set(cells[column.key]) != {MISSING}]
+def _table(columns: Sequence[Column], rows: Sequence[Any], record: ComparisonRecord, section: SectionRecord) -> Table:
     words = {
         "axis": record.axis,
         "reach": record.reach and reach_words(record.reach, section.protocol),
@@ -80,10 +66,10 @@ def _table(
         "pixels": counted(record.shift, "pixel"),
     }
     return Table(
-        head=[column.heading.format(**words) for column in shown],
-        rows=[[cells[column.key][place] for column in shown] for place in range(len(rows))],
-        sort_keys=[[column.sort_key(row) for column in shown] for row in rows],
-        columns=shown,
+        head=[column.heading.format(**words) for column in columns],
+        rows=[[column.cell(row) for column in columns] for row in rows],
+        sort_keys=[[column.sort_key(row) for column in columns] for row in rows],
+        columns=list(columns),
     )
 
 

@@ -29,20 +29,15 @@ CSV_GROUP = ("model", "recipe", "data")
 
 
 def render_markdown(record: ComparisonRecord, figures: Sequence[Mapping[str, str]]) -> str:
-    """Return the whole comparison as Markdown.
-
-    Args:
-        record: the comparison.
-        figures: for each section the files of its figures by their titles, relative to the Markdown's folder.
-    """
-    groups = [group for section in record.sections for group in section.groups]
+    """Return the whole comparison as Markdown; `figures` has for each section its figures' files by their titles."""
+    groups = record.groups
     summary = f"{counted(record.runs, 'run')}, {sum(group.n for group in groups)} counted"
     lines = ["# Comparison", "", f"{summary}, in {counted(len(groups), 'group')}.", ""]
     lines += ["The columns are explained at the end.", ""]
     if record.notices:
         lines += ["**Notes**", "", *(f"- {notice}" for notice in record.notices), ""]
     for section, files in zip(record.sections, figures, strict=True):
-        lines += [f"## {section.title}", "", *markdown_table(group_table(record, section, RESULT_TABLES)), ""]
+        lines += titled_table(f"## {section.title}", group_table(record, section, RESULT_TABLES))
         lines += section_lines(record, section)
         for title, file in files.items():
             lines += [f"![{title}]({file})", ""]
@@ -53,11 +48,10 @@ def render_markdown(record: ComparisonRecord, figures: Sequence[Mapping[str, str
 
 def section_lines(record: ComparisonRecord, section: SectionRecord) -> list[str]:
     """Return the Markdown of a section's costs, further tables, pairs and published accuracies."""
-    lines = ["### Costs", "", *markdown_table(group_table(record, section, ["cost"])), ""]
-    for title, table in section_extras(record, section):
-        lines += [f"### {title}", "", *markdown_table(table), ""]
+    tables = [("Costs", group_table(record, section, ["cost"])), *section_extras(record, section)]
     if section.pairs:
-        lines += ["### Differences", "", *markdown_table(pair_table(record, section)), ""]
+        tables.append(("Differences", pair_table(record, section)))
+    lines = [line for title, table in tables for line in titled_table(f"### {title}", table)]
     return lines + _published_lines(section)
 
 
@@ -88,8 +82,8 @@ def print_comparison(record: ComparisonRecord, width: int | None) -> None:
     `width` is the number of columns of the terminal, or None if the output is no terminal.
     """
     console = Console(width=width or 140, highlight=False, markup=False)
-    columns = [column for column in group_columns(record) if column.terminal]
-    columns = [column for column in columns if console.width >= WIDE or not column.wide]
+    wide = console.width >= WIDE
+    columns = [column for column in group_columns(record) if column.terminal and (wide or not column.wide)]
     for section in record.sections:
         console.print(_terminal_table(section, columns))
         if len(section.groups) > TERMINAL_GROUPS:
@@ -123,24 +117,18 @@ def _terminal_table(section: SectionRecord, columns: Sequence[Column]) -> Termin
 
 
 def _published_lines(section: SectionRecord) -> list[str]:
-    rows = [
-        [group.label, percent(entry["accuracy"]), entry["source"]]
-        for group in section.groups
-        for entry in group.published
-    ]
+    entries = [(group.label, entry) for group in section.groups for entry in group.published]
+    rows = [[label, percent(entry["accuracy"]), entry["source"]] for label, entry in entries]
     title = "Published accuracies, each from its source's own training:"
-    return [title, "", *markdown_table(Table(["group", "%", "source"], rows)), ""] if rows else []
+    return titled_table(title, Table(["group", "%", "source"], rows)) if rows else []
 
 
 def _image_lines(section: SectionRecord) -> list[str]:
     """Return the numbers of the images on which the best two groups differ."""
     if not section.pairs:
         return []
-    pair, names, lines = section.pairs[0], section.classes, []
-    for right, wrong, images, count in (
-        (pair.a, pair.b, pair.only_a_images, pair.only_a),
-        (pair.b, pair.a, pair.only_b_images, pair.only_b),
-    ):
+    names, lines = section.classes, []
+    for right, wrong, count, images in section.pairs[0].sides:
         if images:
             every = ", ".join(f"{e['image']} ({names[e['true']]}, not {names[e['instead']]})" for e in images)
             lines += [f"{right} correct, {wrong} wrong: {count:,} test images, such as {every}.", ""]
@@ -151,12 +139,16 @@ def _excluded_lines(record: ComparisonRecord) -> list[str]:
     lines = []
     if record.set_aside:
         rows = [[e["path"], str(e["model"] or "-"), str(e["seed"]), e["reason"]] for e in record.set_aside]
-        table = Table(["run", "model", "seed", "reason"], rows)
-        lines += ["## Runs that are not counted", "", *markdown_table(table), ""]
+        lines += titled_table("## Runs that are not counted", Table(["run", "model", "seed", "reason"], rows))
     if record.problems:
         rows = [[entry["path"], entry["problem"]] for entry in record.problems]
-        lines += ["## Damaged records", "", *markdown_table(Table(["run", "problem"], rows)), ""]
+        lines += titled_table("## Damaged records", Table(["run", "problem"], rows))
     return lines
+
+
+def titled_table(title: str, table: Table) -> list[str]:
+    """Return the lines of a title and a table, with an empty line after each."""
+    return [title, "", *markdown_table(table), ""]
 
 
 def markdown_table(table: Table) -> list[str]:

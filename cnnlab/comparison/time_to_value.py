@@ -79,7 +79,7 @@ def with_ratios(groups: Mapping[str, Times], runs: Mapping[str, int], against: s
         for label, times in made.items():
             known = label in there and divisor[name] > 0
             whole = known and label != base and all(groups[one]["reached"] == runs[one] for one in (label, base))
-            bounds = ratio_interval(times[f"{name}_each"], divisor[f"{name}_each"]) if whole else None
+            each = times[f"{name}_each"], divisor.get(f"{name}_each", [])
             times[f"{name}_ratio"] = times[name] / divisor[name] if known else None
-            times[f"{name}_ratio_interval"] = [bounds.low, bounds.high] if bounds else None
+            times[f"{name}_ratio_interval"] = ratio_interval(*each) if whole else None
     return made

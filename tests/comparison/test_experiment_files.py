@@ -31,7 +31,7 @@ def test_a_header_is_read_up_to_the_first_key(tmp_path):
     (tmp_path / "it.yaml").write_text(HEADER)
     header = read_header(tmp_path / "it.yaml")
     assert (header.name, header.question, header.time) == ("it", "does it | work, and how well?", "3 minutes")
-    assert (header.conclusion, header.is_answered) == (None, False)
+    assert (header.answer, header.is_answered) == (None, False)
 
 
 def test_the_index_has_answers_and_results_or_the_command_for_them(tmp_path):

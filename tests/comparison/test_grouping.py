@@ -145,15 +145,15 @@ def test_runs_on_other_test_images_are_not_compared_image_by_image():
     (group,) = grouping.sections[0].groups
     assert (len(group.runs), group.scored_runs) == (3, 2)
     assert group.correct.tolist() == [2, 0]
-    assert grouping.notices == ("c was tested on other images than most runs; it is not compared image by image.",)
+    assert grouping.notices == ["c was tested on other images than most runs; it is not compared image by image."]
 
 
 def test_different_machines_and_commits_in_one_mean_are_noted():
     runs = [run("a", git_commit="1" * 40), run("b", seed=1, device="NVIDIA H100", git_commit="2" * 40 + "-dirty")]
-    assert group_runs(runs).notices == (
+    assert group_runs(runs).notices == [
         "lenet5: times and memory are medians over different devices: NVIDIA H100; cpu.",
         "lenet5: its runs come from different commits: 1111111111, 2222222222-dirty.",
-    )
+    ]
 
 
 def test_settings_are_flattened_without_what_does_not_matter():

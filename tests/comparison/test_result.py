@@ -59,7 +59,7 @@ def test_a_page_has_question_runs_and_results(runs, record):
 
 
 def test_an_answer_from_other_runs_is_marked(runs, record):
-    header = replace(HEADER, command='make results EXPERIMENT=depth ARGS="data.path=FOLDER"', conclusion="yes")
+    header = replace(HEADER, command='make results EXPERIMENT=depth ARGS="data.path=FOLDER"', answer="yes")
     pages = [
         render_result(
             header, Execution(f"make results EXPERIMENT=depth ARGS='{given}'", 4, [], []), runs, record, ["a"]
