@@ -16,36 +16,21 @@ class Column:
     """One figure of every group, or of every pair of groups.
 
     To add a column, add an entry to `GROUP_COLUMNS` or `PAIR_COLUMNS`.
-
-    Attributes:
-        key: its name in the CSV file.
-        heading: its name in tables. `{axis}`, `{reach}`, `{against}` and `{pixels}` stand for values of the request.
-        value: returns the value of a record, None if it is not known; by default the record's attribute `key`.
-        form: format string or function that makes a cell's text from the value.
-        text: returns a cell's text if that takes more of the record than the value.
-        sort: returns what tables are sorted by; by default the value.
-        table: the table that shows it; None for the CSV file alone.
-        explanation: what a reader must know about it; reports list it at the end.
-        terminal: its heading on the terminal; empty if it is not shown there.
-        wide: True if only a wide terminal shows it.
-        cost_label: label of an axis, for a cost that accuracy is drawn against.
-        more: attributes of the record that the CSV file has in further columns.
-        requires: key of the request without which there is no such column.
     """
 
-    key: str
-    heading: str
-    value: Callable[[Any], Any] | None = None
-    form: str | Callable[[Any], str] = "{}"
-    text: Callable[[Any], str] | None = None
-    sort: Callable[[Any], Any] | None = None
-    table: TableName | None = "accuracy"
-    explanation: str = ""
-    terminal: str = ""
-    wide: bool = False
-    cost_label: str = ""
-    more: Sequence[str] = ()
-    requires: str = ""
+    key: str  # its name in the CSV file
+    heading: str  # in tables; `{axis}`, `{reach}`, `{against}` and `{pixels}` stand for values of the request
+    value: Callable[[Any], Any] | None = None  # of a record, None if not known; by default the record's attribute `key`
+    form: str | Callable[[Any], str] = "{}"  # makes a cell's text from the value
+    text: Callable[[Any], str] | None = None  # makes a cell's text from the record
+    sort: Callable[[Any], Any] | None = None  # returns what tables are sorted by; by default the value
+    table: TableName | None = "accuracy"  # the table that shows it; None for the CSV file alone
+    explanation: str = ""  # for readers; reports list it at the end
+    terminal: str = ""  # heading on the terminal; empty if it is not shown there
+    wide: bool = False  # True if only a wide terminal shows it
+    cost_label: str = ""  # label of an axis, for a cost that accuracy is drawn against
+    more: Sequence[str] = ()  # attributes of the record that the CSV file has in further columns
+    requires: str = ""  # key of the request without which there is no such column
 
     def of(self, record: GroupRecord | PairRecord) -> Any:
         """Return the value of a record."""
@@ -117,28 +102,29 @@ def _accuracy(group: GroupRecord) -> str:
 # --- the columns -----------------------------------------------------------------------------------------------------
 
 
-def _reach_column(name: str) -> Column:
-    def text(group: GroupRecord) -> str:
+def _reach_columns(name: str) -> list[Column]:
+    def time(group: GroupRecord) -> str:
         reach = group.reach or {}
         if not reach["reached"]:
             return f"none of {group.n}"
         spread = "" if reach[f"{name}_sd"] is None else f" ± {reach[f'{name}_sd']:,.1f}"
         return f"{reach[name]:,.1f}{spread}{some_runs(reach['reached'], group.n)}"
 
-    return Column(
-        f"{name}_to_reach", f"{name} to {{reach}}", lambda group: group.reach[name], text=text, table="reach",
-        sort=lambda group: group.reach[name] if group.reach["reached"] else math.inf, requires="reach",
-    )  # fmt: skip
-
-
-def _ratio_column(name: str) -> Column:
-    def text(group: GroupRecord) -> str:
+    def ratio(group: GroupRecord) -> str:
         value, bounds = ((group.reach or {})[key] for key in (f"{name}_ratio", f"{name}_ratio_interval"))
         interval = f" ({bounds[0]:.2f} to {bounds[1]:.2f})" if bounds else ""
         return MISSING if value is None else f"{value:.2f}{interval}"
 
-    key, heading = f"{name}_ratio", "ratio to {against}"
-    return Column(key, heading, lambda group: group.reach[key], text=text, table="reach", requires="reach")
+    return [
+        Column(
+            f"{name}_to_reach", f"{name} to {{reach}}", lambda group: group.reach[name], text=time, table="reach",
+            sort=lambda group: group.reach[name] if group.reach["reached"] else math.inf, requires="reach",
+        ),
+        Column(
+            f"{name}_ratio", "ratio to {against}", lambda group: group.reach[f"{name}_ratio"], text=ratio,
+            table="reach", requires="reach",
+        ),
+    ]  # fmt: skip
 
 
 def _moved_column(key: str, heading: str, form: str) -> Column:
@@ -190,7 +176,8 @@ GROUP_COLUMNS: tuple[Column, ...] = (
         explanation="accuracy that a paper or page reports for this network, with its own training.",
     ),
     Column("val_accuracy", "", table=None),
-    *(make(name) for name in ("epochs", "seconds") for make in (_reach_column, _ratio_column)),
+    *_reach_columns("epochs"),
+    *_reach_columns("seconds"),
     Column("parameters", "parameters", form=short, table="cost", terminal="params", cost_label="parameters"),
     Column("macs", "MACs", form=short, table="cost", terminal="MACs", wide=True, cost_label="MACs per image"),
     Column("train_seconds", "seconds", form=short, table="cost", terminal="seconds", cost_label="seconds of training"),

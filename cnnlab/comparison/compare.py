@@ -140,7 +140,9 @@ def _group(group: Group, spec: ComparisonSpec, map_sizes: MapSizes | None) -> Gr
     confusion = _confusion(group) if group.scored_runs else None
     return GroupRecord(
         label=group.label,
-        **group.components,
+        model=group.model,
+        recipe=group.recipe,
+        data=group.data,
         settings=dict(group.settings),
         n=len(group.runs),
         seeds=[run.summary["seed"] for run in group.runs],
@@ -164,7 +166,7 @@ def _group(group: Group, spec: ComparisonSpec, map_sizes: MapSizes | None) -> Gr
         maps=map_sizes(group.runs[0]) if spec.maps and map_sizes else None,
         published=_published(group),
         front=[],
-        per_class=confusion and _per_class(confusion),
+        per_class=_per_class(confusion) if confusion else None,
         confusion=confusion,
         curve=_curve(group),
         runs=[{"path": str(run.path), "seed": run.summary["seed"], **_numbers(run)} for run in group.runs],

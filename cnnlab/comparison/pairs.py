@@ -50,8 +50,8 @@ def _pair(a: Group, b: Group, seeds: dict[str, Any] | None, images: dict[str, An
         a=a.label,
         b=b.label,
         difference=float(np.mean(a.accuracies) - np.mean(b.accuracies)),
-        low=shown and shown["low"],
-        high=shown and shown["high"],
+        low=shown["low"] if shown else None,
+        high=shown["high"] if shown else None,
         interval=method if shown else None,
         seeds=seeds,
         images=images,
@@ -65,13 +65,7 @@ def _pair(a: Group, b: Group, seeds: dict[str, Any] | None, images: dict[str, An
 
 
 def verdict(seeds: Mapping[str, Any] | None, images: Mapping[str, Any] | None, one_seed_each: bool) -> str:
-    """Return what the two tests of a difference show, in words.
-
-    Args:
-        seeds: test over the seeds, with `p_holm` and `difference`; None if it could not be made.
-        images: test over the test images, likewise.
-        one_seed_each: whether both groups have a single run.
-    """
+    """Return what the tests of a difference over seeds and images show; None is a test that could not be made."""
     if seeds is None and images is None:
         return "not tested"
     match _significant(seeds, images):

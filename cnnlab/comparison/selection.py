@@ -20,13 +20,8 @@ def choose(groups: Sequence[Group], spec: ComparisonSpec, key: str) -> tuple[lis
     If several values of a search were trained on, these trainings decide and not the search. Test images have no say,
     unless the protocol validates on them.
 
-    Args:
-        groups: of one section.
-        spec: with `reach`, and `search` for the settings of groups that only searched for the value.
-        key: dotted key of the setting; or `model`, `recipe` or `data`.
-
-    Returns:
-        The groups that stay, with their `choice`, and the search-only groups that no full training followed.
+    The key is the dotted one of a setting; or `model`, `recipe` or `data`. Returns the groups of the section that stay,
+    with their `choice`, and the search-only groups that no full training followed.
     """
     trained: dict[Any, list[Group]] = defaultdict(list)
     searched: dict[Any, list[Group]] = defaultdict(list)

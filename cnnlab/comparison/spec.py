@@ -15,15 +15,10 @@ PANELS = ("accuracy", "axis", *COSTS, "train/error", "val/error", *get_args(Metr
 
 @dataclass(frozen=True)
 class Reach:
-    """Value of a metric whose time is measured.
-
-    Attributes:
-        metric: a column of metrics.csv.
-        value: an accuracy, as a fraction, that runs reach from below; or a loss that they reach from above.
-    """
+    """Value of a metric whose time is measured."""
 
     metric: Metric
-    value: float
+    value: float  # an accuracy, as a fraction, that runs reach from below; or a loss that they reach from above
 
     def __post_init__(self) -> None:
         if self.metric.endswith("accuracy") and not 0 < self.value <= 1:
@@ -36,19 +31,12 @@ class Reach:
 
 @dataclass(frozen=True)
 class Reference:
-    """Published learning curve.
+    """Published learning curve."""
 
-    Attributes:
-        name: of whoever published it.
-        points: values of the metric by epoch.
-        metric: a column of metrics.csv.
-        source: where it was published.
-    """
-
-    name: str
-    points: dict
+    name: str  # of whoever published it
+    points: dict  # values of the metric by epoch
     metric: Metric = "val/accuracy"
-    source: str | None = None
+    source: str | None = None  # where it was published
 
     def __post_init__(self) -> None:
         _check_numbers(self.points, "points", "an epoch and a number, such as {10: 0.481}")
@@ -58,17 +46,11 @@ class Reference:
 
 @dataclass(frozen=True)
 class Axis:
-    """Number of each group that accuracy is drawn against.
+    """Number of each group that accuracy is drawn against."""
 
-    Attributes:
-        name: of the numbers, such as `year`.
-        values: numbers by the groups' labels; or the dotted key of the setting that holds them, such as `model.depth`.
-        lines: names of lines that join groups, each with the settings of its groups.
-    """
-
-    name: str
-    values: str | dict
-    lines: Names = field(default_factory=dict)
+    name: str  # of the numbers, such as `year`
+    values: str | dict  # by the groups' labels; or the dotted key of the setting that holds them, such as `model.depth`
+    lines: Names = field(default_factory=dict)  # that join groups, each with the settings of its groups
 
     def __post_init__(self) -> None:
         if isinstance(self.values, dict):
@@ -78,33 +60,19 @@ class Axis:
 
 @dataclass(frozen=True)
 class ComparisonSpec:
-    """Request of a comparison.
+    """Request of a comparison."""
 
-    Attributes:
-        targets: validation accuracies, fractions, whose time is reported.
-        labels: names for groups, each with settings; a group takes the first name whose settings it has.
-        choose: dotted key of a setting, or `recipe`. Of groups that differ in it alone, the best one is kept.
-        search: settings of runs that only searched for the value of `choose`; they are not compared.
-        reach: a value of a metric; epochs and seconds until each group reaches it are reported.
-        against: label of the group that the others' epochs and seconds are divided by; None for the fastest one.
-        reference: a published learning curve.
-        axis: numbers that accuracy is drawn against.
-        figure: panels of the figure of a result, from left to right.
-        maps: whether the sizes of the feature maps are reported.
-        shift: number of pixels by which test images are moved to see whether predictions change; 0 for none.
-    """
-
-    targets: list[float] = field(default_factory=list)
-    labels: Names = field(default_factory=dict)
-    choose: str | None = None
-    search: dict = field(default_factory=dict)
-    reach: Reach | None = None
-    against: str | None = None
+    targets: list[float] = field(default_factory=list)  # validation accuracies, fractions, whose time is reported
+    labels: Names = field(default_factory=dict)  # a group takes the first name whose settings it has
+    choose: str | None = None  # dotted key, or `recipe`; of groups that differ in it alone, the best one is kept
+    search: dict = field(default_factory=dict)  # settings of runs that only searched for `choose`; not compared
+    reach: Reach | None = None  # epochs and seconds until each group reaches it are reported
+    against: str | None = None  # label of the group that the others' times are divided by; None for the fastest one
     reference: Reference | None = None
     axis: Axis | None = None
-    figure: list[str] = field(default_factory=lambda: ["accuracy", "val/accuracy"])
-    maps: bool = False
-    shift: int = 0
+    figure: list[str] = field(default_factory=lambda: ["accuracy", "val/accuracy"])  # panels of a result's figure
+    maps: bool = False  # whether the sizes of the feature maps are reported
+    shift: int = 0  # pixels by which test images are moved to see whether predictions change; 0 for none
 
     def __post_init__(self) -> None:
         if wrong := [target for target in self.targets if not 0 < target <= 1]:
@@ -113,9 +81,8 @@ class ComparisonSpec:
         if self.search and self.choose is None:
             raise ValueError("search: choose must name the setting that was searched for, such as optimizer.lr")
         check_at_least(0, shift=self.shift)
-        for panel in self.figure:
-            if panel not in PANELS:
-                raise ValueError(f"figure: {panel} is not a panel{did_you_mean(panel, PANELS)}")
+        if unknown := [panel for panel in self.figure if panel not in PANELS]:
+            raise ValueError(f"figure: {unknown[0]} is not a panel{did_you_mean(unknown[0], PANELS)}")
         if "axis" in self.figure and self.axis is None:
             raise ValueError("figure: the panel axis needs the key axis")
 

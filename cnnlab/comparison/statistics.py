@@ -24,19 +24,12 @@ EXACT_UP_TO = 200  # images on which two networks differ; with more, a normal di
 
 @dataclass(frozen=True)
 class Test:
-    """Result of a significance test.
+    """Result of a significance test."""
 
-    Attributes:
-        difference: of the means.
-        low: lower bound of the 95 % confidence interval of the difference.
-        high: upper bound.
-        p: two-sided p-value.
-    """
-
-    difference: float
-    low: float
+    difference: float  # of the means
+    low: float  # bounds of the 95 % confidence interval of the difference
     high: float
-    p: float
+    p: float  # two-sided p-value
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
@@ -47,14 +40,9 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> Test | None:
-    """Compare the means of two independent groups with Welch's t test, which allows unequal variances.
+    """Test mean(a) - mean(b) of two independent groups with Welch's t test, which allows unequal variances.
 
-    Args:
-        a: values of the first group, such as test accuracies of several seeds.
-        b: values of the second group.
-
-    Returns:
-        The test of mean(a) - mean(b); None if a group has fewer than two values or neither has any spread.
+    Returns None if a group has fewer than two values or neither has any spread.
     """
     if min(len(a), len(b)) < 2 or len(set(a)) == len(set(b)) == 1:
         return None

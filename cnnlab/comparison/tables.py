@@ -36,19 +36,18 @@ class Table:
     head: list[str]
     rows: list[list[str]]
     sort_keys: list[list[Any]] = field(default_factory=list)  # number or text of each cell; empty if not sortable
-    columns: list[Column] = field(default_factory=list)  # those that are shown
 
 
 def group_table(record: ComparisonRecord, section: SectionRecord, tables: Sequence[TableName]) -> Table:
     """Return one row per group, with the columns of these tables, in this order; empty columns are left out."""
-    every, groups = group_columns(record), section.groups
+    columns = [Column("label", "group"), *_shown_columns(record, section, tables)]
+    return _table(columns, section.groups, record, section)
+
+
+def _shown_columns(record: ComparisonRecord, section: SectionRecord, tables: Sequence[TableName]) -> list[Column]:
+    every = group_columns(record)
     columns = [column for table in tables for column in every if column.table == table]
-    known = [column for column in columns if any(column.cell(group) != MISSING for group in groups)]
-    made = _table([Column("label", "group"), *known], groups, record, section)
-    for row, group in zip(made.rows, section.groups, strict=True):
-        for place, column in enumerate(made.columns):
-            row[place] += "*" if column.key in group.front else ""
-    return made
+    return [column for column in columns if any(column.cell(group) != MISSING for group in section.groups)]
 
 
 def pair_table(record: ComparisonRecord, section: SectionRecord) -> Table:
@@ -65,19 +64,24 @@ def _table(columns: Sequence[Column], rows: Sequence[Any], record: ComparisonRec
         "against": record.against or "the fastest",
         "pixels": counted(record.shift, "pixel"),
     }
+
+    def cell(column: Column, row: Any) -> str:
+        return column.cell(row) + ("*" if column.key in getattr(row, "front", ()) else "")
+
     return Table(
         head=[column.heading.format(**words) for column in columns],
-        rows=[[column.cell(row) for column in columns] for row in rows],
+        rows=[[cell(column, row) for column in columns] for row in rows],
         sort_keys=[[column.sort_key(row) for column in columns] for row in rows],
-        columns=list(columns),
     )
 
 
 def explanations(record: ComparisonRecord) -> list[tuple[str, str]]:
     """Return what readers must know about the tables' columns: pairs of a term and its explanation."""
-    tables = [group_table(record, section, [*RESULT_TABLES, "cost"]) for section in record.sections]
-    tables += [pair_table(record, section) for section in record.sections if section.pairs]
-    columns = [column for table in tables for column in table.columns]
+    columns: list[Column] = []
+    for section in record.sections:
+        columns += _shown_columns(record, section, [*RESULT_TABLES, "cost"])
+    if any(section.pairs for section in record.sections):
+        columns += PAIR_COLUMNS
     notes = [note for name, note in TABLE_NOTES.items() if any(column.table == name for column in columns)]
     terms: dict[str, str] = {}  # by explanation: several columns may share one
     for term, text in [*((column.heading, column.explanation) for column in columns if column.explanation), *notes]:
@@ -135,13 +139,13 @@ def choice_table(section: SectionRecord, reach: Mapping[str, Any] | None) -> Tab
     """Return how groups were chosen among others that differ in one setting: one row per value that was tried."""
     protocol = section.protocol
     measure = f"epochs to {reach_words(reach, protocol)}" if reach else f"{metric_words('val/accuracy', protocol)}, %"
+    choices = [(group.label, group.choice) for group in section.groups if group.choice]
     rows = []
-    for group in section.groups:
-        for entry in (group.choice or {}).get("tried", ()):
-            chosen = "chosen" if group.choice and entry["value"] == group.choice["value"] else ""
-            chosen = "search only" if entry["dropped"] else chosen
-            rows.append([group.label, str(entry["value"]), str(entry["runs"]), _score(entry, reach), chosen])
-    keys = dict.fromkeys(group.choice["key"] for group in section.groups if group.choice)
+    for label, choice in choices:
+        for entry in choice["tried"]:
+            fate = "search only" if entry["dropped"] else "chosen" if entry["value"] == choice["value"] else ""
+            rows.append([label, str(entry["value"]), str(entry["runs"]), _score(entry, reach), fate])
+    keys = dict.fromkeys(choice["key"] for _, choice in choices)
     return Table(["group", ", ".join(keys), "runs that decided", measure, ""], rows)
 
 

@@ -28,9 +28,9 @@ def _tags(metric: str) -> tuple[str, str, str]:
     return f"seeds/{name}", f"seeds/{name}_lowest", f"seeds/{name}_highest"
 
 
-def _each(*metrics: str) -> list[Any]:
+def _each(metric: str) -> list[Any]:
     """Return a chart with a line for each run; TensorBoard takes regular expressions."""
-    return ["Multiline", [f"{metric}$" for metric in metrics]]
+    return ["Multiline", [f"{metric}$"]]
 
 
 # By category and chart, as SummaryWriter.add_custom_scalars takes it.
@@ -142,13 +142,10 @@ def _name_parts(parts: tuple[str, ...], model: str) -> list[str]:
 
 
 def _columns(chosen: Sequence[Mapping[str, Any]]) -> Any:
-    """Return a summary that names the settings and figures in the columns of the HParams tab.
+    """Return a summary that names the settings of the runs and the figures in the columns of the HParams tab.
 
     A setting that is equal in all runs has no column, unless it is one of the most important (`FIRST_COLUMNS`).
     TensorBoard at first shows the five that are marked as differing.
-
-    Args:
-        chosen: the settings of each run.
     """
     from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2

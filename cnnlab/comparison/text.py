@@ -69,10 +69,11 @@ def render_csv(record: ComparisonRecord) -> str:
     writer.writerow([*CSV_SECTION, "group", *CSV_GROUP, *more])
     for section in record.sections:
         for group in section.groups:
-            place = [getattr(section, key) for key in CSV_SECTION]
-            names = [getattr(group, key) for key in ("label", *CSV_GROUP)]
-            values = [[column.of(group), *(getattr(group, key) for key in column.more)] for column in columns]
-            writer.writerow([*place, *names, *(value for several in values for value in several)])
+            row = [getattr(section, key) for key in CSV_SECTION]
+            row += [getattr(group, key) for key in ("label", *CSV_GROUP)]
+            for column in columns:
+                row += [column.of(group), *(getattr(group, key) for key in column.more)]
+            writer.writerow(row)
     return buffer.getvalue()
 
 

@@ -28,21 +28,13 @@ PLAIN, OTHER, RIGHT, WRONG = "#2f6fd0", "#a9b4c2", "#15803d", "#c62828"
 
 @dataclass(frozen=True)
 class Tile:
-    """Hold a picture and the text below it.
+    """Hold a picture and the text below it."""
 
-    Attributes:
-        image: uint8 (H, W, 3), of any size.
-        caption: name of the picture; shortened in the middle if it is too long.
-        predictions: class names with confidences in [0, 1], most probable first; may be empty.
-        label: true class, or None if unknown; the prediction is marked as right or wrong if it is known.
-        note: last line.
-    """
-
-    image: np.ndarray
-    caption: str
-    predictions: Sequence[tuple[str, float]]
-    label: str | None = None
-    note: str = ""
+    image: np.ndarray  # uint8 (H, W, 3), of any size
+    caption: str  # name of the picture; shortened in the middle if it is too long
+    predictions: Sequence[tuple[str, float]]  # class names with confidences in [0, 1], most probable first
+    label: str | None = None  # true class; if it is known, the prediction is marked as right or wrong
+    note: str = ""  # last line
 
 
 def draw_gallery(tiles: Sequence[Tile], file: Path, title: str = "", columns: int | None = None) -> None:

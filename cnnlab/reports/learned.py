@@ -26,13 +26,7 @@ def filters_picture(filters: Tensor) -> Image.Image:
 
 
 def confusion_picture(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> Image.Image:
-    """Draw the confusion matrix of some predictions.
-
-    Args:
-        logits: (N, classes).
-        labels: class numbers, int64 (N,).
-        classes: names by class number.
-    """
+    """Draw the confusion matrix of logits (N, classes) and class numbers, int64 (N,)."""
     number = len(classes)
     counts = torch.bincount(labels * number + logits.argmax(dim=1), minlength=number**2).reshape(number, number)
     return _picture(draw_confusion_matrix(counts.numpy(), classes), dpi=100)

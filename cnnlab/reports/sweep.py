@@ -72,7 +72,7 @@ class SweepProgress:
             line.append(f"  {', '.join(parts)}")
         elif job.state == "failed":
             line.append(f"  {job.reason}")
-        if job.state in ("running", "completed") and (job.state == "running" or job.earlier):
+        if job.state == "running" or (job.state == "completed" and job.earlier):
             line.append(f"  {job.directory}", "dim")
         self._console.print(line)
 

@@ -21,23 +21,13 @@ def printable(text: str) -> str:
 
 
 def suggest_next(command: str) -> None:
-    """Suggest the next command on stderr, if that is a terminal.
-
-    Args:
-        command: a command line that works as it stands, such as `cnnlab compare runs=runs/sweep`.
-    """
+    """Suggest the next command line, such as `cnnlab compare runs=runs/sweep`, on stderr if that is a terminal."""
     if sys.stderr.isatty():
         print(f"Next: {printable(command)}", file=sys.stderr)
 
 
 def suggest_visualize(checkpoint: object, image: object, arguments: Sequence[str]) -> None:
-    """Suggest `cnnlab visualize` with an image.
-
-    Args:
-        checkpoint: path of the checkpoint or run.
-        image: path of an image, or `test:N`.
-        arguments: key=value arguments of the present command, of which those about the data are kept.
-    """
+    """Suggest `cnnlab visualize` with an image, its path or `test:N`, and the arguments that are about the data."""
     data = [argument for argument in arguments if argument.lstrip("+").startswith(("data=", "data."))]
     suggest_next(shlex.join(["cnnlab", "visualize", f"checkpoint={checkpoint}", f"image={image}", *data]))
 
