@@ -89,10 +89,10 @@ def _test_images(
 
     reason = "none of the runs has a readable configuration"
     tried: list[Any] = []
-    for config in (configs[run["path"]] for group in section.groups for run in group.runs):
-        data = config["data"] if config else {}
+    every = (configs[run["path"]] for group in section.groups for run in group.runs)
+    for data in (config["data"] for config in every if config):
         where = [data.get(key) for key in ("source", "path", "cache", "image_size")]
-        if config is None or where in tried:
+        if where in tried:
             continue
         tried.append(where)
         try:

@@ -32,14 +32,8 @@ if TYPE_CHECKING:
 
 # Arguments that do not change the file's settings; fewer seeds are reported as missing runs.
 HARMLESS_ARGUMENTS = (
-    "data.path=",
-    "data.cache=",
-    "data.workers=",
-    "data.residence=",
-    "seed=",
-    "seeds=",
-    "logger=",
-    "hydra",
+    *("data.path=", "data.cache=", "data.workers=", "data.residence="),
+    *("seed=", "seeds=", "logger=", "hydra"),
 )
 
 

@@ -7,7 +7,7 @@ left out silently: settings that keep runs apart are in the groups' labels, and 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +28,7 @@ IGNORED_SETTINGS = (
 MAX_VALUES = 6  # of a setting in a notice
 
 Excluded = tuple[Run, str]  # a run that is not counted, and the reason
+_Groups = tuple[list[Group], list[Excluded], list[str]]  # groups of a section, runs that are not counted, notices
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,6 @@ class Grouping:
     sections: list[Section]  # the one with the most runs first
     set_aside: list[Excluded]
     notices: list[str]  # on how runs were put together
-
-
-class _Groups(NamedTuple):
-    """Groups of a section, runs that are not counted, and notices."""
-
-    groups: list[Group]
-    set_aside: list[Excluded]
-    notices: list[str]
 
 
 def group_runs(runs: Sequence[Run], spec: ComparisonSpec = ComparisonSpec()) -> Grouping:  # noqa: B008, it cannot change
@@ -135,7 +128,7 @@ def _make_groups(runs: list[Run], spec: ComparisonSpec) -> _Groups:
     labelled = [replace(group, label=label) for group, label in zip(groups, labels, strict=True)]
     for group in labelled:
         notices += [*_circumstance_notices(group), *_choice_notices(group)]
-    return _Groups(sorted(labelled, key=lambda group: -np.mean(group.accuracies)), set_aside, notices)
+    return sorted(labelled, key=lambda group: -np.mean(group.accuracies)), set_aside, notices
 
 
 def _separate(runs: list[Run], spec: ComparisonSpec) -> _Groups:
@@ -159,7 +152,7 @@ def _separate(runs: list[Run], spec: ComparisonSpec) -> _Groups:
             set_aside += repeated
             every = _settings(same[0]) | {"model": model, "recipe": recipe, "data": data}
             groups.append(Group(base, model, recipe, data, settings, one_each, every))
-    return _Groups(groups, set_aside, notices)
+    return groups, set_aside, notices
 
 
 def _choose(groups: list[Group], spec: ComparisonSpec, key: str, protocol: str | None) -> _Groups:
@@ -175,7 +168,7 @@ def _choose(groups: list[Group], spec: ComparisonSpec, key: str, protocol: str |
         notices.append(
             f"The runs that only searched for {key} ({settings}) are compared, because there are no others yet."
         )
-    return _Groups(chosen, [(run, reason) for group in unfollowed for run in group.runs], notices)
+    return chosen, [(run, reason) for group in unfollowed for run in group.runs], notices
 
 
 def _choice_notices(group: Group) -> list[str]:

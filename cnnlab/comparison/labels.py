@@ -39,10 +39,8 @@ def _label(group: Group, name: str | None, namesakes: Sequence[Group], names: Na
 
 def name_of(settings: Mapping[str, Any], names: Names) -> str | None:
     """Return the first name whose settings are all among these, or None."""
-    for name, wanted in names.items():
-        if all(settings.get(key, UNSET) == value for key, value in wanted.items()):
-            return name
-    return None
+    matching = (name for name, its in names.items() if all(settings.get(key, UNSET) == its[key] for key in its))
+    return next(matching, None)
 
 
 def unknown_settings(every: Sequence[Mapping[str, Any]], names: Sequence[Names]) -> list[str]:

@@ -90,10 +90,8 @@ class PairRecord:
     @property
     def sides(self) -> tuple[tuple[str, str, int | None, list[dict[str, int]]], ...]:
         """Return for each group its name, that of the other, and the images that only it classifies correctly."""
-        return (
-            (self.a, self.b, self.only_a, self.only_a_images),
-            (self.b, self.a, self.only_b, self.only_b_images),
-        )
+        first = self.a, self.b, self.only_a, self.only_a_images
+        return first, (self.b, self.a, self.only_b, self.only_b_images)
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,8 @@ def _best(trained: list[Group], searched: list[Group], key: str, reach: Reach | 
     best = min(tried, key=lambda entry: _rank(entry, reach))["value"]
     kept = next((group for group in trained if group.all_settings.get(key) == best), trained[0])
     known = [entry["value"] for entry in tried]
-    dropped = [group for group in searched if group.all_settings.get(key) not in known]
-    tried += [{**_entry(group, key, seeds, reach), "dropped": True} for group in dropped]
+    others = [_entry(group, key, seeds, reach) for group in searched]
+    tried += [{**entry, "dropped": True} for entry in others if entry["value"] not in known]
     ordered = all(type(entry["value"]) in (int, float) for entry in tried)
     if ordered:
         tried.sort(key=lambda entry: entry["value"])

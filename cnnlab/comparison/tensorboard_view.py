@@ -5,16 +5,17 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from torch.utils.tensorboard.writer import SummaryWriter
 
 from cnnlab.comparison.columns import counted
 from cnnlab.comparison.group import Group
 from cnnlab.comparison.grouping import group_runs
 from cnnlab.runs.outcome import FIRST_COLUMNS, TAGS, readable_settings
 from cnnlab.runs.reading import Run, find_runs, read_run
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard.writer import SummaryWriter
 
 MEANS = "mean"  # the folder of the means
 HPARAM_COLUMNS = 5  # that the HParams tab shows at first; TensorBoard's own number
@@ -120,16 +121,15 @@ class View:
                 shutil.rmtree(self.folder / MEANS / name)
         for name, group in groups.items():
             if self._averaged.get(name) != averaged[name]:
-                with _writer(self.folder / MEANS / name) as writer:
+                with SummaryWriter(str(self.folder / MEANS / name)) as writer:
                     _add_means(writer, [run.curve for run in group.runs])
         self._averaged = averaged
 
     def _write_shared(self) -> None:
         """Write the layout of the charts, and the columns of the HParams tab."""
-        runs = [run for _, run in self._runs.values()]
-        chosen = [readable_settings(run.config, run.summary) for run in runs if run.config]
+        chosen = [readable_settings(run.config, run.summary) for _, run in self._runs.values() if run.config]
         # TensorBoard takes the columns from the first run that names any: the folder's own comes first.
-        with _writer(self.folder) as writer:
+        with SummaryWriter(str(self.folder)) as writer:
             writer.add_custom_scalars(LAYOUT)
             writer._get_file_writer().add_summary(_columns(chosen))
 
@@ -147,9 +147,6 @@ def _columns(chosen: Sequence[Mapping[str, Any]]) -> Any:
     A setting that is equal in all runs has no column, unless it is one of the most important (`FIRST_COLUMNS`).
     TensorBoard at first shows the five that are marked as differing.
     """
-    from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
-    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
-
     api, data = cast(Any, api_pb2), cast(Any, plugin_data_pb2)  # their names are made at import
     examples = {key: settings[key] for settings in chosen for key in settings}
     differing = [key for key in examples if len({settings.get(key) for settings in chosen}) > 1]
@@ -166,13 +163,7 @@ def _columns(chosen: Sequence[Mapping[str, Any]]) -> Any:
     return Summary(value=[Summary.Value(tag=metadata.EXPERIMENT_TAG, metadata=about)])
 
 
-def _writer(folder: Path) -> "SummaryWriter":
-    from torch.utils.tensorboard.writer import SummaryWriter
-
-    return SummaryWriter(str(folder))
-
-
-def _add_means(writer: "SummaryWriter", curves: Sequence[Mapping[str, list[float | None]]]) -> None:
+def _add_means(writer: SummaryWriter, curves: Sequence[Mapping[str, list[float | None]]]) -> None:
     """Add mean, lowest and highest value of several runs for each epoch that all of them have."""
     for metric in AVERAGED:
         for epoch, values in enumerate(zip(*(curve.get(metric, []) for curve in curves), strict=False), start=1):

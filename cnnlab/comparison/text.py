@@ -24,8 +24,6 @@ from cnnlab.comparison.tables import (
 TERMINAL_GROUPS = 15
 TERMINAL_REASONS = 8
 WIDE = 100  # columns of a terminal; fewer leave no room for all costs
-CSV_SECTION = ("protocol", "fingerprint")
-CSV_GROUP = ("model", "recipe", "data")
 
 
 def render_markdown(record: ComparisonRecord, figures: Sequence[Mapping[str, str]]) -> str:
@@ -66,11 +64,10 @@ def render_csv(record: ComparisonRecord) -> str:
     columns = group_columns(record)
     more = [key for column in columns for key in (column.key, *column.more)]
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*CSV_SECTION, "group", *CSV_GROUP, *more])
+    writer.writerow(["protocol", "fingerprint", "group", "model", "recipe", "data", *more])
     for section in record.sections:
         for group in section.groups:
-            row = [getattr(section, key) for key in CSV_SECTION]
-            row += [getattr(group, key) for key in ("label", *CSV_GROUP)]
+            row = [section.protocol, section.fingerprint, group.label, group.model, group.recipe, group.data]
             for column in columns:
                 row += [column.of(group), *(getattr(group, key) for key in column.more)]
             writer.writerow(row)

@@ -1,6 +1,7 @@
 """Draw a confusion matrix."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -32,10 +33,8 @@ def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes:
             if count:
                 colour = "white" if shares[row, column] > 0.2 else "black"
                 axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=8.5)
-    axes.set_xticks(range(number), classes, rotation=45 if few else 90, fontsize=letters)
-    if few:
-        for label in axes.get_xticklabels():
-            label.set(ha="right", rotation_mode="anchor")
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if few else {"rotation": 90}
+    axes.set_xticks(range(number), classes, fontsize=letters, **turned)
     axes.set_yticks(range(number), classes, fontsize=letters)
     axes.tick_params(length=0)
     axes.spines[:].set_color("0.8")
