@@ -16,7 +16,7 @@ from cnnlab.data.cache import check_available
 from cnnlab.data.sources import find_source
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.processes import Processes, own_rank
-from cnnlab.runs.resume import find_checkpoint, recorded_run
+from cnnlab.runs.resume import check_length, find_checkpoint, recorded_run
 
 if TYPE_CHECKING:
     import lightning as L
@@ -35,6 +35,7 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
     if recorded := recorded_run(config.resume):
         config = configuration.resumed_config(config, recorded.config_file)
         names = recorded.read_summary() or names
+        check_length(configuration.settings(config)["trainer"], recorded)
     checkpoint = find_checkpoint(run, config.resume, configuration.identity(config))
     earlier = run.read_summary() or {}
     if config.resume == "auto" and earlier.get("status") == "completed":
@@ -117,6 +118,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
         with processes.running_job(trainer.num_devices, trainer.num_nodes, job, run.record_end):
             with stop.waiting():
                 trainer.fit(parts.classifier, datamodule=data, ckpt_path=checkpoint_file, weights_only=True)
+            run.begin()  # of a complete run, Lightning starts no training
             _test(parts.classifier, trainer, data, run)
             if processes.leads:
                 _log_outcome(trainer, settings, run, data)

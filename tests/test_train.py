@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from cnnlab import train as train_module
 from cnnlab.data.images import load_images
 from cnnlab.data.sources import find_source
 from cnnlab.runs.directory import SUMMARY_KEYS
@@ -393,6 +394,88 @@ def test_a_finished_run_can_be_made_longer(train, tmp_path):
     assert configuration(tmp_path / "run")["lengthened"] == [2, 3]
     assert train("resume=run", "trainer.max_steps=15").code == 0
     assert configuration(tmp_path / "run")["lengthened"] == [2, 3, "-1 steps"]
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in directory.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("trainer.max_epochs=1", "trainer.max_epochs=1: the run has trained 2 epochs, and cannot be made shorter"),
+        ("trainer.max_epochs=1.5", "trainer.max_epochs=1.5: the run has trained 2 epochs"),
+        ("trainer.max_steps=4", "trainer.max_steps=4: the run has trained 6 steps"),
+        ("trainer.max_time=00:00:00:00", "trainer.max_time=00:00:00:00: the run has trained"),
+        ("trainer.max_epochs=many", "trainer.max_epochs must be a number above 0"),
+        ("trainer.max_time=soon", "max_time"),
+        ("~trainer.max_steps", "a resumed run needs its trainer.max_steps"),
+        ("trainer.devices=0", "trainer.devices must be"),
+    ],
+)
+def test_a_request_that_a_resumed_run_cannot_carry_out_changes_nothing(finished, train, tmp_path, change, message):
+    shutil.copytree(finished, tmp_path / "run")
+    before = files(tmp_path / "run")
+    outcome = train("resume=run", change)
+    assert (outcome.code, message in outcome.err, len(outcome.err.splitlines())) == (2, True, 1), outcome.err
+    assert files(tmp_path / "run") == before
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a completed run of two epochs; copy it before a command that may change it."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["cnnlab.train", *TINY, f"hydra.run.dir={run}"])
+        with pytest.raises(SystemExit, match="0"):
+            train_module.main()
+    return run
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: (run / "config.yaml").unlink(), "config.yaml is missing or damaged"),
+        (lambda run: (run / "config.yaml").write_text("[1, 2"), "config.yaml is missing or damaged"),
+        (lambda run: (run / "summary.json").write_text("{"), "summary.json is damaged"),
+        (lambda run: (run / "checkpoints" / "last.ckpt").unlink(), "there is no checkpoint"),
+        (lambda run: (run / "checkpoints" / "last.ckpt").write_bytes(b"PK torn"), "it is not loaded"),
+    ],
+)
+def test_a_damaged_run_is_not_resumed_and_stays_as_it_is(finished, train, tmp_path, damage, message):
+    shutil.copytree(finished, tmp_path / "run")
+    damage(tmp_path / "run")
+    before = files(tmp_path / "run")
+    outcome = train("resume=run", "trainer.max_epochs=3")
+    assert (outcome.code, message in outcome.err, len(outcome.err.splitlines())) == (2, True, 1), outcome.err
+    assert files(tmp_path / "run") == before
+
+
+def test_a_resumed_run_does_not_overwrite_another_run(finished, train, tmp_path):
+    for name in ("one", "other"):
+        shutil.copytree(finished, tmp_path / name)
+    before = files(tmp_path / "other")
+    for resumed in ("one", "one/checkpoints/last.ckpt"):
+        outcome = train(f"resume={resumed}", "trainer.max_epochs=3", "hydra.run.dir=other")
+        assert (outcome.code, "holds another run" in outcome.err) == (2, True), outcome.err
+    assert files(tmp_path / "other") == before
+
+
+def test_a_checkpoint_alone_is_not_continued_for_less_than_it_has_done(finished, train, tmp_path):
+    shutil.copy(finished / "checkpoints" / "last.ckpt", tmp_path / "alone.ckpt")
+    outcome = train(*TINY, "resume=alone.ckpt", "trainer.max_epochs=1")
+    assert (outcome.code, "trainer.max_epochs=1: the run has trained 6 steps" in outcome.err) == (2, True), outcome.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_completed_run_keeps_its_record_if_resuming_it_fails_before_the_first_step(
+    finished, train, tmp_path, monkeypatch
+):
+    shutil.copytree(finished, tmp_path / "run")
+    before = files(tmp_path / "run")
+    monkeypatch.setattr("cnnlab.build.run.build_data", lambda _: 1 / 0)
+    assert train("resume=run", "trainer.max_epochs=3").code == 1
+    assert files(tmp_path / "run") == before
 
 
 def test_a_resumed_run_keeps_what_it_was_trained_with(train, tmp_path):

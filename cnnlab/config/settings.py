@@ -102,7 +102,10 @@ def resumed_config(config: DictConfig, recorded: Path) -> DictConfig:
             raise RequestError(f"{override}: a resumed run keeps its own {key}; leave it out, or start a new run")
         if override.startswith("~"):
             parent, _, leaf = key.rpartition(".")
-            OmegaConf.select(merged, parent).pop(leaf, None) if parent else merged.pop(leaf, None)
+            if parent.partition(".")[0] not in ("callbacks", "logger"):
+                raise RequestError(f"{override}: a resumed run needs its {key}; give it another value")
+            if isinstance(node := OmegaConf.select(merged, parent), DictConfig):
+                node.pop(leaf, None)
         else:
             OmegaConf.update(merged, key, OmegaConf.select(config, key), merge=False, force_add=True)
     if OmegaConf.select(merged, "trainer.max_epochs") != epochs:

@@ -52,6 +52,7 @@ class RunDirectory:
         self.best_checkpoint = self.path / "checkpoints" / "best.ckpt"
         self.summary: dict[str, Any] = dict.fromkeys(SUMMARY_KEYS)
         self._seconds_before, self._started = 0.0, time.perf_counter()
+        self._unwritten: dict[str, Any] | None = None  # the configuration of a resumed run before it continues
 
     def read_summary(self) -> dict[str, Any] | None:
         """Return the record on disk, or None if it is missing or cannot be read."""
@@ -70,18 +71,26 @@ class RunDirectory:
         return config if isinstance(config, dict) else None
 
     def update_summary(self, **values: Any) -> None:
-        """Set keys of the record, and write it atomically."""
+        """Set keys of the record, and write it atomically; that of a resumed run not before `begin`."""
         unknown = set(values) - set(SUMMARY_KEYS)
         assert not unknown, f"not a key of the record: {unknown}"
         self.summary |= values
-        if self.writes:
+        if self.writes and self._unwritten is None:
             write_atomically(self.summary_file, json.dumps(self.summary, indent=2) + "\n")
+
+    def begin(self) -> None:
+        """Write the record and the configuration of a resumed run, now that it continues."""
+        if self._unwritten is not None:
+            config, self._unwritten = self._unwritten, None
+            write_atomically(self.config_file, yaml.safe_dump(config, sort_keys=False))
+            self.update_summary()
 
     @contextmanager
     def recording(self, config: dict[str, Any], **known: Any) -> Iterator[None]:
         """Write the record when the work in the block starts, and when it ends, fails or is interrupted.
 
-        After a wrong request the directory is as it was before.
+        After a wrong request the directory is as it was before. The record of a run with a checkpoint stays as it is
+        until the block calls `begin`, so that a failure before that loses nothing.
 
         Args:
             config: the resolved configuration, for config.yaml.
@@ -93,16 +102,19 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         with self.locked():
             before = {f: f.read_text() if f.exists() else None for f in (self.summary_file, self.config_file)}
-            self.summary |= self.read_summary() or {}
+            earlier = self.read_summary()
+            self.summary |= earlier or {}
             # A process that was killed has not written its total, but the seconds of its training.
             self._seconds_before = max(self.summary[key] or 0.0 for key in ("total_seconds", "train_seconds"))
             self._started = time.perf_counter()
-            write_atomically(self.config_file, yaml.safe_dump(config, sort_keys=False))
+            self._unwritten = config
             self.update_summary(status="running", error=None, **known)
+            if earlier is None or not self.last_checkpoint.exists():
+                self.begin()
             try:
                 yield
             except RequestError:
-                for file, text in before.items():
+                for file, text in before.items() if self._unwritten is None else ():
                     file.unlink() if text is None else write_atomically(file, text)
                 raise
             except BaseException as error:
@@ -111,7 +123,15 @@ class RunDirectory:
             self._end("completed", None)
 
     def record_end(self, error: BaseException) -> None:
-        """Complete the record of a run that has failed or was interrupted."""
+        """Complete the record of a run that has failed or was interrupted.
+
+        A resumed run that has not continued keeps its record, unless this says `running`.
+        """
+        if self._unwritten is not None:
+            earlier, self._unwritten = self.read_summary() or {}, None
+            self.summary = dict.fromkeys(SUMMARY_KEYS) | earlier
+            if earlier.get("status") != "running":
+                return
         if isinstance(error, Interrupted | KeyboardInterrupt):
             self._end("interrupted", str(error) or "Interrupted.")
         else:

@@ -57,6 +57,7 @@ class Recorder(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock, write the rows of a resumed run to metrics.csv, and record learning rate and device."""
+        self.run.begin()
         if self.run.writes:
             self.run.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
             with self.run.metrics_file.open("w", newline="") as stream:

@@ -1,6 +1,9 @@
-"""Find the run and the checkpoint that `resume=` names."""
+"""Find the run and the checkpoint that `resume=` names, and check that the run can continue from it."""
 
 import logging
+import math
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ def recorded_run(resume: str | None) -> RunDirectory | None:
     """Return the run that `resume=PATH` names, or None if it has no record.
 
     Raises:
-        RequestError: if the path does not exist, or is a folder without a record.
+        RequestError: if the path does not exist, or is a folder without a record or a readable configuration.
     """
     if resume in (None, "auto"):
         return None
@@ -24,7 +27,47 @@ def recorded_run(resume: str | None) -> RunDirectory | None:
     run = run_of(path)
     if run is None and path.is_dir():
         raise RequestError(f"resume: {path} is not a run directory (it has no summary.json)")
+    if run is not None:
+        if run.read_summary() is None:
+            raise RequestError(f"resume: {run.summary_file} is damaged")
+        if not isinstance((run.read_config() or {}).get("trainer"), dict):
+            raise RequestError(f"resume: {run.config_file} is missing or damaged")
     return run
+
+
+def check_length(options: Mapping[str, Any], run: RunDirectory) -> None:
+    """Check that a resumed run is not asked for less than it has done.
+
+    Args:
+        options: settings of its Trainer.
+        run: its directory.
+
+    Raises:
+        RequestError: if it has more epochs, steps or seconds than a limit that was not its own before.
+    """
+    done, before = run.read_summary() or {}, (run.read_config() or {}).get("trainer") or {}
+    limits = {
+        "max_epochs": (options.get("max_epochs"), "epochs", "epochs"),
+        "max_steps": (options.get("max_steps"), "steps", "steps"),
+        "max_time": (_seconds(options.get("max_time")), "train_seconds", "seconds"),
+    }
+    for key, (limit, figure, unit) in limits.items():
+        if options.get(key) == before.get(key) or (key == "max_steps" and limit == -1):
+            continue
+        numbers = [number for number in (limit, done.get(figure)) if type(number) in (int, float)]
+        # The record rounds a part of an epoch. Duration compares the steps exactly.
+        if len(numbers) == 2 and numbers[0] < (math.floor(numbers[1]) if key == "max_epochs" else numbers[1]):
+            raise RequestError(
+                f"trainer.{key}={options[key]}: the run has trained {numbers[1]:g} {unit}, and cannot be made shorter"
+            )
+
+
+def _seconds(time: Any) -> float | None:
+    """Return the seconds of Lightning's `max_time`, such as 00:00:05:00, or None if it has another form."""
+    if not isinstance(time, str) or not re.fullmatch(r"\d+:\d+:\d+:\d+", time):
+        return None
+    days, hours, minutes, seconds = map(int, time.split(":"))
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 def find_checkpoint(run: RunDirectory, resume: str | None, identity: dict[str, Any]) -> Path | None:
@@ -36,11 +79,17 @@ def find_checkpoint(run: RunDirectory, resume: str | None, identity: dict[str, A
         identity: part of the configuration that decides the result.
 
     Raises:
-        RequestError: if the directory holds a run and `resume` is None, or a run of another configuration.
+        RequestError: if the directory holds a run and `resume` is None, or another run; if there is no checkpoint.
     """
     if resume not in (None, "auto"):
         path = Path(resume).expanduser()
-        return path if path.is_file() else RunDirectory(path).last_checkpoint
+        resumed = run_of(path)
+        if run_of(run.path) and (resumed is None or resumed.path.resolve() != run.path.resolve()):
+            raise RequestError(f"hydra.run.dir: {run.path} holds another run")
+        checkpoint = path if path.is_file() else RunDirectory(path).last_checkpoint
+        if not checkpoint.is_file():
+            raise RequestError(f"resume: there is no checkpoint {checkpoint}")
+        return checkpoint
     recorded = run.read_config()
     if recorded is None:
         if resume == "auto":

@@ -6,6 +6,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from cnnlab.errors import RequestError
+
 
 class Duration(Callback):
     """End the training after `epochs` epochs or `max_steps` steps, whichever comes first.
@@ -28,6 +30,16 @@ class Duration(Callback):
             trainer.fit_loop.setup_data()
         steps = max(1, math.ceil(round(self.epochs * _steps_per_epoch(trainer), 6)))
         return steps if self.max_steps == -1 else min(steps, self.max_steps)
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Raise a RequestError if a run that is resumed has more steps already; Lightning would fail or do nothing."""
+        done, planned = checkpoint["global_step"], self.steps(trainer)
+        if done > planned:
+            length = "max_steps" if planned == self.max_steps else "max_epochs"
+            raise RequestError(
+                f"trainer.{length}={getattr(self, length.replace('max_epochs', 'epochs'))}: the run has trained {done}"
+                f" steps, and cannot be made shorter to {planned}"
+            )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Tell Lightning the number of epochs. A resumed run may already have all its steps."""

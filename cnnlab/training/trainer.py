@@ -116,6 +116,9 @@ def _check_options(options: Mapping[str, Any]) -> None:
         raise ValueError(f"max_epochs must be a number above 0, got {epochs!r}")
     if (steps := options.get("max_steps", -1)) < 1 and steps != -1:
         raise ValueError(f"max_steps must be 1 or more, or -1 for no limit, got {steps}")
+    time = options.get("max_time")
+    if isinstance(time, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", time):
+        raise ValueError(f"max_time must be days:hours:minutes:seconds, such as 00:00:05:00, got {time!r}")
     for name in ("accumulate_grad_batches", "check_val_every_n_epoch"):
         if (value := options.get(name)) is not None and not (type(value) is int and value >= 1):
             raise ValueError(f"{name} must be a whole number, 1 or more, got {value!r}")

@@ -56,6 +56,27 @@ def test_a_wrong_request_leaves_the_record_as_it_was(tmp_path):
     assert old.read_config() == {"seed": 1}
 
 
+@pytest.mark.parametrize(
+    ("earlier", "later"), [("completed", "completed"), ("interrupted", "interrupted"), ("running", "failed")]
+)
+def test_a_run_with_a_checkpoint_keeps_its_record_until_it_continues(tmp_path, earlier, later):
+    run = finished(tmp_path, earlier, seed=1)
+    run.last_checkpoint.parent.mkdir()
+    run.last_checkpoint.touch()
+    again = RunDirectory(tmp_path)
+    with pytest.raises(RuntimeError), again.recording({"seed": 2}):
+        again.update_summary(parameters=5)
+        assert (again.read_summary() or {})["status"] == earlier
+        raise RuntimeError("out of memory")
+    assert again.read_config() == {"seed": 1}
+    record = again.read_summary() or {}
+    assert (record["status"], record["parameters"]) == (later, None)
+    with again.recording({"seed": 2}):
+        again.begin()
+        assert (again.read_summary() or {})["status"] == "running"
+    assert again.read_config() == {"seed": 2}
+
+
 def test_the_seconds_of_all_parts_of_a_run_are_added_up(tmp_path):
     run = finished(tmp_path)
     run.update_summary(total_seconds=100.0)
