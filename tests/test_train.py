@@ -543,6 +543,31 @@ def test_a_run_can_be_resumed_from_another_directory(train, tmp_path, parquet_fo
     assert summary(tmp_path / "run")["epochs"] == 3
 
 
+@pytest.mark.parametrize("own", [("train.log", "output.log", "errors.log", "notes.txt"), ("train.log",), ()])
+def test_a_refused_request_leaves_the_users_own_files(train, tmp_path, own):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in own:
+        (folder / name).write_text(f"my own {name}")
+    wrong = ("optimizer.lr=fast", "data.path=nowhere", "data.batch_size=0", "resume=nowhere", "unknown=1")
+    for arguments in [(*TINY, change, "hydra.run.dir=mine") for change in wrong]:
+        assert train(*arguments).code == 2
+    assert train("-m", *TINY, "seed=0,1", "data.batch_size=0", "hydra.sweep.dir=mine", "hydra/launcher=basic").code == 2
+    assert {file.name: file.read_text() for file in folder.iterdir()} == {name: f"my own {name}" for name in own}
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_refused_request_leaves_no_folders(train, command, tmp_path):
+    for change in ("optimizer.lr=fast", "data.path=nowhere", "resume=nowhere", "hydra.run.dir=a/b/c model.width=x"):
+        assert train(*TINY, *change.split()).code == 2
+    assert train("-m", *TINY, "seed=0,1", "data.batch_size=0", "hydra/launcher=basic").code == 2
+    assert command("tune", *TINY, "search=optimizer", "trials=0").code == 2
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "runs").mkdir()  # made by the user
+    assert train(*TINY, "optimizer.lr=fast").code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
 def test_a_run_is_never_overwritten(train, tmp_path):
     train(*TINY, "hydra.run.dir=run")
     before = {

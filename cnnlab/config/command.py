@@ -15,11 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cnnlab import cpu
 from cnnlab.config.compose import hydra_arguments, register_configs
+from cnnlab.config.folders import remove_added_files
 from cnnlab.config.messages import check_keys, explain
 from cnnlab.config.paths import ROOT
-from cnnlab.config.settings import output_directory
 from cnnlab.errors import Incomplete, Interrupted, RequestError, SweepFailed
-from cnnlab.runs.directory import discard_unused
 from cnnlab.runs.processes import Processes, own_rank
 
 
@@ -61,8 +60,8 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processe
             check_keys(config, name)
             return task(config)
         except Exception as error:  # the other jobs of a sweep go on
-            if isinstance(error, RequestError | OmegaConfBaseException) and output_directory() != Path.cwd():
-                discard_unused(output_directory())
+            if isinstance(error, RequestError | OmegaConfBaseException):
+                remove_added_files()
             failures.append(error)
             return None
 

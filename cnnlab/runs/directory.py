@@ -210,17 +210,35 @@ def run_of(path: Path) -> RunDirectory | None:
     return None
 
 
-def discard_unused(path: Path) -> None:
-    """Remove a directory without a record, and its parent if it is empty then; of a relative path all such parents."""
-    if not path.is_dir() or any(file.name not in FILES_BEFORE_THE_RECORD for file in path.iterdir()):
-        return
-    for file in path.iterdir():
-        file.unlink()
-    path.rmdir()
-    for parent in path.parents[:1] if path.is_absolute() else path.parents:
-        if not parent.name or any(parent.iterdir()):
+class Before:
+    """Remember which files and folders there were before a request, to remove only what was added if it is refused.
+
+    Args:
+        path: directory that the request will write to, which need not exist yet.
+    """
+
+    def __init__(self, path: str | Path):
+        path = Path(path).absolute()
+        self._folders = {folder for folder in (path, *path.parents) if folder.exists()}
+        self._files = set(path.iterdir()) if path.is_dir() else set()
+
+    def remove_added(self, path: str | Path) -> None:
+        """Remove new logs and locks from a directory, and empty new folders; keep all if there are other new files."""
+        path = Path(path).absolute()
+        added = [file for file in path.iterdir() if file not in self._files] if path.is_dir() else []
+        if any(file.name not in FILES_BEFORE_THE_RECORD for file in added):
             return
-        parent.rmdir()
+        for file in added:
+            file.unlink(missing_ok=True)
+        for folder in (path, *path.parents):
+            if folder in self._folders:
+                return
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:  # it is not empty
+                return
 
 
 def check_output(output: str | None, suffixes: Iterable[str], key: str = "output") -> Path | None:

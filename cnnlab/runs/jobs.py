@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from cnnlab.cpu import available_cores
 from cnnlab.errors import Interrupted
-from cnnlab.runs.directory import RunDirectory
+from cnnlab.runs.directory import Before, RunDirectory
 
 POLL_EVERY = 0.2  # seconds
 
@@ -94,9 +94,11 @@ class LocalProcess:
     """
 
     def __init__(self, command: Sequence[str], directory: Path, environment: dict[str, str]):
+        self._directory, self._before = directory, Before(directory)
         directory.mkdir(parents=True, exist_ok=True)
         self._files = [directory / "output.log", directory / "errors.log"]
-        self._errors = self._files[1].open("w+b")  # kept open: after a wrong request the directory is removed
+        self._errors = self._files[1].open("a+b")  # kept open: after a wrong request the file is removed
+        self._earlier_errors = self._errors.tell()
         with self._files[0].open("ab") as output:
             self._process = subprocess.Popen(
                 command,
@@ -111,7 +113,7 @@ class LocalProcess:
         """Return the exit code if the job has ended, else None."""
         code = self._process.poll()
         if code is not None:
-            self._remove_empty_files()
+            self._tidy(code)
         return code
 
     def interrupt(self) -> None:
@@ -127,7 +129,7 @@ class LocalProcess:
     def wait(self) -> int:
         """Wait for the end of the job, and return the exit code."""
         code = self._process.wait()
-        self._remove_empty_files()
+        self._tidy(code)
         return code
 
     def save_and_end(self, seconds: float) -> None:
@@ -146,15 +148,18 @@ class LocalProcess:
 
     def explain(self, code: int) -> str:
         """Return the exit code or signal, and the last line of stderr (the last two after a wrong request)."""
-        self._errors.seek(0)
+        self._errors.seek(self._earlier_errors)
         lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
         last = " ".join(lines[-2 if code == 2 else -1 :])
         return ": ".join(part for part in (explain_code(code), last) if part)
 
-    def _remove_empty_files(self) -> None:
+    def _tidy(self, code: int) -> None:
+        """Remove empty files; after a refused request, all that was added."""
         for file in self._files:
             if file.is_file() and file.stat().st_size == 0:
                 file.unlink()
+        if code == 2:
+            self._before.remove_added(self._directory)
 
 
 def explain_code(code: int) -> str:

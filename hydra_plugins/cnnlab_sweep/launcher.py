@@ -79,6 +79,7 @@ def run_and_show(
 
     directory = Path(config.hydra.sweep.dir)
     waiting = [job for job in planned if job.state == "waiting"]
+    is_new = not (directory / SWEEP_FILE).exists()
     if waiting:
         directory.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, directory / SWEEP_FILE)
@@ -86,6 +87,8 @@ def run_and_show(
         for changed in jobs.run_jobs(waiting, start, environments):
             progress.show(changed)
     print_outcome(planned, directory)
+    if is_new and waiting and all(job.code == 2 for job in planned):  # every request was refused
+        (directory / SWEEP_FILE).unlink()
     if all(job.state == "completed" for job in planned):
         has_all = all(job.directory.parent == directory for job in planned)  # or earlier sweeps of this name have some
         suggest_next(shlex.join(["cnnlab", "compare", f"runs={directory if has_all else directory.parent}"]))

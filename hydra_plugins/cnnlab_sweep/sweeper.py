@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from cnnlab.config.sweeps import to_override
 from cnnlab.errors import RequestError
-from cnnlab.runs.directory import discard_unused
+from cnnlab.runs.directory import Before
 from cnnlab.runs.processes import own_rank
 from cnnlab.runs.sweeps import SWEEP_FILE
 
@@ -39,12 +39,13 @@ class GridsSweeper(BasicSweeper):
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
         if own_rank().world_size:
             raise RequestError("-m: a sweep starts the processes of its runs itself; leave torchrun or srun out")
+        before = Before(str(self.config.hydra.sweep.dir))
         directory = self._fix_directory(self.config)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         try:
             returns = self.launcher.launch(combinations(self.grids, arguments, parser), initial_job_idx=0)
         finally:
-            discard_unused(directory)
+            before.remove_added(directory)
         for job in returns:
             if job.status == JobStatus.FAILED:
                 raise job._return_value  # the property `return_value` would print the error, which the caller does

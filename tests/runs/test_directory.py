@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cnnlab.errors import Interrupted, RequestError
-from cnnlab.runs.directory import SUMMARY_KEYS, RunDirectory, default_directory, discard_unused, write_atomically
+from cnnlab.runs.directory import SUMMARY_KEYS, Before, RunDirectory, default_directory, write_atomically
 
 
 def finished(path: Path, status: str = "completed", **config: object) -> RunDirectory:
@@ -135,24 +135,30 @@ def test_a_checkpoint_stands_for_its_run_directory(tmp_path):
     assert default_directory(tmp_path, str(run.last_checkpoint), dict) == run.path
 
 
-def test_only_directories_without_results_are_discarded(tmp_path):
-    unused, used = tmp_path / "runs" / "unused", tmp_path / "kept" / "used"
-    for directory in (unused, used):
-        directory.mkdir(parents=True)
-        (directory / "train.log").touch()
-    (used / "metrics.csv").touch()
-    discard_unused(unused)
-    discard_unused(used)
-    assert not unused.parent.exists()
-    assert (used / "metrics.csv").exists()
+def test_only_new_logs_and_new_empty_folders_are_removed(tmp_path):
+    for name in ("runs/unused", "kept/used"):
+        before = Before(tmp_path / name)
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "train.log").touch()
+        if name == "kept/used":
+            (tmp_path / name / "metrics.csv").touch()
+        before.remove_added(tmp_path / name)
+    assert not (tmp_path / "runs").exists()
+    assert sorted(file.name for file in (tmp_path / "kept" / "used").iterdir()) == ["metrics.csv", "train.log"]
 
 
-def test_files_of_the_users_own_are_not_discarded(tmp_path):
+def test_files_and_folders_that_were_there_before_are_not_removed(tmp_path):
+    (tmp_path / "empty").mkdir()
     (tmp_path / "logs").mkdir()
     for name in ("train.log", "important.log"):
         (tmp_path / "logs" / name).touch()
-    discard_unused(tmp_path / "logs")
-    assert len(list((tmp_path / "logs").iterdir())) == 2
+    for name in ("logs", "empty", "empty/new/deep"):
+        before = Before(tmp_path / name)
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "errors.log").touch()
+        before.remove_added(tmp_path / name)
+    assert sorted(file.name for file in (tmp_path / "logs").iterdir()) == ["important.log", "train.log"]
+    assert list((tmp_path / "empty").iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"[1, 2]", b"\xff\xfe", b"a text"])

@@ -1,6 +1,7 @@
 """Run jobs that are short shell scripts."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Sequence
@@ -157,6 +158,18 @@ def test_the_output_of_a_job_is_kept_without_empty_files(tmp_path):
     run(job(tmp_path / "a", "echo hello; " + COMPLETE))
     assert (tmp_path / "a" / "output.log").read_text() == "hello\n"
     assert not (tmp_path / "a" / "errors.log").exists()
+
+
+def test_a_refused_job_leaves_nothing_but_the_users_own_files(tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "errors.log").write_text("my own\n")
+    jobs = [job(tmp_path / "runs" / "a", "echo no such thing >&2; exit 2"), job(tmp_path / "b", "echo >&2 no; exit 2")]
+    shutil.rmtree(tmp_path / "runs")
+    jobs[0].command[-1] = "echo no such thing >&2; exit 2"
+    run(*jobs)
+    assert [job.reason for job in jobs] == ["exit code 2: no such thing", "exit code 2: no"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b"]
+    assert (tmp_path / "b" / "errors.log").read_text().startswith("my own\n")
 
 
 @pytest.mark.parametrize(
