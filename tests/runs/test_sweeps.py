@@ -3,7 +3,7 @@ from omegaconf import OmegaConf
 
 from cnnlab.runs.directory import RunDirectory, new_directory
 from cnnlab.runs.sweeps import RecordedRuns, job_names, sweep_directory, unused_directory
-from hydra_plugins.cnnlab_sweep.sweeper import AlternativesSweeper
+from hydra_plugins.cnnlab_sweep.sweeper import GridsSweeper
 
 
 def record(path, status, **config):
@@ -87,7 +87,7 @@ def test_sweeps_that_start_in_the_same_second_use_different_directories(tmp_path
 
     def started(directory="${next_directory:}"):
         config = OmegaConf.create({"hydra": {"sweep": {"dir": directory}, "overrides": {"hydra": []}}})
-        return AlternativesSweeper._fix_directory(config)
+        return GridsSweeper._fix_directory(config)
 
     found = [started() for _ in range(3)]
     assert len(set(found)) == 3 and all(directory.is_dir() for directory in found)
