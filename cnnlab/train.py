@@ -1,5 +1,6 @@
 """Train a network and leave a record: `cnnlab train model=resnet18`."""
 
+import functools
 import logging
 import shlex
 from pathlib import Path
@@ -14,9 +15,10 @@ from cnnlab.config.paths import PACKAGE
 from cnnlab.cpu import flush_denormals
 from cnnlab.data.cache import check_available
 from cnnlab.data.sources import find_source
-from cnnlab.runs.directory import RunDirectory
+from cnnlab.runs.directory import RunDirectory, decide_once
 from cnnlab.runs.processes import Processes, own_rank
 from cnnlab.runs.resume import check_length, find_checkpoint, recorded_run
+from cnnlab.runs.sweeps import shared_folder
 
 if TYPE_CHECKING:
     import lightning as L
@@ -86,11 +88,12 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
             about = read_description(checkpoint, checkpoint_file, "resume")
             check_images(about, data.classes, data.fingerprint, checkpoint_file)
             data.normalize_by(about["mean"], about["std"])  # a sample drawn today may give slightly different values
+        precision = _choose_precision(settings["trainer"], run, checkpoint)
         parts = build_parts(
-            settings,
+            settings | {"trainer": settings["trainer"] | {"precision": precision}},
             data,
             run.path,
-            [Recorder(run, checkpoint_metadata(settings, data), stop)],
+            [Recorder(run, checkpoint_metadata(settings, data) | {"precision": precision}, stop)],
             bar=settings["trainer"]["enable_progress_bar"] and processes.leads,
             initialize=checkpoint is None,
             started_from_outside=processes.rank.world_size is not None,
@@ -122,6 +125,31 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
             _test(parts.classifier, trainer, data, run)
             if processes.leads:
                 _log_outcome(trainer, settings, run, data)
+
+
+def _choose_precision(options: dict[str, Any], run: RunDirectory, checkpoint: dict[str, Any] | None) -> Any:
+    """Return the number format of a run.
+
+    With `auto`, a resumed run keeps the one that it was trained with, and the jobs of a sweep share one. The choice may
+    depend on a measurement, which varies from process to process.
+
+    Args:
+        options: settings of the Trainer.
+        run: the run directory.
+        checkpoint: from which the run is resumed, or None.
+    """
+    from cnnlab.training.precision import FORMATS, auto_precision, device_type
+
+    if options["precision"] != "auto":
+        return options["precision"]
+    if checkpoint:
+        recorded = checkpoint["cnnlab"].get("precision") or run.summary["precision"]
+        if recorded in FORMATS:
+            return recorded
+    kind = device_type(options["accelerator"])
+    decide, folder = functools.partial(auto_precision, kind), shared_folder(run.path)
+    shared = decide_once(folder / f".precision-{kind}", decide) if folder else decide()
+    return shared if shared in FORMATS else decide()
 
 
 def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule", run: RunDirectory) -> None:

@@ -1,6 +1,7 @@
 """Test `cnnlab train` from the outside: its record, reproducibility and resuming."""
 
 import csv
+import itertools
 import json
 import shlex
 import shutil
@@ -492,6 +493,45 @@ def test_a_resumed_run_keeps_what_it_was_trained_with(train, tmp_path):
     assert (
         train("resume=run", "seed=0", "protocol=holdout", "data.workers=0").code == 0
     )  # unchanged, or without effect on the result
+
+
+def alternate_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have `precision=auto` mean another number format each time, as timings may."""
+    formats = itertools.cycle(["bf16-mixed", "32-true"])
+    monkeypatch.setattr("cnnlab.training.precision.auto_precision", lambda kind: next(formats))
+
+
+@pytest.mark.parametrize("resume", ["resume=run", "resume=alone.ckpt"])
+def test_a_resumed_run_keeps_its_number_format(train, tmp_path, monkeypatch, resume):
+    alternate_precision(monkeypatch)
+    assert train(*TINY, "hydra.run.dir=run").code == 0
+    assert (summary(tmp_path / "run")["precision"], configuration(tmp_path / "run")["trainer"]["precision"]) == (
+        "bf16-mixed",
+        "auto",
+    )
+    shutil.copy(tmp_path / "run" / "checkpoints" / "last.ckpt", tmp_path / "alone.ckpt")
+    keys = () if resume == "resume=run" else (*TINY, "hydra.run.dir=other")
+    outcome = train(*keys, resume, "trainer.max_epochs=3")
+    assert outcome.code == 0, outcome.err
+    assert summary(tmp_path / ("run" if resume == "resume=run" else "other"))["precision"] == "bf16-mixed"
+    assert train(*TINY, "hydra.run.dir=third").code == 0
+    assert summary(tmp_path / "third")["precision"] == "32-true"  # a new run decides anew
+
+
+@pytest.mark.parametrize("beside", ["multirun.yaml", "a.lock"])
+def test_the_runs_of_a_sweep_or_search_share_a_number_format(train, tmp_path, monkeypatch, beside):
+    alternate_precision(monkeypatch)
+    folder = tmp_path / "trials"
+    folder.mkdir()
+    for name in (beside, "b.lock", "c.lock"):
+        (folder / name).touch()
+    for name in "abc":
+        outcome = train(*TINY, f"seed={ord(name)}", f"hydra.run.dir={folder / name}")
+        assert outcome.code == 0, outcome.err
+    assert [summary(folder / name)["precision"] for name in "abc"] == ["bf16-mixed"] * 3
+    assert train(*TINY, "hydra.run.dir=trials/single").code == 0
+    expected = "bf16-mixed" if beside == "multirun.yaml" else "32-true"
+    assert summary(folder / "single")["precision"] == expected
 
 
 def test_a_finished_run_that_is_made_longer_has_no_score_until_its_end(train, tmp_path, monkeypatch):

@@ -31,6 +31,7 @@ COLUMNS: tuple[str, ...] = ("epoch", "step", "seconds", "lr", *METRICS)
 
 # Files in the directory of a run, a study or a job before there is a record.
 FILES_BEFORE_THE_RECORD = (".lock", "train.log", "tune.log", "study.lock", "output.log", "errors.log")
+FILES_BEFORE_THE_RECORD += (".precision-cpu", ".precision-cuda", ".precision-mps")  # of a sweep
 
 
 class RunDirectory:
@@ -277,6 +278,22 @@ def write_atomically(file: Path, text: str) -> None:
     """Write a file in one step: it holds either its old or its new content, whatever happens meanwhile."""
     with replacing(file) as temporary:
         temporary.write_text(text)
+
+
+def decide_once(file: Path, decide: Callable[[], str]) -> str:
+    """Return the text of a file. The first process that asks decides on it and writes it; later ones read it."""
+    if not file.exists():
+        handle, name = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}-")
+        with os.fdopen(handle, "w") as stream:
+            stream.write(decide())
+        try:
+            Path(file).hardlink_to(name)  # unlike a rename, this keeps the file of a process that was faster
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            Path(name).replace(file)
+        Path(name).unlink(missing_ok=True)
+    return file.read_text()
 
 
 @contextmanager

@@ -24,6 +24,13 @@ def sweep_directory(folder: Path, arguments: Sequence[str]) -> Path:
     return new_directory(folder)
 
 
+def shared_folder(run: Path) -> Path | None:
+    """Return the folder of a run that is a job of a sweep or a trial of a search, or None for a single run."""
+    folder = run.absolute().parent
+    is_trial = folder.name == "trials" and (folder / f"{run.name}.lock").exists()
+    return folder if is_trial or (folder / SWEEP_FILE).exists() else None
+
+
 def unused_directory(directory: Path) -> Path:
     """Return the directory, with a number added to its name if it already holds the record of a run."""
     number, free = 2, directory

@@ -6,6 +6,8 @@ import time
 
 import torch
 
+FORMATS = ("bf16-mixed", "32-true")  # that `auto` chooses from
+
 
 def device_type(accelerator: str) -> str:
     """Return `cuda`, `mps` or `cpu` for Lightning's name of an accelerator, choosing as Lightning does."""

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cnnlab.errors import RequestError, SweepFailed
 from cnnlab.runs import jobs
+from cnnlab.runs.directory import RunDirectory, decide_once
 from cnnlab.runs.jobs import Execution, Job
 from cnnlab.runs.sweeps import SWEEP_FILE
 from hydra_plugins.cnnlab_sweep.planning import compose_jobs, plan_jobs
@@ -83,6 +84,7 @@ def run_and_show(
     if waiting:
         directory.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, directory / SWEEP_FILE)
+        _keep_precision(planned, directory)
     with SweepProgress(planned, len(environments)) as progress:
         for changed in jobs.run_jobs(waiting, start, environments):
             progress.show(changed)
@@ -92,6 +94,16 @@ def run_and_show(
     if all(job.state == "completed" for job in planned):
         has_all = all(job.directory.parent == directory for job in planned)  # or earlier sweeps of this name have some
         suggest_next(shlex.join(["cnnlab", "compare", f"runs={directory if has_all else directory.parent}"]))
+
+
+def _keep_precision(planned: Sequence[Job], directory: Path) -> None:
+    """Have new jobs use the number format that `precision=auto` meant in earlier jobs on the CPU, where it is timed."""
+    for job in planned:
+        run = RunDirectory(job.directory)
+        record, trainer = run.read_summary() or {}, (run.read_config() or {}).get("trainer") or {}
+        if record.get("precision") and "cpu:" in str(record.get("device")) and trainer.get("precision") == "auto":
+            decide_once(directory / ".precision-cpu", lambda used=str(record["precision"]): used)
+            return
 
 
 def job_returns(planned: Sequence[Job], composed: Sequence[DictConfig]) -> list[JobReturn]:

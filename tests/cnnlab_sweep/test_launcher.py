@@ -109,6 +109,14 @@ def test_a_longer_sweep_runs_what_is_new(train, started, tmp_path):
     assert jobs(started, "seed") == [("0",), ("1",), ("2",)]
 
 
+def test_new_jobs_use_the_number_format_of_earlier_ones(train, started, tmp_path):
+    train(*DIGITS, "seeds=2")
+    run = RunDirectory(next(tmp_path.glob("runs/sweep/*/seed-1")))
+    run.update_summary(**(run.read_summary() or {}) | {"precision": "bf16-mixed", "device": "2 x cpu: Intel, 1 thread"})
+    train(*DIGITS, "seeds=3")
+    assert [file.read_text() for file in tmp_path.glob("runs/sweep/*/.precision-cpu")] == ["bf16-mixed"]
+
+
 def test_a_changed_setting_is_another_run(train, started, tmp_path):
     train(*DIGITS, "seeds=1")
     train(*DIGITS, "seeds=1", "optimizer.lr=0.3")

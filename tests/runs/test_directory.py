@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cnnlab.errors import Interrupted, RequestError
-from cnnlab.runs.directory import SUMMARY_KEYS, Before, RunDirectory, default_directory, write_atomically
+from cnnlab.runs.directory import SUMMARY_KEYS, Before, RunDirectory, decide_once, default_directory, write_atomically
 
 
 def finished(path: Path, status: str = "completed", **config: object) -> RunDirectory:
@@ -186,3 +186,15 @@ def test_the_seconds_of_a_killed_process_are_not_lost(tmp_path):
     with again.recording({}):
         pass
     assert again.summary["total_seconds"] >= 100
+
+
+def test_the_first_decision_counts(tmp_path):
+    file = tmp_path / "decision"
+
+    def late() -> str:
+        assert decide_once(file, lambda: "first") == "first"  # another process, while this one still measures
+        return "late"
+
+    assert decide_once(file, late) == "first"
+    assert decide_once(file, lambda: "third") == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["decision"]
