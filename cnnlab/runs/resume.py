@@ -1,7 +1,6 @@
 """Find the run and the checkpoint that `resume=` names, and check that the run can continue from it."""
 
 import logging
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,20 +45,22 @@ def check_length(options: Mapping[str, Any], run: RunDirectory) -> None:
         RequestError: if it has more epochs, steps or seconds than a limit that was not its own before.
     """
     done, before = run.read_summary() or {}, (run.read_config() or {}).get("trainer") or {}
+    # The record rounds a part of an epoch. Duration compares the steps exactly.
     limits = {
-        "max_epochs": (options.get("max_epochs"), "epochs", "epochs"),
-        "max_steps": (options.get("max_steps"), "steps", "steps"),
-        "max_time": (_seconds(options.get("max_time")), "train_seconds", "seconds"),
+        "max_epochs": (options.get("max_epochs"), _number(done.get("epochs")) // 1, "epochs"),
+        "max_steps": (options.get("max_steps"), _number(done.get("steps")), "steps"),
+        "max_time": (_seconds(options.get("max_time")), _number(done.get("train_seconds")), "seconds"),
     }
-    for key, (limit, figure, unit) in limits.items():
-        if options.get(key) == before.get(key) or (key == "max_steps" and limit == -1):
-            continue
-        numbers = [number for number in (limit, done.get(figure)) if type(number) in (int, float)]
-        # The record rounds a part of an epoch. Duration compares the steps exactly.
-        if len(numbers) == 2 and numbers[0] < (math.floor(numbers[1]) if key == "max_epochs" else numbers[1]):
+    for key, (limit, trained, unit) in limits.items():
+        is_changed = options.get(key) != before.get(key) and not (key == "max_steps" and limit == -1)
+        if is_changed and isinstance(limit, int | float) and limit < trained:
             raise RequestError(
-                f"trainer.{key}={options[key]}: the run has trained {numbers[1]:g} {unit}, and cannot be made shorter"
+                f"trainer.{key}={options[key]}: the run has trained {trained:g} {unit}, and cannot be made shorter"
             )
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, int | float) else 0.0
 
 
 def _seconds(time: Any) -> float | None:
