@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobStatus
 from omegaconf import DictConfig
 
+from cnnlab.config.folders import NoteFolders
 from cnnlab.config.sweeps import to_override
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import Before
@@ -41,6 +42,7 @@ class GridsSweeper(BasicSweeper):
             raise RequestError("-m: a sweep starts the processes of its runs itself; leave torchrun or srun out")
         before = Before(str(self.config.hydra.sweep.dir))
         directory = self._fix_directory(self.config)
+        NoteFolders.before = Before(directory)  # for jobs that run in this process
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         try:
             returns = self.launcher.launch(combinations(self.grids, arguments, parser), initial_job_idx=0)
