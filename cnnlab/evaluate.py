@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from cnnlab import config as configuration
 from cnnlab.data.sources import find_source
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import check_arguments, explained, read_options
+from cnnlab.instantiate import explained, read_options
 from cnnlab.runs.directory import check_output_folder, run_of, write_atomically
 
 
@@ -38,15 +38,14 @@ def evaluate(config: DictConfig) -> None:
 
     clock = Clock(imports=time.perf_counter() - started)
     options = read_options(EvaluationOptions, settings)
-    check_arguments(read_split, data, "data")
     recorded = summary.get("precision")
     precision = options.precision or (recorded if recorded in ("32-true", "bf16-mixed") else "auto")
     protocol = options.protocol or summary.get("protocol") or "holdout"
     with clock("checkpoint"):
         net = load(options.checkpoint, options.device, precision)
     check_shift(options.shift, net.image_size)
-    with clock("data"), explained("data", data):
-        images, fingerprint = read_split(options.split, protocol, net.classes, net.image_size, **data)
+    with clock("data"):
+        images, fingerprint = read_split(options.split, protocol, net.classes, net.image_size, data)
     same_data = same_images(fingerprint, net.data_fingerprint)
     data_is_given = {"data", "data.path", "data.source"} & configuration.command_line_keys()
     other_data = fingerprint if same_data is False or (same_data is None and data_is_given) else None
@@ -81,7 +80,7 @@ def evaluate(config: DictConfig) -> None:
         "classes": net.classes,
         **asdict(scores),
         "tta": None if tta_scores is None else {"views": chosen_tta(options.tta), **asdict(tta_scores)},
-        "shift": shift and asdict(shift),
+        "shift": shift,
         "embeddings": embeddings,
         "images_per_second": round(outputs.images_per_second, 1),
         "seconds": {part: round(seconds, 3) for part, seconds in clock.items()},

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from cnnlab import config as configuration
 from cnnlab.data.listing import STANDARD_INPUT, list_pictures
 from cnnlab.errors import Incomplete, RequestError
-from cnnlab.instantiate import check_arguments, check_at_least, explained, read_options
+from cnnlab.instantiate import check_arguments, check_at_least, read_options
 from cnnlab.runs.directory import check_output, run_of
 
 if TYPE_CHECKING:
@@ -109,11 +109,8 @@ def _read_data(config: DictConfig, net: "TrainedNetwork", split: "Split") -> "St
     from cnnlab.data.splits import read_split
     from cnnlab.runs.checkpoint import same_images
 
-    settings = configuration.data_settings(config, run_of(net.checkpoint))
-    del settings["eval_batch_size"]  # this command has batch_size
-    check_arguments(read_split, settings, "data")
-    with explained("data", settings):
-        images, fingerprint = read_split(split, "article", net.classes, net.image_size, **settings)
+    data = configuration.data_settings(config, run_of(net.checkpoint))
+    images, fingerprint = read_split(split, "article", net.classes, net.image_size, data)
     if same_images(fingerprint, net.data_fingerprint) is False:
         log.warning("data: the network was trained on other images, or on other copies of these.")
     return images

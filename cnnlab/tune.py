@@ -59,7 +59,7 @@ def tune(config: DictConfig) -> None:
     from cnnlab.search.figures import draw_study
     from cnnlab.search.record import describe_study
     from cnnlab.search.study import SharedStudy
-    from cnnlab.search.terminal import SearchProgress, print_study
+    from cnnlab.search.terminal import print_study, print_trial
     from cnnlab.search.trials import Trials
 
     folder = configuration.output_directory()
@@ -74,11 +74,11 @@ def tune(config: DictConfig) -> None:
     environments = slots(request.n_jobs, visible_gpus() if request.n_jobs > 1 else [])
     trials = Trials(study, configurations.command, environments, _epochs(settings), request.timeout)
     log.info("%s", folder)
-    progress, interrupted = SearchProgress(options.trials), False
+    interrupted = False
     try:
         for job in trials.run():
             if job is not None:
-                progress.show(job, *study.standing())
+                print_trial(job, options.trials, *study.standing())
     except Interrupted:
         interrupted = True
     record = {

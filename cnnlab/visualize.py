@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import check_arguments, check_at_least, explained, read_options
+from cnnlab.instantiate import check_at_least, read_options
 from cnnlab.runs.directory import RunDirectory, check_output_folder, run_of
 
 if TYPE_CHECKING:
@@ -100,21 +100,18 @@ def _test_images(config: DictConfig, request: Request, net: "TrainedNetwork") ->
     from cnnlab.data.splits import read_split
 
     run = run_of(net.checkpoint)
-    settings = configuration.data_settings(config, run)
-    del settings["eval_batch_size"]  # BATCH_SIZE is used
+    data = configuration.data_settings(config, run)
     needed = request.number is not None or bool(_data_arguments())
     if not needed and not (run and run.read_config()):
         return None, ""
-    check_arguments(read_split, settings, "data")
     try:
-        with explained("data", settings):
-            images, _ = read_split("test", "article", net.classes, net.image_size, **settings)
+        images, _ = read_split("test", "article", net.classes, net.image_size, data)
     except RequestError as error:
         if needed:
             raise
         log.info("The data of the run are not available (%s).", error)
         return None, ""
-    return images, Path(settings["path"]).name if settings["path"] else settings["source"]
+    return images, Path(data["path"]).name if data["path"] else data["source"]
 
 
 def _data_arguments() -> list[str]:

@@ -173,7 +173,7 @@ def _read_image(options: dict[str, str], net: TrainedNetwork) -> tuple[Tensor, s
         return net.read(options["image"]), None
     data = yaml.safe_load((Path(options["runs"]) / "config.yaml").read_text())["data"]
     kept = {key: data[key] for key in ("source", "path", "classes", "residence", "cache")}
-    images, _ = read_split("test", "article", net.classes, net.image_size, **kept)
+    images, _ = read_split("test", "article", net.classes, net.image_size, kept)
     found = images.take(torch.tensor([int(options["image"].removeprefix("test:"))]))
     return found.pixels[0], net.classes[int(found.labels[0])]
 

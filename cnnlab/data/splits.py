@@ -1,8 +1,8 @@
 """Split images into those for training, for selecting the best epoch, and for the test."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 
@@ -10,22 +10,32 @@ from cnnlab.data.images import ImageData, Images, StoredImages, mapped_images, s
 from cnnlab.data.placement import Placement, choose_placement
 from cnnlab.data.sources import find_source
 from cnnlab.errors import RequestError
+from cnnlab.instantiate import explained, read_options
 
 Protocol = Literal["holdout", "article"]
 Split = Literal["train", "val", "test"]
 
 
+@dataclass(frozen=True)
+class DataOptions:
+    """Hold the keys of `data` that matter to a trained network; see `cnnlab.data.datamodule.ImageDataModule`.
+
+    With `residence=stream`, an image is decoded when it is asked for. With `device` and `host`, all are, for the cache.
+    """
+
+    source: str | None = None
+    path: str | None = None
+    classes: list[str] | None = None
+    holdout: float = 0.1
+    residence: Placement = "auto"
+    cache: str | None = None
+
+    def __post_init__(self) -> None:
+        check_holdout(self.holdout)
+
+
 def read_split(
-    split: Split,
-    protocol: Protocol,
-    known: tuple[str, ...],
-    image_size: int,
-    source: str | None = None,
-    path: str | None = None,
-    classes: list[str] | None = None,
-    holdout: float = 0.1,
-    residence: Placement = "auto",
-    cache: str | None = None,
+    split: Split, protocol: Protocol, known: tuple[str, ...], image_size: int, settings: Mapping[str, Any]
 ) -> tuple[StoredImages, str]:
     """Return the images to show to a trained network, none of them read yet, and the fingerprint of their data set.
 
@@ -34,24 +44,24 @@ def read_split(
         protocol: decides which images are `val`, see `split_by_protocol`.
         known: names of the network's classes, by class number.
         image_size: height and width in pixels that the network takes.
-        source: see `cnnlab.data.datamodule.ImageDataModule`.
-        path: see there.
-        classes: names for classes that have only numbers in the data, or None.
-        holdout: see there.
-        residence: `stream` decodes an image when it is asked for; `device` and `host` decode all images, for the cache.
-        cache: see there.
+        settings: keys of `data`, see `DataOptions`; `eval_batch_size` is left to the command.
 
     Raises:
-        ValueError: if a value is out of its range.
-        RequestError: if the images cannot be found or read, or have a class that the network does not know.
+        RequestError: if a key is wrong, or the images cannot be found or read, or have a class that the network does
+            not know.
     """
-    check_holdout(holdout)
-    found = find_source(source, path)
-    if residence == "auto":
-        residence = choose_placement(found, image_size, 0, cache, torch.device("cpu"))
-    data = streamed_images(found, image_size) if residence == "stream" else mapped_images(found, image_size, cache)
-    data = fit_classes(name_classes(data, classes or ()), known)
-    train, val = (data.train, data.test) if split == "test" else split_by_protocol(data, protocol, holdout)
+    settings = {key: value for key, value in settings.items() if key != "eval_batch_size"}
+    options = read_options(DataOptions, settings, "data")
+    with explained("data", settings):
+        found, residence = find_source(options.source, options.path), options.residence
+        if residence == "auto":
+            residence = choose_placement(found, image_size, 0, options.cache, torch.device("cpu"))
+        if residence == "stream":
+            data = streamed_images(found, image_size)
+        else:
+            data = mapped_images(found, image_size, options.cache)
+        data = fit_classes(name_classes(data, options.classes or ()), known)
+        train, val = (data.train, data.test) if split == "test" else split_by_protocol(data, protocol, options.holdout)
     images = {"train": train, "val": val, "test": data.test}[split]
     assert isinstance(images, StoredImages)
     return images, data.fingerprint

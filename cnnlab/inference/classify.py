@@ -8,17 +8,18 @@ from torch import Tensor
 
 from cnnlab.data.images import Images, StoredImages
 from cnnlab.data.pictures import Reading
-from cnnlab.inference.neighbours import find_nearest, scale_to_unit_length
 from cnnlab.inference.prediction_files import Neighbour, Prediction
 from cnnlab.inference.scoring import read_batches
 from cnnlab.inference.trained import Predictions, TrainedNetwork
+
+CHUNK = 65536  # known images that are compared at a time, to bound the memory
 
 
 class KnownImages:
     """Labelled images among which neighbours of other images are searched; their features are held in memory.
 
     Args:
-        net: the network.
+        net: computes the features.
         images: with the network's class numbers as labels.
         count: neighbours per image; all images, if there are fewer.
         batch_size: images per forward pass.
@@ -62,12 +63,8 @@ def classify(
 ) -> Iterator[tuple[Reading, Prediction | None]]:
     """Yield each image with its prediction, or with None if the image could not be read.
 
-    Args:
-        net: the network.
-        readings: the images; one batch of them is held at a time.
-        top: number of most probable classes per prediction.
-        batch_size: images per forward pass.
-        known: images among which to search for neighbours, or None.
+    One batch of images is held at a time. A prediction has the `top` most probable classes, and neighbours among the
+    known images, if there are any.
     """
     while batch := list(islice(readings, batch_size)):
         pixels = [reading.pixels for reading in batch if reading.pixels is not None]
@@ -91,3 +88,31 @@ def _predict_batch(
         logits, features = net.logits_and_features(pixels)
         neighbours = known.nearest(features)
     return zip(Predictions(logits, net.classes).top(top), neighbours, strict=True)
+
+
+def scale_to_unit_length(features: Tensor) -> Tensor:
+    """Scale each row to length 1, in place, so that a large set is held only once; return the same tensor."""
+    return features.div_(features.norm(dim=1, keepdim=True).clamp_min_(1e-12))
+
+
+def find_nearest(known: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Find the known images with the smallest cosine distance to each query.
+
+    Args:
+        known: features scaled by `scale_to_unit_length`, float32 (N, D).
+        queries: features of other images, float32 (B, D).
+        count: neighbours per query; N if that is smaller.
+
+    Returns:
+        Distances, float32 (B, count) in [0, 2], nearest first (0: same direction; 1: orthogonal), and positions among
+        the known images, int64 (B, count).
+    """
+    queries = scale_to_unit_length(queries.clone())
+    similarities, positions = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
+    for start in range(0, len(known), CHUNK):
+        found = queries @ known[start : start + CHUNK].T
+        candidates = torch.cat([similarities, found], dim=1)
+        places = torch.arange(start, start + found.shape[1]).expand(len(queries), -1)
+        similarities, kept = candidates.topk(min(count, candidates.shape[1]), dim=1)
+        positions = torch.cat([positions, places], dim=1).gather(1, kept)
+    return (1 - similarities).clamp_(0, 2), positions

@@ -12,6 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from cnnlab.inference.metrics import Bin, ClassScores, Scores, confident_mistakes, largest_confusions
+from cnnlab.inference.trained import Predictions
 from cnnlab.intervals import wilson_interval
 from cnnlab.reports.confusion import draw_confusion_matrix
 from cnnlab.reports.gallery import Tile, draw_gallery
@@ -162,17 +163,10 @@ def draw_mistakes(
         classes: names by class number.
         file: file to write.
     """
-    best = logits[positions].softmax(dim=1).topk(min(3, len(classes)), dim=1)
+    predictions = Predictions(logits[positions], tuple(classes)).top(3)
     tiles = [
-        Tile(
-            image=image,
-            caption=f"image {position}",
-            predictions=[(classes[int(number)], value) for number, value in zip(numbers, values, strict=True)],
-            label=classes[int(labels[position])],
-        )
-        for image, position, numbers, values in zip(
-            pixels.numpy(), positions.tolist(), best.indices.tolist(), best.values.tolist(), strict=True
-        )
+        Tile(image, f"image {position}", best, label=classes[int(labels[position])])
+        for image, position, best in zip(pixels.numpy(), positions.tolist(), predictions, strict=True)
     ]
     wrong = int((logits.argmax(dim=1) != labels).sum())
     draw_gallery(tiles, file, f"The most confident of {wrong:,} wrong predictions on {len(labels):,} images")

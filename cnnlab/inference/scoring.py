@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -108,41 +109,23 @@ def run_network(
     )
 
 
-@dataclass(frozen=True)
-class ShiftInvariance:
-    """Hold how little predictions and features change if images are shifted up, down, left and right.
-
-    Attributes:
-        pixels: size of the shift; the border is filled by reflection.
-        same_answer: share of the shifted images whose predicted class is that of the original.
-        accuracy: on the shifted images.
-        feature_cosine: mean cosine similarity of a shifted image's features to the original's; 1 if nothing changes.
-        directions: these three measures for each direction.
-    """
-
-    pixels: int
-    same_answer: float
-    accuracy: float
-    feature_cosine: float
-    directions: dict[str, dict[str, float]]
-
-
 def measure_shift_invariance(
     net: TrainedNetwork, images: Images | StoredImages, batch_size: int, shift: int, clock: Clock | None = None
-) -> ShiftInvariance:
-    """Compare a network's outputs for the images with those for shifted copies, in four directions.
+) -> dict[str, Any]:
+    """Compare a network's outputs for the images with those for copies shifted up, down, left and right.
 
     Args:
         net: the network.
         images: one or more, in the network's size.
         batch_size: images per forward pass.
-        shift: pixels, 1 or more and fewer than the images have.
+        shift: pixels, see `check_shift`; the border is filled by reflection.
         clock: receives the seconds of `shift`.
 
-    Raises:
-        RequestError: if the images are too small for the shift.
+    Returns:
+        `pixels`, the shift. `same_answer`, share of the shifted images whose predicted class is that of the original.
+        `accuracy` on the shifted images. `feature_cosine`, mean cosine similarity of a shifted image's features to the
+        original's; 1 if nothing changes. `directions`, these three measures for each direction.
     """
-    check_shift(shift, net.image_size)
     clock = Clock() if clock is None else clock
     sums = {direction: torch.zeros(len(SHIFT_MEASURES), dtype=torch.float64) for direction in DIRECTIONS}
     for positions, pixels in read_batches(images, batch_size):
@@ -159,7 +142,7 @@ def measure_shift_invariance(
         for direction, total in sums.items()
     }
     means = {name: sum(values[name] for values in directions.values()) / len(directions) for name in SHIFT_MEASURES}
-    return ShiftInvariance(pixels=shift, **means, directions=directions)
+    return {"pixels": shift, **means, "directions": directions}
 
 
 def check_shift(shift: int, image_size: int) -> None:

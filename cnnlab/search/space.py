@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Kind = Literal["float", "int", "choice"]
 Values = dict[str, Any]
 DIGITS = 4  # significant digits of a number drawn without steps: precise enough for any hyperparameter, and readable
-OPTIONS: dict[Kind, tuple[str, ...]] = {"float": ("log", "step"), "int": ("log", "step"), "choice": ()}
+KINDS: tuple[Kind, ...] = ("float", "int", "choice")
 EXAMPLE = "{float: [0.1, 0.9]}, {int: [1, 9]} or {choice: [a, b]}"
 
 
@@ -149,7 +149,8 @@ def read_space(space: Any) -> list[Parameter]:
             listed = entries if isinstance(entries, list) else [entries]
             own = [_read_entry(str(key), entry, parameters) for entry in listed]
             for one, other in combinations(own, 2):
-                if not any(_disjoint(one.when[name], other.when[name]) for name in one.when if name in other.when):
+                shared = one.when.keys() & other.when.keys()
+                if all(any(_among(value, other.when[name]) for value in one.when[name]) for name in shared):
                     raise ValueError("two entries apply at the same time; give them different conditions with `when`")
         parameters += own
     return parameters
@@ -159,15 +160,15 @@ def _read_entry(key: str, entry: Any, before: Sequence[Parameter]) -> Parameter:
     """Check one entry; raise ValueError if it is wrong, as do the functions below."""
     if not isinstance(entry, dict):
         raise ValueError(f"must be of the form {EXAMPLE}, got {entry!r}")
-    kinds: list[Kind] = [kind for kind in OPTIONS if kind in entry]
-    known = [*OPTIONS, "log", "step", "when"]
+    kinds: list[Kind] = [kind for kind in KINDS if kind in entry]
+    known = [*KINDS, "log", "step", "when"]
     if unknown := [name for name in entry if name not in known]:
         raise ValueError(f"{unknown[0]} is not a key{did_you_mean(str(unknown[0]), known)}")
     if len(kinds) != 1:
         raise ValueError(f"must have one of float, int and choice: {EXAMPLE}")
     kind = kinds[0]
     for name in ("log", "step"):
-        if name in entry and name not in OPTIONS[kind]:
+        if name in entry and kind == "choice":
             raise ValueError(f"{name} is for float and int, not for {kind}")
     values, when = entry[kind], _read_conditions(entry.get("when", {}), before)
     if kind == "choice":
@@ -239,7 +240,3 @@ def _is_whole(value: float) -> bool:
 def _among(value: Any, values: Iterable[Any]) -> bool:
     """Return whether a list holds a value, of the same type: true is not 1."""
     return to_override(value) in map(to_override, values)
-
-
-def _disjoint(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    return not any(_among(value, other) for value in one)

@@ -42,11 +42,12 @@ class Options:
 
     def __post_init__(self) -> None:
         check_at_least(1, trials=self.trials)
-        numbers = {name: getattr(self, name) for name in ("sampler_seed", "startup_trials", "warmup_epochs")}
-        check_at_least(0, **numbers)
+        check_at_least(
+            0, sampler_seed=self.sampler_seed, startup_trials=self.startup_trials, warmup_epochs=self.warmup_epochs
+        )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Claim:
     """Hold a trial that this process runs.
 
@@ -55,12 +56,18 @@ class Claim:
         values: its hyperparameters, by key.
         directory: run directory of the trial.
         lock: keeps other processes from running it.
+        last_epoch: last epoch reported to the study.
+        reason: why the run is to stop early, or None.
+        diverged: whether that is because it has diverged.
     """
 
     trial: Trial
     values: Values
     directory: Path
     lock: FileLock
+    last_epoch: int = 0
+    reason: str | None = None
+    diverged: bool = False
 
 
 class SharedStudy:
@@ -109,9 +116,11 @@ class SharedStudy:
         with self._turn:  # otherwise several processes might each start a last trial
             known = self.trials()
             for frozen in known:
-                if frozen.state == TrialState.RUNNING and (lock := self._lock_if_abandoned(frozen.number)):
-                    self.study.sampler = _sampler(self.options, frozen.number)
-                    return self._claim(Trial(self.study, frozen._trial_id), lock)
+                if frozen.state == TrialState.RUNNING and (lock := self._try_lock(frozen.number)):
+                    if self._is_free(frozen.number):
+                        self.study.sampler = _sampler(self.options, frozen.number)
+                        return self._claim(Trial(self.study, frozen._trial_id), lock)
+                    lock.release()
             waiting = [frozen for frozen in known if frozen.state == TrialState.WAITING]
             if not waiting and len(known) >= self.options.trials:
                 return None
@@ -135,8 +144,7 @@ class SharedStudy:
 
     def is_abandoned(self, number: int) -> bool:
         """Return whether no process follows an unfinished trial."""
-        lock = self._try_lock(number)
-        if lock:
+        if lock := self._try_lock(number):
             lock.release()
         return lock is not None
 
@@ -169,14 +177,6 @@ class SharedStudy:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            return None
-        return lock
-
-    def _lock_if_abandoned(self, number: int) -> FileLock | None:
-        """Lock a trial that no process follows and whose run has ended; return None otherwise."""
-        lock = self._try_lock(number)
-        if lock and not self._is_free(number):
-            lock.release()
             return None
         return lock
 

@@ -15,31 +15,20 @@ Record = Mapping[str, Any]  # content of tune.json
 TRIALS_IN_TABLE = 10
 
 
-class SearchProgress:
-    """Print a line for every trial that starts or ends.
-
-    Args:
-        trials: number of trials that the study shall have.
-    """
-
-    def __init__(self, trials: int):
-        self._console = Console(soft_wrap=True, highlight=False)
-        self._trials = trials
-
-    def show(self, job: Job, finished: int, best: float | None) -> None:
-        """Print a trial that has started or ended, with the number of finished trials and the best val accuracy."""
-        line = Text(f"[{finished}/{self._trials}] ")
-        line.append(f"{job_event(job):<11} ", STYLES.get(job.state, "cyan" if job.state == "pruned" else ""))
-        line.append(job.name)
-        if job.state == "completed":
-            value = job.record["val_accuracy"]
-            line.append(f"  val {value:.2%}, {format_duration(job.seconds)}")
-            line.append(", the best so far" if best is None or value >= best else f", best {best:.2%}")
-        elif job.state == "running":
-            line.append(f"  {' '.join(job.overrides)}", "dim")
-        elif job.reason:
-            line.append(f"  {job.reason}")
-        self._console.print(line)
+def print_trial(job: Job, trials: int, finished: int, best: float | None) -> None:
+    """Print a trial that has started or ended, the number of trials and of finished ones, and the best val accuracy."""
+    line = Text(f"[{finished}/{trials}] ")
+    line.append(f"{job_event(job):<11} ", STYLES.get(job.state, "cyan" if job.state == "pruned" else ""))
+    line.append(job.name)
+    if job.state == "completed":
+        value = job.record["val_accuracy"]
+        line.append(f"  val {value:.2%}, {format_duration(job.seconds)}")
+        line.append(", the best so far" if best is None or value >= best else f", best {best:.2%}")
+    elif job.state == "running":
+        line.append(f"  {' '.join(job.overrides)}", "dim")
+    elif job.reason:
+        line.append(f"  {job.reason}")
+    Console(soft_wrap=True, highlight=False).print(line)
 
 
 def print_study(record: Record, folder: Path) -> None:

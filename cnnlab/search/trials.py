@@ -3,29 +3,18 @@
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import TrialState
 
 from cnnlab.runs.directory import RunDirectory
-from cnnlab.runs.jobs import Execution, Job, LocalProcess, run_jobs
+from cnnlab.runs.jobs import Job, LocalProcess, run_jobs
 from cnnlab.search.space import Values
 from cnnlab.search.study import Claim, SharedStudy
 
 MOST_FAILURES = 3  # trials that may fail before the search gives up, if none has had another outcome
-
-
-@dataclass
-class _RunningTrial:
-    """Hold a trial that runs, the last epoch reported to the study, and the reason to stop it, if there is one."""
-
-    claim: Claim
-    last_epoch: int = 0
-    reason: str | None = None
-    diverged: bool = False
 
 
 class Trials:
@@ -43,14 +32,14 @@ class Trials:
         self,
         study: SharedStudy,
         command: Callable[[Values, Path], list[str]],
-        environments: Sequence[Mapping[str, str]],
+        environments: Sequence[dict[str, str]],
         epochs: float | None,
         timeout: float | None,
     ):
         self.study, self.command, self.epochs = study, command, epochs
-        self.environments = [dict(environment) for environment in environments]
+        self.environments = environments
         self.deadline = math.inf if timeout is None else time.monotonic() + timeout
-        self._running: dict[Job, _RunningTrial] = {}
+        self._running: dict[Job, Claim] = {}
         self._failures = 0
 
     def run(self) -> Iterator[Job | None]:
@@ -61,11 +50,15 @@ class Trials:
         Raises:
             Interrupted: after a signal, once the trials have saved their checkpoints; the next process resumes them.
         """
-        for job in run_jobs(self._next_jobs(), _start, self.environments):
+
+        def start(job: Job, environment: dict[str, str]) -> LocalProcess:
+            return LocalProcess(job.command, job.directory, environment)
+
+        for job in run_jobs(self._next_jobs(), start, self.environments):
             if job is not None and job.state != "running":
                 self._finish(job)
-            for running_job, running in self._running.items():
-                self._follow(running_job, running)
+            for running_job, claim in self._running.items():
+                self._follow(running_job, claim)
             yield job
 
     def _next_jobs(self) -> Iterator[Job | None]:
@@ -88,57 +81,53 @@ class Trials:
         arguments = claim.trial.user_attrs["arguments"]
         job = Job(claim.directory.name, arguments, command, claim.directory, self.epochs, resumes=resumes)
         reported = self.study.trials()[claim.trial.number].intermediate_values
-        self._running[job] = _RunningTrial(claim, last_epoch=max(reported, default=0))
+        claim.last_epoch = max(reported, default=0)
+        self._running[job] = claim
         return job
 
-    def _follow(self, job: Job, running: _RunningTrial) -> None:
+    def _follow(self, job: Job, claim: Claim) -> None:
         """Report new epochs to the study; ask the run to stop if it has diverged or is unpromising."""
-        trial = running.claim.trial
+        trial = claim.trial
         for row in read_epochs(job.directory):
             epoch, accuracy = int(row["epoch"]), row["val/accuracy"]
-            if epoch <= running.last_epoch or running.reason:
+            if epoch <= claim.last_epoch or claim.reason:
                 continue
-            running.last_epoch = epoch
+            claim.last_epoch = epoch
             if not all(math.isfinite(row[name]) for name in ("train/loss", "val/loss") if row.get(name) is not None):
-                running.reason, running.diverged = f"diverged: the loss is not finite in epoch {epoch}", True
+                claim.reason, claim.diverged = f"diverged: the loss is not finite in epoch {epoch}", True
             elif accuracy is not None:
                 trial.report(accuracy, epoch)
                 if (self.epochs is None or epoch < self.epochs) and trial.should_prune():
                     best = max(self.study.trials()[trial.number].intermediate_values.values())
-                    running.reason = (
+                    claim.reason = (
                         f"pruned after epoch {epoch}: its best val accuracy so far, {best:.2%}, is below the median of "
                         "the completed trials"
                     )
-        job.unwanted = running.reason is not None
+        job.unwanted = claim.reason is not None
 
     def _finish(self, job: Job) -> None:
         """Record the outcome of a trial in the study; leave an interrupted one to the next process."""
-        running = self._running.pop(job)
-        self._follow(job, running)
-        claim, value = running.claim, job.record.get("val_accuracy")
+        claim, value = self._running.pop(job), job.record.get("val_accuracy")
+        self._follow(job, claim)
         seconds = claim.trial.user_attrs.get("seconds", 0.0) + job.seconds
         seconds = max(seconds, job.record.get("total_seconds") or 0.0)  # the run may have outlived an earlier search
         claim.trial.set_user_attr("seconds", round(seconds, 3))
-        if job.state == "completed" and running.diverged:
-            job.state, job.reason = "pruned", running.reason
+        if job.state == "completed" and claim.diverged:
+            job.state, job.reason = "pruned", claim.reason
         elif job.state == "completed" and value is not None and math.isfinite(value):
             self.study.tell(claim, TrialState.COMPLETE, value)
             return
         elif job.state == "completed":
             job.state, job.reason = "failed", f"its val accuracy is {value}"
-        elif job.state == "interrupted" and running.reason:
-            job.state, job.reason = "pruned", running.reason
-            RunDirectory(job.directory).correct("interrupted", running.reason)  # the run only knows that it was stopped
+        elif job.state == "interrupted" and claim.reason:
+            job.state, job.reason = "pruned", claim.reason
+            RunDirectory(job.directory).correct("interrupted", claim.reason)  # the run only knows that it was stopped
         elif job.state == "interrupted":
             claim.lock.release()
             return
         self._failures += job.state == "failed"
         claim.trial.set_user_attr("reason", job.reason)
         self.study.tell(claim, TrialState.PRUNED if job.state == "pruned" else TrialState.FAIL)
-
-
-def _start(job: Job, environment: dict[str, str]) -> Execution:
-    return LocalProcess(job.command, job.directory, environment)
 
 
 def read_epochs(directory: Path) -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ def test_a_split_holds_the_same_images_as_a_run(
     class_folders: Path, sample: ImageData, protocol: Protocol, split: Split, residence: str
 ) -> None:
     run = ImageDataModule(path=str(class_folders), protocol=protocol, residence=residence)  # pyright: ignore
-    path = str(class_folders)
-    images, fingerprint = read_split(split, protocol, sample.classes, 32, path=path, residence=residence)  # pyright: ignore
+    settings = {"path": str(class_folders), "residence": residence}
+    images, fingerprint = read_split(split, protocol, sample.classes, 32, settings)
     expected = getattr(run, split)
     assert torch.equal(images.labels, expected.labels)
     assert torch.equal(images.pixels, expected.pixels)
@@ -26,8 +26,8 @@ def test_a_split_holds_the_same_images_as_a_run(
 
 
 def test_a_holdout_that_is_no_share_is_refused(class_folders: Path, sample: ImageData) -> None:
-    with pytest.raises(ValueError, match="holdout must be between 0 and 1, got 2"):
-        read_split("val", "holdout", sample.classes, 32, path=str(class_folders), holdout=2)
+    with pytest.raises(RequestError, match="data.holdout must be between 0 and 1, got 2"):
+        read_split("val", "holdout", sample.classes, 32, {"path": str(class_folders), "holdout": 2})
 
 
 def test_labels_are_renumbered_by_the_classes_of_the_network(sample: ImageData) -> None:
@@ -44,10 +44,11 @@ def test_classes_without_names_take_the_given_names(sample: ImageData, parquet_f
     for file in parquet_folder.iterdir():  # the names are in the metadata
         pq.write_table(pq.read_table(file).replace_schema_metadata(None), file)
     known = tuple(reversed(sample.classes))
-    images, _ = read_split("test", "holdout", known, 32, path=str(parquet_folder), classes=list(sample.classes))
+    settings = {"path": str(parquet_folder)}
+    images, _ = read_split("test", "holdout", known, 32, settings | {"classes": list(sample.classes)})
     assert torch.equal(images.labels, 9 - sample.test.labels)
     with pytest.raises(RequestError, match=r"does not know the classes 0, 1, .*; it knows truck, ship"):
-        read_split("test", "holdout", known, 32, path=str(parquet_folder))
+        read_split("test", "holdout", known, 32, settings)
 
 
 def test_classes_unknown_to_the_network_are_named(sample: ImageData) -> None:

@@ -15,7 +15,7 @@ from cnnlab.search.figures import FIGURES, draw_study
 from cnnlab.search.record import describe_study
 from cnnlab.search.space import read_space
 from cnnlab.search.study import Options, SharedStudy
-from cnnlab.search.terminal import SearchProgress, print_study
+from cnnlab.search.terminal import print_study, print_trial
 from cnnlab.search.trials import Trials, read_epochs
 
 SPACE = {
@@ -194,5 +194,5 @@ def test_progress_names_the_best(tmp_path, capsys):
     from cnnlab.runs.jobs import Job
 
     job = Job("003", ["a=1"], [], tmp_path, 4, state="completed", record={"val_accuracy": 0.9})
-    SearchProgress(5).show(job, 4, 0.95)
+    print_trial(job, 5, 4, 0.95)
     assert capsys.readouterr().out == "[4/5] completed   003  val 90.00%, 0:00, best 95.00%\n"

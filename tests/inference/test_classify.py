@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from cnnlab.inference import neighbours
-from cnnlab.inference.neighbours import find_nearest, scale_to_unit_length
+from cnnlab.inference import classify
+from cnnlab.inference.classify import find_nearest, scale_to_unit_length
 
 
 def test_distances_are_cosine_distances() -> None:
@@ -14,7 +14,7 @@ def test_distances_are_cosine_distances() -> None:
 
 @pytest.mark.parametrize("count", [1, 5, 100])
 def test_a_large_set_is_compared_in_chunks_with_the_same_result(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(neighbours, "CHUNK", 7)
+    monkeypatch.setattr(classify, "CHUNK", 7)
     random = torch.Generator().manual_seed(0)
     features, queries = torch.randn(30, 6, generator=random), torch.randn(4, 6, generator=random)
     distances, positions = find_nearest(scale_to_unit_length(features.clone()), queries, count)
