@@ -10,14 +10,7 @@ from torch import Tensor
 
 from cnnlab.cpu import available_cores
 from cnnlab.data.augment import Augmentation
-from cnnlab.data.images import (
-    ImageData,
-    Images,
-    StoredImages,
-    load_images,
-    mapped_images,
-    streamed_images,
-)
+from cnnlab.data.images import ImageData, Images, StoredImages, load_images, mapped_images, streamed_images
 from cnnlab.data.loader import Loader
 from cnnlab.data.normalization import channel_statistics
 from cnnlab.data.placement import Placement, choose_placement
@@ -25,6 +18,7 @@ from cnnlab.data.sources import find_source
 from cnnlab.data.splits import Protocol, check_holdout, listed, name_classes, split_by_protocol
 from cnnlab.data.stream import read_by_threads
 from cnnlab.errors import RequestError
+from cnnlab.instantiate import check_at_least
 
 log = logging.getLogger(__name__)
 
@@ -84,18 +78,14 @@ class ImageDataModule(L.LightningDataModule):
         processes: int = 1,
     ):
         super().__init__()
-        sizes = {"image_size": image_size, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"{name} must be 1 or more, got {value}")
+        check_at_least(1, image_size=image_size, batch_size=batch_size, eval_batch_size=eval_batch_size)
+        check_at_least(0, workers=workers)
         check_holdout(holdout)
         for name, constants in (("mean", mean), ("std", std)):
             if constants is not None and len(constants) != 3:
                 raise ValueError(f"{name} must have one value for each of red, green and blue, got {constants}")
         if std is not None and min(std) <= 0:
             raise ValueError(f"std must be above 0, got {std}")
-        if workers is not None and workers < 0:
-            raise ValueError(f"workers must be 0 or more, got {workers}")
         pad = augmentation.pad if augmentation else 0
         if pad >= image_size:
             raise RequestError(f"augmentation.pad must be less than image_size, {image_size}, got {pad}")

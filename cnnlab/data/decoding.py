@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
 MAX_PIXELS = 100_000_000  # per picture: a small file can claim to hold any number
+TOO_LARGE = f"it has more than {MAX_PIXELS:,} pixels"
 # torchvision advertises TorchCodec. Silenced here once, since filters set within a thread would affect all threads.
 warnings.filterwarnings("ignore", "The image decoding", DeprecationWarning)
 PNG = b"\x89PNG\r\n\x1a\n"  # first bytes of a PNG file
@@ -55,7 +56,7 @@ def to_rgb(picture: Image.Image) -> Tensor:
         OSError: if it is damaged.
     """
     if picture.width * picture.height > MAX_PIXELS:
-        raise too_large()
+        raise UnreadablePicture(TOO_LARGE)
     picture = ImageOps.exif_transpose(picture)
     if picture.mode in ("I", "I;16", "I;16B", "I;16L"):  # 16 bits of grey
         values = np.asarray(picture).astype(np.int64).clip(0, 65535)
@@ -65,8 +66,3 @@ def to_rgb(picture: Image.Image) -> Tensor:
     if picture.mode == "P" or picture.mode == "PA":  # a direct conversion would blend transparent colours in
         picture = picture.convert("RGBA")
     return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
-
-
-def too_large() -> UnreadablePicture:
-    """Return the error for a picture of more than `MAX_PIXELS` pixels."""
-    return UnreadablePicture(f"it has more than {MAX_PIXELS:,} pixels")

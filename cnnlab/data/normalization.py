@@ -44,11 +44,7 @@ def channel_statistics(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         for channel in range(3):
             counts[channel] += torch.bincount(part[..., channel].flatten(), minlength=256)
     values = torch.arange(256, dtype=torch.float64) / 255
-    means, stds = [], []
-    for share in counts.double():
-        share /= share.sum()
-        mean = (share * values).sum()
-        std = (share * (values - mean) ** 2).sum().sqrt()
-        means.append(mean)
-        stds.append(std if std > 0 else torch.tensor(1.0, dtype=torch.float64))
-    return torch.stack(means).float(), torch.stack(stds).float()
+    shares = counts / counts.sum(dim=1, keepdim=True, dtype=torch.float64)
+    mean = (shares * values).sum(dim=1)
+    std = (shares * (values - mean[:, None]) ** 2).sum(dim=1).sqrt()
+    return mean.float(), torch.where(std > 0, std, 1).float()

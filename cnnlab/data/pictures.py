@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from cnnlab.cpu import available_cores
-from cnnlab.data.decoding import MAX_PIXELS, UnreadablePicture, to_rgb, too_large
+from cnnlab.data.decoding import MAX_PIXELS, TOO_LARGE, UnreadablePicture, to_rgb
 from cnnlab.data.formats import picture_formats
 from cnnlab.data.images import Images, StoredImages, to_rgb_square
 from cnnlab.data.stream import map_by_threads, read_by_threads
@@ -28,18 +28,15 @@ CHUNK = 32  # files that a thread reads at a time
 def read_picture(picture: Picture, size: int) -> Tensor:
     """Read a picture as training reads images: as RGB, the shorter side resized, the middle cut out.
 
-    PNG and JPEG files give exactly the pixels that `cnnlab.data.images` gives.
+    PNG and JPEG files give exactly the pixels that `cnnlab.data.images` gives. See `open_picture` for what a picture
+    may be, and for errors.
 
     Args:
-        picture: see `open_picture`.
+        picture: the picture.
         size: height and width of the result in pixels.
 
     Returns:
         uint8 (size, size, 3).
-
-    Raises:
-        UnreadablePicture: if it cannot be read.
-        ValueError: if an array or tensor has another shape, type or range.
     """
     return _to_square(open_picture(picture), size)
 
@@ -73,7 +70,7 @@ def open_picture(picture: Picture) -> Tensor:
     except UnreadablePicture:
         raise
     except Image.DecompressionBombError:
-        raise too_large() from None
+        raise UnreadablePicture(TOO_LARGE) from None
     except Image.UnidentifiedImageError:
         raise UnreadablePicture("it is not an image of a known format") from None
     except OSError as error:

@@ -29,7 +29,7 @@ def read_by_threads(
     Args:
         images: images to read from.
         batches: positions of the images of each batch, int64 (B,).
-        pinned: whether to return pinned memory, from which a GPU copies asynchronously.
+        pinned: whether a single thread returns pinned memory, from which a GPU copies asynchronously.
         threads: number of threads.
     """
 
@@ -42,8 +42,7 @@ def read_by_threads(
         return
     pieces = map_by_threads(images.read, (piece for batch in batches for piece in batch.split(PIECE)), threads)
     for batch in batches:
-        pixels = torch.cat([next(pieces) for _ in batch.split(PIECE)])
-        yield pixels.pin_memory() if pinned else pixels
+        yield torch.cat([next(pieces) for _ in batch.split(PIECE)])
 
 
 def map_by_threads(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:

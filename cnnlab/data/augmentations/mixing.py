@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cnnlab.data.augmentations.boxes import in_boxes
 from cnnlab.data.epoch import Epoch
+from cnnlab.instantiate import check_at_least
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,7 @@ class Mixing:
     on_pixels = False
 
     def __post_init__(self) -> None:
-        for name in ("mixup", "cutmix"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        check_at_least(0, mixup=self.mixup, cutmix=self.cutmix)
         if not 0 <= self.probability <= 1:
             raise ValueError(f"mix_probability must be from 0 to 1, got {self.probability}")
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.data.epoch import Epoch
+from cnnlab.instantiate import fits
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,11 @@ class Resize:
     on_pixels = False
 
     def __post_init__(self) -> None:
-        if not _are_sizes(self.sizes):
+        valid = fits(self.sizes, list[list[int]]) and all(
+            len(pair) == 2 and pair[0] >= 0 and pair[1] >= 1 for pair in self.sizes
+        )
+        epochs = [pair[0] for pair in self.sizes] if valid else []
+        if not valid or epochs != sorted(set(epochs)):
             raise ValueError(f"sizes must be [epoch, pixels] pairs with rising epochs, got {self.sizes}")
 
     def draw(self, generator: torch.Generator, epoch: Epoch) -> dict[str, Any]:
@@ -36,15 +41,3 @@ class Resize:
         """Resize images (B, C, H, W), with antialiasing."""
         resized = nn.functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
         return resized.contiguous(memory_format=torch.channels_last)
-
-
-def _are_sizes(sizes: Any) -> bool:
-    """Return whether the value is a sequence of [epoch, pixels] pairs with rising epochs."""
-    if not isinstance(sizes, Sequence):
-        return False
-    for pair in sizes:
-        numbers = isinstance(pair, Sequence) and all(isinstance(number, int) for number in pair)
-        if not numbers or len(pair) != 2 or pair[0] < 0 or pair[1] < 1:
-            return False
-    epochs = [epoch for epoch, _ in sizes]
-    return epochs == sorted(set(epochs))

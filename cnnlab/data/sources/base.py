@@ -5,15 +5,13 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 
 class Items(Protocol):
     """Give access to encoded images: bytes of PNG or JPEG files, or paths of such files."""
-
-    def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> bytes | Path: ...
 
@@ -68,9 +66,25 @@ class Source(Protocol):
         ...
 
 
-def stat_digest(files: Iterable[tuple[str | Path, os.stat_result]]) -> str:
-    """Return a digest of the paths, sizes and times of files: to digest their content would take too long."""
-    digest = hashlib.sha256()
-    for file, stat in files:
-        digest.update(f"{file}|{stat.st_size}|{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+class FileSource(Source, Protocol):
+    """Give access to images in files, which are known by their paths, sizes and times: to read them takes too long."""
+
+    form: ClassVar[str]
+
+    def found(self) -> Iterable[tuple[str, Path | os.DirEntry[str]]]:
+        """Yield every file with a name that does not depend on its place."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Return the form of the files and a digest of them."""
+        digest = hashlib.sha256()
+        for _, file in self.found():
+            stat = file.stat()
+            line = f"{os.fspath(file)}|{stat.st_size}|{stat.st_mtime_ns}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        return f"{self.form} {digest.hexdigest()}"
+
+    def files(self) -> Iterable[tuple[str, int]]:
+        """Yield name and size of every file."""
+        return ((name, file.stat().st_size) for name, file in self.found())

@@ -7,43 +7,32 @@ from typing import Any
 
 import numpy as np
 
-from cnnlab.data.sources.base import RawImages, RawSplit, Source, stat_digest
+from cnnlab.data.sources.base import FileSource, RawImages, RawSplit
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
 
 
 @dataclass(frozen=True)
-class BatchesSource(Source):
+class BatchesSource(FileSource):
     """Read the Python version of CIFAR-10: six pickled batches, which torchvision reads too."""
 
     folder: Path
 
-    @property
-    def identity(self) -> str:
-        """See Source."""
-        return "batches " + stat_digest((file, file.stat()) for file in self._all_files())
+    form = "batches"
 
-    def _all_files(self) -> list[Path]:
-        return [file for name in ("data_batch_*", "test_batch", "batches.meta") for file in self._files(name)]
-
-    def _files(self, pattern: str) -> list[Path]:
-        return sorted(self.folder.glob(pattern))
+    def found(self) -> list[tuple[str, Path]]:
+        names = ("data_batch_*", "test_batch", "batches.meta")
+        return [(file.name, file) for name in names for file in sorted(self.folder.glob(name))]
 
     def count(self) -> int:
-        """See Source."""
         return sum(size for _, size in self.files()) // (3 * 32 * 32)
 
-    def files(self) -> list[tuple[str, int]]:
-        """See Source."""
-        return [(file.name, file.stat().st_size) for file in self._all_files()]
-
     def read(self, lean: bool = False) -> RawImages:
-        """See Source."""
         meta = self.folder / "batches.meta"
         names = _entry(_load_batch(meta), "label_names", meta)
         return RawImages(
             classes=tuple(name.decode() if isinstance(name, bytes) else name for name in names),
-            train=self._split(self._files("data_batch_*")),
+            train=self._split(sorted(self.folder.glob("data_batch_*"))),
             test=self._split([self.folder / "test_batch"]),
         )
 

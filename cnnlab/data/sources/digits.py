@@ -14,15 +14,12 @@ class DigitsSource(Source):
 
     @property
     def identity(self) -> str:
-        """See Source."""
         return "digits"
 
     def count(self) -> int:
-        """See Source."""
         return 1797
 
     def read(self, lean: bool = False) -> RawImages:
-        """See Source."""
         from sklearn.datasets import load_digits
 
         digits: Any = load_digits()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnnlab.data.sources.base import RawImages, RawSplit, Source, stat_digest
+from cnnlab.data.sources.base import FileSource, RawImages, RawSplit
 from cnnlab.errors import RequestError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -19,26 +19,19 @@ SPLITS = {
 }
 
 
+@dataclass(frozen=True)
 class Files:
-    """List the paths of files, in little memory even for a million.
+    """List the paths of files below a folder; an array of bytes takes little memory even for a million."""
 
-    Args:
-        root: folder of all files.
-        names: paths below the root, an array of bytes.
-    """
-
-    def __init__(self, root: Path, names: np.ndarray):
-        self.root, self.names = root, names
-
-    def __len__(self) -> int:
-        return len(self.names)
+    root: Path
+    names: np.ndarray
 
     def __getitem__(self, index: int) -> Path:
         return self.root / os.fsdecode(self.names[index])
 
 
 @dataclass(frozen=True)
-class FolderSource(Source):
+class FolderSource(FileSource):
     """Read one folder per class, directly or below `train` and `test`.
 
     Classes are numbered in the order of their names. Test images come from `test`, or from `val` if there is no `test`,
@@ -47,21 +40,15 @@ class FolderSource(Source):
 
     folder: Path
 
-    @property
-    def identity(self) -> str:
-        """See Source."""
-        return "folders " + stat_digest((entry.path, entry.stat()) for _, entry in _walk(self.folder))
+    form = "folders"
+
+    def found(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        return _walk(self.folder)
 
     def count(self) -> int:
-        """See Source."""
-        return sum(1 for _ in _walk(self.folder))
-
-    def files(self) -> Iterator[tuple[str, int]]:
-        """See Source."""
-        return ((name, entry.stat().st_size) for name, entry in _walk(self.folder))
+        return sum(1 for _ in self.found())
 
     def read(self, lean: bool = False) -> RawImages:
-        """See Source."""
         train = split_folder(self.folder, "train")
         if train is None or not (classes := class_folders(train, of_split=True)):
             classes = class_folders(self.folder)

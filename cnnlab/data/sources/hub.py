@@ -20,17 +20,19 @@ HUB_TIMEOUT = 3.0  # seconds to wait for an answer
 
 @dataclass(frozen=True)
 class HubSource(Source):
-    """Read a data set of the Hugging Face Hub, through the `datasets` library and its cache of downloads."""
+    """Read a data set of the Hugging Face Hub, through the `datasets` library and its cache of downloads.
+
+    Published data sets are assumed not to change. All but `check` download the data set if it is not in the cache.
+    """
 
     name: str
 
     @property
     def identity(self) -> str:
-        """See Source. Published data sets are assumed not to change."""
         return f"hub {self.name}"
 
     def check(self) -> None:
-        """See Source. If the Hub does not answer, an earlier download is enough."""
+        """Raise RequestError if there is no earlier download either when the Hub does not answer."""
         if _hub_answers(self.name):
             return
         # Without this, the library waits 20 s and more for each attempt to reach the Hub.
@@ -45,15 +47,12 @@ class HubSource(Source):
             )
 
     def count(self) -> int:
-        """See Source. Downloads the data set if it is not in the cache."""
         return sum(table.num_rows for table in self._tables().values())
 
     def files(self) -> list[tuple[str, int]]:
-        """See Source."""
         return [(self.name, self.count())]
 
     def read(self, lean: bool = False) -> RawImages:
-        """See Source."""
         return read_tables(self._tables(), f"data.source: {self.name}")
 
     def _tables(self) -> dict[str, "pyarrow.Table"]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnlab.data.sources.base import RawImages, RawSplit, Source, stat_digest
+from cnnlab.data.sources.base import FileSource, RawImages, RawSplit
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
 
@@ -22,33 +22,28 @@ LABELS = ("label", "labels", "class", "target", "fine_label")  # usual names of 
 
 
 @dataclass(frozen=True)
-class ParquetSource(Source):
+class ParquetSource(FileSource):
     """Read parquet files as on the Hugging Face Hub: a column of encoded images and a column of class numbers."""
 
     train: tuple[Path, ...]
     test: tuple[Path, ...]
 
-    @property
-    def identity(self) -> str:
-        """See Source."""
-        return "parquet " + stat_digest((file, file.stat()) for file in (*self.train, *self.test))
+    form = "parquet"
+
+    def found(self) -> list[tuple[str, Path]]:
+        return [(file.name, file) for file in (*self.train, *self.test)]
 
     def count(self) -> int:
-        """See Source."""
         import pyarrow.parquet
 
-        def rows(file: Path) -> int:
+        rows = 0
+        for _, file in self.found():
             with _naming(file):
-                return pyarrow.parquet.read_metadata(file).num_rows
-
-        return sum(rows(file) for file in (*self.train, *self.test))
-
-    def files(self) -> list[tuple[str, int]]:
-        """See Source."""
-        return [(file.name, file.stat().st_size) for file in (*self.train, *self.test)]
+                rows += pyarrow.parquet.read_metadata(file).num_rows
+        return rows
 
     def read(self, lean: bool = False) -> RawImages:
-        """See Source. If lean, the `datasets` library copies the rows to its own cache once, and maps that."""
+        """Return all images. If lean, the `datasets` library copies the rows to its own cache once, and maps that."""
         table = _mapped_table if lean else _table
         for files in (self.train, self.test):
             _check_names(files)
@@ -56,22 +51,14 @@ class ParquetSource(Source):
         return read_tables(tables, f"data.path: {self.train[0]}")
 
 
+@dataclass(frozen=True)
 class Rows:
     """Give access to the entries of an Arrow column; each is copied when it is asked for."""
 
-    def __init__(self, column: "pyarrow.ChunkedArray"):
-        self.chunks = column.chunks
-        self.ends = np.cumsum([len(chunk) for chunk in self.chunks])
-
-    def __len__(self) -> int:
-        return int(self.ends[-1]) if len(self.ends) else 0
+    column: "pyarrow.ChunkedArray"
 
     def __getitem__(self, index: int) -> bytes:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        number = int(np.searchsorted(self.ends, index, side="right"))
-        chunk = self.chunks[number]
-        return chunk[index - int(self.ends[number]) + len(chunk)].as_py()
+        return self.column[index].as_py()
 
 
 @contextlib.contextmanager

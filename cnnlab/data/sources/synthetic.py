@@ -17,15 +17,12 @@ class SyntheticSource(Source):
 
     @property
     def identity(self) -> str:
-        """See Source."""
         return "synthetic"
 
     def count(self) -> int:
-        """See Source."""
         return TRAIN + TEST
 
     def read(self, lean: bool = False) -> RawImages:
-        """See Source."""
         random = np.random.default_rng(0)
 
         def split(images: int) -> RawSplit:
