@@ -38,12 +38,9 @@ class CachedArrays:
 
 
 def cache_folder(source: Source, image_size: int, cache: str | Path | None) -> Path:
-    """Return the folder for the images of a source at one size.
+    """Return the folder for the images of a source at one size, named after both.
 
-    Args:
-        source: its identity and the size give the folder's name.
-        image_size: height and width in pixels.
-        cache: folder of all caches; None for `$CNNLAB_CACHE`, else `cnnlab` in the user's cache folder.
+    It lies in `cache`, by default in `$CNNLAB_CACHE`, else in `cnnlab` in the user's cache folder.
     """
     if cache is None:
         cache = os.environ.get("CNNLAB_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "cnnlab"

@@ -5,6 +5,7 @@ not fit there are brought batch by batch, as bytes. The batches are the same.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,17 +18,17 @@ from cnnlab.data.normalization import Normalization
 from cnnlab.data.stream import Workers, read_by_threads
 
 
+@dataclass(eq=False)
 class EpochOrder:
     """Order the images of an epoch: by a permutation drawn from (seed, epoch), or as they are in the data.
 
     Lightning calls `set_epoch` on a loader's `sampler` before every epoch.
     """
 
-    def __init__(self, images: int, shuffle: bool, seed: int):
-        self.images = images
-        self.shuffle = shuffle
-        self.seed = seed
-        self.epoch = 0
+    images: int
+    shuffle: bool
+    seed: int
+    epoch: int = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0."""
@@ -166,9 +167,7 @@ class Loader:
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield prepared pixels for each batch, and which rows of them it needs, or None for all rows.
 
-        Args:
-            needed: positions of the images that each batch needs, int64 (B,), on the CPU.
-            on_device: the same on the device.
+        Both arguments hold the positions of the images that each batch needs: on the CPU, and on the device.
         """
         if isinstance(self.images, Tensor):
             yield from ((self.images, positions) for positions in on_device)

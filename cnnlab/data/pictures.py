@@ -15,8 +15,8 @@ from torchvision.transforms.v2 import functional
 
 from cnnlab.cpu import available_cores
 from cnnlab.data.decoding import MAX_PIXELS, TOO_LARGE, UnreadablePicture, to_rgb
-from cnnlab.data.formats import picture_formats
 from cnnlab.data.images import Images, StoredImages, to_rgb_square
+from cnnlab.data.listing import picture_formats
 from cnnlab.data.stream import map_by_threads, read_by_threads
 from cnnlab.instantiate import first_line
 
@@ -99,16 +99,13 @@ class Reading:
 
 
 def read_pictures(paths: Iterable[Path], size: int, shown: int = 0, thumbnail: int = 576) -> Iterator[Reading]:
-    """Read any number of files a little ahead, with a thread for each core.
+    """Read any number of files a little ahead, with a thread for each core, and yield a reading for each path in order.
 
     Args:
         paths: paths of the files, taken one by one.
         size: height and width in pixels.
         shown: number of pictures, from the first, for which a thumbnail is made.
         thumbnail: largest height and width of a thumbnail in pixels.
-
-    Returns:
-        A reading for each path, in their order, also for files that cannot be read.
     """
 
     def read(numbered: tuple[int, Path]) -> Reading:

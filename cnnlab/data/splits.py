@@ -102,13 +102,9 @@ def name_classes(data: ImageData, names: Sequence[str]) -> ImageData:
 
 
 def fit_classes(data: ImageData, known: tuple[str, ...]) -> ImageData:
-    """Renumber labels by the classes of a network.
+    """Renumber labels by the classes of a network, whose names are known by class number.
 
     Classes are matched by name. The data may lack some of them, or have them in another order.
-
-    Args:
-        data: training and test images.
-        known: names of the network's classes, by class number.
 
     Raises:
         RequestError: if the data have a class that the network does not know.

@@ -48,10 +48,7 @@ def read_by_threads(
 def map_by_threads(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
     """Yield the results of a function for all items, in their order, computed a little ahead by threads.
 
-    Args:
-        function: called by several threads at the same time.
-        items: any number of items, taken one by one.
-        threads: number of threads.
+    Items are taken one by one; several threads call the function at the same time.
     """
     under_way: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads, "images") as pool:

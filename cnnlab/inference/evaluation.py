@@ -35,13 +35,7 @@ def default_folder(run: RunDirectory | None, checkpoint: Path, split: str, other
     """Return `evaluation` in the run directory, or beside a checkpoint that belongs to no run.
 
     The name is extended for another checkpoint than that of the best epoch, another split than the test images, and
-    other data, so that these results do not replace those of the run.
-
-    Args:
-        run: run of the checkpoint, or None.
-        checkpoint: file of the checkpoint.
-        split: evaluated split.
-        other_data: fingerprint of the data if it is not the data of the training, else None.
+    other data (by their fingerprint), so that these results do not replace those of the run.
     """
     is_best = run is not None and checkpoint.name == run.best_checkpoint.name
     parts = ["evaluation"] if is_best else ["evaluation", checkpoint.stem]

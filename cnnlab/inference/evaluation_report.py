@@ -24,14 +24,7 @@ DARK_BLUE, LIGHT_BLUE = "#1b4f9c", "#9dbfec"
 
 
 def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | None, folder: Path) -> None:
-    """Print the most important metrics, and the scores of each class.
-
-    Args:
-        record: content of evaluation.json.
-        scores: metrics without test-time augmentation.
-        tta: metrics with it, or None.
-        folder: folder of the results.
-    """
+    """Print the most important metrics of a record, the content of evaluation.json, and the scores of each class."""
     title = f"{record['model']} on {record['images']:,} {record['split']} images"
     table = Table(show_header=False, title=title, title_justify="left", min_width=60)
     table.add_row("accuracy", _accuracy(scores), style="bold")
@@ -95,10 +88,10 @@ def _class_table(rows: Sequence[ClassScores]) -> Table:
 def save_figures(
     folder: Path, scores: Scores, logits: Tensor, labels: Tensor, read: Callable[[Tensor], Tensor]
 ) -> None:
-    """Write `confusion_matrix.png`, `reliability.png` and `mistakes.png`.
+    """Write `confusion_matrix.png`, `reliability.png` and `mistakes.png` into an existing folder.
 
     Args:
-        folder: an existing folder.
+        folder: the folder.
         scores: metrics of the logits.
         logits: float32 (N, classes).
         labels: class numbers, int64 (N,).

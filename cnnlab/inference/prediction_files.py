@@ -62,11 +62,8 @@ Write = Callable[[Prediction], None]
 def prediction_writer(output: Path | None, top: int, labelled: bool, neighbours: int) -> Iterator[Write]:
     """Open a function that writes one prediction; the file appears, complete, when the context ends.
 
-    Args:
-        output: a `.csv`, or another file for JSON lines; None for JSON lines on standard output.
-        top: number of classes of each prediction.
-        labelled: whether predictions have labels.
-        neighbours: number of neighbours of each prediction.
+    The output is a `.csv`, or another file for JSON lines; None writes JSON lines to standard output. All predictions
+    have the same number of classes (`top`) and of neighbours, and labels or not.
     """
     if output is None:
         try:
@@ -84,12 +81,7 @@ def prediction_writer(output: Path | None, top: int, labelled: bool, neighbours:
 
 
 def _csv_rows(stream: TextIO, top: int, labelled: bool, neighbours: int) -> Write:
-    """Write the header (image, class, confidence, class_2, ..., label, neighbour_1, ...); return a writer of rows.
-
-    Args:
-        stream: opened with `newline=""`.
-        top: see `prediction_writer`, also for the other arguments.
-    """
+    """Write the header (image, class, confidence, class_2, ..., label, neighbour_1, ...); return a writer of rows."""
     rows = csv.writer(stream, lineterminator="\n")
     header = ["image", "class", "confidence"]
     header += [f"{name}_{number}" for number in range(2, top + 1) for name in ("class", "confidence")]
@@ -132,12 +124,7 @@ def _json_lines(stream: TextIO) -> Write:
 
 
 def print_predictions(predictions: Sequence[Prediction], total: int) -> None:
-    """Print some predictions as a table.
-
-    Args:
-        predictions: one or more, with the same number of classes each.
-        total: number of all predictions.
-    """
+    """Print some of all predictions, one or more with the same number of classes each, as a table."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     labelled = predictions[0].label is not None
     table.add_column("image", overflow="fold")

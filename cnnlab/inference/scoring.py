@@ -11,12 +11,13 @@ from torch import Tensor
 
 from cnnlab.cpu import available_cores
 from cnnlab.data.images import Images, StoredImages
-from cnnlab.data.shifting import DIRECTIONS, move
 from cnnlab.data.stream import read_by_threads
 from cnnlab.errors import RequestError
 from cnnlab.inference.trained import TrainedNetwork
 from cnnlab.training.tta import Tta, tta_logits
 
+# Rows and columns by which a shift of one pixel moves the content.
+DIRECTIONS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 SHIFT_MEASURES = ("same_answer", "accuracy", "feature_cosine")
 
 
@@ -143,6 +144,24 @@ def measure_shift_invariance(
     }
     means = {name: sum(values[name] for values in directions.values()) / len(directions) for name in SHIFT_MEASURES}
     return {"pixels": shift, **means, "directions": directions}
+
+
+def move(pixels: Tensor, rows: int, columns: int) -> Tensor:
+    """Shift the content of images down and to the right; fill the border by reflection.
+
+    Args:
+        pixels: (N, H, W, C).
+        rows: fewer than H; negative shifts up.
+        columns: fewer than W; negative shifts to the left.
+    """
+    height, width = pixels.shape[1:3]
+    return pixels[:, _reflected(height, rows)][:, :, _reflected(width, columns)]
+
+
+def _reflected(size: int, by: int) -> Tensor:
+    """Return the index that each row or column is taken from."""
+    places = (torch.arange(size) - by).abs()
+    return size - 1 - (size - 1 - places).abs()
 
 
 def check_shift(shift: int, image_size: int) -> None:

@@ -37,23 +37,16 @@ KEYS_OF_SCORING = (
 class TrialConfigurations:
     """Turn the values of a trial into the command that trains with them, and into its configuration.
 
-    Args:
-        name: of the study.
-        space: hyperparameters to search.
-
     Raises:
         RequestError: for an argument of the command line that trials cannot have.
     """
 
     def __init__(self, name: str, space: list[Parameter]):
         self.name, self.space = name, space
-        self.given: list[tuple[str, str]] = []
-        for argument in configuration.command_line():
-            key = argument.lstrip("+").partition("=")[0]
-            if argument.startswith("~"):
-                raise RequestError(f"{argument}: a search takes only key=value")
-            if key not in TUNE_KEYS:
-                self.given.append((key, argument))
+        given = [(argument.lstrip("+").partition("=")[0], argument) for argument in configuration.command_line()]
+        if removed := [argument for _, argument in given if argument.startswith("~")]:
+            raise RequestError(f"{removed[0]}: a search takes only key=value")
+        self.given = [(key, argument) for key, argument in given if key not in TUNE_KEYS]
 
     def overrides(self, values: Values) -> list[str]:
         """Return the key=value arguments of a run: the command line's, with the trial's values replacing them."""
@@ -104,11 +97,7 @@ class TrialConfigurations:
             _check_parts(configuration.settings(self.compose(_values_at(self.space, end))))
 
     def as_experiment(self, trial: Mapping[str, Any]) -> str:
-        """Return the text of an experiment's file, for `cnnlab train experiment=...`, that repeats a trial.
-
-        Args:
-            trial: as in tune.json.
-        """
+        """Return the text of a file for `cnnlab train experiment=...` that repeats a trial of tune.json."""
         searched = {argument.partition("=")[0] for argument in trial["arguments"]}
         own = [argument for key, argument in self.given if key not in searched]
         composed = hydra.compose("train", [*own, *trial["arguments"]], return_hydra_config=True)

@@ -119,9 +119,7 @@ def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
 def starting_point(space: Sequence[Parameter], settings: Mapping[str, Any]) -> Values | None:
     """Return the unchanged configuration as the stored values of a trial, or None if it lies outside the space.
 
-    Args:
-        space: all entries.
-        settings: values of the configuration by dotted key, and chosen names by group.
+    The settings are values by dotted key, and chosen names by group.
     """
     values, kept = {}, {}
     for parameter in space:

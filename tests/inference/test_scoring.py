@@ -5,7 +5,7 @@ import torch
 
 from cnnlab.build.network import build_network
 from cnnlab.data.images import ImageData
-from cnnlab.inference.scoring import Clock, chosen_tta, run_network
+from cnnlab.inference.scoring import DIRECTIONS, Clock, chosen_tta, move, run_network
 from cnnlab.inference.trained import TrainedNetwork
 from cnnlab.training.tta import tta_logits
 
@@ -51,3 +51,18 @@ def test_features_are_kept_beside_the_same_logits(net: TrainedNetwork, sample: I
     torch.testing.assert_close(outputs.logits, run_network(net, sample.test, 16).logits)
     assert outputs.features is not None
     torch.testing.assert_close(outputs.features, net.embed(sample.test.pixels.permute(0, 3, 1, 2)))
+
+
+@pytest.mark.parametrize("by", [1, 2])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_the_content_is_shifted_and_the_border_reflected(direction, by):
+    pixels = torch.randint(0, 256, (2, 5, 6, 3), dtype=torch.uint8)
+    rows, columns = (by * step for step in DIRECTIONS[direction])
+    padded = torch.nn.functional.pad(pixels.permute(0, 3, 1, 2).float(), (by,) * 4, mode="reflect")
+    expected = padded[:, :, by - rows : by - rows + 5, by - columns : by - columns + 6].permute(0, 2, 3, 1)
+    assert torch.equal(move(pixels, rows, columns).float(), expected)
+
+
+def test_down_shifts_down():
+    pixels = torch.arange(3).reshape(1, 3, 1, 1)
+    assert move(pixels, 1, 0).flatten().tolist() == [1, 0, 1]

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from cnnlab.data.sources.base import Source
 from cnnlab.data.sources.batches import BatchesSource
-from cnnlab.data.sources.digits import DigitsSource
+from cnnlab.data.sources.builtin import DigitsSource, SyntheticSource
 from cnnlab.data.sources.folders import SPLITS, FolderSource, class_folders, split_folder
 from cnnlab.data.sources.hub import HubSource
 from cnnlab.data.sources.parquet import ParquetSource
-from cnnlab.data.sources.synthetic import SyntheticSource
 from cnnlab.errors import RequestError
 
 

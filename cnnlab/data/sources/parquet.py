@@ -118,11 +118,7 @@ def _mapped_table(files: tuple[Path, ...]) -> "pyarrow.Table":
 
 
 def read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
-    """Return the images of Arrow tables.
-
-    Args:
-        tables: table of each split.
-        where: name of the source, for messages.
+    """Return the images of Arrow tables, one for each split; messages name the source `where`.
 
     Raises:
         RequestError: if a column is missing, or the splits do not fit together.
