@@ -27,8 +27,14 @@ def evaluate(config: DictConfig) -> None:
     find_source(data["source"], data["path"])  # fail before the slow imports
 
     from cnnlab.data.splits import read_split
-    from cnnlab.inference.evaluation import EvaluationOptions, default_folder, save_outputs, to_json
-    from cnnlab.inference.evaluation_report import print_evaluation, save_figures
+    from cnnlab.inference.evaluation_report import (
+        EvaluationOptions,
+        default_folder,
+        print_evaluation,
+        save_figures,
+        save_outputs,
+        to_json,
+    )
     from cnnlab.inference.metrics import confident_mistakes, score
     from cnnlab.inference.scoring import Clock, check_shift, chosen_tta, measure_shift_invariance, run_network
     from cnnlab.inference.trained import load

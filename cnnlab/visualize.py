@@ -28,15 +28,7 @@ BATCH_SIZE = 32  # images computed at a time
 
 @dataclass(frozen=True)
 class Request:
-    """Options of the command, without those of the data.
-
-    Attributes:
-        checkpoint: a file or a run directory.
-        image: a file, or `test:N` for a test image of the data, counted from 0.
-        images: number of test images on which activation functions are watched.
-        output: a folder; None for `visualization` in the checkpoint's run, or in the working directory.
-        device: see `cnnlab.inference.trained.load`.
-    """
+    """Hold the keys of the command, without those of the data; see conf/visualize.yaml."""
 
     checkpoint: str
     image: str

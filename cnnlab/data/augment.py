@@ -1,8 +1,8 @@
 """Augment training images in whole batches on their device.
 
 Random decisions are drawn on the CPU, for all images of an epoch, from the seed and the epoch alone. So they do not
-depend on the device, the batch size, the number of processes, or where a run was resumed. Each augmentation is a file
-of `cnnlab.data.augmentations`, which says how to add one.
+depend on the device, the batch size, the number of processes, or where a run was resumed. They are in
+`cnnlab.data.augmentations`, which says how to add one.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cnnlab.data.augmentations.blanking import Cutout, Erasing
 from cnnlab.data.augmentations.crop import Crop, PaddingMode
-from cnnlab.data.augmentations.cutout import Cutout
-from cnnlab.data.augmentations.erasing import Erasing
 from cnnlab.data.augmentations.flip import Flip, FlipMode
 from cnnlab.data.augmentations.mixing import Mixing, mix_labels
 from cnnlab.data.augmentations.resize import Resize

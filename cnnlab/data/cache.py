@@ -24,17 +24,11 @@ ARRAYS = ("train_pixels", "train_labels", "test_pixels", "test_labels")
 
 @dataclass(frozen=True)
 class CachedArrays:
-    """Hold the content of a cache.
+    """Hold the content of a cache."""
 
-    Attributes:
-        arrays: uint8 pixels (N, H, W, 3) and int64 labels (N,) of both splits, mapped into memory.
-        classes: names by class number.
-        fingerprint: digest of pixels and labels, 16 hexadecimal digits.
-    """
-
-    arrays: dict[str, np.ndarray]
-    classes: tuple[str, ...]
-    fingerprint: str
+    arrays: dict[str, np.ndarray]  # uint8 pixels (N, H, W, 3) and int64 labels (N,) of both splits, mapped into memory
+    classes: tuple[str, ...]  # names by class number
+    fingerprint: str  # digest of pixels and labels, 16 hexadecimal digits
 
 
 def cache_folder(source: Source, image_size: int, cache: str | Path | None) -> Path:

@@ -1,7 +1,6 @@
 """Serve the images of a run to Lightning: for training, for selecting the best epoch, and for the test."""
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
@@ -12,11 +11,11 @@ from cnnlab.cpu import available_cores
 from cnnlab.data.augment import Augmentation
 from cnnlab.data.images import ImageData, Images, StoredImages, load_images, mapped_images, streamed_images
 from cnnlab.data.loader import Loader
-from cnnlab.data.normalization import channel_statistics
+from cnnlab.data.normalization import Normalization, channel_statistics
 from cnnlab.data.placement import Placement, choose_placement
 from cnnlab.data.sources import find_source
 from cnnlab.data.splits import Protocol, check_holdout, listed, name_classes, split_by_protocol
-from cnnlab.data.stream import read_by_threads
+from cnnlab.data.stream import PIECE, read_by_threads
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import check_at_least
 
@@ -113,7 +112,11 @@ class ImageDataModule(L.LightningDataModule):
         self.train, self.val = split_by_protocol(self.data, protocol, holdout)
         self.test = self.data.test
         if mean is None or std is None:
-            own_mean, own_std = channel_statistics(self._parts_for_statistics())
+            positions = self._spread(STATISTICS if residence == "stream" else len(self.train))
+            if len(positions) < len(self.train):
+                log.info("Mean and deviation of the channels come from %s training images.", f"{len(positions):,}")
+            parts = read_by_threads(self.train, positions.split(PIECE), threads=available_cores())
+            own_mean, own_std = channel_statistics(parts)
             mean, std = mean or own_mean.tolist(), std or own_std.tolist()
         self.normalize_by(mean, std)
 
@@ -137,12 +140,11 @@ class ImageDataModule(L.LightningDataModule):
 
     def sample(self, images: int = 5000) -> Tensor:
         """Return training images, spread evenly, normalized and not augmented: float32 (N, 3, H, W)."""
-        few = self.train.take(self._spread(images))
-        return next(iter(Loader(Images(few.pixels, few.labels), len(few), self.mean, self.std)))[0]
+        return Normalization(self.mean, self.std, self.image_size)(self.train.read(self._spread(images)))
 
     def train_dataloader(self) -> Loader:
         """Return shuffled, augmented batches of the training images."""
-        return self._loader(self.train, self.batch_size, self.augmentation, shuffle=True)
+        return self._loader(self.train, self.batch_size, augmentation=self.augmentation, shuffle=True)
 
     def val_dataloader(self) -> Loader:
         """Return batches of the images that select the best epoch."""
@@ -156,21 +158,14 @@ class ImageDataModule(L.LightningDataModule):
         """Return the batch unchanged: the loader makes it on the device."""
         return batch
 
-    def _loader(
-        self,
-        images: Images | StoredImages,
-        batch_size: int,
-        augmentation: Augmentation | None = None,
-        shuffle: bool = False,
-    ) -> Loader:
+    def _loader(self, images: Images | StoredImages, batch_size: int, **training: Any) -> Loader:
         trainer = self.trainer
         return Loader(
             images,
             batch_size,
             self.mean,
             self.std,
-            augmentation=augmentation,
-            shuffle=shuffle,
+            **training,
             seed=self.seed,
             device=trainer.strategy.root_device if trainer else "cpu",
             rank=trainer.global_rank if trainer else 0,
@@ -182,13 +177,3 @@ class ImageDataModule(L.LightningDataModule):
     def _spread(self, images: int) -> Tensor:
         """Return the positions of at most this many training images, spread evenly."""
         return torch.linspace(0, len(self.train) - 1, min(images, len(self.train)), dtype=torch.float64).long()
-
-    def _parts_for_statistics(self) -> Iterator[Tensor]:
-        """Yield the pixels of the training images, or of a fixed sample if reading means decoding."""
-        if self.placement != "stream":
-            yield from (self.train.read(positions) for positions in torch.arange(len(self.train)).split(100))
-            return
-        positions = self._spread(STATISTICS)
-        if len(positions) < len(self.train):
-            log.info("Mean and deviation of the channels come from %s training images.", f"{len(positions):,}")
-        yield from read_by_threads(self.train, positions.split(100), threads=available_cores())

@@ -7,19 +7,12 @@ import torch
 
 @dataclass(frozen=True)
 class Epoch:
-    """Describe the epoch that random decisions are drawn for.
-
-    Attributes:
-        images: number of images.
-        size: height and width of the images in pixels.
-        seed: seed of the run.
-        number: number of the epoch, from 0.
-    """
+    """Describe the epoch that random decisions are drawn for."""
 
     images: int
-    size: int
-    seed: int
-    number: int
+    size: int  # height and width of the images in pixels
+    seed: int  # of the run
+    number: int  # from 0
 
 
 def seeded_generator(seed: int, epoch: int, stream: int) -> torch.Generator:

@@ -28,15 +28,10 @@ SPLIT_SEED = 2009  # the same for every run, so that runs with different seeds k
 
 @dataclass(frozen=True)
 class Images:
-    """Hold decoded images and their labels.
+    """Hold decoded images and their labels."""
 
-    Attributes:
-        pixels: uint8 (N, H, W, 3).
-        labels: class numbers, int64 (N,).
-    """
-
-    pixels: Tensor
-    labels: Tensor
+    pixels: Tensor  # uint8 (N, H, W, 3)
+    labels: Tensor  # class numbers, int64 (N,)
 
     def __len__(self) -> int:
         return len(self.labels)

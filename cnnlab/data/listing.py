@@ -49,7 +49,7 @@ def list_pictures(asked: str | list[str]) -> Iterator[Path]:
     if not places or not all(isinstance(place, str) and place for place in places):
         raise RequestError("images must be a file, a folder, a pattern, or a list of these, such as [a.png,b.jpg]")
     if asked == STANDARD_INPUT:
-        return _lines()
+        return (Path(name) for line in sys.stdin.buffer if (name := os.fsdecode(line.rstrip(b"\r\n"))))
     for place in places:
         try:
             first = next(_at(place), None)
@@ -87,12 +87,6 @@ def _below(path: Path, entered: set[tuple[int, int]]) -> Iterator[Path]:
         child = path / name
         if not name.startswith(".") and (name.lower().endswith(picture_suffixes()) or os.path.isdir(child)):  # noqa: PTH112
             yield from _below(child, entered)
-
-
-def _lines() -> Iterator[Path]:
-    for line in sys.stdin.buffer:
-        if name := os.fsdecode(line.rstrip(b"\r\n")):
-            yield Path(name)
 
 
 def _nothing_at(place: str) -> str:

@@ -81,21 +81,13 @@ def open_picture(picture: Picture) -> Tensor:
 
 @dataclass(frozen=True)
 class Reading:
-    """Hold a picture, or the reason why it cannot be read.
+    """Hold a picture, or the reason why it cannot be read."""
 
-    Attributes:
-        name: its path, or its place in a data set, such as `test/7`.
-        pixels: uint8 (size, size, 3), or None if it cannot be read.
-        error: why it cannot be read.
-        label: class number, or None if it is unknown.
-        thumbnail: uint8 (H, W, 3), or None if none was asked for.
-    """
-
-    name: str
-    pixels: Tensor | None = None
-    error: str = ""
-    label: int | None = None
-    thumbnail: np.ndarray | None = None
+    name: str  # its path, or its place in a data set, such as `test/7`
+    pixels: Tensor | None = None  # uint8 (size, size, 3), or None if it cannot be read
+    error: str = ""  # why it cannot be read
+    label: int | None = None  # class number, or None if it is unknown
+    thumbnail: np.ndarray | None = None  # uint8 (H, W, 3), or None if none was asked for
 
 
 def read_pictures(paths: Iterable[Path], size: int, shown: int = 0, thumbnail: int = 576) -> Iterator[Reading]:

@@ -1,9 +1,13 @@
-"""Report an evaluation: a table on the terminal, and figures."""
+"""Read the keys of an evaluation, and report it: its files, figures, and a table on the terminal."""
 
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from rich import box
@@ -11,16 +15,61 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from cnnlab.inference.metrics import Bin, ClassScores, Scores, confident_mistakes, largest_confusions
-from cnnlab.inference.trained import Predictions
+from cnnlab.data.splits import Protocol, Split
+from cnnlab.inference.metrics import ClassScores, Scores, confident_mistakes, largest_confusions
+from cnnlab.inference.scoring import NetworkOutputs
+from cnnlab.inference.trained import Precision, Predictions
 from cnnlab.intervals import wilson_interval
 from cnnlab.reports.confusion import draw_confusion_matrix
 from cnnlab.reports.gallery import Tile, draw_gallery
+from cnnlab.runs.directory import RunDirectory, replacing
+from cnnlab.training.tta import Tta
 
 CLASSES_IN_TABLE = 20
 MISTAKES_IN_GALLERY = 24
 DPI = 150
 DARK_BLUE, LIGHT_BLUE = "#1b4f9c", "#9dbfec"
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """Hold keys of `cnnlab evaluate`; see conf/evaluate.yaml."""
+
+    checkpoint: str
+    split: Split
+    protocol: Protocol | None
+    tta: bool | Tta
+    shift: int
+    embeddings: bool
+    device: str
+    precision: Precision | None
+
+
+def default_folder(run: RunDirectory | None, checkpoint: Path, split: str, other_data: str | None) -> Path:
+    """Return `evaluation` in the run directory, or beside a checkpoint that belongs to no run.
+
+    The name is extended for another checkpoint than that of the best epoch, another split than the test images, and
+    other data (by their fingerprint), so that these results do not replace those of the run.
+    """
+    is_best = run is not None and checkpoint.name == run.best_checkpoint.name
+    parts = ["evaluation"] if is_best else ["evaluation", checkpoint.stem]
+    parts += [split] if split != "test" else []
+    parts += [other_data[:14]] if other_data else []
+    return (run.path if run else checkpoint.parent) / "_".join(parts)
+
+
+def save_outputs(outputs: NetworkOutputs, labels: Tensor, folder: Path) -> None:
+    """Write predictions.npz: logits and labels in the order of the data, as in a run directory."""
+    arrays = {"logits": outputs.logits, "labels": labels, "tta_logits": outputs.tta_logits}
+    with replacing(folder / "predictions.npz") as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **{name: array.numpy() for name, array in arrays.items() if array is not None})
+
+
+def to_json(record: Mapping[str, Any]) -> str:
+    """Return indented JSON with the innermost lists and objects on one line, so that a matrix has a line per row."""
+    innermost = re.compile(r"([\[{])\n\s+([^\[\]{}]*?)\n\s+([\]}])")  # strings in JSON contain no line breaks
+    text = json.dumps(record, indent=2)
+    return innermost.sub(lambda match: match[1] + re.sub(r"\n\s+", " ", match[2]) + match[3], text) + "\n"
 
 
 def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | None, folder: Path) -> None:
@@ -108,14 +157,15 @@ def draw_reliability(scores: Scores) -> Figure:
     """Draw a reliability diagram: accuracy by confidence, above the number of images by confidence."""
     found = scores.calibration
     bins, width = found.bins, 0.94 / len(found.bins)
+    centres = [(part.low + part.high) / 2 for part in bins]
     figure = Figure(figsize=(5.4, 6.2), layout="constrained")
     above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
     above.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="perfect calibration")
-    for part in bins:
+    for part, centre in zip(bins, centres, strict=True):
         if part.accuracy is None or part.confidence is None:
             continue
         interval = wilson_interval(round(part.accuracy * part.images), part.images)
-        above.bar(_centre(part), part.accuracy, width, color=LIGHT_BLUE)
+        above.bar(centre, part.accuracy, width, color=LIGHT_BLUE)
         above.vlines(part.confidence, interval.low, interval.high, color=DARK_BLUE, linewidth=1.2)
         above.plot(part.confidence, part.accuracy, "o", color=DARK_BLUE, markersize=4)
     above.plot([], [], "o-", color=DARK_BLUE, markersize=4, linewidth=1.2, label="accuracy of a bin, 95 % interval")
@@ -126,7 +176,7 @@ def draw_reliability(scores: Scores) -> Figure:
         f"ECE {found.error:.4f}: accuracy {scores.accuracy:.2%}, mean confidence {found.confidence:.2%}", fontsize=10
     )
     total = sum(part.images for part in bins)
-    below.bar([_centre(part) for part in bins], [part.images / total for part in bins], width, color="0.6")
+    below.bar(centres, [part.images / total for part in bins], width, color="0.6")
     below.set_ylabel("images")
     below.set_xlabel("confidence: probability of the predicted class")
     below.set_xlim(0, 1)
@@ -137,10 +187,6 @@ def draw_reliability(scores: Scores) -> Figure:
         axes.grid(axis="y", alpha=0.25)
         axes.set_axisbelow(True)
     return figure
-
-
-def _centre(part: Bin) -> float:
-    return (part.low + part.high) / 2
 
 
 def draw_mistakes(

@@ -43,19 +43,12 @@ RunFile = Callable[[Tensor], Tensor]  # float32 (N, 3, H, W) to float32 (N, clas
 
 @dataclass(frozen=True)
 class Export:
-    """Hold what was written.
+    """Hold what was written."""
 
-    Attributes:
-        files: the file, and for safetensors the JSON file beside it.
-        metadata: description inside the file, see `describe_file`.
-        difference: largest absolute difference between the outputs of the file and the checkpoint.
-        example: a Python program that uses the file.
-    """
-
-    files: tuple[Path, ...]
-    metadata: dict[str, Any]
-    difference: float
-    example: str
+    files: tuple[Path, ...]  # the file, and for safetensors the JSON file beside it
+    metadata: dict[str, Any]  # description inside the file, see `describe_file`
+    difference: float  # largest absolute difference between the outputs of the file and the checkpoint
+    example: str  # a Python program that uses the file
 
 
 def export_network(

@@ -20,35 +20,21 @@ TOP = 5
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Hold how well one class is recognized.
+    """Hold how well one class is recognized."""
 
-    Attributes:
-        name: name of the class.
-        precision: share of the images predicted as this class that show it; None if there are none.
-        recall: share of the images of this class that are predicted as it; None if there are none.
-        f1: harmonic mean of precision and recall; None if no image shows the class or is predicted as it.
-        support: number of images that show the class.
-        predicted: number of images predicted as the class.
-    """
-
-    name: str
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    support: int
-    predicted: int
+    name: str  # name of the class
+    precision: float | None  # share of the images predicted as this class that show it; None if there are none
+    recall: float | None  # share of the images of this class that are predicted as it; None if there are none
+    f1: float | None  # harmonic mean of precision and recall; None if no image shows the class or is predicted as it
+    support: int  # number of images that show the class
+    predicted: int  # number of images predicted as the class
 
 
 @dataclass(frozen=True)
 class Bin:
     """Hold the predictions with a confidence in [low, high), or in [low, 1] for the last bin.
 
-    Attributes:
-        low: lowest confidence, a fraction.
-        high: highest confidence, a fraction.
-        images: number of predictions in the bin.
-        confidence: mean confidence; None without images.
-        accuracy: accuracy in the bin; None without images.
+    Mean confidence and accuracy in the bin are fractions; they are None without images.
     """
 
     low: float

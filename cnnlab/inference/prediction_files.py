@@ -20,17 +20,11 @@ from cnnlab.runs.directory import replacing
 
 @dataclass(frozen=True)
 class Neighbour:
-    """Hold a training image whose features are similar to those of another image.
+    """Hold a training image whose features are similar to those of another image."""
 
-    Attributes:
-        number: position among the training images, from 0.
-        label: name of its class.
-        distance: cosine distance of the features, in [0, 2].
-    """
-
-    number: int
-    label: str
-    distance: float
+    number: int  # position among the training images, from 0
+    label: str  # name of its class
+    distance: float  # cosine distance of the features, in [0, 2]
 
     @property
     def image(self) -> str:
@@ -40,19 +34,12 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Hold the prediction for an image.
+    """Hold the prediction for an image."""
 
-    Attributes:
-        image: name of the image.
-        top: one or more class names with confidences in [0, 1], most probable first.
-        label: name of the true class, or None if unknown.
-        neighbours: most similar training images, nearest first; empty if not asked for.
-    """
-
-    image: str
-    top: Sequence[tuple[str, float]]
-    label: str | None = None
-    neighbours: Sequence[Neighbour] = ()
+    image: str  # name of the image
+    top: Sequence[tuple[str, float]]  # one or more class names with confidences in [0, 1], most probable first
+    label: str | None = None  # name of the true class, or None if unknown
+    neighbours: Sequence[Neighbour] = ()  # most similar training images, nearest first; empty if not asked for
 
 
 Write = Callable[[Prediction], None]

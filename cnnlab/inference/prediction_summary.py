@@ -14,17 +14,10 @@ PREDICTIONS_PRINTED = 10
 
 @dataclass
 class PredictionSummary:
-    """Hold the number of predictions, and the first of them.
-
-    Attributes:
-        done: number of classified images.
-        correct: number of correct predictions, or None if no true class is known.
-        unreadable: number of images that could not be read.
-        first: first predictions, with the thumbnails, uint8 (H, W, 3), of those to draw.
-    """
+    """Hold the number of predictions, and the first of them with the thumbnails, uint8 (H, W, 3), of those to draw."""
 
     done: int = 0
-    correct: int | None = None
+    correct: int | None = None  # None if no true class is known
     unreadable: int = 0
     first: list[tuple[Prediction, np.ndarray | None]] = field(default_factory=list)
 

@@ -49,25 +49,15 @@ class Options:
 
 @dataclass
 class Claim:
-    """Hold a trial that this process runs.
+    """Hold a trial that this process runs."""
 
-    Attributes:
-        trial: Optuna's trial.
-        values: its hyperparameters, by key.
-        directory: run directory of the trial.
-        lock: keeps other processes from running it.
-        last_epoch: last epoch reported to the study.
-        reason: why the run is to stop early, or None.
-        diverged: whether that is because it has diverged.
-    """
-
-    trial: Trial
-    values: Values
-    directory: Path
-    lock: FileLock
-    last_epoch: int = 0
-    reason: str | None = None
-    diverged: bool = False
+    trial: Trial  # Optuna's trial
+    values: Values  # its hyperparameters, by key
+    directory: Path  # run directory of the trial
+    lock: FileLock  # keeps other processes from running it
+    last_epoch: int = 0  # last epoch reported to the study
+    reason: str | None = None  # why the run is to stop early, or None
+    diverged: bool = False  # whether that is because it has diverged
 
 
 class SharedStudy:

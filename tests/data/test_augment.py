@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from cnnlab.data.augment import Augmentation
+from cnnlab.data.augmentations.blanking import Cutout, Erasing
 from cnnlab.data.augmentations.crop import Crop
-from cnnlab.data.augmentations.cutout import Cutout
-from cnnlab.data.augmentations.erasing import Erasing
 from cnnlab.data.augmentations.flip import Flip
 from cnnlab.data.augmentations.mixing import Mixing
 from cnnlab.data.epoch import Epoch

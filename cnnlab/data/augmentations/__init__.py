@@ -1,6 +1,6 @@
-"""Change training images at random, one file for each augmentation.
+"""Change training images at random, one file for each kind of augmentation.
 
-Each file holds a small frozen dataclass whose attributes are its options, and that has:
+Each augmentation is a small frozen dataclass whose attributes are its options, and that has:
 
 - `stream`: the number of its random stream. Take a new one (0 to 4 are in use), so that the decisions of the others
   do not change.
@@ -10,5 +10,5 @@ Each file holds a small frozen dataclass whose attributes are its options, and t
   Tensors have a row for each image of the data set. An empty dictionary changes nothing.
 - `apply(images, ...)`: changes a batch. Tensors hold the rows of its images by then, on the batch's device.
 
-To add an augmentation, write such a file, and add an option and a line to `cnnlab.data.augment.Augmentation`.
+To add an augmentation, write such a class, and add an option and a line to `cnnlab.data.augment.Augmentation`.
 """

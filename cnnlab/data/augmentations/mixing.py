@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnlab.data.augmentations.boxes import in_boxes
+from cnnlab.data.augmentations.blanking import in_boxes
 from cnnlab.data.epoch import Epoch
 from cnnlab.instantiate import check_at_least
 

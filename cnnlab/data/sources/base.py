@@ -18,15 +18,10 @@ class Items(Protocol):
 
 @dataclass(frozen=True)
 class RawSplit:
-    """Hold the images of one split, not decoded.
+    """Hold the images of one split, not decoded."""
 
-    Attributes:
-        images: encoded images, or one uint8 array (N, H, W, C).
-        labels: class numbers, int64 (N,).
-    """
-
-    images: Items | np.ndarray
-    labels: np.ndarray
+    images: Items | np.ndarray  # encoded images, or one uint8 array (N, H, W, C)
+    labels: np.ndarray  # class numbers, int64 (N,)
 
 
 @dataclass(frozen=True)

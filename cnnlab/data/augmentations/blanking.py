@@ -1,4 +1,4 @@
-"""Blank a random rectangle of some images."""
+"""Blank a part of each image: a square (cutout), or a random rectangle of some images (erasing)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,13 +6,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnlab.data.augmentations.boxes import in_boxes
 from cnnlab.data.epoch import Epoch
 
 # Zhong et al. 2017, "Random erasing data augmentation", section 4.2.
 AREA = (0.02, 0.4)  # share of the image
 ASPECT = 0.3  # height / width is between this and its inverse
 TRIES = 10  # to find a rectangle that fits into the image
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """Set a square to the mean colour (DeVries and Taylor 2017). A part of it may lie outside of the image."""
+
+    side: int
+
+    stream = 1
+    on_pixels = False
+
+    def __post_init__(self) -> None:
+        if self.side < 0:
+            raise ValueError(f"cutout must be 0 or more pixels, got {self.side}")
+
+    def draw(self, generator: torch.Generator, epoch: Epoch) -> dict[str, Any]:
+        """Draw `centres`, row and column of the middle of each square, int64 (N, 2)."""
+        if self.side == 0:
+            return {}
+        return {"centres": torch.randint(0, epoch.size, (epoch.images, 2), generator=generator)}
+
+    def apply(self, images: Tensor, centres: Tensor) -> Tensor:
+        """Set the squares of normalized images (B, C, H, W) to 0, in place."""
+        corners = centres - self.side // 2
+        return images.masked_fill_(in_boxes(torch.cat([corners, corners + self.side], dim=1), images), 0)
 
 
 @dataclass(frozen=True)
@@ -50,3 +74,20 @@ class Erasing:
     def apply(self, images: Tensor, boxes: Tensor) -> Tensor:
         """Set the rectangles of normalized images (B, C, H, W) to 0, in place."""
         return images.masked_fill_(in_boxes(boxes, images), 0)
+
+
+def in_boxes(boxes: Tensor, images: Tensor) -> Tensor:
+    """Return which pixels lie in the box of their image.
+
+    Args:
+        boxes: top, left, bottom and right of each image's box, (B, 4).
+        images: (B, C, H, W).
+
+    Returns:
+        bool (B, 1, H, W).
+    """
+    top, left, bottom, right = boxes[:, :, None].unbind(1)
+    rows = torch.arange(images.shape[-2], device=images.device)
+    columns = torch.arange(images.shape[-1], device=images.device)
+    in_rows, in_columns = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
+    return (in_rows[:, :, None] & in_columns[:, None, :])[:, None]
