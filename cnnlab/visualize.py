@@ -113,6 +113,8 @@ def _data_arguments() -> list[str]:
 
 def _image(request: Request, net: "TrainedNetwork", tested: "StoredImages | None") -> tuple["Tensor", str, str | None]:
     """Return the image, uint8 (S, S, 3), its name, and its class if that is known."""
+    import torch
+
     from cnnlab.data.pictures import UnreadablePicture
 
     if request.number is None:
@@ -123,22 +125,16 @@ def _image(request: Request, net: "TrainedNetwork", tested: "StoredImages | None
     assert tested is not None
     if request.number >= len(tested):
         raise RequestError(f"image: there are {len(tested):,} test images, test:0 to test:{len(tested) - 1}")
-    image = tested.take(_positions([request.number]))
+    image = tested.take(torch.tensor([request.number]))
     return image.pixels[0], f"Test image {request.number}", net.classes[int(image.labels[0])]
 
 
 def _spread(count: int, net: "TrainedNetwork", tested: "StoredImages") -> Iterator["Tensor"]:
     """Yield normalized batches of test images, evenly spaced because images may be sorted by class."""
-    numbers = [number * len(tested) // count for number in range(count)]
-    for start in range(0, count, BATCH_SIZE):
-        pixels = tested.read(_positions(numbers[start : start + BATCH_SIZE]))
-        yield net.normalize(pixels.to(net.device))
-
-
-def _positions(numbers: list[int]) -> "Tensor":
     import torch
 
-    return torch.tensor(numbers)
+    for positions in (torch.arange(count) * len(tested) // count).split(BATCH_SIZE):
+        yield net.normalize(tested.read(positions).to(net.device))
 
 
 def _model_name(net: "TrainedNetwork", run: RunDirectory | None) -> str:

@@ -28,15 +28,8 @@ CHUNK = 32  # files that a thread reads at a time
 def read_picture(picture: Picture, size: int) -> Tensor:
     """Read a picture as training reads images: as RGB, the shorter side resized, the middle cut out.
 
-    PNG and JPEG files give exactly the pixels that `cnnlab.data.images` gives. See `open_picture` for what a picture
-    may be, and for errors.
-
-    Args:
-        picture: the picture.
-        size: height and width of the result in pixels.
-
-    Returns:
-        uint8 (size, size, 3).
+    PNG and JPEG files give exactly the pixels that `cnnlab.data.images` gives: uint8 (size, size, 3). See
+    `open_picture` for what a picture may be, and for errors.
     """
     return _to_square(open_picture(picture), size)
 

@@ -32,8 +32,6 @@ def choose_placement(
     reasons.
 
     Args:
-        source: source of the images.
-        image_size: height and width in pixels.
         pad: pixels added on each side on the device.
         cache: folder of the caches, see `cnnlab.data.cache.cache_folder`.
         device: device of the training.

@@ -73,7 +73,6 @@ def split_by_protocol(
     """Return the images for training and the images that select the best epoch.
 
     Args:
-        data: all images.
         protocol: `holdout` selects on training images that a fixed split holds out, the same for every seed; `article`
             trains on all training images and selects on the test images.
         holdout: share of the training images that the protocol `holdout` holds out, in (0, 1).

@@ -27,10 +27,8 @@ def read_by_threads(
     """Yield the pixels of one batch after the other, uint8 (B, size, size, 3).
 
     Args:
-        images: images to read from.
         batches: positions of the images of each batch, int64 (B,).
         pinned: whether a single thread returns pinned memory, from which a GPU copies asynchronously.
-        threads: number of threads.
     """
 
     def read(positions: Tensor) -> Tensor:
@@ -67,7 +65,6 @@ class Workers:
     """Read batches in worker processes.
 
     Args:
-        images: images to read from.
         count: number of processes; 0 reads in this one.
         pinned: see `read_by_threads`.
         stay: whether the processes are kept from one epoch to the next.

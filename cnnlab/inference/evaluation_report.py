@@ -140,8 +140,6 @@ def save_figures(
     """Write `confusion_matrix.png`, `reliability.png` and `mistakes.png` into an existing folder.
 
     Args:
-        folder: the folder.
-        scores: metrics of the logits.
         logits: float32 (N, classes).
         labels: class numbers, int64 (N,).
         read: returns pixels, uint8 (M, H, W, 3), for positions, int64 (M,).
@@ -200,7 +198,6 @@ def draw_mistakes(
         logits: float32 (N, classes), of all images, as the labels.
         labels: class numbers, int64 (N,).
         classes: names by class number.
-        file: file to write.
     """
     predictions = Predictions(logits[positions], tuple(classes)).top(3)
     tiles = [

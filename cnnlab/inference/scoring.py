@@ -74,7 +74,6 @@ def run_network(
     """Compute a network's outputs for all images of a data set.
 
     Args:
-        net: the network.
         images: one or more, in the network's size.
         batch_size: images per forward pass.
         tta: test-time augmentation to compute as well; True means `flip_translate`.
@@ -116,7 +115,6 @@ def measure_shift_invariance(
     """Compare a network's outputs for the images with those for copies shifted up, down, left and right.
 
     Args:
-        net: the network.
         images: one or more, in the network's size.
         batch_size: images per forward pass.
         shift: pixels, see `check_shift`; the border is filled by reflection.

@@ -1,12 +1,11 @@
 """Read images from parquet files and Arrow tables."""
 
-import contextlib
 import glob
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from cnnlab.instantiate import first_line
 if TYPE_CHECKING:
     import pyarrow
 
-
+T = TypeVar("T")
 LABELS = ("label", "labels", "class", "target", "fine_label")  # usual names of a column of class numbers
 
 
@@ -34,13 +33,9 @@ class ParquetSource(FileSource):
         return [(file.name, file) for file in (*self.train, *self.test)]
 
     def count(self) -> int:
-        import pyarrow.parquet
+        from pyarrow.parquet import read_metadata
 
-        rows = 0
-        for _, file in self.found():
-            with _naming(file):
-                rows += pyarrow.parquet.read_metadata(file).num_rows
-        return rows
+        return sum(_read(read_metadata, file).num_rows for _, file in self.found())
 
     def read(self, lean: bool = False) -> RawImages:
         """Return all images. If lean, the `datasets` library copies the rows to its own cache once, and maps that."""
@@ -61,13 +56,12 @@ class Rows:
         return self.column[index].as_py()
 
 
-@contextlib.contextmanager
-def _naming(file: Path) -> Iterator[None]:
-    """Turn errors of pyarrow into a RequestError that names the file."""
+def _read(reader: Callable[[Path], T], file: Path) -> T:
+    """Read from a file; turn errors of pyarrow into a RequestError that names it."""
     import pyarrow
 
     try:
-        yield
+        return reader(file)
     except (pyarrow.ArrowException, OSError) as error:
         raise RequestError(f"data.path: {file} is not a readable parquet file ({first_line(error)})") from None
 
@@ -80,24 +74,18 @@ def _names(schema: "pyarrow.Schema") -> dict[str, list[str]]:
 
 def _check_names(files: tuple[Path, ...]) -> None:
     """Raise RequestError unless all files of a split number their classes alike."""
-    import pyarrow.parquet
+    from pyarrow.parquet import read_schema
 
-    first = None
-    for file in files:
-        with _naming(file):
-            names = _names(pyarrow.parquet.read_schema(file))
-        first = names if first is None else first
-        if names != first:
+    names = [_names(_read(read_schema, file)) for file in files]
+    for file, own in zip(files, names, strict=True):
+        if own != names[0]:
             raise RequestError(f"data.path: {file} numbers its classes differently from {files[0]}")
 
 
 def _table(files: tuple[Path, ...]) -> "pyarrow.Table":
     import pyarrow.parquet
 
-    tables = []
-    for file in files:
-        with _naming(file):
-            tables.append(pyarrow.parquet.read_table(file))
+    tables = [_read(pyarrow.parquet.read_table, file) for file in files]
     try:
         return pyarrow.concat_tables(tables)
     except pyarrow.ArrowException:
