@@ -48,7 +48,7 @@ def evaluate(config: DictConfig) -> None:
     precision = options.precision or (recorded if recorded in ("32-true", "bf16-mixed") else "auto")
     protocol = options.protocol or summary.get("protocol") or "holdout"
     with clock("checkpoint"):
-        net = load(options.checkpoint, options.device, precision)
+        net = load(options.checkpoint, options.device, precision, settings["trust"])
     check_shift(options.shift, net.image_size)
     with clock("data"):
         images, fingerprint = read_split(options.split, protocol, net.classes, net.image_size, data)

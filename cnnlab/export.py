@@ -12,7 +12,7 @@ from cnnlab.runs.directory import check_output
 def export(config: DictConfig) -> None:
     """Write the file, and print its description and how far its outputs are from the checkpoint's."""
     settings = configuration.settings(config)
-    options = {key: settings[key] for key in ("format", "opset", "normalize", "softmax")}
+    options = {key: settings[key] for key in ("format", "opset", "normalize", "softmax", "trust")}
 
     from cnnlab.inference.export import BATCH_SIZES, SUFFIXES, export_network
     from cnnlab.reports.terminal import suggest_next

@@ -8,9 +8,11 @@ import contextlib
 import dataclasses
 import difflib
 import functools
+import importlib
 import inspect
 import pkgutil
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -57,12 +59,23 @@ def build(config: Mapping[str, Any], key: str, **extra: Any) -> Any:
 def import_target(target: Any, key: str) -> Callable[..., Any]:
     """Import the class or function with a dotted name such as `torch.optim.SGD`."""
     try:
-        found = pkgutil.resolve_name(target)
+        found = _resolve(target)
     except Exception as error:  # a module may raise anything while it is imported
         raise RequestError(f"{key}._target_: {target!r} cannot be imported ({first_line(error)})") from None
     if not callable(found):
         raise RequestError(f"{key}._target_: {target!r} is neither a class nor a function")
     return found
+
+
+def _resolve(name: str) -> Any:
+    try:
+        return pkgutil.resolve_name(name)
+    except ModuleNotFoundError as error:
+        if str(Path.cwd()) in sys.path or error.name != re.split("[.:]", name)[0]:
+            raise
+    sys.path.append(str(Path.cwd()))  # the user's own module
+    importlib.invalidate_caches()
+    return pkgutil.resolve_name(name)
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ def predict(config: DictConfig) -> None:
     from cnnlab.reports.terminal import printable, suggest_visualize
 
     warnings.filterwarnings("ignore", module="PIL")  # Pillow warns about files that it then reads
-    arguments = {key: settings[key] for key in ("checkpoint", "device", "precision")}
+    arguments = {key: settings[key] for key in ("checkpoint", "device", "precision", "trust")}
     check_arguments(load, arguments)
     net = load(**arguments)
     known = None

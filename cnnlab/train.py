@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cnnlab import config as configuration
 from cnnlab.config.paths import PACKAGE
@@ -19,6 +19,7 @@ from cnnlab.runs.directory import RunDirectory, decide_once
 from cnnlab.runs.processes import Processes, own_rank
 from cnnlab.runs.resume import check_length, find_checkpoint, recorded_run
 from cnnlab.runs.sweeps import shared_folder
+from cnnlab.trust import PARTS_OF_A_RUN, check_trusted, find_targets
 
 if TYPE_CHECKING:
     import lightning as L
@@ -34,8 +35,11 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
     """Train one network, and return the validation accuracy for sweepers."""
     run = RunDirectory(configuration.output_directory())
     names: dict[str, Any] = configuration.chosen_groups()
+    own_targets, trust = list(find_targets(OmegaConf.to_container(config))), configuration.plain(config.trust)
     if recorded := recorded_run(config.resume):
         config = configuration.resumed_config(config, recorded.config_file)
+        foreign = [name for name in find_targets(configuration.settings(config)) if name not in own_targets]
+        check_trusted(foreign, PARTS_OF_A_RUN, trust, recorded.path, "resume")
         names = recorded.read_summary() or names
         check_length(configuration.settings(config)["trainer"], recorded)
     checkpoint = find_checkpoint(run, config.resume, configuration.identity(config))
@@ -52,6 +56,7 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
         "command": shlex.join(["cnnlab", "train", *configuration.command_line()]),
     }
     settings = configuration.settings(config)
+    settings.pop("trust", None)
     data = settings["data"]
     with run.recording(settings, **known):
         source = find_source(data.get("source"), data.get("path"))
@@ -73,7 +78,13 @@ def follow(processes: Processes, settings: dict[str, Any], directory: str, check
 def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | None, processes: Processes) -> None:
     """Build the parts, train, test the best epoch, and complete the record."""
     from cnnlab.build.run import build_data, build_parts, checkpoint_metadata, seed_everything
-    from cnnlab.runs.checkpoint import check_images, check_weights_match, read_checkpoint, read_description
+    from cnnlab.runs.checkpoint import (
+        check_images,
+        check_weights_match,
+        read_checkpoint,
+        read_description,
+        without_other_weights,
+    )
     from cnnlab.runs.environment import git_commit, versions
     from cnnlab.runs.recorder import Recorder
     from cnnlab.training.interruption import StopRequest
@@ -88,9 +99,11 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
             about = read_description(checkpoint, checkpoint_file, "resume")
             check_images(about, data.classes, data.fingerprint, checkpoint_file)
             data.normalize_by(about["mean"], about["std"])  # a sample drawn today may give slightly different values
-        precision = _choose_precision(settings["trainer"], run, checkpoint)
+        precision, model = _choose_precision(settings["trainer"], run, checkpoint), settings["model"]
+        chosen = {"trainer": settings["trainer"] | {"precision": precision}}
+        chosen["model"] = without_other_weights(model) if checkpoint else model
         parts = build_parts(
-            settings | {"trainer": settings["trainer"] | {"precision": precision}},
+            settings | chosen,
             data,
             run.path,
             [Recorder(run, checkpoint_metadata(settings, data) | {"precision": precision}, stop)],
@@ -184,7 +197,7 @@ def _log_outcome(trainer: "L.Trainer", settings: dict[str, Any], run: RunDirecto
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoard):
             if logger.embeddings:
-                _log_embeddings(logger, data, run, str(trainer.strategy.root_device))
+                _log_embeddings(logger, data, run, settings, str(trainer.strategy.root_device))
             logger.log_outcome(readable_settings(settings, run.summary), figures, trainer.current_epoch)
         else:
             logger.log_hyperparams(settings)
@@ -194,7 +207,9 @@ def _log_outcome(trainer: "L.Trainer", settings: dict[str, Any], run: RunDirecto
             logger.experiment.finish()  # or the next run of this process would continue it
 
 
-def _log_embeddings(logger: "TensorBoard", data: "ImageDataModule", run: RunDirectory, device: str) -> None:
+def _log_embeddings(
+    logger: "TensorBoard", data: "ImageDataModule", run: RunDirectory, settings: dict[str, Any], device: str
+) -> None:
     """Show TensorBoard's projector the features of some test images, spread evenly over all."""
     import torch
 
@@ -204,7 +219,8 @@ def _log_embeddings(logger: "TensorBoard", data: "ImageDataModule", run: RunDire
 
     positions = torch.linspace(0, len(data.test) - 1, min(logger.embeddings, len(data.test)), dtype=torch.float64)
     images = data.test.take(positions.long())
-    outputs = run_network(load(run.best_checkpoint, device), images, data.eval_batch_size, embeddings=True)
+    net = load(run.best_checkpoint, device, trust=settings["model"]["_target_"])
+    outputs = run_network(net, images, data.eval_batch_size, embeddings=True)
     assert outputs.features is not None
     named = [[data.classes[n] for n in numbers.tolist()] for numbers in (images.labels, outputs.logits.argmax(dim=1))]
     add_to_projector(logger.experiment, outputs.features, images.pixels, *named)

@@ -35,6 +35,7 @@ class Request:
     images: int
     output: str | None
     device: str
+    trust: str | list[str] | None = None
 
     def __post_init__(self) -> None:
         check_at_least(1, images=self.images)
@@ -64,7 +65,7 @@ def visualize(config: DictConfig) -> None:
     from cnnlab.inspection.page.page import write_inside
     from cnnlab.reports.terminal import suggest_next
 
-    net = load(request.checkpoint, request.device, precision="32-true")
+    net = load(request.checkpoint, request.device, "32-true", request.trust)
     tested, data = _test_images(config, request, net)
     pixels, name, truth = _image(request, net, tested)
     image = net.normalize(pixels[None].to(net.device))

@@ -85,7 +85,7 @@ def test_a_network_that_cannot_be_exported_leaves_nothing(command, save, tmp_pat
     (tmp_path / f"{module}.py").write_text(OWN.replace("{answer}", answer))
     sys.path.append(str(tmp_path))  # `command` takes it away
     save({"_target_": f"{module}.Own"})
-    outcome = command("export", "checkpoint=best.ckpt", "format=torch")
+    outcome = command("export", "checkpoint=best.ckpt", "format=torch", f"trust={module}")
     assert (outcome.code, outcome.out) == (1, "")
     assert message in outcome.err.splitlines()[-1]
     assert not list(tmp_path.glob("*.pt2"))

@@ -203,6 +203,27 @@ def test_a_strangers_run_cannot_choose_what_is_called(command, checkpoint, class
         assert not (tmp_path / "attacked").exists()
 
 
+@pytest.mark.parametrize("trust", [(), ("trust=strangenet",)])
+def test_a_module_inside_a_strangers_run_is_not_imported(command, save, class_folders, tmp_path, monkeypatch, trust):
+    checkpoint = save()
+    content = torch.load(checkpoint, weights_only=True)
+    content["cnnlab"]["model"] = {"_target_": "strangenet.Net"}
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    torch.save(content, run / "checkpoints" / "best.ckpt")
+    (run / "strangenet.py").write_text("from pathlib import Path\nPath(__file__).with_name('attacked').touch()\n")
+    (run / "conf" / "model").mkdir(parents=True)
+    (run / "conf" / "model" / "strange.yaml").write_text("_target_: strangenet.Net\n")
+    monkeypatch.chdir(run)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(run)])
+    for name, *more in (("predict", f"images={class_folders}"), ("evaluate",), ("visualize",), ("export",)):
+        outcome = command(name, "checkpoint=.", *more, *trust)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+        reason = "is inside this run directory" if trust else "it names strangenet.Net, which may run any code"
+        assert reason in outcome.err
+    assert not (run / "attacked").exists()
+
+
 def test_neighbours_are_found_among_the_training_images(predict, class_folders, tmp_path):
     first, last = (sorted((class_folders / "train").rglob("*.png"))[place] for place in (0, -1))
     asked = ("neighbours=3", "data=folder", f"data.path={class_folders}")

@@ -554,13 +554,54 @@ def test_a_checkpoint_can_be_continued_in_another_directory(train, tmp_path):
     assert (record["status"], record["best_epoch"]) == ("completed", 3)
 
 
-def test_a_network_that_a_function_makes_can_be_resumed(train, tmp_path):
+def test_a_network_that_a_function_makes_can_be_resumed_and_evaluated(train, command, tmp_path):
     body = "    return nn.Sequential(nn.Flatten(), nn.Linear(3072, num_classes))"
     (tmp_path / "by_function.py").write_text(f"from torch import nn\n\ndef make(num_classes):\n{body}\n")
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "conf" / "model" / "mine.yaml").write_text("_target_: by_function.make\n")
     assert train(*TINY, "model=mine", "hydra.run.dir=run").code == 0
     assert train("resume=run", "trainer.max_epochs=3").code == 0
+    assert command("evaluate", "checkpoint=run").code == 0
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"callbacks": {"mine": {"_target_": "strange.Callback"}}},
+        {"logger": {"mine": {"_target_": "os.mkdir", "save_dir": "attacked"}}},
+        {"model": {"_target_": "strange.Net"}},
+        {"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": {"_target_": "strange.rate"}}},
+        {"loss": {"_target_": "torch.nn.CrossEntropyLoss", "weight": [{"_target_": "strange.weight"}]}},
+        {"loss": {"_target_": "${oc.decode:strange.loss}"}},
+        {"schedule": {"_target_": "torch.nn.torch.hub.load"}},
+        {"schedule": {"_target_": 5}},
+    ],
+)
+def test_the_record_of_a_stranger_names_no_code(train, tmp_path, part):
+    assert train(*TINY, "trainer.max_epochs=1", "hydra.run.dir=run").code == 0
+    before = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
+    config = configuration(tmp_path / "run") | part | {"trust": ["strange", "os"]}
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "strange.py").write_text("from pathlib import Path\nPath('attacked').touch()\n")
+    outcome = train("resume=run", "trainer.max_epochs=2")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+    assert outcome.err.startswith("resume: run is not loaded: ")
+    assert not (tmp_path / "attacked").exists()
+    same = [file for file, content in before.items() if file.read_bytes() == content]
+    assert {file.name for file in before} - {file.name for file in same} == {"config.yaml"}
+
+
+def test_a_run_whose_network_was_named_on_the_command_line_resumes_when_it_is_trusted(train, tmp_path):
+    write_own_network(tmp_path, "namednet")
+    (tmp_path / "conf" / "model" / "namednet.yaml").rename(tmp_path / "elsewhere.yaml")
+    others = ("~model.activation", "~model.pooling", "~model.normalization", "~model.dropout", "~model.width")
+    tiny = (*TINY, "trainer.max_epochs=1", *others)
+    assert train(*tiny, "model._target_=namednet.Own", "hydra.run.dir=run").code == 0
+    refused = train("resume=run", "trainer.max_epochs=2")
+    expected = "resume: run is not loaded: it names namednet.Own, which may run any code; trust=namednet allows it\n"
+    assert (refused.code, refused.err) == (2, expected)
+    assert train("resume=run", "trainer.max_epochs=2", "trust=namednet").code == 0
+    assert "trust" not in configuration(tmp_path / "run")
 
 
 def test_a_run_is_not_resumed_with_other_images(train, class_folders):

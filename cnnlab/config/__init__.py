@@ -11,6 +11,7 @@ from cnnlab.config.settings import (
     identity,
     model_name,
     output_directory,
+    plain,
     resumed_config,
     settings,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "identity",
     "model_name",
     "output_directory",
+    "plain",
     "register_configs",
     "settings",
     "sweep_folder",

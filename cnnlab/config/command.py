@@ -35,8 +35,6 @@ def make_command(name: str, task: Callable[..., Any], follow: Callable[..., None
     def main() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # this module explains errors, not Hydra
         cpu.prepare()
-        if str(Path.cwd()) not in sys.path:
-            sys.path.append(str(Path.cwd()))  # finds the user's own networks
         if follow is None:
             sys.exit(_exit_code(name, task))
         processes = Processes(own_rank())

@@ -58,6 +58,7 @@ def export_network(
     opset: int | None = None,
     normalize: bool = False,
     softmax: bool = False,
+    trust: str | list[str] | None = None,
 ) -> Export:
     """Write a trained network in float32, after checking that the file's outputs are those of the checkpoint.
 
@@ -68,6 +69,7 @@ def export_network(
         opset: ONNX version, 18 to 25; None for 18, which most runtimes read.
         normalize: whether the graph takes images in [0, 1] and normalizes them itself.
         softmax: whether the graph returns probabilities instead of logits.
+        trust: modules, or full names of networks, that the checkpoint may name too.
 
     Raises:
         RequestError: for an option that the format does not have, a missing package, or a checkpoint that cannot be
@@ -75,7 +77,7 @@ def export_network(
         RuntimeError: if torch cannot export the network, or the outputs differ; nothing is written then.
     """
     _check_options(format, opset, normalize, softmax)
-    net = load(checkpoint, device="cpu", precision="32-true")
+    net = load(checkpoint, "cpu", "32-true", trust)
     metadata = describe_file(net, normalize, softmax)
     if format == "safetensors":
         content, run_file = _weights(net, metadata)

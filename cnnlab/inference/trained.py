@@ -179,15 +179,18 @@ class TrainedNetwork:
             raise type(error)(f"{name}: {error}") from None
 
 
-def load(checkpoint: str | Path, device: str = "auto", precision: Precision = "auto") -> TrainedNetwork:
+def load(
+    checkpoint: str | Path, device: str = "auto", precision: Precision = "auto", trust: str | list[str] | None = None
+) -> TrainedNetwork:
     """Load a trained network.
 
     Args:
         checkpoint: a file that cnnlab wrote, or a run directory for the checkpoint of its best epoch. A checkpoint from
             a stranger cannot run code: only tensors and plain values are read, and the network that it names must be
-            one of cnnlab's or an installed `torch.nn.Module`.
+            one of cnnlab's, or named in `conf/` of the working directory, or in `trust`.
         device: `auto` for a GPU if there is one, else the CPU; or a name such as `cpu`, `cuda` or `cuda:1`.
         precision: `32-true`, `bf16-mixed`, or `auto` for the faster one on that device.
+        trust: modules, or full names of networks, that the checkpoint may name too, such as `mynet`.
 
     Raises:
         RequestError: if there is no such checkpoint or device, or the checkpoint is damaged, unsafe, or not cnnlab's.
@@ -197,7 +200,7 @@ def load(checkpoint: str | Path, device: str = "auto", precision: Precision = "a
     if path.is_dir():
         path = RunDirectory(path).best_checkpoint
     content = read_checkpoint(path, "checkpoint")
-    about = network_description(content, path)
+    about = network_description(content, path, trust)
     try:
         network = build_network(about["model"], len(about["classes"]), about["image_size"])
         check_weights_match(content, network, path, "checkpoint")

@@ -2,10 +2,8 @@
 
 import inspect
 import pickle
-import re
 import reprlib
 import struct
-import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line, fits, import_target
+from cnnlab.trust import NETWORKS, Trusted, check_trusted
 
 NETWORK_PREFIX = "network."  # of the names of the network's weights in the state dict of the LightningModule
 # Keys and types of the description of a network and its images in a checkpoint.
@@ -30,8 +29,6 @@ DESCRIPTION = {
     "model": dict,
 }
 LARGEST_IMAGE_SIZE = 10_000  # pixels
-# Functions that a checkpoint may name to make its network, beside classes of networks.
-NETWORK_FUNCTIONS = ("cnnlab.libraries.timm_network", "cnnlab.libraries.torchvision_network")
 # Errors that torch raises for damaged pickles.
 DAMAGE_ERRORS = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error)
 
@@ -75,8 +72,13 @@ def network_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return weights
 
 
-def network_description(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
+def network_description(checkpoint: dict[str, Any], path: Path, trust: Trusted = None) -> dict[str, Any]:
     """Read and check the description of a network and its images in a checkpoint, which may be a stranger's.
+
+    Args:
+        checkpoint: from `read_checkpoint`.
+        path: its file.
+        trust: modules and full names that `model` may name beside cnnlab's networks; see `cnnlab.trust`.
 
     Returns:
         The keys of `DESCRIPTION`. Building `model` calls nothing but a network, and reads no other weights.
@@ -85,7 +87,7 @@ def network_description(checkpoint: dict[str, Any], path: Path) -> dict[str, Any
         RequestError: if a key is missing or impossible, or `model` names anything but a network.
     """
     about = read_description(checkpoint, path)
-    return about | {"model": _safe_model(about["model"], path)}
+    return about | {"model": _safe_model(about["model"], path, trust)}
 
 
 def read_description(checkpoint: dict[str, Any], path: Path, key: str = "checkpoint") -> dict[str, Any]:
@@ -112,28 +114,22 @@ def _is_possible(key: str, value: Any) -> bool:
     return value == 3 if key == "channels" else len(value) > 0
 
 
-def _safe_model(model: dict[str, Any], path: Path) -> dict[str, Any]:
+def _safe_model(model: dict[str, Any], path: Path, trust: Trusted) -> dict[str, Any]:
     """Return the configuration of a network if it is harmless; a stranger's could name `os.system`."""
     target = model.get("_target_")
     options = {key: value for key, value in model.items() if key != "_target_"}
-    if not (isinstance(target, str) and _is_plain(options) and _makes_networks(target)):
+    if not _is_plain(options):
         raise RequestError(f"checkpoint: {path} is not loaded: {reprlib.repr(model)} is not a network")
-    # The weights are in the checkpoint: none are downloaded, or read from the file that training started from.
-    return model | {key: value for key, value in {"pretrained": False, "checkpoint_path": None}.items() if key in model}
-
-
-def _makes_networks(target: str) -> bool:
-    """Check that a dotted name is a class of networks, or a function of cnnlab that makes networks.
-
-    Only full names are safe: a module of cnnlab gives access to the modules that it imports, and these to `os`.
-    """
-    if target in NETWORK_FUNCTIONS:
-        return True
-    # The standard library holds no networks, and some of its modules act when imported.
-    if re.split(r"[.:]", target)[0] in sys.stdlib_module_names:
-        return False
+    check_trusted([target], NETWORKS, trust, path, "checkpoint")
     made = import_target(target, "checkpoint: model")
-    return inspect.isclass(made) and issubclass(made, nn.Module)
+    if inspect.isclass(made) and not issubclass(made, nn.Module):
+        raise RequestError(f"checkpoint: {path} is not loaded: {target} is not a network")
+    return without_other_weights(model)
+
+
+def without_other_weights(model: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a network, changed so that no weights are downloaded, or read from another file."""
+    return model | {key: value for key, value in {"pretrained": False, "checkpoint_path": None}.items() if key in model}
 
 
 def _is_plain(value: Any, depth: int = 4) -> bool:
