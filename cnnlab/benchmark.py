@@ -1,6 +1,5 @@
 """Measure how fast networks train and predict: `cnnlab benchmark models=[lenet5,resnet20]`."""
 
-import json
 import logging
 import shlex
 import tempfile
@@ -12,6 +11,7 @@ from cnnlab.data.cache import check_available
 from cnnlab.data.sources import find_source
 from cnnlab.instantiate import check_arguments
 from cnnlab.runs.directory import check_output, write_atomically
+from cnnlab.runs.plain import to_json
 
 log = logging.getLogger("cnnlab.benchmark")
 
@@ -48,7 +48,7 @@ def benchmark(config: DictConfig) -> None:
         }
     print_speed(record)
     if output:
-        write_atomically(output, json.dumps(record, indent=2) + "\n")
+        write_atomically(output, to_json(record) + "\n")
         log.info("%s", output)
     if figure:
         draw_speed(record, figure)

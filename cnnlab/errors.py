@@ -15,6 +15,10 @@ class Incomplete(Exception):
     """
 
 
+class Diverged(Exception):
+    """Report a training whose loss is not finite. Commands print it and exit with 1."""
+
+
 class SweepFailed(Exception):
     """Report jobs of a sweep that did not complete.
 

@@ -1,6 +1,5 @@
 """Search hyperparameters: `cnnlab tune search=optimizer model=lenet5 data=digits`."""
 
-import json
 import logging
 import shlex
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from cnnlab.errors import Incomplete, Interrupted, RequestError
 from cnnlab.instantiate import check_at_least, read_options
 from cnnlab.runs.directory import write_atomically
 from cnnlab.runs.jobs import slots
+from cnnlab.runs.plain import to_json
 from cnnlab.runs.processes import own_rank
 from cnnlab.search.configurations import GROUPS_OF_A_STUDY, TrialConfigurations
 from cnnlab.search.space import flatten, read_space, starting_point
@@ -90,7 +90,7 @@ def tune(config: DictConfig) -> None:
         "versions": versions(),
         **describe_study(study),
     }
-    write_atomically(folder / "tune.json", json.dumps(record, indent=2) + "\n")
+    write_atomically(folder / "tune.json", to_json(record) + "\n")
     if record["best"]:
         draw_study(record, folder)
         (folder / "experiment").mkdir(exist_ok=True)

@@ -175,6 +175,21 @@ def test_a_wrong_job_of_a_sweep_does_not_affect_the_others(train, tmp_path):
     assert [summary(path.parent)["status"] for path in tmp_path.glob("runs/sweep/*/*/summary.json")] == ["completed"]
 
 
+def test_a_training_whose_loss_is_not_finite_ends_as_diverged(train, command, tmp_path):
+    outcome = train(*TINY, "optimizer.lr=1e20", "hydra.run.dir=runs/x/run")
+    assert (outcome.code, "Traceback" in outcome.err) == (1, False)
+    record = summary(tmp_path / "runs" / "x" / "run")
+    epoch = len(metrics(tmp_path / "runs" / "x" / "run"))
+    assert f"The training diverged: the loss is not finite in epoch {epoch} (train/loss is" in outcome.err
+    assert record["status"] == "diverged"
+    assert record["error"].startswith(f"the loss is not finite in epoch {epoch} (train/loss is")
+    assert "NaN" not in (tmp_path / "runs" / "x" / "run" / "summary.json").read_text()
+    assert not list(tmp_path.rglob("best.ckpt"))  # weights that are not finite are no result
+    assert train(*TINY, "hydra.run.dir=runs/x/other").code == 0
+    compared = command("compare", "runs=runs/x", "output=report")
+    assert (compared.code, "diverged: the loss is not finite in epoch" in compared.out + compared.err) == (0, True)
+
+
 def test_early_stopping_ends_a_run_that_does_not_improve(train, tmp_path):
     patience = "callbacks.early_stopping.patience=1"
     train(*TINY, "callbacks=early_stopping", patience, "optimizer.lr=0", "trainer.max_epochs=9", "hydra.run.dir=run")

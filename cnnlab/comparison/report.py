@@ -1,6 +1,5 @@
 """Write the report of a comparison: tables, figures, and the page."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from cnnlab.comparison.page import render_page
 from cnnlab.comparison.records import ComparisonRecord
 from cnnlab.comparison.text import render_csv, render_markdown
 from cnnlab.runs.directory import write_atomically
+from cnnlab.runs.plain import to_json
 
 FIGURES = ("curves", "cost", "differences", "classes", "confusion", "images")
 
@@ -26,7 +26,7 @@ def write_report(record: ComparisonRecord, readers: Sequence[Reader | None], fol
     for number, (section, read) in enumerate(zip(record.sections, readers, strict=True), start=1):
         prefix = "comparison_" if len(readers) == 1 else f"comparison_{number}_"
         figures.append(draw_comparison(section, folder, prefix, read))
-    write_atomically(folder / "comparison.json", json.dumps(asdict(record), default=str) + "\n")
+    write_atomically(folder / "comparison.json", to_json(asdict(record), indent=None, default=str) + "\n")
     write_atomically(folder / "comparison.csv", render_csv(record))
     write_atomically(folder / "comparison.md", render_markdown(record, figures))
     write_atomically(folder / "comparison.html", render_page(record, readers))

@@ -18,7 +18,7 @@ from cnnlab.config.compose import hydra_arguments, register_configs
 from cnnlab.config.folders import remove_added_files
 from cnnlab.config.messages import check_keys, explain
 from cnnlab.config.paths import ROOT
-from cnnlab.errors import Incomplete, Interrupted, RequestError, SweepFailed
+from cnnlab.errors import Diverged, Incomplete, Interrupted, RequestError, SweepFailed
 from cnnlab.runs.processes import Processes, own_rank
 
 
@@ -82,6 +82,9 @@ def _report(error: Exception, name: str) -> int:
         return _say(str(error), error.code)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _say(explain(error, name), 2)
+    if isinstance(error, Diverged):
+        hint = "A lower optimizer.lr, or trainer.gradient_clip_val=1, may help."
+        return _say(f"The training diverged: {error}. {hint}", 1)
     if isinstance(error, Incomplete):
         return _say(str(error), 1)
     traceback.print_exception(error)

@@ -1,6 +1,5 @@
 """Read the keys of an evaluation, and report it: its files, figures, and a table on the terminal."""
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from cnnlab.inference.trained import Precision, Predictions
 from cnnlab.intervals import wilson_interval
 from cnnlab.reports.confusion import draw_confusion_matrix
 from cnnlab.reports.gallery import Tile, draw_gallery
+from cnnlab.runs import plain
 from cnnlab.runs.directory import RunDirectory, replacing
 from cnnlab.training.tta import Tta
 
@@ -68,7 +68,7 @@ def save_outputs(outputs: NetworkOutputs, labels: Tensor, folder: Path) -> None:
 def to_json(record: Mapping[str, Any]) -> str:
     """Return indented JSON with the innermost lists and objects on one line, so that a matrix has a line per row."""
     innermost = re.compile(r"([\[{])\n\s+([^\[\]{}]*?)\n\s+([\]}])")  # strings in JSON contain no line breaks
-    text = json.dumps(record, indent=2)
+    text = plain.to_json(record)
     return innermost.sub(lambda match: match[1] + re.sub(r"\n\s+", " ", match[2]) + match[3], text) + "\n"
 
 

@@ -4,7 +4,6 @@ import contextlib
 import copy
 import importlib.util
 import io
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from cnnlab.inference.trained import TrainedNetwork, load
 from cnnlab.instantiate import first_line
 from cnnlab.runs.directory import replacing, write_atomically
 from cnnlab.runs.environment import versions
+from cnnlab.runs.plain import to_json
 
 Format = Literal["onnx", "torch", "safetensors"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
@@ -91,7 +91,7 @@ def export_network(
     files = (file,)
     if format == "safetensors":
         files = (file, file.with_suffix(".json"))
-        write_atomically(files[1], json.dumps(metadata, indent=2) + "\n")
+        write_atomically(files[1], to_json(metadata) + "\n")
     with replacing(file) as temporary:
         temporary.write_bytes(content)
     return Export(files, metadata, difference, EXAMPLES[format].format(file=str(file), size=net.image_size))
@@ -192,7 +192,7 @@ def _program(graph: _Graph, metadata: dict[str, Any]) -> tuple[bytes, RunFile]:
         program = torch.export.export(graph, **graph.example())
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # contains paths of this machine
-        torch.export.save(program, buffer, extra_files={METADATA_FILE: json.dumps(metadata, indent=2)})
+        torch.export.save(program, buffer, extra_files={METADATA_FILE: to_json(metadata)})
         buffer.seek(0)
         return buffer.getvalue(), torch.export.load(buffer).module()
 
@@ -214,7 +214,7 @@ def _weights(net: TrainedNetwork, metadata: dict[str, Any]) -> tuple[bytes, RunF
 
 def _texts(metadata: dict[str, Any]) -> dict[str, str]:
     """Return the metadata for formats that only take texts, with other values as JSON."""
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
+    return {key: value if isinstance(value, str) else to_json(value, indent=None) for key, value in metadata.items()}
 
 
 def _check_outputs(net: TrainedNetwork, run_file: RunFile, normalize: bool, softmax: bool) -> float:

@@ -1,7 +1,6 @@
 """Write predictions as rows of a CSV file, as lines of JSON, and on the terminal."""
 
 import csv
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from cnnlab.reports.terminal import printable
 from cnnlab.runs.directory import replacing
+from cnnlab.runs.plain import to_json
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _json_lines(stream: TextIO) -> Write:
                 {"image": near.image, "class": near.label, "distance": round(near.distance, 6)}
                 for near in prediction.neighbours
             ]
-        print(json.dumps(record), file=stream)
+        print(to_json(record, indent=None), file=stream)
 
     return write
 

@@ -1,7 +1,6 @@
 """Describe networks as plain text, Markdown or JSON: one network layer by layer, or several side by side."""
 
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from cnnlab.inspection.layers import Layer, LayerTable
 from cnnlab.inspection.published import Figure, Published
+from cnnlab.runs.plain import to_json
 
 Form = Literal["plain", "markdown", "json"]
 
@@ -54,7 +54,7 @@ def render(descriptions: Sequence[Description], compare: bool, format: Form, wid
     """
     if format == "json":
         objects = [_as_dictionary(description) for description in descriptions]
-        return json.dumps({"models": objects} if compare else objects[0], indent=2) + "\n"
+        return to_json({"models": objects} if compare else objects[0]) + "\n"
     columns = width if format == "plain" else None
     parts = _comparison(descriptions, columns) if compare else _layers(descriptions[0], columns)
     return "\n".join(_markdown(part) if format == "markdown" else _plain(part, width) for part in parts)

@@ -15,7 +15,7 @@ from rich.text import Text
 from cnnlab.runs.jobs import Job
 
 REFRESH = 2.0  # seconds between updates of the table of running jobs
-STYLES = {"completed": "green", "failed": "bold red", "interrupted": "yellow"}
+STYLES = {"completed": "green", "failed": "bold red", "diverged": "bold red", "interrupted": "yellow"}
 
 
 class SweepProgress:
@@ -70,7 +70,7 @@ class SweepProgress:
                 left = time_left(self.jobs, self.at_once)
                 parts += [format_duration(job.seconds), *([f"{format_duration(left)} left"] if left else [])]
             line.append(f"  {', '.join(parts)}")
-        elif job.state == "failed":
+        elif job.state in ("failed", "diverged"):
             line.append(f"  {job.reason}")
         if job.state == "running" or (job.state == "completed" and job.earlier):
             line.append(f"  {job.directory}", "dim")
@@ -142,10 +142,14 @@ def print_outcome(jobs: Sequence[Job], directory: Path) -> None:
     Console(soft_wrap=True, highlight=False).print(table)
 
 
+def _reason(job: Job) -> str:
+    return f"diverged: {job.reason}" if job.state == "diverged" else job.reason or job.state
+
+
 def describe_failures(jobs: Sequence[Job]) -> str:
     """Return a line for each job that was not completed, with the reason and, if one was made, its directory."""
     lines = [
-        f"  {job.name}: {job.reason or job.state}" + (f" ({job.directory})" if job.directory.is_dir() else "")
+        f"  {job.name}: {_reason(job)}" + (f" ({job.directory})" if job.directory.is_dir() else "")
         for job in jobs
         if job.state != "completed"
     ]

@@ -16,7 +16,8 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from cnnlab.errors import Interrupted, RequestError
+from cnnlab.errors import Diverged, Interrupted, RequestError
+from cnnlab.runs.plain import finite, to_json
 
 # Keys of summary.json in their order; null until known.
 SUMMARY_KEYS = (
@@ -75,9 +76,9 @@ class RunDirectory:
         """Set keys of the record, and write it atomically; that of a resumed run not before `begin`."""
         unknown = set(values) - set(SUMMARY_KEYS)
         assert not unknown, f"not a key of the record: {unknown}"
-        self.summary |= values
+        self.summary |= finite(values)
         if self.writes and self._unwritten is None:
-            write_atomically(self.summary_file, json.dumps(self.summary, indent=2) + "\n")
+            write_atomically(self.summary_file, to_json(self.summary) + "\n")
 
     def begin(self) -> None:
         """Write the record and the configuration of a resumed run, now that it continues."""
@@ -124,7 +125,7 @@ class RunDirectory:
             self._end("completed", None)
 
     def record_end(self, error: BaseException) -> None:
-        """Complete the record of a run that has failed or was interrupted.
+        """Complete the record of a run that has failed, has diverged or was interrupted.
 
         A resumed run that has not continued keeps its record, unless this says `running`.
         """
@@ -135,6 +136,8 @@ class RunDirectory:
                 return
         if isinstance(error, Interrupted | KeyboardInterrupt):
             self._end("interrupted", str(error) or "Interrupted.")
+        elif isinstance(error, Diverged):
+            self._end("diverged", str(error))
         else:
             self._end("failed", f"{type(error).__name__}: {error}")
 

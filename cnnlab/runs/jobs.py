@@ -28,7 +28,7 @@ class Job:
         command: command that trains it.
         directory: its run directory.
         epochs: length of its training in epochs, or None if it is not given in epochs.
-        state: waiting, running, completed, failed or interrupted.
+        state: waiting, running, completed, failed, diverged or interrupted.
         earlier: whether an earlier sweep has completed it.
         resumes: whether it continues from the checkpoint of an earlier sweep.
         reason: why it failed.
@@ -283,6 +283,8 @@ def _record_end(job: Job, code: int, execution: Execution, before: dict[str, Any
         job.state = "completed"
     elif code == 130 or (stopping and (code < 0 or status in (None, "interrupted"))):
         job.state = job.reason = "interrupted"
+    elif code == 1 and wrote and status == "diverged":
+        job.state, job.reason = "diverged", job.record.get("error")
     else:
         error = job.record.get("error") if wrote and status == "failed" and code >= 0 else None
         job.state, job.reason = "failed", f"{explain_code(code)}: {error}" if error else execution.explain(code)

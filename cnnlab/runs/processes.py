@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from cnnlab.errors import Interrupted, RequestError
+from cnnlab.errors import Diverged, Interrupted, RequestError
 from cnnlab.runs.signatures import SECRET, signed, verified
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class Processes:
                 work(processes=self, **job)
         except BaseException as error:
             first = self._report_exit(error)
-            if first["rank"] == self.rank.number and first["code"] == 1:
+            if first["rank"] == self.rank.number and first["code"] == 1 and not isinstance(error, Diverged):
                 traceback.print_exception(error)
             code = first["code"]
         self._wait_for_leader()
@@ -229,6 +229,8 @@ class Processes:
         else:
             code, text = 1, f"{type(error).__name__}: {error}"
         report = {"rank": self.rank.number, "code": code, "text": text}
+        if isinstance(error, Diverged):
+            report |= {"text": str(error), "diverged": True}
         assert self._store is not None
         try:
             return json.loads(self._store.compare_set("exit_report", "", json.dumps(report)))
@@ -273,6 +275,8 @@ def _as_error(report: dict[str, Any]) -> BaseException:
         return RequestError(report["text"])
     if report["code"] == 130:
         return Interrupted(report["text"])
+    if report.get("diverged"):
+        return Diverged(report["text"])
     return RuntimeError(f"process {report['rank']}: {report['text']}")
 
 

@@ -5,6 +5,7 @@ import glob
 import json
 import math
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -147,6 +148,8 @@ def _read_summary(file: Path, problems: list[str]) -> dict[str, Any]:
         problems.append("summary.json is missing")
     except (OSError, ValueError) as error:
         problems.append(f"summary.json cannot be read ({error})")
+    if isinstance(summary["device"], str):
+        summary["device"] = re.sub(r"(?<!\d)1 threads$", "1 thread", summary["device"])  # as it was written before
     for key in NUMBER_KEYS:
         value = summary[key]
         if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):

@@ -1,6 +1,7 @@
 """Write the run directory during a training."""
 
 import csv
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
-from cnnlab.errors import Interrupted
+from cnnlab.errors import Diverged, Interrupted
 from cnnlab.runs.directory import COLUMNS, METRICS, RunDirectory
 from cnnlab.runs.environment import device_name, peak_memory_bytes
 
@@ -125,6 +126,7 @@ class Recorder(Checkpoint):
         if self.run.writes:
             with self.run.metrics_file.open("a", newline="") as stream:
                 csv.DictWriter(stream, COLUMNS).writerow(row)
+        self._check_losses(trainer, row)
         is_best = self._is_better(row)
         if is_best:
             self.best_row = row
@@ -139,6 +141,13 @@ class Recorder(Checkpoint):
             for logger in trainer.loggers:
                 logger.log_metrics({**done, "epoch": trainer.current_epoch}, trainer.global_step)
             self._end_early(trainer)
+
+    def _check_losses(self, trainer: L.Trainer, row: dict[str, Any]) -> None:
+        """Raise Diverged if a loss of the epoch is not finite. The checkpoints stay those of earlier epochs."""
+        losses = {name: row[name] for name in ("train/loss", "val/loss") if row[name] is not None}
+        if wrong := [f"{name} is {loss}" for name, loss in losses.items() if not math.isfinite(loss)]:
+            self._update_summary(trainer)
+            raise Diverged(f"the loss is not finite in epoch {row['epoch']} ({', '.join(wrong)})")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the final figures of the training."""

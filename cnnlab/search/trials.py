@@ -86,7 +86,7 @@ class Trials:
         return job
 
     def _follow(self, job: Job, claim: Claim) -> None:
-        """Report new epochs to the study; ask the run to stop if it has diverged or is unpromising."""
+        """Report new epochs to the study; ask the run to stop if it is unpromising."""
         trial = claim.trial
         for row in read_epochs(job.directory):
             epoch, accuracy = int(row["epoch"]), row["val/accuracy"]
@@ -103,7 +103,7 @@ class Trials:
                         f"pruned after epoch {epoch}: its best val accuracy so far, {best:.2%}, is below the median of "
                         "the completed trials"
                     )
-        job.unwanted = claim.reason is not None
+        job.unwanted = claim.reason is not None and not claim.diverged  # such a run ends by itself
 
     def _finish(self, job: Job) -> None:
         """Record the outcome of a trial in the study; leave an interrupted one to the next process."""
@@ -112,8 +112,8 @@ class Trials:
         seconds = claim.trial.user_attrs.get("seconds", 0.0) + job.seconds
         seconds = max(seconds, job.record.get("total_seconds") or 0.0)  # the run may have outlived an earlier search
         claim.trial.set_user_attr("seconds", round(seconds, 3))
-        if job.state == "completed" and claim.diverged:
-            job.state, job.reason = "pruned", claim.reason
+        if job.state == "diverged" or (job.state == "completed" and claim.diverged):
+            job.state, job.reason = "pruned", claim.reason or f"diverged: {job.reason}"
         elif job.state == "completed" and value is not None and math.isfinite(value):
             self.study.tell(claim, TrialState.COMPLETE, value)
             return

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.errors import Interrupted, RequestError
+from cnnlab.errors import Diverged, Interrupted, RequestError
 from cnnlab.runs.directory import SUMMARY_KEYS, Before, RunDirectory, decide_once, default_directory, write_atomically
 
 
@@ -33,6 +33,7 @@ def test_a_record_has_all_keys_from_the_start(tmp_path):
         (Interrupted("Interrupted by SIGTERM."), "interrupted", "Interrupted by SIGTERM."),
         (KeyboardInterrupt(), "interrupted", "Interrupted."),
         (SystemExit(3), "failed", "SystemExit: 3"),
+        (Diverged("the loss is not finite"), "diverged", "the loss is not finite"),
     ],
 )
 def test_the_record_holds_how_a_run_ended(tmp_path, error, status, message):
@@ -198,3 +199,10 @@ def test_the_first_decision_counts(tmp_path):
     assert decide_once(file, late) == "first"
     assert decide_once(file, lambda: "third") == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["decision"]
+
+
+def test_a_record_holds_null_for_numbers_that_are_not_finite(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.update_summary(val_loss=float("nan"), versions={"list": [float("inf"), 1.5, (2, float("-inf"))]})
+    record = json.loads(run.summary_file.read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert (record["val_loss"], record["versions"]) == (None, {"list": [None, 1.5, [2, None]]})

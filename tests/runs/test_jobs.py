@@ -112,6 +112,12 @@ def test_a_job_that_was_interrupted_alone_does_not_end_the_others(tmp_path):
     assert stopped.state == "interrupted"
 
 
+def test_a_job_that_diverges_is_listed_with_the_epoch(tmp_path):
+    diverged = job(tmp_path / "a", WRITE % ("diverged", '"the loss is not finite in epoch 2"') + "exit 1")
+    assert run(diverged)[-1] == ("a", "diverged")
+    assert diverged.reason == "the loss is not finite in epoch 2"
+
+
 def test_ctrl_c_is_passed_on_and_nothing_more_is_started(tmp_path, capsys):
     jobs = [job(tmp_path / name, "trap 'exit 130' INT; touch up; while :; do sleep 0.02; done") for name in "ab"]
     events = run_jobs(jobs, start, [{}])

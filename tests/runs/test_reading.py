@@ -8,6 +8,7 @@ import pytest
 from filelock import FileLock
 
 from cnnlab.errors import RequestError
+from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.reading import find_runs, read_run
 
 
@@ -150,3 +151,13 @@ def test_an_older_record_without_some_keys_is_read(make_run, tmp_path):
     del record["test_accuracy_tta"], record["lr"]
     (path / "summary.json").write_text(json.dumps(record))
     assert read_run(path).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("recorded", "read"),
+    [("cpu: AMD, 1 threads", "cpu: AMD, 1 thread"), ("2 x cpu: AMD, 1 threads", "2 x cpu: AMD, 1 thread")]
+    + [(device, device) for device in ("cpu: AMD, 11 threads", "cpu: AMD, 1 thread", "NVIDIA H200")],
+)
+def test_one_thread_is_the_same_device_in_records_of_before(tmp_path, recorded, read):
+    RunDirectory(tmp_path).update_summary(status="interrupted", device=recorded)
+    assert read_run(tmp_path).summary["device"] == read

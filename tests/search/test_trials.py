@@ -118,6 +118,13 @@ def test_a_run_that_fails_by_itself_was_not_pruned(open_study, monkeypatch):
     assert [trial["reason"] for trial in describe_study(study)["trials"]] == [None, "exit code 1: no"]
 
 
+def test_a_trial_that_ends_as_diverged_is_pruned_with_the_reason(open_study):
+    record = 'echo \'{"status": "diverged", "error": "the loss is not finite in epoch 1"}\' > summary.json; exit 1'
+    study = open_study(2)
+    assert run(study, record, epochs(0.9))[:2] == [("000", "running"), ("000", "pruned")]
+    assert describe_study(study)["trials"][0]["reason"] == "diverged: the loss is not finite in epoch 1"
+
+
 def test_ctrl_c_leaves_a_trial_for_the_next_command(tmp_path, open_study):
     interrupt = f"(sleep 0.1; kill -INT {os.getpid()}) & "
     with pytest.raises(Interrupted):
