@@ -68,7 +68,7 @@ ENDLESS = epochs(0.1, count=300)
 
 def test_a_study_runs_all_its_trials_whatever_their_outcome(tmp_path, open_study, capsys):
     study = open_study()
-    states = run(study, epochs(0.9), ENDLESS, "echo no >&2; exit 3", epochs(0.5, "nan", 300), epochs(0.95))
+    states = run(study, epochs(0.9), ENDLESS, "echo no >&2; exit 3", epochs(0.5, "nan"), epochs(0.95))
     assert [state for _, state in states if state != "running"] == [
         *("completed", "pruned", "failed", "pruned", "completed")
     ]
