@@ -14,6 +14,8 @@ from cnnlab.errors import RequestError
 # Flags of Hydra that print something instead of running the command.
 SHOW_FLAGS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
 
+MOST_SEEDS = 10_000
+
 
 def expand_seeds(arguments: Sequence[str]) -> list[str]:
     """Replace `seeds=5` by `--multirun seed=0,1,2,3,4`.
@@ -41,8 +43,10 @@ def list_seeds(value: Any) -> list[int]:
     """Return the seeds: 0, 1 and 2 for the number 3, or the numbers of a list.
 
     Raises:
-        RequestError: if the value is neither a number of seeds nor a list of seeds.
+        RequestError: if the value is neither a number of seeds up to `MOST_SEEDS` nor a list of seeds.
     """
+    if _is_number(value) and value > MOST_SEEDS:
+        raise RequestError(f"seeds must be at most {MOST_SEEDS:,}, got {value}")
     seeds = list(range(value)) if _is_number(value) else value
     if not isinstance(seeds, list) or not seeds or not all(_is_number(seed) for seed in seeds):
         raise RequestError(f"seeds must be a number of seeds such as 5, or a list such as [3,7], got {value!r}")

@@ -38,9 +38,23 @@ def decode(content: bytes) -> Tensor:
     if content.startswith(PNG):
         with Image.open(io.BytesIO(content), formats=["PNG"]) as opened:
             return to_rgb(opened)
+    _check_size(content)
     # A bytearray, because torch warns about memory that cannot be written to.
     image = decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB, True)
     return image[0] if image.ndim == 4 else image
+
+
+def _check_size(content: bytes) -> None:
+    """Raise UnreadablePicture for more than `MAX_PIXELS` pixels: torchvision takes the memory that a file claims."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["JPEG", "GIF", "WEBP"]) as opened:
+            width, height = opened.size
+    except Image.UnidentifiedImageError:
+        raise UnreadablePicture("it is not an image of a known format") from None
+    except Image.DecompressionBombError:
+        raise UnreadablePicture(TOO_LARGE) from None
+    if width * height > MAX_PIXELS:
+        raise UnreadablePicture(TOO_LARGE)
 
 
 def to_rgb(picture: Image.Image) -> Tensor:

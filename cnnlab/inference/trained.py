@@ -202,6 +202,7 @@ def load(
     content = read_checkpoint(path, "checkpoint")
     about = network_description(content, path, trust)
     try:
+        _check_without_memory(content, about, path)
         network = build_network(about["model"], len(about["classes"]), about["image_size"])
         check_weights_match(content, network, path, "checkpoint")
         network.load_state_dict(network_weights(content))
@@ -213,6 +214,16 @@ def load(
     if precision == "auto":
         precision = "bf16-mixed" if auto_precision(chosen.type) == "bf16-mixed" else "32-true"
     return TrainedNetwork(network, about, chosen, precision, path)
+
+
+def _check_without_memory(content: dict[str, Any], about: dict[str, Any], path: Path) -> None:
+    """Check that the network has the weights of the checkpoint before memory is taken for it, if it can be known."""
+    try:
+        with torch.device("meta"):
+            network = build_network(about["model"], len(about["classes"]), about["image_size"])
+    except Exception:  # it computes with values, or the description is wrong, which is explained later
+        return
+    check_weights_match(content, network, path, "checkpoint")
 
 
 def _device(name: str) -> torch.device:

@@ -5,6 +5,7 @@ import pickle
 import reprlib
 import struct
 import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ DESCRIPTION = {
     "model": dict,
 }
 LARGEST_IMAGE_SIZE = 10_000  # pixels
+MOST_SHARING = 4  # layers that may share their weights, on average
 # Errors that torch raises for damaged pickles.
 DAMAGE_ERRORS = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error)
 
@@ -45,6 +47,7 @@ def read_checkpoint(path: Path, key: str = "resume") -> dict[str, Any]:
     """
     if not path.is_file():
         raise RequestError(f"{key}: there is no checkpoint {path}")
+    _check_sizes(path, key)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about unusual pickles, which are read, or refused below
@@ -57,7 +60,21 @@ def read_checkpoint(path: Path, key: str = "resume") -> dict[str, Any]:
         raise RequestError(f"{key}: {path} was not written by cnnlab")
     if not isinstance(checkpoint.get("state_dict"), dict):
         raise RequestError(f"{key}: {path} is damaged: it holds no weights")
+    tensors = [value for value in checkpoint["state_dict"].values() if isinstance(value, Tensor)]
+    if sum(value.numel() * value.element_size() for value in tensors) > MOST_SHARING * path.stat().st_size:
+        raise RequestError(f"{key}: {path} is not loaded: its weights claim to be larger than the file")
     return checkpoint
+
+
+def _check_sizes(path: Path, key: str) -> None:
+    """Refuse a zip archive that is larger unpacked than on disk: torch does not compress checkpoints."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
+        raise RequestError(f"{key}: {path} is damaged or not a checkpoint ({first_line(error)})") from None
+    if unpacked > path.stat().st_size:
+        raise RequestError(f"{key}: {path} is not loaded: {unpacked:,} bytes when unpacked, more than the file has")
 
 
 def network_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,13 @@ def test_what_is_no_number_of_seeds_is_refused(value):
         expand_seeds([f"seeds={value}"])
 
 
+def test_a_number_of_seeds_that_would_fill_the_memory_is_refused():
+    with pytest.raises(RequestError, match="seeds must be at most 10,000, got 1000000000"):
+        expand_seeds(["seeds=1000000000"])
+    with pytest.raises(RequestError, match="seeds must be at most 10,000, got 1000000000"):
+        read_grids({"model": "lenet5"}, 1_000_000_000)
+
+
 def test_seeds_and_seed_exclude_each_other():
     with pytest.raises(RequestError, match="either seeds= or seed="):
         expand_seeds(["seeds=2", "seed=1"])

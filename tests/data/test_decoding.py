@@ -1,5 +1,6 @@
 import io
 import random
+import struct
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import torch
 from PIL import Image
 from torchvision.io import decode_image
 
-from cnnlab.data.decoding import decode, to_rgb
+from cnnlab.data.decoding import UnreadablePicture, decode, to_rgb
 
 NOISE = np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)
 
@@ -44,3 +45,14 @@ def test_a_damaged_file_raises_and_never_ends_the_process(form: str) -> None:
         except Exception:
             refused += 1
     assert refused >= 20
+
+
+def test_a_small_file_that_claims_many_pixels_takes_no_memory() -> None:
+    jpeg = bytearray(encoded("JPEG"))
+    frame = jpeg.index(b"\xff\xc0")
+    jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 65_000, 65_000)
+    gif = bytearray(encoded("GIF"))
+    gif[6:10] = struct.pack("<HH", 65_000, 65_000)
+    for content in (bytes(jpeg), bytes(gif)):
+        with pytest.raises(UnreadablePicture, match="more than 100,000,000 pixels"):
+            decode(content)

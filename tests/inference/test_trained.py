@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 import cnnlab
+from cnnlab.build.network import build_network
 from cnnlab.data.pictures import UnreadablePicture
 from cnnlab.errors import RequestError
 from cnnlab.inference.trained import TrainedNetwork, load
@@ -187,6 +188,12 @@ def test_no_module_is_imported_that_holds_no_networks(save: Saver, monkeypatch: 
     with pytest.raises(RequestError, match="is not loaded: it names this.Network, which may run any code"):
         load(save({"_target_": "this.Network"}, weights={}))
     assert "this" not in sys.modules
+
+
+def test_a_network_that_would_fill_the_memory_is_not_built(save: Saver) -> None:
+    weights = {f"network.{name}": value for name, value in build_network(LENET, 3).state_dict().items()}
+    with pytest.raises(RequestError, match="holds another network"):
+        load(save({**LENET, "width": 1e5}, weights=weights))
 
 
 def test_lists_that_hold_themselves_are_refused(save: Saver) -> None:

@@ -1,3 +1,4 @@
+import zipfile
 from typing import Any
 
 import pytest
@@ -52,3 +53,20 @@ def test_another_network_does_not_match(tmp_path, other, message):
     check_weights_match(checkpoint, nn.Linear(3, 2), tmp_path)
     with pytest.raises(RequestError, match=message):
         check_weights_match(checkpoint, other, tmp_path)
+
+
+def test_a_compressed_checkpoint_is_not_unpacked(tmp_path):
+    torch.save(checkpoint_of(nn.Linear(3, 2)) | {"more": torch.zeros(1_000_000)}, tmp_path / "a.ckpt")
+    read_checkpoint(tmp_path / "a.ckpt")
+    with zipfile.ZipFile(tmp_path / "a.ckpt") as plain, zipfile.ZipFile(tmp_path / "bomb.ckpt", "w") as bomb:
+        for entry in plain.infolist():
+            bomb.writestr(entry.filename, plain.read(entry), zipfile.ZIP_DEFLATED)
+    with pytest.raises(RequestError, match="4,0.* bytes when unpacked, more than the file has"):
+        read_checkpoint(tmp_path / "bomb.ckpt")
+
+
+def test_weights_that_claim_to_be_larger_than_the_file_are_refused(tmp_path):
+    endless = torch.zeros(1).expand(10**12)
+    torch.save({"state_dict": {"network.weight": endless}, "cnnlab": {}}, tmp_path / "a.ckpt")
+    with pytest.raises(RequestError, match="its weights claim to be larger than the file"):
+        read_checkpoint(tmp_path / "a.ckpt")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LABELS = ("label", "labels", "class", "target", "fine_label")  # usual names of a column of class numbers
+MOST_CLASSES = 100_000
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ def read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
     image, label = _find_columns(schema, where)
     train = _read_split(tables["train"], image, label, where)
     largest = int(train.labels.max(initial=-1))
+    if largest >= MOST_CLASSES:
+        raise RequestError(f"{where}: the column {label} holds {largest}; class numbers are below {MOST_CLASSES:,}")
     classes = _names(schema).get(label) or [str(number) for number in range(largest + 1)]
     if "test" not in tables:
         return RawImages(tuple(classes), train, None)

@@ -187,3 +187,12 @@ def test_an_image_that_cannot_be_decoded_is_named_by_its_number(parquet_folder: 
     rows[3]["bytes"] = b"no image"
     pq.write_table(table.set_column(0, "img", pa.array(rows)), file)
     assert "image 3 of the train split" in request_error(parquet_folder)
+
+
+def test_a_column_of_large_numbers_is_not_taken_for_classes(parquet_folder: Path) -> None:
+    file = parquet_folder / TRAIN_PARQUET
+    table = pq.read_table(file)
+    numbers = pa.array([2_009_123_456] * len(table))
+    pq.write_table(table.set_column(1, "label", numbers).replace_schema_metadata(None), file)
+    with pytest.raises(RequestError, match="column label holds 2009123456; class numbers are below 100,000"):
+        find_source(None, parquet_folder).read()
