@@ -5,6 +5,7 @@ import itertools
 import json
 import shlex
 import shutil
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -662,6 +663,23 @@ def test_a_refused_request_leaves_no_folders(train, command, tmp_path):
     (tmp_path / "runs").mkdir()  # made by the user
     assert train(*TINY, "optimizer.lr=fast").code == 2
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_a_run_is_prepared_is_recorded(train, tmp_path, monkeypatch, number):
+    monkeypatch.setattr("cnnlab.train._train", lambda *_: signal.raise_signal(number))
+    assert train(*TINY, "hydra.run.dir=run").code == 130
+    record = summary(tmp_path / "run")
+    assert (record["status"], record["error"]) == ("interrupted", f"Interrupted by {number.name}.")
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/../../b", "."])
+def test_a_name_stays_below_runs(train, tmp_path, name):
+    for sweep in ((), ("seeds=2",)):
+        outcome = train(*TINY, f"name={name}", *sweep)
+        assert (outcome.code, "name must be a folder below runs/" in outcome.err) == (2, True), outcome.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_is_never_overwritten(train, tmp_path):

@@ -1,11 +1,14 @@
 """Start a command: compose its configuration, run its task, set the exit code."""
 
+import contextlib
 import functools
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import hydra
@@ -41,12 +44,29 @@ def make_command(name: str, task: Callable[..., Any], follow: Callable[..., None
         if not processes.leads:
             sys.exit(processes.follow(follow))
         try:
-            code = _exit_code(name, functools.partial(task, processes=processes), processes)
+            with _interruptible():
+                code = _exit_code(name, functools.partial(task, processes=processes), processes)
         finally:
             processes.dismiss()
         sys.exit(code)
 
     return main
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Treat SIGTERM and the end of the terminal as Ctrl-C until the training, which has its own handlers."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(f"Interrupted by {signal.Signals(number).name}.")
+
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]  # nohup ignores
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processes | None = None) -> int:
@@ -92,5 +112,6 @@ def _report(error: Exception, name: str) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    print(message, file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may be closed
+        print(message, file=sys.stderr)
     return code

@@ -96,7 +96,15 @@ def _store_experiment(name: str, directory: Path, command: str) -> None:
 
 def _run_directory(name: str | None, model: str, resume: str | None, *, _root_: DictConfig) -> str:
     """Return the default of `hydra.run.dir`."""
+    _check_name(name)
     return str(default_directory(Path("runs") / (name or model), resume, lambda: identity(_root_)))
+
+
+def _check_name(name: str | None) -> None:
+    """Raise a RequestError if the folder of this name would not be below runs/."""
+    parts = Path(str(name)).parts
+    if name is not None and (not parts or parts[0] == "/" or ".." in parts):
+        raise RequestError(f"name must be a folder below runs/, got {name!r}; hydra.run.dir=DIR takes any folder")
 
 
 def _sweep_directory(name: str | None, *, _root_: DictConfig) -> str:
@@ -106,6 +114,7 @@ def _sweep_directory(name: str | None, *, _root_: DictConfig) -> str:
 
 def sweep_folder(name: str | None) -> Path:
     """Return the folder that holds the sweeps of this name."""
+    _check_name(name)
     return Path("runs") / (name or "sweep")
 
 

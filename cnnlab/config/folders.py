@@ -1,5 +1,6 @@
 """Remember what is in a run directory before Hydra makes it, for requests that are refused."""
 
+import contextlib
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -17,8 +18,10 @@ class NoteFolders(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note what is in the run directory."""
+        NoteFolders.before = None
         HydraConfig.instance().set_config(config)  # for resolvers of hydra.run.dir; Hydra itself sets it after this
-        NoteFolders.before = Before(str(config.hydra.run.dir))
+        with contextlib.suppress(Exception):  # Hydra will meet the same error
+            NoteFolders.before = Before(str(config.hydra.run.dir))
 
 
 def remove_added_files() -> None:

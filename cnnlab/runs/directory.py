@@ -122,6 +122,7 @@ class RunDirectory:
             except BaseException as error:
                 self.record_end(error)
                 raise
+            self.begin()
             self._end("completed", None)
 
     def record_end(self, error: BaseException) -> None:

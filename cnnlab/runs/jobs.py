@@ -244,7 +244,8 @@ def run_jobs(
                         told.add(job)
                         execution.interrupt()
                 if signals and not passed_on:
-                    print("\nStopping: the jobs save and end. Press Ctrl-C again to stop at once.", file=sys.stderr)
+                    with contextlib.suppress(OSError):  # the terminal may be closed
+                        print("\nStopping: the jobs save and end. Press Ctrl-C again to stop at once.", file=sys.stderr)
                 for count in range(passed_on, len(signals)):
                     for job, (execution, _, _) in running.items():
                         if count or job not in told:
@@ -261,9 +262,12 @@ def run_jobs(
 
 @contextlib.contextmanager
 def _noted_signals() -> Iterator[list[int]]:
-    """Only note SIGINT and SIGTERM inside the block, and yield the list of those that came."""
+    """Only note SIGINT, SIGTERM and SIGHUP (a closed terminal) inside the block; yield the list of those that came."""
     came: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in numbers}
     try:
         yield came
     finally:

@@ -6,7 +6,7 @@ import pytest
 from cnnlab.errors import Interrupted
 from cnnlab.training.interruption import ECHO_SECONDS, StopRequest
 
-SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 
 
 @SIGNALS
@@ -56,3 +56,12 @@ def test_signal_handlers_are_restored() -> None:
 
 def test_an_interruption_is_not_an_exception() -> None:
     assert not issubclass(Interrupted, Exception)  # so that no `except Exception` on the way swallows it
+
+
+def test_the_end_of_the_terminal_is_ignored_if_it_was_before() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with StopRequest().listening():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
