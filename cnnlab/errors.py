@@ -1,4 +1,14 @@
-"""Define the errors with which a command ends on purpose."""
+"""Define the errors with which a command ends on purpose, and make their texts harmless."""
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return a text with unprintable characters replaced: names may hold escape sequences, commands for the terminal.
+
+    Args:
+        text: text with names from files, records or data.
+        keep: unprintable characters that stay, such as line breaks.
+    """
+    return "".join(letter if letter.isprintable() or letter in keep else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 class RequestError(Exception):

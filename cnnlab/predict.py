@@ -53,11 +53,12 @@ def predict(config: DictConfig) -> None:
     paths = None if images == TEST else list_pictures(images)
 
     from cnnlab.data.pictures import read_images, read_pictures
+    from cnnlab.errors import printable
     from cnnlab.inference.classify import KnownImages, classify
     from cnnlab.inference.prediction_files import prediction_writer, print_predictions
     from cnnlab.inference.prediction_summary import PREDICTIONS_PRINTED, PredictionSummary, draw_predictions
     from cnnlab.inference.trained import load
-    from cnnlab.reports.terminal import printable, suggest_visualize
+    from cnnlab.reports.terminal import suggest_visualize
 
     warnings.filterwarnings("ignore", module="PIL")  # Pillow warns about files that it then reads
     arguments = {key: settings[key] for key in ("checkpoint", "device", "precision", "trust")}

@@ -113,6 +113,30 @@ def test_a_run_keeps_its_name_when_others_come(board_run, view_of):
     assert shown == ["lenet5/monday", "resnet20/seed-1"]
 
 
+@pytest.mark.parametrize(
+    "models",
+    [
+        ["../../outside"],
+        ["/tmp/outside/cnnlab"],
+        ["..", "a\0b", "\x1b[31mred", "n" * 300],
+        ["strange", "strange/run0 seed0"],  # below the link to the first run
+        ["timm", "timm/run0 seed0", "mean", "mean/strange"],
+    ],
+)
+def test_nothing_is_written_outside_whatever_a_record_says(board_run, view_of, tmp_path, models):
+    for number, model in enumerate(models):
+        run = board_run(f"runs/run{number}", "lenet5", seed=number)
+        record = json.loads((run / "summary.json").read_text())
+        (run / "summary.json").write_text(json.dumps(record | {"model": model, "name": model}))
+    before = {path for path in tmp_path.rglob("*") if path.is_relative_to(tmp_path / "runs")}
+    view = view_of("runs")
+    view.refresh()
+    assert sum("run" in Path(name).name for name in names(view)) >= len(models)
+    assert {path for path in tmp_path.rglob("*") if path.is_relative_to(tmp_path / "runs")} == before
+    assert {path.name for path in tmp_path.iterdir()} <= {"runs", "view"}
+    assert not Path("/tmp/outside").exists()
+
+
 def test_embeddings_of_an_evaluation_are_shown_beside_their_run(board_run, view_of):
     run = board_run("runs/lenet5/a", "lenet5")
     (run / "evaluation" / "tensorboard").mkdir(parents=True)

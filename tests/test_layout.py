@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "config": {"cpu", "runs"},
     "build": {"data", "inspection", "reports", "training"},
     "inference": {"build", "cpu", "data", "intervals", "reports", "runs", "training"},
-    "comparison": {"inspection", "intervals", "runs"},
+    "comparison": {"inspection", "intervals", "reports", "runs"},
     "search": {"build", "config", "data", "reports", "runs"},
     "speed": {"build", "cpu", "data", "runs", "training"},
 }

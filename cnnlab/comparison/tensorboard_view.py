@@ -14,6 +14,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from cnnlab.comparison.columns import counted
 from cnnlab.comparison.group import Group
 from cnnlab.comparison.grouping import group_runs
+from cnnlab.errors import printable
 from cnnlab.runs.outcome import FIRST_COLUMNS, TAGS, readable_settings
 from cnnlab.runs.reading import Run, find_runs, read_run
 
@@ -95,7 +96,7 @@ class View:
         """Link the event files of the training and those of evaluations with embeddings."""
         path = run.path.absolute()
         if path not in self._links:
-            model = str(run.summary["model"] or "unknown")
+            model = _folder_name(str(run.summary["model"] or "unknown"))
             parts = path.relative_to(root).parts
             place = self.folder / model / " ".join(_name_parts(parts, model))  # spaces: no folder within a link
             taken = place in self._links.values()
@@ -114,7 +115,7 @@ class View:
         for section in sections:
             about = "" if len(sections) == 1 else f", {' '.join(section.data)}, {section.protocol}"
             for group in section.groups:
-                groups[f"{group.label}{about} ({counted(len(group.runs), 'seed')})"] = group
+                groups[_inside(f"{group.label}{about} ({counted(len(group.runs), 'seed')})")] = group
         averaged = {name: tuple(run.path for run in group.runs) for name, group in groups.items()}
         for name in self._averaged:
             if averaged.get(name) != self._averaged[name]:
@@ -132,6 +133,20 @@ class View:
         with SummaryWriter(str(self.folder)) as writer:
             writer.add_custom_scalars(LAYOUT)
             writer._get_file_writer().add_summary(_columns(chosen))
+
+
+def _inside(name: str) -> str:
+    """Return a name as the path of a folder that lies within another, whatever a record says."""
+    parts = [printable(part)[:100] for part in name.split("/")]
+    return "/".join(part for part in parts if part not in ("", ".", "..")) or "unknown"
+
+
+def _folder_name(model: str) -> str:
+    """Return the name of a network as a folder that no link to a run can lead out of."""
+    name = _inside(model)
+    if re.match(r"(timm|torchvision)/[^/]+$", name):
+        return name
+    return f"{name}_" if name in ("timm", "torchvision", MEANS) else name.replace("/", "_")
 
 
 def _name_parts(parts: tuple[str, ...], model: str) -> list[str]:

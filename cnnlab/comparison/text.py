@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table as TerminalTable
 
 from cnnlab.comparison.columns import Column, counted, group_columns, percent
@@ -20,6 +19,7 @@ from cnnlab.comparison.tables import (
     section_extras,
     sentence,
 )
+from cnnlab.reports.terminal import SafeConsole
 
 TERMINAL_GROUPS = 15
 TERMINAL_REASONS = 8
@@ -79,7 +79,7 @@ def print_comparison(record: ComparisonRecord, width: int | None) -> None:
 
     `width` is the number of columns of the terminal, or None if the output is no terminal.
     """
-    console = Console(width=width or 140, highlight=False, markup=False)
+    console = SafeConsole(width=width or 140, highlight=False, markup=False)
     wide = console.width >= WIDE
     columns = [column for column in group_columns(record) if column.terminal and (wide or not column.wide)]
     for section in record.sections:

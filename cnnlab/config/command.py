@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import os
 import signal
 import sys
@@ -21,7 +22,7 @@ from cnnlab.config.compose import hydra_arguments, register_configs
 from cnnlab.config.folders import remove_added_files
 from cnnlab.config.messages import check_keys, explain
 from cnnlab.config.paths import ROOT
-from cnnlab.errors import Diverged, Incomplete, Interrupted, RequestError, SweepFailed
+from cnnlab.errors import Diverged, Incomplete, Interrupted, RequestError, SweepFailed, printable
 from cnnlab.runs.processes import Processes, own_rank
 
 
@@ -74,6 +75,8 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processe
     failures: list[Exception] = []
 
     def job(config: DictConfig) -> Any:
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_make_printable)
         try:
             check_keys(config, name)
             return task(config)
@@ -107,11 +110,17 @@ def _report(error: Exception, name: str) -> int:
         return _say(f"The training diverged: {error}. {hint}", 1)
     if isinstance(error, Incomplete):
         return _say(str(error), 1)
-    traceback.print_exception(error)
+    _say("".join(traceback.format_exception(error)).rstrip(), 1)
     return _say(f"The work failed: {type(error).__name__}: {error}", 1)
 
 
 def _say(message: str, code: int) -> int:
     with contextlib.suppress(OSError):  # the terminal may be closed
-        print(message, file=sys.stderr)
+        print(printable(message, keep="\n\t"), file=sys.stderr)
     return code
+
+
+def _make_printable(line: logging.LogRecord) -> bool:
+    """Replace the escape sequences in a line of the log; names in it may come from strangers."""
+    line.msg, line.args = printable(line.getMessage(), keep="\n\t"), ()
+    return True

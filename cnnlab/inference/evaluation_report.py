@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from cnnlab.inference.trained import Precision, Predictions
 from cnnlab.intervals import wilson_interval
 from cnnlab.reports.confusion import draw_confusion_matrix
 from cnnlab.reports.gallery import Tile, draw_gallery
+from cnnlab.reports.terminal import SafeConsole
 from cnnlab.runs import plain
 from cnnlab.runs.directory import RunDirectory, replacing
 from cnnlab.training.tta import Tta
@@ -104,7 +104,7 @@ def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | No
     table.add_row("speed", f"{record['images_per_second']:,.0f} images/s, {record['precision']}, {record['device']}")
     table.add_row("seconds", ", ".join(f"{part} {value:.1f}" for part, value in record["seconds"].items()))
     table.add_row("results", str(folder))
-    console = Console(soft_wrap=True, highlight=False)
+    console = SafeConsole(soft_wrap=True, highlight=False)
     console.print(table)
     console.print(_class_table(scores.per_class))
     if (classes := len(scores.per_class)) > CLASSES_IN_TABLE:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from cnnlab.reports.terminal import printable
+from cnnlab.errors import printable
+from cnnlab.reports.terminal import SafeConsole
 from cnnlab.runs.directory import replacing
 from cnnlab.runs.plain import to_json
 
@@ -125,7 +125,7 @@ def print_predictions(predictions: Sequence[Prediction], total: int) -> None:
         wrong = labelled and prediction.label != prediction.top[0][0]
         shown = [f"{confidence:6.1%} {name}" for name, confidence in prediction.top]
         table.add_row(printable(prediction.image), *label, shown[0] + (" (wrong)" if wrong else ""), *shown[1:])
-    console = Console(highlight=False, markup=False)
+    console = SafeConsole(highlight=False, markup=False)
     console.print(table)
     if total > len(predictions):
         console.print(f"... and {total - len(predictions):,} more")

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cnnlab.reports.terminal import printable
+from cnnlab.errors import printable
 from cnnlab.runs.directory import replacing
 
 # Sizes in pixels.

@@ -2,12 +2,15 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+
+from cnnlab.errors import printable
 
 
 def terminal_width() -> int | None:
@@ -15,9 +18,13 @@ def terminal_width() -> int | None:
     return Console().width if sys.stdout.isatty() else None
 
 
-def printable(text: str) -> str:
-    """Return the text with unprintable characters replaced: a file name may hold commands for the terminal."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+class SafeConsole(Console):
+    """Print as rich's console does, with unprintable characters of names and records replaced."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the parts of a text or table; colours are added to them later."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable(text, keep="\n"), style, control)
 
 
 def suggest_next(command: str) -> None:
@@ -53,4 +60,4 @@ def print_summary(summary: dict[str, Any], path: Path) -> None:
     table.add_row("speed", f"{figure('images_per_second', ',.0f')} images/s, {summary['precision']}")
     table.add_row("device", summary["device"])
     table.add_row("run directory", str(path))
-    Console(soft_wrap=True, highlight=False).print(table)
+    SafeConsole(soft_wrap=True, highlight=False).print(table)

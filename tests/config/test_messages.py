@@ -126,3 +126,10 @@ def test_cifar10_that_cannot_be_found_is_explained_in_two_lines(train, tmp_path,
     assert len(outcome.err.strip().splitlines()) == 2
     assert "data.path=" in outcome.err
     assert "data=digits" in outcome.err
+
+
+def test_messages_hold_no_commands_for_the_terminal(train, tmp_path):
+    (tmp_path / "odd\x1b[31m").mkdir()
+    outcome = train("resume=odd\x1b[31m")
+    assert (outcome.code, "\x1b" in outcome.err) == (2, False)
+    assert "odd\N{REPLACEMENT CHARACTER}[31m" in outcome.err
