@@ -1,6 +1,7 @@
 """Remember what is in a run directory before Hydra makes it, for requests that are refused."""
 
 import contextlib
+import logging
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -25,6 +26,9 @@ class NoteFolders(Callback):
 
 
 def remove_added_files() -> None:
-    """Remove logs, locks and empty folders that a refused request has added."""
+    """Remove logs, locks and empty folders that a refused request has added, and log to no file any more."""
+    for handler in [handler for handler in logging.root.handlers if type(handler) is logging.FileHandler]:
+        logging.root.removeHandler(handler)
+        handler.close()
     if NoteFolders.before is not None and HydraConfig.initialized():
         NoteFolders.before.remove_added(output_directory())

@@ -1,10 +1,12 @@
 """Explain in one line what is wrong with a configuration: the key, and the nearest valid choice."""
 
+import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -22,6 +24,19 @@ def check_keys(config: DictConfig, name: str) -> None:
     for key in config:
         if key not in known:
             raise RequestError(f"{key} is not a key{did_you_mean(str(key), known)}")
+    _check_finite(OmegaConf.to_container(config, resolve=False), "")
+
+
+def _check_finite(value: Any, name: str) -> None:
+    """Raise a RequestError for a number that is NaN or infinite, at any depth."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_finite(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        for item in value:
+            _check_finite(item, name)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise RequestError(f"{name} must be a finite number, got {value}")
 
 
 def _top_keys(name: str) -> list[str]:

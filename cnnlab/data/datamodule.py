@@ -83,6 +83,8 @@ class ImageDataModule(L.LightningDataModule):
         for name, constants in (("mean", mean), ("std", std)):
             if constants is not None and len(constants) != 3:
                 raise ValueError(f"{name} must have one value for each of red, green and blue, got {constants}")
+        if mean is not None and not all(0 <= value <= 1 for value in mean):
+            raise ValueError(f"mean must be from 0 to 1, got {mean}")
         if std is not None and min(std) <= 0:
             raise ValueError(f"std must be above 0, got {std}")
         pad = augmentation.pad if augmentation else 0

@@ -125,6 +125,9 @@ def _check_options(options: Mapping[str, Any]) -> None:
     for name in ("limit_train_batches", "limit_test_batches"):
         if options.get(name) == 0:
             raise ValueError(f"{name} must be above 0, got 0: without a batch there is nothing to record")
+    for name in ("gradient_clip_val", "limit_train_batches", "limit_val_batches", "limit_test_batches"):
+        if isinstance(value := options.get(name), int | float) and value < 0:
+            raise ValueError(f"{name} must be 0 or more, got {value}")
     if (strategy := options.get("strategy", "auto")) not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
     if str(precision := options.get("precision", "auto")) not in PRECISIONS:
