@@ -76,7 +76,9 @@ def explain(error: BaseException, name: str) -> str:
         return f"{key} is not a key{did_you_mean(key, _all_keys(name))}"
     if match := re.search(r"Missing mandatory value: \S+\s+full_key: (\S+)", text):
         return f"{match[1]} must be given: {match[1]}=..."
-    return " ".join(str(causes[-1]).partition("\n")[0].split()) or type(error).__name__
+    # OmegaConf puts this before the message of an error that one of our resolvers raises.
+    line = str(causes[-1]).partition("\n")[0].removeprefix("RequestError raised while resolving interpolation: ")
+    return " ".join(line.split()) or type(error).__name__
 
 
 def _unknown_choice(group: str, choice: str, known: Sequence[str]) -> str:
