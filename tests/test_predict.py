@@ -309,7 +309,7 @@ WRONG = {
     "images=photos gallery=page.jpg": "gallery: page.jpg must end in .png",
     "images=photos checkpoint=gone.ckpt": "checkpoint: there is no checkpoint gone.ckpt",
     "images=photos checkpoint=photos": "checkpoint: there is no checkpoint photos/checkpoints/best.ckpt",
-    "images=photos checkpoint=photos/a.png": "checkpoint: photos/a.png is not a checkpoint",
+    "images=photos checkpoint=photos/a.png": "checkpoint: photos/a.png is damaged or not a checkpoint",
     "images=photos checkpoint=3": "checkpoint must be",
     "images=photos device=gpu7": "device: 'gpu7' is not a device of this machine",
     "images=photos precision=fp8": "precision must be one of auto, 32-true, bf16-mixed, got 'fp8'",

@@ -456,7 +456,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (lambda run: (run / "config.yaml").write_text("[1, 2"), "config.yaml is missing or damaged"),
         (lambda run: (run / "summary.json").write_text("{"), "summary.json is damaged"),
         (lambda run: (run / "checkpoints" / "last.ckpt").unlink(), "there is no checkpoint"),
-        (lambda run: (run / "checkpoints" / "last.ckpt").write_bytes(b"PK torn"), "it is not loaded"),
+        (lambda run: (run / "checkpoints" / "last.ckpt").write_bytes(b"PK torn"), "is damaged or not a checkpoint"),
     ],
 )
 def test_a_damaged_run_is_not_resumed_and_stays_as_it_is(finished, train, tmp_path, damage, message):
