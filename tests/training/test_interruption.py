@@ -61,7 +61,9 @@ def test_an_interruption_is_not_an_exception() -> None:
 def test_the_end_of_the_terminal_is_ignored_if_it_was_before() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
-        with StopRequest().listening():
+        stop = StopRequest()
+        with stop.listening():
             signal.raise_signal(signal.SIGHUP)
+            assert not stop()
     finally:
         signal.signal(signal.SIGHUP, before)
