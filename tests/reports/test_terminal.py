@@ -53,6 +53,7 @@ def test_names_that_hold_commands_for_the_terminal_are_printed_harmlessly(capsys
 
 
 def test_colours_of_the_table_itself_stay():
-    console = SafeConsole(width=40, force_terminal=True, color_system="standard", file=io.StringIO())
+    file = io.StringIO()
+    console = SafeConsole(width=40, force_terminal=True, color_system="standard", file=file)
     console.print(Text("red \x1b[5m", style="red"))
-    assert console.file.getvalue() == "\x1b[31mred \N{REPLACEMENT CHARACTER}[5m\x1b[0m\n"
+    assert file.getvalue() == "\x1b[31mred \N{REPLACEMENT CHARACTER}[5m\x1b[0m\n"
