@@ -12,13 +12,11 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from cnnlab.data.cache import cache_folder, read_cache, write_cache
-from cnnlab.data.decoding import decode
+from cnnlab.data.decoding import UnreadablePicture, read_square, to_rgb_square
 from cnnlab.data.sources.base import Items, RawImages, RawSplit, Source
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import first_line
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +87,7 @@ class StoredImages:
             return to_rgb_square(pixels.permute(0, 3, 1, 2), self.size).permute(0, 2, 3, 1).contiguous()
         pixels = torch.empty(len(rows), self.size, self.size, 3, dtype=torch.uint8)
         for place, row in enumerate(rows.tolist()):
-            image = _decode(self.items[row], row, self.split)
-            pixels[place] = to_rgb_square(image, self.size).permute(1, 2, 0)
+            pixels[place] = _read(self.items[row], row, self.split, self.size)
         return pixels
 
 
@@ -209,12 +206,12 @@ def _decode_all(source: Source, image_size: int, folder: Path) -> tuple[str, ...
     return raw.classes
 
 
-def _decode(encoded: bytes | Path, number: int, split: str) -> Tensor:
+def _read(encoded: bytes | Path, number: int, split: str, size: int) -> Tensor:
     try:
-        return decode(encoded.read_bytes() if isinstance(encoded, Path) else encoded)
-    except Exception as error:  # the readers of the formats raise nearly anything on damaged files
+        return read_square(encoded, size)
+    except UnreadablePicture as error:
         what = encoded if isinstance(encoded, Path) else f"image {number} of the {split} split"
-        raise RequestError(f"data: {what} cannot be decoded ({first_line(error)})") from None
+        raise RequestError(f"data: {what} cannot be read: {error}") from None
 
 
 def stratified_split(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
@@ -234,20 +231,3 @@ def stratified_split(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
         away[members[: round(share * len(members))]] = True
     positions = torch.arange(len(labels))
     return positions[~away], positions[away]
-
-
-def to_rgb_square(image: Tensor, size: int) -> Tensor:
-    """Bring images to RGB and `size` x `size` pixels: resize the shorter side, then cut out the middle.
-
-    Args:
-        image: uint8 (..., C, H, W) with one or three channels.
-        size: height and width in pixels.
-
-    Returns:
-        uint8 (..., 3, size, size).
-    """
-    if image.shape[-3] == 1:
-        image = image.expand(*image.shape[:-3], 3, *image.shape[-2:])
-    if image.shape[-2:] == (size, size):
-        return image
-    return functional.center_crop(functional.resize(image, [size], antialias=True), [size])

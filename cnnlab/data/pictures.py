@@ -1,7 +1,5 @@
 """Read pictures: files of any format that Pillow decodes, PIL images, arrays or tensors."""
 
-import io
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -14,11 +12,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from cnnlab.cpu import available_cores
-from cnnlab.data.decoding import MAX_PIXELS, TOO_LARGE, UnreadablePicture, to_rgb
-from cnnlab.data.images import Images, StoredImages, to_rgb_square
-from cnnlab.data.listing import picture_formats
+from cnnlab.data.decoding import UnreadablePicture, decode, decode_opened, to_rgb_square
+from cnnlab.data.images import Images, StoredImages
 from cnnlab.data.stream import map_by_threads, read_by_threads
-from cnnlab.instantiate import first_line
 
 Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
 
@@ -55,21 +51,9 @@ def open_picture(picture: Picture) -> Tensor:
         return _checked(picture.detach().cpu(), channels_at=0)
     if isinstance(picture, np.ndarray):
         return _checked(torch.from_numpy(np.ascontiguousarray(picture)), channels_at=-1)
-    try:
-        if isinstance(picture, Image.Image):
-            return to_rgb(picture)
-        with Image.open(_file(picture), formats=picture_formats()) as opened:
-            return to_rgb(opened)
-    except UnreadablePicture:
-        raise
-    except Image.DecompressionBombError:
-        raise UnreadablePicture(TOO_LARGE) from None
-    except Image.UnidentifiedImageError:
-        raise UnreadablePicture("it is not an image of a known format") from None
-    except OSError as error:
-        raise UnreadablePicture(error.strerror or first_line(error)) from None
-    except Exception as error:  # the readers of the formats raise nearly anything on damaged files
-        raise UnreadablePicture(first_line(error)) from None
+    if isinstance(picture, Image.Image):
+        return decode_opened(picture)
+    return decode(picture if isinstance(picture, bytes) else Path(picture))
 
 
 @dataclass(frozen=True)
@@ -128,9 +112,6 @@ def read_images(
 
 
 def _to_square(image: Tensor, size: int) -> Tensor:
-    shorter, longer = sorted(image.shape[-2:])
-    if longer * size * size > MAX_PIXELS * shorter:  # the size after the shorter side is resized
-        raise UnreadablePicture(f"{image.shape[-1]} x {image.shape[-2]} pixels are too long and narrow")
     return to_rgb_square(image, size).permute(1, 2, 0).contiguous()
 
 
@@ -139,18 +120,6 @@ def _thumbnail(image: Tensor, side: int) -> np.ndarray:
         fitting = [max(1, pixels * side // longest) for pixels in image.shape[-2:]]  # a line keeps one pixel
         image = functional.resize(image, fitting, antialias=True)
     return image.expand(3, -1, -1).permute(1, 2, 0).numpy()
-
-
-def _file(picture: str | Path | bytes) -> Path | io.BytesIO:
-    if isinstance(picture, bytes):
-        return io.BytesIO(picture)
-    path = Path(picture)
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
-        raise UnreadablePicture("it is a folder, perhaps without permission to read it")
-    if not stat.S_ISREG(mode):  # reading a pipe or a device may take forever
-        raise UnreadablePicture("it is not a file")
-    return path
 
 
 def _checked(values: Tensor, channels_at: int) -> Tensor:

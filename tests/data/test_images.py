@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnlab.data.images import StoredImages, load_images, stratified_split, to_rgb_square
+from cnnlab.data.decoding import to_rgb_square
+from cnnlab.data.images import StoredImages, load_images, stratified_split
 from cnnlab.data.sources import FolderSource
 from cnnlab.data.sources.base import RawImages, RawSplit
 

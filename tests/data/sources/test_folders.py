@@ -102,7 +102,7 @@ def test_image_that_cannot_be_decoded_is_named(photo_folders: Path, damage: str,
     file = photo_folders / "dog" / ("01.jpg" if damage == "truncated" else "00.png")
     content = {"text": b"no image", "truncated": file.read_bytes()[:700], "empty": b""}
     file.write_bytes(content[damage])
-    assert f"{file} cannot be decoded" in request_error(photo_folders)
+    assert f"{file} cannot be read" in request_error(photo_folders)
 
 
 def test_a_single_class_is_refused(photo_folders: Path, request_error) -> None:
