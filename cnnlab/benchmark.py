@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.data.cache import check_available
-from cnnlab.data.sources import find_source
+from cnnlab.data.sources import source_of
 from cnnlab.instantiate import check_arguments
 from cnnlab.runs.directory import check_output, write_atomically
 from cnnlab.runs.plain import to_json
@@ -23,7 +23,7 @@ def benchmark(config: DictConfig) -> None:
     output = check_output(settings["output"], (".json",))
     figure = check_output(settings["figure"], (".png", ".pdf", ".svg"), "figure")
     data, trainer = settings["data"], settings["trainer"]
-    check_available(find_source(data["source"], data["path"]), data["image_size"], data["cache"])
+    check_available(source_of(data), data["image_size"], data["cache"])
 
     from cnnlab.reports.terminal import suggest_next
     from cnnlab.speed.benchmark import combinations, measure

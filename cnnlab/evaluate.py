@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
-from cnnlab.data.sources import find_source
+from cnnlab.data.sources import source_of
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import explained, read_options
 from cnnlab.runs.directory import check_output_folder, run_of, write_atomically
@@ -24,7 +24,7 @@ def evaluate(config: DictConfig) -> None:
     output = _check_output(settings["output"])
     data = configuration.data_settings(config, run)
     batch_size = _check_batch_size(data.pop("eval_batch_size"))
-    find_source(data["source"], data["path"])  # fail before the slow imports
+    source_of(data)  # fail before the slow imports
 
     from cnnlab.data.splits import read_split
     from cnnlab.inference.evaluation_report import (

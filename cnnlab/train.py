@@ -14,7 +14,7 @@ from cnnlab import config as configuration
 from cnnlab.config.paths import PACKAGE
 from cnnlab.cpu import flush_denormals
 from cnnlab.data.cache import check_available
-from cnnlab.data.sources import find_source
+from cnnlab.data.sources import source_of
 from cnnlab.runs.directory import RunDirectory, decide_once
 from cnnlab.runs.processes import Processes, own_rank
 from cnnlab.runs.resume import check_length, find_checkpoint, recorded_run
@@ -59,7 +59,7 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
     settings.pop("trust", None)
     data = settings["data"]
     with run.recording(settings, **known):
-        source = find_source(data.get("source"), data.get("path"))
+        source = source_of(data)
         check_available(source, data.get("image_size", 32), data.get("cache"))  # before anything slow is imported
         _train(settings, run, checkpoint, processes or Processes(own_rank()))
     from cnnlab.reports.terminal import print_summary, suggest_next

@@ -30,6 +30,9 @@ class ImageDataModule(L.LightningDataModule):
     Args:
         source: `digits`, `synthetic`, a data set of the Hugging Face Hub, or None if there is a path.
         path: a folder or file with images; wins over `source`.
+        config: configuration of a data set of the Hub; None if it has one only.
+        image_column: column of the images in parquet files or on the Hub; None finds it.
+        label_column: column of the labels there; None finds it.
         classes: names that the classes must have, in order, or None for any names.
         image_size: height and width in pixels.
         batch_size: images per training step, over all devices.
@@ -60,6 +63,9 @@ class ImageDataModule(L.LightningDataModule):
         self,
         source: str | None = None,
         path: str | None = None,
+        config: str | None = None,
+        image_column: str | None = None,
+        label_column: str | None = None,
         classes: list[str] | None = None,
         image_size: int = 32,
         batch_size: int = 512,
@@ -97,7 +103,7 @@ class ImageDataModule(L.LightningDataModule):
         self.seed = seed
         self.workers = min(8, max(1, available_cores() // processes - 1)) if workers is None else workers
 
-        found = find_source(source, path)
+        found = find_source(source, path, config, image_column, label_column)
         if residence == "auto":
             residence = choose_placement(found, image_size, pad, cache, torch.device(device), processes)
         self.placement: Placement = residence

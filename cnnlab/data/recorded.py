@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cnnlab.data.cache import cache_folder, read_cache
-from cnnlab.data.sources import find_source
+from cnnlab.data.sources import source_of
 from cnnlab.errors import RequestError
 
 
@@ -34,7 +34,7 @@ def find_test_images(data: Mapping[str, Any], fingerprint: str) -> TestImages:
     Raises:
         RequestError: if the images are gone or have changed.
     """
-    source, size = find_source(data.get("source"), data.get("path")), data["image_size"]
+    source, size = source_of(data), data["image_size"]
     if fingerprint.startswith("files-"):
         import torch
 

@@ -8,7 +8,7 @@ import torch
 
 from cnnlab.data.images import ImageData, Images, StoredImages, mapped_images, stratified_split, streamed_images
 from cnnlab.data.placement import Placement, choose_placement
-from cnnlab.data.sources import find_source
+from cnnlab.data.sources import source_of
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import explained, read_options
 
@@ -25,6 +25,9 @@ class DataOptions:
 
     source: str | None = None
     path: str | None = None
+    config: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
     classes: list[str] | None = None
     holdout: float = 0.1
     residence: Placement = "auto"
@@ -53,7 +56,7 @@ def read_split(
     settings = {key: value for key, value in settings.items() if key != "eval_batch_size"}
     options = read_options(DataOptions, settings, "data")
     with explained("data", settings):
-        found, residence = find_source(options.source, options.path), options.residence
+        found, residence = source_of(vars(options)), options.residence
         if residence == "auto":
             residence = choose_placement(found, image_size, 0, options.cache, torch.device("cpu"))
         if residence == "stream":

@@ -17,7 +17,7 @@ from cnnlab.config.messages import explain
 from cnnlab.config.paths import CONFIG_GROUPS
 from cnnlab.config.sweeps import to_override
 from cnnlab.data.cache import check_available
-from cnnlab.data.sources import find_source
+from cnnlab.data.sources import source_of
 from cnnlab.errors import RequestError
 from cnnlab.search.space import Parameter, Values, overrides, parent_values
 
@@ -29,7 +29,8 @@ TUNE_KEYS = (
 GROUPS_OF_A_STUDY = ("model", "data", "recipe")  # recorded with the study, and named in the best experiment
 # Keys that decide on which images, and with how much luck, a trial is scored: the best value would be the easiest test.
 KEYS_OF_SCORING = (
-    *("protocol", "seed", "data", "data.source", "data.path", "data.classes", "data.holdout"),
+    *("protocol", "seed", "data", "data.source", "data.path", "data.config", "data.classes", "data.holdout"),
+    *("data.image_column", "data.label_column"),
     *("trainer.limit_val_batches", "trainer.check_val_every_n_epoch"),
 )
 
@@ -92,7 +93,7 @@ class TrialConfigurations:
         if start["resume"] is not None:
             raise RequestError("resume: leave it out; the same command resumes a search by itself")
         data = start["data"]
-        check_available(find_source(data["source"], data["path"]), data["image_size"], data["cache"])
+        check_available(source_of(data), data["image_size"], data["cache"])
         for end in (0, -1):
             _check_parts(configuration.settings(self.compose(_values_at(self.space, end))))
 

@@ -5,9 +5,11 @@ each split, not decoded. Nothing here needs torch, so a missing source is report
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from cnnlab.data.sources.base import Source
+from cnnlab.data.sources.base import Columns, Source
 from cnnlab.data.sources.batches import BatchesSource
 from cnnlab.data.sources.builtin import DigitsSource, SyntheticSource
 from cnnlab.data.sources.folders import SPLITS, FolderSource, class_folders, split_folder
@@ -15,21 +17,39 @@ from cnnlab.data.sources.hub import HubSource
 from cnnlab.data.sources.parquet import ParquetSource
 from cnnlab.errors import RequestError
 
+# Keys of `data` that say what is read: the arguments of `find_source`, without `data.` before them.
+SOURCE_KEYS = ("source", "path", "config", "image_column", "label_column")
 
-def find_source(name: str | None, path: str | Path | None) -> Source:
+
+def source_of(data: Mapping[str, Any]) -> Source:
+    """Return the source that the settings `data` of a command or a run name; see `find_source`."""
+    return find_source(*(data.get(key) for key in SOURCE_KEYS))
+
+
+def find_source(
+    name: str | None,
+    path: str | Path | None,
+    config: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> Source:
     """Return the source for `data.source` and `data.path`; a path wins over a name.
 
     Args:
         name: `digits`, `synthetic`, or a data set of the Hugging Face Hub, such as `uoft-cs/cifar10`.
         path: a folder or file with parquet files, `cifar-10-batches-py`, or class folders of PNG and JPEG files.
+        config: configuration of a data set of the Hub; None if it has one only.
+        image_column: column of the images in parquet files or on the Hub; None finds it.
+        label_column: column of the labels there; None finds it.
 
     Raises:
         RequestError: if there are no images at that place.
     """
+    columns = Columns(image_column, label_column)
     if path is not None:
         if name == "digits":
             raise RequestError("data.path: the digits are built in; data=folder data.path=... reads your own images")
-        return _find_on_disk(Path(path).expanduser().absolute())
+        return _find_on_disk(Path(path).expanduser().absolute(), columns)
     if name == "digits":
         return DigitsSource()
     if name == "synthetic":
@@ -38,22 +58,22 @@ def find_source(name: str | None, path: str | Path | None) -> Source:
         raise RequestError("data.path: which images? Give a folder, for example data.path=images")
     if not isinstance(name, str):
         raise RequestError(f"data.source must be the name of a data set, got {name}")
-    return HubSource(name)
+    return HubSource(name, config, columns)
 
 
-def _find_on_disk(path: Path) -> Source:
+def _find_on_disk(path: Path, columns: Columns) -> Source:
     if not path.exists():
         raise RequestError(f"data.path: {path} does not exist")
     if path.is_file():
         if path.suffix == ".parquet":
-            return ParquetSource((path,), ())
+            return ParquetSource((path,), (), columns)
         raise RequestError(
             f"data.path: {path} is not a parquet file; a folder of images or of parquet files also works"
         )
     for folder in (path, path / "cifar-10-batches-py"):
         if (folder / "data_batch_1").is_file():
             return BatchesSource(folder)
-    if source := _parquet_files(path):
+    if source := _parquet_files(path, columns):
         return source
     if class_folders(path) or (training := split_folder(path, "train")) and class_folders(training, of_split=True):
         return FolderSource(path)
@@ -63,7 +83,7 @@ def _find_on_disk(path: Path) -> Source:
     )
 
 
-def _parquet_files(folder: Path) -> ParquetSource | None:
+def _parquet_files(folder: Path, columns: Columns) -> ParquetSource | None:
     """Return the parquet files below a folder, or None if there are none.
 
     The split is in their path, such as `cifar10_test.parquet` or `train/0000.parquet`. If no path names `train`, the
@@ -76,4 +96,4 @@ def _parquet_files(folder: Path) -> ParquetSource | None:
         if split or file.parent == folder:
             files[split].append(file)
     train = files["train"] or files[""]
-    return ParquetSource(tuple(train), tuple(files["test"])) if train else None
+    return ParquetSource(tuple(train), tuple(files["test"]), columns) if train else None

@@ -33,6 +33,14 @@ class RawImages:
     test: RawSplit | None
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Name the columns of a table that are asked for; None finds a column by its type and name."""
+
+    image: str | None = None
+    label: str | None = None
+
+
 class Source(Protocol):
     """Give access to a place that holds images."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnlab.data.sources.base import RawImages, Source
+from cnnlab.data.sources.base import Columns, RawImages, Source
 from cnnlab.data.sources.parquet import read_tables
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
@@ -26,10 +26,13 @@ class HubSource(Source):
     """
 
     name: str
+    config: str | None = None
+    columns: Columns = Columns()
 
     @property
     def identity(self) -> str:
-        return f"hub {self.name}"
+        asked = [value for value in (self.config, self.columns.image, self.columns.label) if value]
+        return " ".join([f"hub {self.name}", *asked])
 
     def check(self) -> None:
         """Raise RequestError if there is no earlier download either when the Hub does not answer."""
@@ -53,7 +56,7 @@ class HubSource(Source):
         return [(self.name, self.count())]
 
     def read(self, lean: bool = False) -> RawImages:
-        return read_tables(self._tables(), f"data.source: {self.name}")
+        return read_tables(self._tables(), self.columns, f"data.source: {self.name}")
 
     def _tables(self) -> dict[str, "pyarrow.Table"]:
         """Return the splits, mapped into memory."""
@@ -62,7 +65,7 @@ class HubSource(Source):
 
         datasets.disable_progress_bars()
         try:
-            splits = datasets.load_dataset(self.name)
+            splits = datasets.load_dataset(self.name, self.config)
         except Exception as error:  # the library raises many kinds of errors
             raise RequestError(f"data: {self.name} cannot be loaded ({first_line(error)})") from None
         return {str(split): splits[split].data.table for split in splits}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from cnnlab.data.sources.base import FileSource, RawImages, RawSplit
+from cnnlab.data.sources.base import Columns, FileSource, RawImages, RawSplit
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
 
@@ -27,6 +27,7 @@ class ParquetSource(FileSource):
 
     train: tuple[Path, ...]
     test: tuple[Path, ...]
+    columns: Columns = Columns()
 
     form = "parquet"
 
@@ -44,7 +45,7 @@ class ParquetSource(FileSource):
         for files in (self.train, self.test):
             _check_names(files)
         tables = {split: table(files) for split, files in (("train", self.train), ("test", self.test)) if files}
-        return read_tables(tables, f"data.path: {self.train[0]}")
+        return read_tables(tables, self.columns, f"data.path: {self.train[0]}")
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _mapped_table(files: tuple[Path, ...]) -> "pyarrow.Table":
     return rows.data.table
 
 
-def read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
+def read_tables(tables: dict[str, "pyarrow.Table"], asked: Columns, where: str) -> RawImages:
     """Return the images of Arrow tables, one for each split; messages name the source `where`.
 
     Raises:
@@ -115,7 +116,7 @@ def read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
     if "train" not in tables:
         raise RequestError(f"{where} has no split named train (it has {', '.join(tables)})")
     schema = tables["train"].schema
-    image, label = _find_columns(schema, where)
+    image, label = _find_columns(schema, asked, where)
     train = _read_split(tables["train"], image, label, where)
     largest = int(train.labels.max(initial=-1))
     if largest >= MOST_CLASSES:
@@ -134,7 +135,7 @@ def read_tables(tables: dict[str, "pyarrow.Table"], where: str) -> RawImages:
     return RawImages(tuple(classes), train, test)
 
 
-def _find_columns(schema: "pyarrow.Schema", where: str) -> tuple[str, str]:
+def _find_columns(schema: "pyarrow.Schema", asked: Columns, where: str) -> tuple[str, str]:
     """Return the names of the columns of images and of labels.
 
     Images are the first column of structs with `bytes`, or of plain bytes. Labels are the integer column with class
@@ -150,9 +151,10 @@ def _find_columns(schema: "pyarrow.Schema", where: str) -> tuple[str, str]:
     with_names = _names(schema)
     named = [*(name for name in integers if name in with_names), *(name for name in LABELS if name in integers)]
     label = next(iter(named or integers), None)
+    image, label = asked.image or image, asked.label or label
     if image is None or label is None:
         raise RequestError(f"{where} needs a column of images and a column of class numbers (it has {schema.names})")
-    if not named and len(integers) > 1:
+    if not asked.label and not named and len(integers) > 1:
         raise RequestError(f"{where}: which column holds the classes, {' or '.join(integers)}? Call it label")
     return image, label
 

@@ -63,7 +63,7 @@ def test_hub_gives_the_same_images_as_its_files(
         for name in ("train", "test")
     }
     monkeypatch.setattr(hub, "_hub_answers", lambda name: True)
-    monkeypatch.setattr(datasets, "load_dataset", lambda name: splits)
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, config: splits)
     data = load_images(find_source("someone/cifar10", None), 32, tmp_path / "cache")
     assert_same(data, sample)
     assert data.fingerprint == load(parquet_folder).fingerprint
@@ -72,7 +72,7 @@ def test_hub_gives_the_same_images_as_its_files(
 def test_a_failure_of_the_hub_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
 
-    def fail(name: str) -> None:
+    def fail(name: str, config: str | None) -> None:
         raise ConnectionError("the line broke\nand more")
 
     monkeypatch.setattr(hub, "_hub_answers", lambda name: True)
