@@ -1,4 +1,4 @@
-"""Test which functions files of strangers may name; test_train.py and test_predict.py try whole commands."""
+"""Test which functions files of strangers may name; test_train_refusals.py and test_predict.py try whole commands."""
 
 import re
 import sys

@@ -2,13 +2,13 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.helpers import run, start
 
 TINY = ("data=digits", "logger=none", "data.batch_size=16", "trainer.max_epochs=2", "trainer.limit_train_batches=2")
 
@@ -47,23 +47,12 @@ def faulty(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "cnnlab.train", *TINY, *arguments]
-    return subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def run(directory: Path, *arguments: str) -> tuple[int, str, str]:
-    process = start(directory, *arguments)
-    out, err = process.communicate(timeout=600)
-    return process.returncode, out, err
-
-
 def records(directory: Path) -> dict[str, dict[str, Any]]:
     return {file.parent.name: json.loads(file.read_text()) for file in directory.glob("runs/*/*/*/summary.json")}
 
 
 def test_a_killed_job_does_not_affect_the_others_and_can_be_continued(faulty):
-    code, out, err = run(faulty, "-m", "model=faulty", "model.fault=kill,none", "hydra.launcher.n_jobs=2")
+    code, out, err = run(faulty, *TINY, "-m", "model=faulty", "model.fault=kill,none", "hydra.launcher.n_jobs=2")
     assert code == 1, err
     found = records(faulty)
     assert {name: record["status"] for name, record in found.items()} == {
@@ -77,7 +66,7 @@ def test_a_killed_job_does_not_affect_the_others_and_can_be_continued(faulty):
     # The killed job continues from its last checkpoint, after the step that killed it. The completed one is left alone.
     complete = next(faulty.glob("runs/*/*/fault-none/summary.json"))
     before = complete.read_text()
-    code, out, err = run(faulty, "-m", "model=faulty", "model.fault=kill,none")
+    code, out, err = run(faulty, *TINY, "-m", "model=faulty", "model.fault=kill,none")
     assert (code, err) == (0, "")
     assert ("resumed     fault-kill" in out, "completed before fault-none" in out) == (True, True)
     record = records(faulty)["fault-kill"]
@@ -87,7 +76,7 @@ def test_a_killed_job_does_not_affect_the_others_and_can_be_continued(faulty):
 
 @pytest.mark.slow
 def test_jobs_that_exit_or_need_too_much_memory_do_not_affect_the_others(faulty):
-    code, _, err = run(faulty, "-m", "model=faulty", "model.fault=exit,memory,none", "hydra.launcher.n_jobs=2")
+    code, _, err = run(faulty, *TINY, "-m", "model=faulty", "model.fault=exit,memory,none", "hydra.launcher.n_jobs=2")
     assert code == 1, err
     found = records(faulty)
     assert {name: record["status"] for name, record in found.items()} == {
@@ -105,7 +94,7 @@ def test_jobs_that_exit_or_need_too_much_memory_do_not_affect_the_others(faulty)
 @pytest.mark.slow
 def test_ctrl_c_stops_a_sweep_and_the_same_command_continues_it(tmp_path):
     sweep = ("model=lenet5", "seeds=[4]", "trainer.limit_train_batches=60", "trainer.max_epochs=8", "name=stopped")
-    process = start(tmp_path, *sweep)
+    process = start(tmp_path, *TINY, *sweep)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/stopped/*/0/checkpoints/last.ckpt")):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
@@ -115,7 +104,7 @@ def test_ctrl_c_stops_a_sweep_and_the_same_command_continues_it(tmp_path):
     assert process.returncode == 130
     assert err.strip().endswith("The sweep was interrupted; the same command continues it.")
     assert {name: record["status"] for name, record in records(tmp_path).items()} == {"0": "interrupted"}
-    code, out, err = run(tmp_path, *sweep)
+    code, out, err = run(tmp_path, *TINY, *sweep)
     assert (code, err) == (0, "")
     assert "resumed     0" in out
     assert {record["status"] for record in records(tmp_path).values()} == {"completed"}

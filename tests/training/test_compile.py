@@ -1,14 +1,12 @@
 """Train with torch.compile: the same metrics, the same names in checkpoints, and runs that resume."""
 
-import json
 import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from cnnlab.training.interruption import StopRequest
+from tests.helpers import stop_when_asked, summary, weights
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("g++") or shutil.which("clang++")), reason="compiling needs a C++ compiler"
@@ -19,14 +17,6 @@ RUN = (
     *("data=digits", "model=lenet5", "logger=none", "data.batch_size=500", "trainer.max_epochs=2", "optimizer.lr=0.02"),
     *("trainer.precision=32-true", "averaging.every_n_steps=2"),
 )
-
-
-def summary(directory: Path) -> dict[str, Any]:
-    return json.loads((directory / "summary.json").read_text())
-
-
-def weights(directory: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    return torch.load(directory / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
 
 
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
@@ -63,14 +53,8 @@ def test_a_compiled_run_learns_the_same_and_saves_the_same_checkpoint(train, tmp
 def test_a_compiled_run_resumes_and_can_be_tested_uncompiled(train, tmp_path, monkeypatch):
     options = (*RUN, "trainer.compile=default")
     assert train(*options, "hydra.run.dir=whole").code == 0
-    asked = [0]
-
-    def requested(self: StopRequest) -> bool:
-        asked[0] += 1
-        return asked[0] >= 5
-
     with monkeypatch.context() as patch:
-        patch.setattr(StopRequest, "__call__", requested)
+        stop_when_asked(patch, 5)
         assert train(*options, "hydra.run.dir=parts").code == 130
     assert summary(tmp_path / "parts")["steps"] == 4
     assert train("resume=parts").code == 0

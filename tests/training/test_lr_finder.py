@@ -1,12 +1,11 @@
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from cnnlab.training.lr_finder import LIGHTNINGS_DECAY, LearningRateFinder, rate_of_lowest_loss, smooth_losses
+from tests.helpers import checkpoint, summary
 
 
 def running_means(losses: list[float]) -> list[float]:
@@ -53,14 +52,6 @@ TINY = (
     *("trainer.limit_train_batches=6", "trainer.max_epochs=2", "trainer.limit_test_batches=1"),
 )
 SEARCH = ("callbacks=lr_finder", "callbacks.lr_finder.num_training_steps=60", "callbacks.lr_finder.min_lr=0.001")
-
-
-def checkpoint(run: Path) -> dict[str, Any]:
-    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-
-
-def summary(run: Path) -> dict[str, Any]:
-    return json.loads((run / "summary.json").read_text())
 
 
 # The recipe fast averages its weights.

@@ -1,8 +1,6 @@
 """Read a run's event files as TensorBoard does."""
 
-import csv
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,8 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.summary.writer import event_file_writer
 from torch import nn
 
-from cnnlab.training.interruption import StopRequest
 from cnnlab.training.tensorboard import TensorBoard, first_convolution
+from tests.helpers import checkpoint, metrics, same_weights, stop_when_asked, summary
 
 # A run of a second: 3 epochs of 3 steps.
 TINY = (
@@ -65,22 +63,12 @@ def chosen(board: EventAccumulator) -> dict[str, Any]:
     return {name: getattr(value, value.WhichOneof("kind")) for name, value in values.items()}
 
 
-def table(metrics: Path) -> list[dict[str, str]]:
-    """Return the rows of metrics.csv without their seconds."""
-    with metrics.open() as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-
-
 def test_a_run_logs_curves_pictures_its_graph_and_its_outcome(train, tmp_path):
     run = tmp_path / "run"
     assert train(*TINY, "seed=3", "hydra.run.dir=run").code == 0
     assert [file.name.partition(".out")[0] for file in (run / "tensorboard").iterdir()] == ["events"]
     board = events(run)
-    record = json.loads((run / "summary.json").read_text())
+    record = summary(run)
     assert set(board.Tags()["scalars"]) == CURVES | {f"final/{name}" for name in FIGURES}
     for tag in CURVES:
         assert steps(board, tag) == [1, 2, 3], tag
@@ -119,31 +107,19 @@ def test_a_run_logs_curves_pictures_its_graph_and_its_outcome(train, tmp_path):
 def test_logging_does_not_change_the_training(train, tmp_path, model):
     for name, logger in (("with", "tensorboard"), ("without", "none")):
         train(*TINY, *model, f"logger={logger}", f"hydra.run.dir={name}")
-    shown, plain = weights(tmp_path / "with"), weights(tmp_path / "without")
-    assert shown.keys() == plain.keys()
-    assert all(torch.equal(shown[name], plain[name]) for name in plain)
+    assert same_weights(tmp_path / "with", tmp_path / "without")
     scored = [np.load(tmp_path / name / "predictions.npz")["logits"] for name in ("with", "without")]
     assert np.array_equal(*scored)
-    states = [
-        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["random_states"][0]["cpu"]
-        for name in ("with", "without")
-    ]
+    states = [checkpoint(tmp_path / name)["random_states"][0]["cpu"] for name in ("with", "without")]
     assert torch.equal(*states)
-    rows = [table(tmp_path / name / "metrics.csv") for name in ("with", "without")]
-    assert rows[0] == rows[1]
+    assert metrics(tmp_path / "with", without="seconds") == metrics(tmp_path / "without", without="seconds")
     assert not (tmp_path / "without" / "tensorboard").exists()
 
 
 @pytest.mark.parametrize("times", [5, 7])  # within the second epoch, and at its end
 def test_a_resumed_run_continues_its_curves(train, tmp_path, monkeypatch, times):
-    asked = [0]
-
-    def requested(self: StopRequest) -> bool:
-        asked[0] += 1
-        return asked[0] >= times
-
     with monkeypatch.context() as patched:
-        patched.setattr(StopRequest, "__call__", requested)
+        stop_when_asked(patched, times)
         assert train(*TINY, "hydra.run.dir=run").code == 130
     board = events(tmp_path / "run")
     assert metadata.PLUGIN_NAME not in board.summary_metadata
@@ -167,7 +143,7 @@ def test_a_longer_run_shows_its_final_metrics(train, tmp_path):
     train("resume=run", "trainer.max_epochs=2")
     board = events(tmp_path / "run")
     assert steps(board, "val/accuracy") == [1, 2]
-    record = json.loads((tmp_path / "run" / "summary.json").read_text())
+    record = summary(tmp_path / "run")
     assert board.Scalars("final/test_loss")[-1].value == pytest.approx(record["test_loss"])
 
 
