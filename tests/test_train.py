@@ -109,7 +109,7 @@ def test_the_article_protocol_selects_on_the_test_images(train, tmp_path):
 
 
 def test_a_sweep_leaves_a_directory_for_each_job(train, tmp_path):
-    outcome = train("-m", *TINY, "seed=0,1", "hydra/launcher=basic")  # in this process; tests/cnnlab_sweep starts processes
+    outcome = train("-m", *TINY, "seed=0,1", "hydra/launcher=basic")  # in this process
     assert outcome.code == 0
     records = [summary(path.parent) for path in sorted(tmp_path.glob("runs/sweep/*/*/summary.json"))]
     assert [(record["status"], record["seed"]) for record in records] == [("completed", 0), ("completed", 1)]
