@@ -120,10 +120,13 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
             macs=parts.cost.macs,
             precision=precision,
             data_fingerprint=data.fingerprint,
+            classes=list(data.classes),
+            images={**data.counts, "ignored": dict(data.data.findings.ignored)},
             versions=versions(),
             git_commit=git_commit(PACKAGE) or git_commit(Path.cwd()),
         )
         log.info("%s", run.path)
+        log.info("%s", data.about())
         # The followers use the values that the leader has chosen for `auto`.
         chosen = {"data": data.decided(settings["data"]), "trainer": settings["trainer"] | {"precision": precision}}
         job = {

@@ -53,6 +53,9 @@ def test_a_run_leaves_a_complete_and_true_record(train, tmp_path):
     assert list((run / "tensorboard").glob("events*"))
     assert "2/2" in (run / "train.log").read_text()
     assert "test accuracy" in outcome.out
+    assert record["classes"] == [str(digit) for digit in range(10)]
+    assert record["images"] == {"train": 1349, "val": 149, "test": 299, "ignored": {}}
+    assert outcome.out.count("10 classes (0, 1, 2, ...), 1,349 train, 149 val, 299 test images\n") == 1
     assert str(run) in outcome.out
     assert record["command"].startswith("cnnlab train data=digits model=lenet5")
 

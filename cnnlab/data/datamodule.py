@@ -9,12 +9,13 @@ from torch import Tensor
 
 from cnnlab.cpu import available_cores
 from cnnlab.data.augment import Augmentation
+from cnnlab.data.findings import listed
 from cnnlab.data.images import ImageData, Images, StoredImages, load_images, mapped_images, streamed_images
 from cnnlab.data.loader import Loader
 from cnnlab.data.normalization import Normalization, channel_statistics
 from cnnlab.data.placement import Placement, choose_placement
 from cnnlab.data.sources import find_source
-from cnnlab.data.splits import Protocol, check_holdout, listed, name_classes, split_by_protocol
+from cnnlab.data.splits import Protocol, check_holdout, name_classes, split_by_protocol
 from cnnlab.data.stream import PIECE, read_by_threads
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import check_at_least
@@ -137,6 +138,15 @@ class ImageDataModule(L.LightningDataModule):
     def fingerprint(self) -> str:
         """Digest of the data set, see `cnnlab.data.images.ImageData`."""
         return self.data.fingerprint
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of images of each split."""
+        return {"train": len(self.train), "val": len(self.val), "test": len(self.test)}
+
+    def about(self) -> str:
+        """Return a line about what was read: classes, images and what was left out."""
+        return self.data.findings.about(self.classes, self.counts)
 
     def normalize_by(self, mean: list[float], std: list[float]) -> None:
         """Normalize by these constants of each channel, of pixels in [0, 1]."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cnnlab.data.cache import cache_folder, read_cache, write_cache
 from cnnlab.data.decoding import UnreadablePicture, read_square, to_rgb_square
+from cnnlab.data.findings import Findings
 from cnnlab.data.sources.base import Items, RawImages, RawSplit, Source
 from cnnlab.errors import RequestError
 
@@ -101,12 +102,14 @@ class ImageData:
         classes: names by class number.
         fingerprint: digest of all pixels and labels, 16 hexadecimal digits. Of images that were not decoded: `files-`
             and 16 digits, of the files' names and sizes and of the labels.
+        findings: where the images are, and what was left out.
     """
 
     train: Images | StoredImages
     test: Images | StoredImages
     classes: tuple[str, ...]
     fingerprint: str
+    findings: Findings = Findings()
 
 
 def load_images(source: Source, image_size: int, cache: str | Path | None = None) -> ImageData:
@@ -138,6 +141,7 @@ def load_images(source: Source, image_size: int, cache: str | Path | None = None
         test=Images(tensors["test_pixels"], tensors["test_labels"]),
         classes=cached.classes,
         fingerprint=cached.fingerprint,
+        findings=source.findings(),
     )
 
 
@@ -164,7 +168,7 @@ def streamed_images(source: Source, image_size: int) -> ImageData:
         digest.update(f"{name}|{size}\n".encode("utf-8", "surrogateescape"))
     for images in (train, test):
         digest.update(images.labels.numpy().tobytes())
-    return ImageData(train, test, raw.classes, f"files-{digest.hexdigest()[:16]}")
+    return ImageData(train, test, raw.classes, f"files-{digest.hexdigest()[:16]}", source.findings())
 
 
 def _train_and_test(raw: RawImages, size: int) -> tuple[StoredImages, StoredImages]:

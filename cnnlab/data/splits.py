@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 
+from cnnlab.data.findings import listed
 from cnnlab.data.images import ImageData, Images, StoredImages, mapped_images, stratified_split, streamed_images
 from cnnlab.data.placement import Placement, choose_placement
 from cnnlab.data.sources import source_of
@@ -120,9 +121,4 @@ def fit_classes(data: ImageData, known: tuple[str, ...]) -> ImageData:
         )
     numbers = torch.tensor([known.index(name) for name in data.classes])
     train, test = (replace(images, labels=numbers[images.labels]) for images in (data.train, data.test))
-    return ImageData(train, test, known, data.fingerprint)
-
-
-def listed(names: Sequence[str], most: int = 12) -> str:
-    """Return the first names as a text, and how many there are if some are left out."""
-    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+    return replace(data, train=train, test=test, classes=known)

@@ -21,7 +21,8 @@ from cnnlab.runs.plain import finite, to_json
 
 # Keys of summary.json in their order; null until known.
 SUMMARY_KEYS = (
-    *("status", "name", "model", "recipe", "data", "protocol", "seed", "parameters", "macs", "lr", "epochs", "steps"),
+    *("status", "name", "model", "recipe", "data", "classes", "images", "protocol", "seed"),
+    *("parameters", "macs", "lr", "epochs", "steps"),
     *("train_seconds", "total_seconds", "images_per_second", "peak_memory_bytes"),
     *("val_accuracy", "val_loss", "test_accuracy", "test_loss", "test_accuracy_tta", "best_epoch"),
     *("device", "precision", "data_fingerprint", "versions", "git_commit", "command", "error"),

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from cnnlab.data.decoding import to_rgb_square
+from cnnlab.data.findings import Findings
 from cnnlab.data.images import StoredImages, load_images, stratified_split
 from cnnlab.data.sources import FolderSource
 from cnnlab.data.sources.base import RawImages, RawSplit
@@ -29,6 +30,9 @@ class ListSource:
 
     def files(self) -> list[tuple[str, int]]:
         return [(self.identity, 0)]
+
+    def findings(self) -> Findings:
+        return Findings()
 
     def read(self, lean: bool = False) -> RawImages:
         split = RawSplit(self.images, np.arange(len(self.images), dtype=np.int64) % 2)

@@ -15,7 +15,7 @@ from PIL import Image
 from cnnlab.data import pictures
 from cnnlab.data.images import Images, load_images
 from cnnlab.data.pictures import UnreadablePicture, open_picture, read_images, read_picture, read_pictures
-from cnnlab.data.sources.base import RawImages, RawSplit
+from cnnlab.data.sources.base import RawImages, RawSplit, Source
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow warns about files that it reads anyway
 
@@ -66,14 +66,19 @@ def turned(orientation: int) -> Image.Exif:
 def trained_on(image: bytes, size: int, tmp_path: Path) -> torch.Tensor:
     """Return the pixels that training sees."""
 
-    class OneImage:
-        identity = "one image"
+    class OneImage(Source):
+        @property
+        def identity(self) -> str:
+            return "one image"
+
+        def count(self) -> int:
+            return 2
 
         def read(self, lean: bool = False) -> RawImages:
             split = RawSplit([image, image], np.array([0, 1]))
             return RawImages(("a", "b"), split, split)
 
-    return load_images(OneImage(), size, tmp_path / "cache").train.pixels[0]  # pyright: ignore[reportArgumentType]
+    return load_images(OneImage(), size, tmp_path / "cache").train.pixels[0]
 
 
 AS_TRAINED = {

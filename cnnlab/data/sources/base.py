@@ -9,6 +9,8 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from cnnlab.data.findings import Findings
+
 
 class Items(Protocol):
     """Give access to encoded images: bytes of PNG or JPEG files, or paths of such files."""
@@ -59,6 +61,10 @@ class Source(Protocol):
     def files(self) -> Iterable[tuple[str, int]]:
         """Yield name and size of every file, for a fingerprint that does not depend on the place of the files."""
         return [(self.identity, self.count())]
+
+    def findings(self) -> Findings:
+        """Return where the images are and what is left out, without reading any. A cache does not answer this."""
+        return Findings()
 
     def read(self, lean: bool = False) -> RawImages:
         """Return all images, not decoded. Raise RequestError if a file is damaged.
