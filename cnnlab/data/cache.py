@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -44,7 +44,7 @@ def cache_folder(source: Source, image_size: int, cache: str | Path | None) -> P
 
 def check_available(source: Source, image_size: int, cache: str | Path | None) -> None:
     """Raise RequestError if the images are neither cached nor available from their source."""
-    if not cache_folder(source, image_size, cache).exists():
+    if cached_images(cache_folder(source, image_size, cache)) is None:
         source.check()
 
 
@@ -54,11 +54,16 @@ def read_cache(folder: Path) -> CachedArrays | None:
         meta = json.loads((folder / "meta.json").read_text())
         # Copy on write: torch wants writable memory, and the files must not change.
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
+        # The sums are of the numbers alone. Records name the fingerprint made from them, so it stays as it is.
+        if not all(_has_form(name, array) for name, array in arrays.items()):
+            return None
         if {name: _checksum(array) for name, array in arrays.items()} != meta["sums"]:
+            return None
+        if meta.get("classes_sum", _digest(meta["classes"])) != _digest(meta["classes"]):  # older caches have none
             return None
         fingerprint = hashlib.sha256(json.dumps(meta["sums"], sort_keys=True).encode()).hexdigest()[:16]
         return CachedArrays(arrays, tuple(meta["classes"]), fingerprint)
-    except (OSError, EOFError, ValueError, KeyError, TypeError):  # numpy raises EOFError for an empty file
+    except Exception:  # numpy raises nearly anything for a damaged header
         return None
 
 
@@ -66,7 +71,7 @@ def cached_images(folder: Path) -> int | None:
     """Return how many images a cache holds, from the files' headers, or None if there is no cache."""
     try:
         return sum(len(np.load(folder / f"{split}_labels.npy", mmap_mode="r")) for split in ("train", "test"))
-    except (OSError, EOFError, ValueError):
+    except Exception:  # as above
         return None
 
 
@@ -96,7 +101,8 @@ def write_cache(folder: Path, fill: Callable[[Path], tuple[str, ...]]) -> None:
                 return
             classes = fill(temporary)
             sums = {name: _checksum(np.load(temporary / f"{name}.npy", mmap_mode="r")) for name in ARRAYS}
-            (temporary / "meta.json").write_text(json.dumps({"classes": classes, "sums": sums}))
+            meta = {"classes": classes, "classes_sum": _digest(classes), "sums": sums}
+            (temporary / "meta.json").write_text(json.dumps(meta))
             _put_in_place(temporary, folder)
     finally:
         lock.unlink(missing_ok=True)
@@ -105,15 +111,26 @@ def write_cache(folder: Path, fill: Callable[[Path], tuple[str, ...]]) -> None:
 
 def _put_in_place(temporary: Path, folder: Path) -> None:
     """Rename the finished cache, and replace a damaged one; an intact cache of another process may stay."""
-    if folder.exists() and read_cache(folder) is None:
+    if os.path.lexists(folder) and read_cache(folder) is None:
         damaged = temporary.with_name(temporary.name + "-damaged")
         folder.rename(damaged)
-        shutil.rmtree(damaged, ignore_errors=True)
+        shutil.rmtree(damaged, ignore_errors=True) if damaged.is_dir() else damaged.unlink()  # a file was in its place
     try:
         temporary.rename(folder)
     except OSError:
         if not folder.exists():
             raise
+
+
+def _has_form(name: str, array: np.ndarray) -> bool:
+    """Check type and shape: the same bytes could also stand for numbers in the order of another machine."""
+    is_pixels = name.endswith("pixels")
+    right = array.dtype == (np.uint8 if is_pixels else np.int64) and array.flags.c_contiguous
+    return right and (array.ndim == 4 and array.shape[3] == 3 if is_pixels else array.ndim == 1)
+
+
+def _digest(classes: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(list(classes)).encode()).hexdigest()
 
 
 def _checksum(array: np.ndarray) -> str:

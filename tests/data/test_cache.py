@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,45 @@ def test_a_flipped_bit_is_noticed_and_the_images_decoded_again(
     assert torch.equal(data.test.labels, sample.test.labels)
     assert read_cache(entries(cache)[0]) is not None
     assert len(entries(cache)) == 1
+
+
+@pytest.mark.parametrize("name", ["train_pixels.npy", "test_labels.npy", "meta.json"])
+def test_no_flipped_bit_gives_other_images_or_an_error(class_folders: Path, cache: Path, name: str) -> None:
+    load(class_folders, cache)
+    (folder,) = entries(cache)
+    sound, file = read_cache(folder), folder / name
+    assert sound is not None
+    content = file.read_bytes()
+    refused = 0
+    for bit in range(0, 8 * min(len(content), 140), 3):  # the header, and the first numbers
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        found = read_cache(folder)
+        refused += found is None
+        if found is not None:  # the bit means nothing, such as a space
+            assert (found.classes, found.fingerprint) == (sound.classes, sound.fingerprint)
+            for key, array in found.arrays.items():
+                assert array.dtype == sound.arrays[key].dtype
+                np.testing.assert_array_equal(array, sound.arrays[key])
+    assert refused > 100
+
+
+def test_labels_in_another_byte_order_are_noticed(class_folders: Path, cache: Path) -> None:
+    load(class_folders, cache)
+    file = entries(cache)[0] / "train_labels.npy"
+    file.write_bytes(file.read_bytes().replace(b"'<i8'", b"'>i8'"))  # one bit
+    assert read_cache(entries(cache)[0]) is None
+
+
+def test_a_file_or_a_dangling_link_in_place_of_the_cache_is_replaced(class_folders: Path, cache: Path) -> None:
+    load(class_folders, cache)
+    (folder,) = entries(cache)
+    for link in (False, True):
+        shutil.rmtree(folder)
+        folder.symlink_to("nowhere") if link else folder.write_text("no cache")
+        assert len(load(class_folders, cache).classes) == 10
+        assert entries(cache) == [folder]
 
 
 @pytest.mark.parametrize("name", ["train_pixels.npy", "test_labels.npy", "meta.json"])
