@@ -36,6 +36,11 @@ def dashboard(config: DictConfig) -> None:
 
     with tempfile.TemporaryDirectory(prefix="cnnlab-dashboard-") as folder:
         view = View(Path(folder), paths)
+        if not any(run.summary["status"] for run in view.runs):
+            raise RequestError(f"runs: {view.runs[0].path} is damaged: {'; '.join(view.runs[0].problems)}")
+        for run in view.runs:
+            for problem in run.problems:
+                log.warning("%s: %s", run.path, problem)
         board = TensorBoard()
         # The fast loader takes the HParams columns from any run that names some, and needs another process.
         arguments = ["--logdir", folder, "--host", str(host), "--window_title", "cnnlab", "--load_fast", "false"]

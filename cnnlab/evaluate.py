@@ -1,5 +1,6 @@
 """Evaluate a trained network on a data set: `cnnlab evaluate checkpoint=RUN`."""
 
+import logging
 import shlex
 import time
 from dataclasses import asdict
@@ -13,6 +14,9 @@ from cnnlab.data.sources import source_of
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import explained, read_options
 from cnnlab.runs.directory import check_output_folder, run_of, write_atomically
+from cnnlab.runs.summary import read_record
+
+log = logging.getLogger("cnnlab.evaluate")
 
 
 def evaluate(config: DictConfig) -> None:
@@ -20,7 +24,10 @@ def evaluate(config: DictConfig) -> None:
     started = time.perf_counter()
     settings = configuration.settings(config)
     run = run_of(Path(str(settings["checkpoint"])).expanduser())
-    summary = (run.read_summary() if run else None) or {}
+    summary, problems = read_record(run.summary_file) if run else (None, [])
+    summary = summary or {}
+    for problem in problems:
+        log.warning("checkpoint: %s", problem)
     output = _check_output(settings["output"])
     data = configuration.data_settings(config, run)
     batch_size = _check_batch_size(data.pop("eval_batch_size"))

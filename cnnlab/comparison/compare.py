@@ -19,9 +19,10 @@ from cnnlab.comparison.time_to_value import reach_times, target_times, with_rati
 from cnnlab.inspection.published import published
 from cnnlab.intervals import wilson_interval
 from cnnlab.runs.directory import METRICS
-from cnnlab.runs.reading import Run, is_trial, read_shift
+from cnnlab.runs.reading import SHIFT_FIGURES, Run, is_trial, read_shift
 
 MEDIANS = ("parameters", "macs", "train_seconds", "epochs", "images_per_second", "peak_memory_bytes")
+MOST_CLASSES = 2000  # of a confusion matrix
 
 MapSizes = Callable[[Run], list[int] | None]
 
@@ -137,7 +138,8 @@ def _group(group: Group, spec: ComparisonSpec, map_sizes: MapSizes | None) -> Gr
     accuracies = group.accuracies
     best = max(group.runs, key=lambda run: run.summary["test_accuracy"])
     low, high, method = _interval(group, accuracies)
-    confusion = _confusion(group) if group.scored_runs else None
+    classes = max(run.classes or 0 for run in group.runs)
+    confusion = _confusion(group, classes) if group.scored_runs and classes <= MOST_CLASSES else None
     return GroupRecord(
         label=group.label,
         model=group.model,
@@ -216,8 +218,7 @@ def _place(group: Group, axis: Axis) -> float | None:
 def _shift(group: Group, pixels: int) -> dict[str, Any]:
     """Return how predictions and features change if images are moved, averaged over the runs that were evaluated."""
     found = [shift for run in group.runs if (shift := read_shift(run.path, pixels))]
-    names = ("same_answer", "accuracy", "feature_cosine")
-    return {"runs": len(found), **{name: _mean([shift[name] for shift in found]) for name in names}}
+    return {"runs": len(found), **{name: _mean([shift[name] for shift in found]) for name in SHIFT_FIGURES}}
 
 
 def _with_groups(reference: Reference, groups: Sequence[GroupRecord]) -> dict[str, Any]:
@@ -248,9 +249,8 @@ def _per_class(confusion: list[list[float]]) -> list[float]:
     return (counts.diagonal() / np.where(totals > 0, totals, 1)).tolist()
 
 
-def _confusion(group: Group) -> list[list[float]]:
+def _confusion(group: Group, classes: int) -> list[list[float]]:
     """Return the number of images of each true class (rows) by predicted class (columns), averaged over the runs."""
-    classes = max(run.classes or 0 for run in group.runs)
     cells = group.labels.astype(np.int64) * classes + group.predicted
     counts = np.bincount(cells.ravel(), minlength=classes**2).reshape(classes, classes)
     return (counts / group.scored_runs).round(3).tolist()

@@ -86,11 +86,11 @@ class View:
             if self._runs.get(path, (-1,))[0] != changed:
                 self._runs[path] = changed, read_run(path)
         self._runs = {path: self._runs[path] for path in found}
-        runs = [run for _, run in self._runs.values()]
+        self.runs = [run for _, run in self._runs.values()]
         root = Path(os.path.commonpath([path.absolute().parent for path in found]))
-        for run in runs:
+        for run in self.runs:
             self._link(run, root)
-        self._write_means(runs)
+        self._write_means(self.runs)
 
     def _link(self, run: Run, root: Path) -> None:
         """Link the event files of the training and those of evaluations with embeddings."""
@@ -128,7 +128,7 @@ class View:
 
     def _write_shared(self) -> None:
         """Write the layout of the charts, and the columns of the HParams tab."""
-        chosen = [readable_settings(run.config, run.summary) for _, run in self._runs.values() if run.config]
+        chosen = [readable_settings(run.config, run.summary) for run in self.runs if run.config]
         # TensorBoard takes the columns from the first run that names any: the folder's own comes first.
         with SummaryWriter(str(self.folder)) as writer:
             writer.add_custom_scalars(LAYOUT)

@@ -129,7 +129,7 @@ def data_settings(config: DictConfig, run: RunDirectory | None) -> dict[str, Any
         The keys of `data` without those that the checkpoint fixes or that only affect training.
 
     Raises:
-        RequestError: if the command line gives one of these.
+        RequestError: if the command line gives one of these, or the record is damaged.
     """
     own = settings(config)["data"]
     given = command_line_keys()
@@ -137,8 +137,11 @@ def data_settings(config: DictConfig, run: RunDirectory | None) -> dict[str, Any
         if f"data.{key}" in given:
             near = "; data.eval_batch_size sets the images per batch" if key == "batch_size" else ""
             raise RequestError(f"data.{key} is fixed by the training{near}")
-    recorded = (run.read_config() or {}).get("data") if run else None
-    if isinstance(recorded, dict) and "data" not in given:
+    config_file = run.config_file if run and run.config_file.exists() and "data" not in given else None
+    recorded = (run.read_config() or {}).get("data") if run and config_file else None
+    if config_file and not isinstance(recorded, dict):
+        raise RequestError(f"checkpoint: {config_file} is damaged; data=NAME says which images")
+    if isinstance(recorded, dict):
         kept = [key for key, value in recorded.items() if key in own and not isinstance(value, dict)]
         own |= {key: recorded[key] for key in kept if f"data.{key}" not in given}
     return {key: value for key, value in own.items() if key not in (*TRAINING_DATA_KEYS, "_target_")}

@@ -3,7 +3,6 @@
 Nothing here needs torch: the directory is chosen while the configuration is composed.
 """
 
-import json
 import os
 import tempfile
 import time
@@ -17,7 +16,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from cnnlab.errors import Diverged, Interrupted, RequestError
-from cnnlab.runs.plain import finite, to_json
+from cnnlab.runs.plain import finite, read_yaml, to_json
+from cnnlab.runs.summary import read_record
 
 # Keys of summary.json in their order; null until known.
 SUMMARY_KEYS = (
@@ -58,20 +58,15 @@ class RunDirectory:
         self._unwritten: dict[str, Any] | None = None  # the configuration of a resumed run before it continues
 
     def read_summary(self) -> dict[str, Any] | None:
-        """Return the record on disk, or None if it is missing or cannot be read."""
-        try:
-            summary = json.loads(self.summary_file.read_text())
-        except (OSError, ValueError):
-            return None
-        return summary if isinstance(summary, dict) else None
+        """Return the record on disk, with null for impossible values, or None if it is missing or cannot be read."""
+        return read_record(self.summary_file)[0]
 
     def read_config(self) -> dict[str, Any] | None:
         """Return the resolved configuration on disk, or None if it is missing or cannot be read."""
         try:
-            config = yaml.safe_load(self.config_file.read_text())
-        except (OSError, ValueError, yaml.YAMLError):
+            return read_yaml(self.config_file)
+        except (OSError, ValueError):
             return None
-        return config if isinstance(config, dict) else None
 
     def update_summary(self, **values: Any) -> None:
         """Set keys of the record, and write it atomically; that of a resumed run not before `begin`."""
@@ -211,7 +206,7 @@ def new_directory(folder: Path) -> Path:
 def run_of(path: Path) -> RunDirectory | None:
     """Return the run of a run directory or of a checkpoint inside one, or None."""
     for candidate in (path, path.parent.parent):
-        if (candidate / "summary.json").is_file():
+        if (candidate / "summary.json").exists():
             return RunDirectory(candidate)
     return None
 

@@ -2,28 +2,27 @@
 
 import csv
 import glob
-import json
+import io
 import math
 import os
-import re
+import reprlib
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from cnnlab.errors import RequestError
-from cnnlab.runs.directory import SUMMARY_KEYS, RunDirectory
+from cnnlab.instantiate import first_line, fits
+from cnnlab.runs.directory import COLUMNS, SUMMARY_KEYS, RunDirectory
+from cnnlab.runs.plain import read_json, read_text, read_yaml
+from cnnlab.runs.summary import read_record
 
-NUMBER_KEYS = (
-    *("seed", "parameters", "macs", "epochs", "train_seconds", "images_per_second", "peak_memory_bytes"),
-    *("val_accuracy", "test_accuracy"),
-)
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast
+SHIFT_FIGURES = ("same_answer", "accuracy", "feature_cosine")  # of an evaluation on moved images
+GROUPS = ("trainer", "optimizer", "schedule", "loss", "augmentation", "averaging")  # of config.yaml, or null
+DATA_KEYS = {"image_size": int, "classes": list[str] | None}
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,8 @@ def find_runs(paths: Sequence[str]) -> list[Path]:
 def read_run(path: Path) -> Run:
     """Read a run directory. `problems` lists all damage; nothing is raised."""
     directory = RunDirectory(path)
-    problems: list[str] = []
-    summary = _read_summary(directory.summary_file, problems)
+    record, wrong = read_record(directory.summary_file)
+    summary, problems = dict.fromkeys(SUMMARY_KEYS) | (record or {}), list(wrong)
     config = _read_config(directory.config_file, problems)
     curve = _read_curve(directory.metrics_file, problems, expected=summary["status"] == "completed")
     predicted = labels = classes = None
@@ -88,8 +87,8 @@ def read_run(path: Path) -> Run:
             predicted, labels, classes = _read_predictions(directory.predictions_file)
         except FileNotFoundError:
             problems.append("predictions.npz is missing")
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            problems.append(f"predictions.npz cannot be read ({error})")
+        except Exception as error:  # numpy and zipfile raise nearly anything for damaged files
+            problems.append(f"predictions.npz cannot be read ({first_line(error)})")
     if predicted is not None and summary["test_accuracy"] is not None:
         scored = float((predicted == labels).mean())
         if abs(scored - summary["test_accuracy"]) > 1e-4:
@@ -112,8 +111,9 @@ def read_shift(run: Path, pixels: int) -> dict[str, Any] | None:
     try:
         if file.stat().st_mtime < RunDirectory(run).best_checkpoint.stat().st_mtime:  # the run was continued since
             return None
-        shift = json.loads(file.read_text())["shift"]
-        return shift if shift["pixels"] == pixels else None
+        shift = read_json(file)["shift"]
+        whole = all(type(shift[name]) in (int, float) for name in SHIFT_FIGURES)
+        return shift if whole and shift["pixels"] == pixels else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -137,47 +137,31 @@ def _number_or_name(part: str) -> tuple[int, str]:
     return (int(part), "") if part.isdecimal() else (-1, part)
 
 
-def _read_summary(file: Path, problems: list[str]) -> dict[str, Any]:
-    summary: dict[str, Any] = dict.fromkeys(SUMMARY_KEYS)
-    try:
-        recorded = json.loads(file.read_text())
-        if not isinstance(recorded, dict):
-            raise ValueError("it does not hold an object")
-        summary |= recorded
-    except FileNotFoundError:
-        problems.append("summary.json is missing")
-    except (OSError, ValueError) as error:
-        problems.append(f"summary.json cannot be read ({error})")
-    if isinstance(summary["device"], str):
-        summary["device"] = re.sub(r"(?<!\d)1 threads$", "1 thread", summary["device"])  # as it was written before
-    for key in NUMBER_KEYS:
-        value = summary[key]
-        if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
-            problems.append(f"summary.json: {key} is {value!r}, which is not a number")
-            summary[key] = None
-    return summary
-
-
 def _read_config(file: Path, problems: list[str]) -> dict[str, Any] | None:
     try:
-        config = yaml.load(file.read_text(), YAML_LOADER)
+        config = read_yaml(file)
     except FileNotFoundError:
         problems.append("config.yaml is missing")
         return None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        problems.append(f"config.yaml cannot be read ({' '.join(str(error).split())})")
+    except (OSError, ValueError) as error:
+        problems.append(f"config.yaml cannot be read ({error})")
         return None
-    if not isinstance(config, dict) or not all(isinstance(config.get(key), dict) for key in ("data", "model")):
+    if not all(isinstance(config.get(key), dict) for key in ("data", "model")):
         problems.append("config.yaml does not name data and model")
         return None
+    checked = {key: (config.get(key), dict | None) for key in GROUPS}
+    checked |= {f"data.{key}": (config["data"].get(key), kind) for key, kind in DATA_KEYS.items()}
+    for key, (value, kind) in checked.items():
+        if not fits(value, kind):
+            problems.append(f"config.yaml: {key} cannot be {reprlib.repr(value)}")
+            return None
     return config
 
 
 def _read_curve(file: Path, problems: list[str], expected: bool) -> dict[str, list[float | None]]:
     """Read the columns of metrics.csv, up to the first damaged row."""
     try:
-        with file.open(newline="") as stream:
-            names, *rows = list(csv.reader(stream)) or [[]]
+        names, *rows = list(csv.reader(io.StringIO(read_text(file), newline=""))) or [[]]
     except FileNotFoundError:
         if expected:
             problems.append("metrics.csv is missing")
@@ -196,6 +180,8 @@ def _read_curve(file: Path, problems: list[str], expected: bool) -> dict[str, li
             break
     if len(whole) < len(rows):
         problems.append(f"metrics.csv is damaged in line {len(whole) + 2}; the rest is not used")
+    if repeated := [name for name in COLUMNS if names.count(name) > 1]:
+        problems.append(f"metrics.csv has several columns {repeated[0]}; the last one is used")
     curve = {name: [row[number] for row in whole] for number, name in enumerate(names)}
     for name, values in curve.items():
         bad = [row for row, value in enumerate(values, 1) if value is not None and not math.isfinite(value)]
@@ -212,12 +198,21 @@ def _read_predictions(file: Path) -> tuple[np.ndarray, np.ndarray, int]:
     Raises:
         ValueError: if the arrays do not hold predictions; other errors if the file is damaged.
     """
+    if file.stat() and not file.is_file():
+        raise ValueError("it is not a file")
+    with zipfile.ZipFile(file) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
+            raise ValueError("it is larger when unpacked than on disk")
     with np.load(file) as arrays:
         logits, labels = arrays["logits"], arrays["labels"]
+    if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
+        raise ValueError(f"logits are {logits.dtype} and labels {labels.dtype}, not numbers and whole numbers")
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
         raise ValueError(f"logits {logits.shape} and labels {labels.shape} do not fit each other")
     if labels.min() < 0 or labels.max() >= logits.shape[1]:
         raise ValueError(f"labels from {labels.min()} to {labels.max()} for {logits.shape[1]} classes")
+    if logits.shape[1] > np.iinfo(np.int16).max:
+        raise ValueError(f"{logits.shape[1]:,} classes are too many")
     if not np.isfinite(logits).all():
         raise ValueError("it holds logits that are not finite")
     return logits.argmax(axis=1).astype(np.int16), labels.astype(np.int16), logits.shape[1]

@@ -93,6 +93,8 @@ def find_checkpoint(run: RunDirectory, resume: str | None, identity: dict[str, A
         return checkpoint
     recorded = run.read_config()
     if recorded is None:
+        if damaged := [file for file in (run.config_file, run.summary_file) if file.exists()]:
+            raise RequestError(f"hydra.run.dir: {run.path} holds a damaged run (see {damaged[0].name})")
         if resume == "auto":
             log.info("There is no unfinished run of this configuration, so a new one starts.")
         return None

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cnnlab.runs.directory import RunDirectory, is_same, new_directory
+from cnnlab.runs.plain import read_yaml
 
 SWEEP_FILE = "multirun.yaml"  # Hydra's file with the configuration of a sweep
 
@@ -16,8 +15,8 @@ def sweep_directory(folder: Path, arguments: Sequence[str]) -> Path:
     """Return the directory of the last sweep in the folder with the same key=value arguments, or else a new one."""
     for file in sorted(folder.glob(f"*/{SWEEP_FILE}"), reverse=True):
         try:
-            earlier = yaml.safe_load(file.read_text())["hydra"]["overrides"]["task"]
-        except (OSError, yaml.YAMLError, KeyError, TypeError):
+            earlier = read_yaml(file)["hydra"]["overrides"]["task"]
+        except (OSError, ValueError, KeyError, TypeError):
             continue
         if earlier == list(arguments):
             return file.parent

@@ -78,11 +78,14 @@ def save_predictions(run: Path, **arrays: np.ndarray) -> None:
 
 DAMAGE = {
     "half a record": (lambda run: cut(run / "summary.json"), "summary.json cannot be read"),
-    "a record of another kind": (lambda run: (run / "summary.json").write_text("[]"), "it does not hold an object"),
+    "a record of another kind": (
+        lambda run: (run / "summary.json").write_text("[]"),
+        "it does not hold keys and values",
+    ),
     "no configuration": (lambda run: (run / "config.yaml").unlink(), "config.yaml is missing"),
     "a configuration of another kind": (
         lambda run: (run / "config.yaml").write_text("7"),
-        "does not name data and model",
+        "it does not hold keys and values",
     ),
     "half a configuration": (
         lambda run: (run / "config.yaml").write_text("data: 3"),
@@ -96,7 +99,7 @@ DAMAGE = {
     "half the predictions": (lambda run: cut(run / "predictions.npz"), "predictions.npz cannot be read"),
     "no labels": (lambda run: save_predictions(run, logits=np.ones((3, 2))), "predictions.npz cannot be read"),
     "other labels": (
-        lambda run: save_predictions(run, logits=np.ones((3, 2)), labels=np.zeros(4)),
+        lambda run: save_predictions(run, logits=np.ones((3, 2)), labels=np.zeros(4, int)),
         "do not fit each other",
     ),
     "labels of no class": (
@@ -104,7 +107,7 @@ DAMAGE = {
         "labels from 0 to 2 for 2 classes",
     ),
     "no numbers": (
-        lambda run: save_predictions(run, logits=np.full((3, 2), np.nan), labels=np.zeros(3)),
+        lambda run: save_predictions(run, logits=np.full((3, 2), np.nan), labels=np.zeros(3, int)),
         "logits that are not finite",
     ),
     "another accuracy": (
