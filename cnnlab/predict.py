@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -60,7 +59,6 @@ def predict(config: DictConfig) -> None:
     from cnnlab.inference.trained import load
     from cnnlab.reports.terminal import suggest_visualize
 
-    warnings.filterwarnings("ignore", module="PIL")  # Pillow warns about files that it then reads
     arguments = {key: settings[key] for key in ("checkpoint", "device", "precision", "trust")}
     check_arguments(load, arguments)
     net = load(**arguments)

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -18,7 +19,8 @@ from filelock import FileLock
 from cnnlab.data.sources.base import Source
 from cnnlab.errors import RequestError
 
-FORMAT = 2  # raise it if the same source would be decoded to other pixels
+FORMAT = 2  # raise it if caches of before are of no use
+DECODER = 3  # raise it if some images are decoded to other pixels: then caches of before are checked once
 ARRAYS = ("train_pixels", "train_labels", "test_pixels", "test_labels")
 
 
@@ -29,6 +31,7 @@ class CachedArrays:
     arrays: dict[str, np.ndarray]  # uint8 pixels (N, H, W, 3) and int64 labels (N,) of both splits, mapped into memory
     classes: tuple[str, ...]  # names by class number
     fingerprint: str  # digest of pixels and labels, 16 hexadecimal digits
+    decoder: int  # version of the decoder that wrote it, or that would decode the same pixels
 
 
 def cache_folder(source: Source, image_size: int, cache: str | Path | None) -> Path:
@@ -62,9 +65,17 @@ def read_cache(folder: Path) -> CachedArrays | None:
         if meta.get("classes_sum", _digest(meta["classes"])) != _digest(meta["classes"]):  # older caches have none
             return None
         fingerprint = hashlib.sha256(json.dumps(meta["sums"], sort_keys=True).encode()).hexdigest()[:16]
-        return CachedArrays(arrays, tuple(meta["classes"]), fingerprint)
+        return CachedArrays(arrays, tuple(meta["classes"]), fingerprint, meta.get("decoder", 2))
     except Exception:  # numpy raises nearly anything for a damaged header
         return None
+
+
+def mark_current(folder: Path) -> None:
+    """Record that the decoder of today would decode the pixels of a cache, unless the place cannot be written to."""
+    file, new = folder / "meta.json", folder / f".{uuid4().hex}"
+    with suppress(OSError):
+        new.write_text(json.dumps({**json.loads(file.read_text()), "decoder": DECODER}))
+        new.replace(file)
 
 
 def cached_images(folder: Path) -> int | None:
@@ -101,7 +112,7 @@ def write_cache(folder: Path, fill: Callable[[Path], tuple[str, ...]]) -> None:
                 return
             classes = fill(temporary)
             sums = {name: _checksum(np.load(temporary / f"{name}.npy", mmap_mode="r")) for name in ARRAYS}
-            meta = {"classes": classes, "classes_sum": _digest(classes), "sums": sums}
+            meta = {"classes": classes, "classes_sum": _digest(classes), "sums": sums, "decoder": DECODER}
             (temporary / "meta.json").write_text(json.dumps(meta))
             _put_in_place(temporary, folder)
     finally:

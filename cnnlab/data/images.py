@@ -5,6 +5,7 @@ Images are decoded once, for a cache that is checked, or each time they are aske
 
 import hashlib
 import logging
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor
 
-from cnnlab.data.cache import cache_folder, read_cache, write_cache
-from cnnlab.data.decoding import UnreadablePicture, read_square, to_rgb_square
+from cnnlab.data.cache import DECODER, CachedArrays, cache_folder, mark_current, read_cache, write_cache
+from cnnlab.data.decoding import UnreadablePicture, decoded_alike, read_square, to_rgb_square
 from cnnlab.data.findings import Findings
 from cnnlab.data.sources.base import Items, RawImages, RawSplit, Source
 from cnnlab.errors import RequestError
@@ -128,6 +129,8 @@ def load_images(source: Source, image_size: int, cache: str | Path | None = None
     """
     folder = cache_folder(source, image_size, cache)
     cached = read_cache(folder)
+    if cached is not None and cached.decoder != DECODER:
+        cached = _checked_once(cached, source, folder)
     if cached is None:
         if folder.exists():
             log.warning("The cache %s is damaged, so the images are decoded again.", folder)
@@ -163,12 +166,29 @@ def streamed_images(source: Source, image_size: int) -> ImageData:
     """
     raw = source.read(lean=True)
     train, test = _train_and_test(raw, image_size)
-    digest = hashlib.sha256(repr(raw.classes).encode())
+    digest = hashlib.sha256(f"{DECODER}|{raw.classes}".encode())
     for name, size in source.files():
         digest.update(f"{name}|{size}\n".encode("utf-8", "surrogateescape"))
     for images in (train, test):
         digest.update(images.labels.numpy().tobytes())
     return ImageData(train, test, raw.classes, f"files-{digest.hexdigest()[:16]}", source.findings())
+
+
+def _checked_once(cached: CachedArrays, source: Source, folder: Path) -> CachedArrays | None:
+    """Return a cache of an earlier decoder, or remove it and return None if the pixels may be others now."""
+    try:
+        raw = source.read()
+    except RequestError:  # the cache alone is left of the images
+        return cached
+    splits = [
+        split for split in (raw.train, raw.test) if split is not None and not isinstance(split.images, np.ndarray)
+    ]
+    if all(decoded_alike(split.images[row]) for split in splits for row in range(len(split.labels))):
+        mark_current(folder)
+        return cached
+    log.info("An earlier version may have read some of the images in other ways, so all are decoded again.")
+    shutil.rmtree(folder)
+    return None
 
 
 def _train_and_test(raw: RawImages, size: int) -> tuple[StoredImages, StoredImages]:

@@ -1,33 +1,15 @@
-"""List the files that `images=` names, and the formats of pictures that can be read."""
+"""List the files that `images=` names."""
 
-import functools
 import glob
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
-
+from cnnlab.data.formats import picture_suffixes
 from cnnlab.errors import RequestError
 
 STANDARD_INPUT = "-"
-# Formats that Pillow leaves to other programs, such as Ghostscript, which would run code in a file.
-FOREIGN = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-
-
-@functools.cache
-def picture_formats() -> tuple[str, ...]:
-    """Return Pillow's names of the formats."""
-    Image.init()
-    return tuple(name for name in Image.ID if name not in FOREIGN)
-
-
-@functools.cache
-def picture_suffixes() -> tuple[str, ...]:
-    """Return the suffixes of such files in lower case, such as `.png`."""
-    known = picture_formats()
-    return tuple(suffix for suffix, name in Image.registered_extensions().items() if name in known)
 
 
 def list_pictures(asked: str | list[str]) -> Iterator[Path]:

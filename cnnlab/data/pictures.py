@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from cnnlab.cpu import available_cores
-from cnnlab.data.decoding import UnreadablePicture, decode, decode_opened, to_rgb_square
+from cnnlab.data.decoding import UnreadablePicture, decode, to_rgb, to_rgb_square
 from cnnlab.data.images import Images, StoredImages
 from cnnlab.data.stream import map_by_threads, read_by_threads
 
@@ -52,7 +52,12 @@ def open_picture(picture: Picture) -> Tensor:
     if isinstance(picture, np.ndarray):
         return _checked(torch.from_numpy(np.ascontiguousarray(picture)), channels_at=-1)
     if isinstance(picture, Image.Image):
-        return decode_opened(picture)
+        try:
+            return to_rgb(picture)
+        except UnreadablePicture:
+            raise
+        except Exception:  # the readers of the formats raise nearly anything on damaged files
+            raise UnreadablePicture("it is truncated or damaged") from None
     return decode(picture if isinstance(picture, bytes) else Path(picture))
 
 

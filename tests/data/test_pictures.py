@@ -186,7 +186,7 @@ def test_floats_without_a_known_white_are_refused() -> None:
 
 
 def test_formats_that_need_other_programs_are_not_read() -> None:
-    with pytest.raises(UnreadablePicture, match="known format"):
+    with pytest.raises(UnreadablePicture, match="a drawing"):
         read_picture(encoded(RGB, "EPS"), 8)
 
 

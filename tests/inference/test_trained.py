@@ -128,9 +128,9 @@ def test_arrays_of_wrong_shape_type_or_range_are_refused(net: TrainedNetwork, im
 def test_an_unreadable_file_is_named(net: TrainedNetwork, tmp_path: Path) -> None:
     file = tmp_path / "text.png"
     file.write_text("no image")
-    with pytest.raises(UnreadablePicture, match=r"text\.png: it is not an image of a known format"):
+    with pytest.raises(UnreadablePicture, match=r"text\.png: it is a text, not an image"):
         net.predict([np.zeros((32, 32, 3), np.uint8), file])
-    with pytest.raises(UnreadablePicture, match="image 2: it is not an image of a known format"):
+    with pytest.raises(UnreadablePicture, match="image 2: it is a text, not an image"):
         net.predict([np.zeros((32, 32, 3), np.uint8), b"no image"])
 
 
