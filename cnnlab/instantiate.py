@@ -13,6 +13,7 @@ import inspect
 import pkgutil
 import re
 import sys
+import traceback
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,11 +40,12 @@ def build(config: Mapping[str, Any], key: str, **extra: Any) -> Any:
     if not isinstance(config, Mapping) or "_target_" not in config:
         raise RequestError(f"{key} must have a _target_: the name of a class or function")
     arguments = {
-        name: build(value, f"{key}.{name}") if isinstance(value, Mapping) and "_target_" in value else value
+        name: _build_inner(value, f"{key}.{name}")
         for name, value in config.items()
         if name not in ("_target_", "_partial_")
     }
     target = import_target(config["_target_"], key)
+    arguments |= _tensors(target, arguments)
     check_arguments(target, arguments, key)
     check_arguments(target, extra)
     if config.get("_partial_"):
@@ -51,9 +53,34 @@ def build(config: Mapping[str, Any], key: str, **extra: Any) -> Any:
     try:
         inspect.signature(target).bind(**arguments, **extra)
     except TypeError as error:
-        raise RequestError(f"{key}: {error}") from None
+        hint = "" if inspect.isclass(target) else "; a function that gets it later needs _partial_: true"
+        raise RequestError(f"{key}: {error}{hint}") from None
     with explained(key, arguments):
         return target(**arguments, **extra)
+
+
+def _build_inner(value: Any, key: str) -> Any:
+    """Build what is in an argument: a configuration with a `_target_`, or a list of them."""
+    if isinstance(value, list):
+        return [_build_inner(item, f"{key}[{place}]") for place, item in enumerate(value)]
+    return build(value, key) if isinstance(value, Mapping) and "_target_" in value else value
+
+
+def _tensors(target: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those arguments as tensors that are lists of numbers for a parameter that takes tensors."""
+    hints, found = _hints(target), {}
+    for name, value in arguments.items():
+        hint = hints.get(name)
+        numbers = isinstance(value, list) and value and fits(value, list[float])
+        if numbers and not fits(value, hint) and any(_is_tensor(member) for member in (hint, *get_args(hint))):
+            import torch
+
+            found[name] = torch.tensor(value, dtype=torch.float32)
+    return found
+
+
+def _is_tensor(annotation: Any) -> bool:
+    return getattr(annotation, "__name__", "") == "Tensor" and annotation.__module__ == "torch"
 
 
 def import_target(target: Any, key: str) -> Callable[..., Any]:
@@ -79,17 +106,22 @@ def _resolve(name: str) -> Any:
 
 
 @contextlib.contextmanager
-def explained(key: str, arguments: Mapping[str, Any] | None = None) -> Iterator[None]:
-    """Turn a ValueError inside the block into a RequestError that names the key.
+def explained(
+    key: str, arguments: Mapping[str, Any] | None = None, errors: type[Exception] = ValueError
+) -> Iterator[None]:
+    """Turn an error inside the block into a RequestError that names the key.
 
     Args:
         key: the user's name for the part that works inside the block.
         arguments: arguments of this part, among which the message is searched for a name, or else for a value.
+        errors: type of the errors to explain: Exception if a library or the user's own code works inside the block.
     """
     try:
         yield
-    except ValueError as error:
-        message, arguments = first_line(error), arguments or {}
+    except RequestError:
+        raise
+    except errors as error:
+        message, arguments = describe_error(error), arguments or {}
         if any(message.startswith((f"{name} ", f"{name}: ", f"{name}.")) for name in arguments):
             raise RequestError(dotted(key, message)) from None
         by_name = [name for name in arguments if re.search(rf"\b{name}\b", message)]
@@ -186,7 +218,21 @@ def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or the name of its type if it has none."""
-    return str(error).splitlines()[0] if str(error).strip() else type(error).__name__
+    quoted = isinstance(error, KeyError) and error.args  # str() would show a KeyError's message in quotes
+    text = str(error.args[0] if quoted else error)
+    return text.splitlines()[0] if text.strip() else type(error).__name__
+
+
+def describe_error(error: Exception) -> str:
+    """Return the first line of an error's message, and its type and place in the user's code if it is no ValueError."""
+    if isinstance(error, ValueError):
+        return first_line(error)
+    shipped = (str(Path(__file__).parent), sys.prefix, sys.base_prefix, "<")
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(shipped)]
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    text = first_line(error)
+    kind = type(error).__name__
+    return f"{text if text == kind or isinstance(error, RuntimeError) else f'{kind}: {text}'}{place}"
 
 
 def _quotes(message: str, value: float) -> bool:
@@ -208,6 +254,8 @@ def _describe(annotation: Any) -> str:
         return " or ".join(dict.fromkeys(_describe(member) for member in get_args(annotation)))
     if origin in (list, tuple):
         return "a list"
+    if _is_tensor(annotation):
+        return "a list of numbers"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
 

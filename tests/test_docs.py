@@ -79,7 +79,7 @@ def examples(tmp_path: Path) -> None:
     """Write every code block that starts with the name of its file, and images for them."""
     files = re.findall(r"```\w+\n(# (\S+\.(?:py|yaml))\n.*?)```", TEXT, re.DOTALL)
     assert {name for _, name in files} == {
-        *("mynet.py", "conf/model/mynet.yaml", "conf/recipe/adam.yaml"),
+        *("mynet.py", "conf/model/mynet.yaml", "conf/recipe/adam.yaml", "conf/recipe/plateau.yaml"),
         *("experiments/mine.yaml", "experiments/depth.yaml", "conf/search/mine.yaml"),
     }
     for text, name in files:

@@ -1,15 +1,17 @@
 """Make networks from their settings (the configuration of a model as plain values), and list their layers."""
 
 import inspect
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from cnnlab.errors import RequestError
-from cnnlab.inspection.cost import Cost, measure_cost
+from cnnlab.inspection.cost import Cost, empty_image, measure_cost, run_image
 from cnnlab.inspection.layers import LayerTable, tabulate
 from cnnlab.instantiate import build, check_arguments, explained, import_target
 
@@ -20,6 +22,8 @@ CHANNELS = 3  # all images are converted to RGB
 
 def build_network(model: Settings, classes: int, image_size: int = 32, channels: int = CHANNELS) -> nn.Module:
     """Make a network. It gets `num_classes`, `image_size` and `in_channels` if it has arguments of these names.
+
+    Lazy layers get their weights.
 
     Args:
         model: `_target_` and options.
@@ -32,10 +36,30 @@ def build_network(model: Settings, classes: int, image_size: int = 32, channels:
     """
     wanted = inspect.signature(import_target(model.get("_target_"), "model")).parameters
     known = {"in_channels": channels, "num_classes": classes, "image_size": image_size}
-    network = build(model, "model", **{name: value for name, value in known.items() if name in wanted})
+    with explained("model", model, Exception):
+        network = build(model, "model", **{name: value for name, value in known.items() if name in wanted})
     if not isinstance(network, nn.Module):
         raise RequestError(f"model._target_: {model['_target_']} does not make a torch.nn.Module")
-    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    network = getattr(network, "_orig_mod", network)  # of torch.compile; trainer.compile compiles
+    with explained("model", errors=Exception):
+        _fill_lazy_layers(network, (channels, image_size, image_size))
+        for tensor in itertools.chain(network.parameters(), network.buffers()):
+            if tensor.ndim == 4:
+                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return network
+
+
+def _fill_lazy_layers(network: nn.Module, image_shape: tuple[int, int, int]) -> None:
+    """Let layers such as `nn.LazyConv2d` make their weights, which depend on their inputs."""
+
+    def lazy_names() -> list[str]:
+        named = itertools.chain(network.named_parameters(), network.named_buffers())
+        return [name for name, tensor in named if is_lazy(tensor)]
+
+    if lazy_names():
+        run_image(network, empty_image(network, image_shape))
+        if left := lazy_names():
+            raise ValueError(f"{left[0]} has no shape: no image reaches this lazy layer")
 
 
 def check_image_shape(network: nn.Module, image_shape: tuple[int, int, int], classes: int) -> Cost:
@@ -44,7 +68,7 @@ def check_image_shape(network: nn.Module, image_shape: tuple[int, int, int], cla
     Raises:
         RequestError: if the network does not accept such images, or has another number of classes.
     """
-    with explained("model"):
+    with explained("model", errors=Exception):
         cost = measure_cost(network, image_shape)
         if cost.outputs != classes:
             raise ValueError(f"the network has {cost.outputs} classes, the data have {classes}")

@@ -1,27 +1,29 @@
 """Make the parts of a run from its settings (the composed configuration as plain values)."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
 from cnnlab.build.network import CHANNELS, Settings, build_network, check_image_shape
+from cnnlab.build.rehearsal import rehearse
 from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.errors import RequestError
 from cnnlab.inspection.cost import Cost
-from cnnlab.instantiate import build, check_arguments, explained, first_line
+from cnnlab.instantiate import build, check_arguments, explained
 from cnnlab.training.classifier import Classifier
+from cnnlab.training.losses import tried_loss
 from cnnlab.training.optimizers import build_optimizer
 from cnnlab.training.pool_first import pool_first
 from cnnlab.training.precision import has_matrix_tiles
 from cnnlab.training.progress import Progress
+from cnnlab.training.scheduling import check_schedule
 from cnnlab.training.side_by_side import side_by_side
 from cnnlab.training.trainer import build_trainer, compile_network, training_devices
 
@@ -74,10 +76,12 @@ def build_parts(
     cost = check_network(network, data)
     if initialize:
         initialize_from_data(network, data)
-    classifier = build_classifier(settings, network)
+    classifier = build_classifier(settings, network, len(data.classes))
     loggers = build_loggers(settings, directory)
     callbacks = [Progress(bar), *build_callbacks(settings), *build_pictures(loggers, data), *more_callbacks]
     trainer = build_lightning_trainer(settings, callbacks, loggers, directory, started_from_outside)
+    mixes = data.augmentation is not None and data.augmentation.mixes
+    rehearse(classifier, trainer, (CHANNELS, data.image_size, data.image_size), len(data.classes), mixes)
     with explained("trainer", settings["trainer"]):
         compile_network(network, settings["trainer"]["compile"])
     return RunParts(network, cost, classifier, trainer)
@@ -128,28 +132,44 @@ def check_network(network: nn.Module, data: ImageDataModule) -> Cost:
     return check_image_shape(network, (CHANNELS, data.image_size, data.image_size), len(data.classes))
 
 
-def build_classifier(settings: Settings, network: nn.Module) -> Classifier:
+def build_classifier(settings: Settings, network: nn.Module, classes: int) -> Classifier:
     """Make the LightningModule: the network with faster layers, its loss, optimizer and schedule.
 
     Each of them is tried out, so that a wrong value is found now.
 
+    Args:
+        settings: the settings of the run.
+        network: the network to train.
+        classes: number of classes of the data.
+
     Raises:
         RequestError: if a value is wrong.
     """
-    parts = {key: build(settings[key], key) for key in ("optimizer", "schedule", "loss")}
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise RequestError("model: the network has no weights to train")
+    optimizer = build({**settings["optimizer"], "_partial_": True}, "optimizer")
+    schedule = build(_waiting(settings["schedule"]), "schedule")
     options = {key: settings[key] for key in ("decay_norms_and_biases", "bias_lr_factor", "tta")}
+    options["schedule_interval"] = settings.get("schedule_interval")  # runs of earlier versions have none
     check_arguments(Classifier, options)
-    with explained("optimizer", settings["optimizer"]):
+    with explained("optimizer", settings["optimizer"], Exception):
         decay_all, bias_factor = options["decay_norms_and_biases"], options["bias_lr_factor"]
-        optimizer = build_optimizer(parts["optimizer"], network, decay_all, bias_factor)
-    with explained("schedule", settings["schedule"]):
-        parts["schedule"](optimizer, 10)
-    _try_loss(parts["loss"], torch.zeros(1, dtype=torch.long), "loss")
-    if build(settings["augmentation"], "augmentation").mixes:
-        key = "loss (augmentation.mixup and cutmix make labels probabilities)"
-        _try_loss(parts["loss"], torch.full((1, 2), 0.5), key)
+        trial = build_optimizer(optimizer, network, decay_all, bias_factor)
+    check_schedule(schedule, trial, interval=options["schedule_interval"])
+    mixes = build(settings["augmentation"], "augmentation").mixes
+    with explained("loss", settings["loss"], Exception):
+        loss = tried_loss(build(settings["loss"], "loss"), classes, mixes)
     use_faster_layers(network)
-    return Classifier(network, **parts, **options)
+    return Classifier(network, optimizer, schedule, loss, **options)
+
+
+def _waiting(schedule: Any) -> Any:
+    """Mark a scheduler, and those that it is made of, as waiting for the optimizer."""
+    if not isinstance(schedule, Mapping):
+        return schedule
+    parts = schedule.get("schedulers")
+    inner = {"schedulers": [_waiting(part) for part in parts]} if isinstance(parts, list) else {}
+    return {**schedule, **inner, "_partial_": True}
 
 
 def use_faster_layers(network: nn.Module) -> None:
@@ -157,13 +177,6 @@ def use_faster_layers(network: nn.Module) -> None:
     pool_first(network)
     if has_matrix_tiles():
         side_by_side(network)
-
-
-def _try_loss(loss: nn.Module, labels: torch.Tensor, key: str) -> None:
-    try:
-        loss(torch.zeros(1, 2), labels)
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise RequestError(f"{key}: {first_line(error)}") from None
 
 
 def build_callbacks(settings: Settings) -> list[Callback]:

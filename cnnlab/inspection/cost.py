@@ -49,8 +49,11 @@ def measure_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
     except MISFITS as error:
         with _evaluating(network):
             raise ValueError(misfit(image_shape, error) + _fitting_sizes(network, image_shape)) from None
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
-        raise ValueError("the network must return one tensor of logits, (images, classes)")
+    if not isinstance(logits, torch.Tensor):
+        raise ValueError(f"the network must return logits (images, classes), got {type(logits).__name__}")
+    if logits.ndim != 2 or not logits.is_floating_point():
+        kind = f"{logits.dtype} {tuple(logits.shape)}".removeprefix("torch.")
+        raise ValueError(f"the network must return logits (images, classes), got {kind} for one image")
     parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
     return Cost(parameters, counter.get_total_flops() // 2, logits.shape[1])
 

@@ -71,7 +71,7 @@ class Recorder(Checkpoint):
         # Not earlier: Lightning has just given this process its share of the threads.
         device = device_name(trainer.strategy.root_device)
         self.run.update_summary(
-            lr=trainer.optimizers[0].param_groups[0].get("initial_lr"),
+            lr=next((schedule.peak_lr for schedule in getattr(pl_module, "schedules", [])), None),
             device=device if trainer.world_size == 1 else f"{trainer.world_size} x {device}",
             **stale,
         )

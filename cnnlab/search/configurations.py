@@ -139,5 +139,7 @@ def _check_parts(settings: dict[str, Any]) -> None:
     from cnnlab.build.network import build_network
     from cnnlab.build.run import build_callbacks, build_classifier
 
-    build_classifier(settings, build_network(settings["model"], 10, settings["data"]["image_size"]))
+    weights = settings["loss"].get("weight")
+    classes = len(weights) if isinstance(weights, list) else 10  # the data are not read yet
+    build_classifier(settings, build_network(settings["model"], classes, settings["data"]["image_size"]), classes)
     build_callbacks(settings)

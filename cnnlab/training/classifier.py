@@ -1,6 +1,6 @@
 """Define the LightningModule: its training step, its evaluation, and its metrics once per epoch."""
 
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +11,17 @@ from lightning.pytorch.utilities import GradClipAlgorithmType
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from cnnlab.training.duration import total_steps
+from cnnlab.errors import RequestError
+from cnnlab.training.duration import total_epochs, total_steps
 from cnnlab.training.optimizers import OptimizerFactory, build_optimizer, fused_on_gpu
+from cnnlab.training.scheduling import Interval, Schedule, ScheduleFactory, check_schedule
 from cnnlab.training.synced_norms import norms_are_synced
 from cnnlab.training.tta import Tta, tta_logits
 
 Batch = tuple[Tensor, Tensor]
-ScheduleFactory = Callable[[Optimizer, int], LRScheduler]
+
+AUXILIARY_WEIGHT = 0.3  # of the loss of an auxiliary classifier (Szegedy et al. 2014, "Going deeper with convolutions")
 
 
 @dataclass
@@ -50,22 +52,40 @@ class Totals:
         return float(self.loss) / max(1, self.images), float(self.correct) / max(1, self.images)
 
 
+def all_logits(output: Any) -> list[Any]:
+    """Return the logits that a network returns in training: its own, then those of auxiliary classifiers.
+
+    Args:
+        output: one tensor (N, classes), or several in a tuple, list or mapping; in a mapping, the logits are called
+            `logits` or `out`, or come first.
+    """
+    if isinstance(output, Tensor):
+        return [output]
+    if isinstance(output, Mapping):
+        parts = dict(output)
+        first = next((name for name in ("logits", "out") if name in parts), None)
+        output = [parts.pop(first), *parts.values()] if first else parts.values()
+    return [part for part in output if part is not None] if isinstance(output, Iterable) else [output]
+
+
 class Classifier(L.LightningModule):
     """Train a network to classify images.
 
     Logs `train/loss`, `train/accuracy`, `val/loss`, `val/accuracy`, `test/loss`, `test/accuracy` and `lr` once per
     epoch. The training loss is the recipe's (with label smoothing, for example); validation and test report the plain
-    cross-entropy. Accuracies are fractions.
+    cross-entropy. Accuracies are fractions. `lr` is the rate of the epoch's last step, of the first parameter group.
 
     Args:
-        network: maps images (N, C, H, W) to logits (N, classes).
+        network: maps images (N, C, H, W) to logits (N, classes). In training it may return those of auxiliary
+            classifiers too; see `all_logits`. Their losses are added with a weight of 0.3.
         optimizer: creates the optimizer from parameter groups, such as `partial(torch.optim.SGD, lr=0.1)`.
-        schedule: creates the learning-rate schedule from the optimizer and the number of steps.
+        schedule: creates the learning-rate scheduler; see `cnnlab.training.scheduling.Schedule`.
         loss: maps logits (N, classes) and labels (N,) to a scalar. If training images are mixed, it must also accept
             probabilities (N, classes) as labels.
         decay_norms_and_biases: see `cnnlab.training.optimizers.parameter_groups`.
         bias_lr_factor: see `cnnlab.training.optimizers.build_optimizer`.
         tta: test-time augmentation, reported in addition to the plain accuracy; see `cnnlab.training.tta`.
+        schedule_interval: when the schedule moves; see `cnnlab.training.scheduling.Schedule`.
     """
 
     def __init__(
@@ -77,6 +97,7 @@ class Classifier(L.LightningModule):
         decay_norms_and_biases: bool = True,
         bias_lr_factor: float = 1.0,
         tta: Tta = "none",
+        schedule_interval: Interval | None = None,
     ):
         super().__init__()
         self.network = network
@@ -86,6 +107,9 @@ class Classifier(L.LightningModule):
         self.decay_norms_and_biases = decay_norms_and_biases
         self.bias_lr_factor = bias_lr_factor
         self.tta: Tta = tta
+        self.schedule_interval: Interval | None = schedule_interval
+        self._lr: float | None = None  # of the last step
+        self._validation: dict[str, float] = {}  # figures of this epoch
         self.train_totals, self.eval_totals, self.tta_totals = Totals(), Totals(), Totals()
         self.test_outputs: list[Batch] = []
         self._checkpoint_state: dict[str, Any] | None = None
@@ -103,11 +127,39 @@ class Classifier(L.LightningModule):
         return self.network(images)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Create the optimizer, and the schedule over all steps of the training."""
+        """Create the optimizer, and the schedule over the whole training.
+
+        Raises:
+            RequestError: if the schedule does not fit the training.
+        """
         factory = fused_on_gpu(self.optimizer, self.device, str(self.trainer.precision))
         optimizer = build_optimizer(factory, self.network, self.decay_norms_and_biases, self.bias_lr_factor)
-        schedule = self.schedule(optimizer, total_steps(self.trainer))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        plan = (self.schedule, optimizer, total_steps(self.trainer), total_epochs(self.trainer), self.schedule_interval)
+        check_schedule(*plan)
+        schedule = Schedule(*plan)
+        if schedule.watches and not self.trainer.limit_val_batches:
+            raise RequestError(
+                f"schedule: the scheduler watches {schedule.watches}, but trainer.limit_val_batches is 0"
+            )
+        # Lightning calls `lr_scheduler_step` after every step; the schedule itself knows whether it moves.
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}  # pyright: ignore
+
+    @property
+    def schedules(self) -> list[Schedule]:
+        """Return the schedule of the training in a list, which is empty if a callback has put its own in its place."""
+        schedulers: list[Any] = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        return [scheduler for scheduler in schedulers if isinstance(scheduler, Schedule)]
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Let the schedule, or the scheduler that a callback has put in its place, follow a step."""
+        if isinstance(scheduler, Schedule):
+            scheduler.after_step()
+        else:
+            super().lr_scheduler_step(scheduler, metric)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Remember the learning rate of this step."""
+        self._lr = optimizer.param_groups[0]["lr"]
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -150,18 +202,28 @@ class Classifier(L.LightningModule):
         images, labels = batch
         if not len(labels):
             return self._loss_without_images(images)
-        logits = self.network(images)
-        loss = self.loss(logits, labels)
+        logits, loss = self.logits_and_loss(images, labels)
         self.train_totals.add(loss, logits, labels)
         if self.trainer.world_size > 1:  # processes average their gradients: weight by this share of the images
             batch_images = self.trainer.train_dataloader.batch_images  # pyright: ignore
             loss = loss * (len(labels) * self.trainer.world_size / batch_images)
         return loss
 
+    def logits_and_loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the network's logits (N, classes) in training, and their loss with that of auxiliary classifiers."""
+        logits, *auxiliary = all_logits(self.network(images))
+        loss = self.loss(logits.float(), labels)
+        for more in auxiliary:
+            loss = loss + AUXILIARY_WEIGHT * self.loss(more.float(), labels)
+        return logits, loss
+
     def on_train_epoch_end(self) -> None:
-        """Log the means of the epoch and the learning rate."""
+        """Log the means of the epoch and the learning rate, and let a schedule by epochs move."""
         self._log_means("train", self.train_totals)
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"] if self._lr is None else self._lr)
+        for schedule in self.schedules:
+            schedule.after_epoch(self._validation)
+        self._validation = {}
 
     def sum_over_processes(self, totals: Totals) -> Totals:
         """Return the totals of all processes together. Every process must call this at the same point."""
@@ -186,7 +248,9 @@ class Classifier(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over the validation images."""
-        self._log_means("val", self.eval_totals)
+        figures = self._log_means("val", self.eval_totals)
+        if not self.trainer.sanity_checking:
+            self._validation = figures
 
     def on_test_epoch_start(self) -> None:
         """Reset totals and outputs."""
@@ -232,9 +296,11 @@ class Classifier(L.LightningModule):
             return self.network(images).sum()
         return torch.stack([parameter.sum() for parameter in self.network.parameters()]).sum() * 0
 
-    def _log_means(self, split: str, totals: Totals) -> None:
+    def _log_means(self, split: str, totals: Totals) -> dict[str, float]:
         loss, accuracy = self.sum_over_processes(totals).means()
-        self.log_dict({f"{split}/loss": loss, f"{split}/accuracy": accuracy})
+        figures = {f"{split}/loss": loss, f"{split}/accuracy": accuracy}
+        self.log_dict(figures)
+        return figures
 
 
 def _gather_in_first_process(values: list[Any]) -> list[list[Any]]:

@@ -68,3 +68,8 @@ def total_steps(trainer: L.Trainer) -> int:
         if isinstance(callback, Duration):
             return callback.steps(trainer)
     return int(trainer.estimated_stepping_batches)
+
+
+def total_epochs(trainer: L.Trainer) -> int:
+    """Return the number of epochs of the whole training; a last one that is cut short counts as one."""
+    return math.ceil(total_steps(trainer) / _steps_per_epoch(trainer))

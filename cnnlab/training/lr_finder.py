@@ -70,6 +70,8 @@ class LearningRateFinder(callbacks.LearningRateFinder):
             raise RequestError(
                 "callbacks.lr_finder needs one rate for all parameters: bias_lr_factor must be 1; Muon has two rates"
             )
+        if "max_lr" in getattr(pl_module.schedule, "keywords", {}):
+            raise RequestError("callbacks.lr_finder: leave out schedule.max_lr; the rate that is found takes its place")
         with _unlimited_and_quiet(trainer):
             self.lr_find(trainer, pl_module)
         assert self.optimal_lr is not None

@@ -1,0 +1,88 @@
+"""Rehearse a training step and an evaluation with a copy of the network, to say before the training what fails."""
+
+import copy
+import warnings
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from cnnlab.instantiate import describe_error, explained
+from cnnlab.training.classifier import Classifier, all_logits
+from cnnlab.training.optimizers import build_optimizer
+
+IMAGES = 3
+
+
+def rehearse(
+    classifier: Classifier, trainer: L.Trainer, shape: tuple[int, int, int], classes: int, mixed: bool
+) -> None:
+    """Evaluate and train a copy of the network with a few random images. Random generators stay as they are.
+
+    Args:
+        classifier: network, loss and optimizer.
+        trainer: knows the number format.
+        shape: of the images, (C, H, W).
+        classes: number of classes of the data.
+        mixed: whether labels are probabilities (N, classes).
+
+    Raises:
+        RequestError: if the network fails, changes its images, or returns anything but logits; or if the averaging of
+            weights needs a copy and there can be none.
+    """
+    with explained("model", errors=Exception), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if (network := _copy(classifier.network, trainer)) is None:
+            return
+        torch.manual_seed(0)
+        images = torch.randn(IMAGES, *shape[1:], shape[0]).permute(0, 3, 1, 2)  # in the layout of the loader
+        labels = torch.arange(IMAGES) % classes
+        if mixed:
+            labels = nn.functional.one_hot(labels, classes).float()
+        with trainer.precision_plugin.forward_context():
+            with torch.no_grad():
+                _check_outputs([_run(network.eval(), images)], classes, "evaluation")
+            outputs = all_logits(_run(network.train(), images))
+            _check_outputs(outputs, classes, "training")
+            loss = sum(classifier.loss(logits.float(), labels) for logits in outputs)
+        if not isinstance(loss, Tensor) or not loss.requires_grad:
+            raise ValueError("no trained weight has an influence on the network's outputs")
+        loss.backward()
+    with explained("optimizer", errors=Exception):
+        decays, factor = classifier.decay_norms_and_biases, classifier.bias_lr_factor
+        build_optimizer(classifier.optimizer, network, decays, factor).step(lambda: loss)
+
+
+def _copy(network: nn.Module, trainer: L.Trainer) -> nn.Module | None:
+    """Return a copy of a network; None if it has none, and none is needed."""
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:  # a module may raise anything
+        if any(isinstance(callback, L.pytorch.callbacks.WeightAveraging) for callback in trainer.callbacks):  # pyright: ignore
+            reason = describe_error(error)
+            raise ValueError(
+                f"the network cannot be copied, which averaging needs; averaging=null ({reason})"
+            ) from None
+        return None
+
+
+def _run(network: nn.Module, images: Tensor) -> Any:
+    """Run images through a network; raise a ValueError if it changes them."""
+    before = images._version
+    output = network(images)
+    if images._version != before:
+        raise ValueError("the network changes its images in place; let its first operation work on a copy")
+    return output
+
+
+def _check_outputs(outputs: list[Any], classes: int, mode: str) -> None:
+    """Raise a ValueError if not all outputs are logits for each of the images."""
+    for output in outputs:
+        kind = type(output).__name__
+        if isinstance(output, Tensor):
+            kind = f"{output.dtype} {tuple(output.shape)}".removeprefix("torch.")
+            if output.shape == (IMAGES, classes) and output.is_floating_point():
+                continue
+        expected = f"logits ({IMAGES}, {classes}) for {IMAGES} images"
+        raise ValueError(f"in {mode}, the network must return {expected}, got {kind}")
