@@ -67,12 +67,16 @@ def _build_inner(value: Any, key: str) -> Any:
 
 
 def _tensors(target: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those arguments as tensors that are lists of numbers for a parameter that takes tensors."""
+    """Return those arguments as tensors that are lists of numbers for a parameter that takes tensors.
+
+    Without an annotation, these are the weights of a loss.
+    """
     hints, found = _hints(target), {}
     for name, value in arguments.items():
         hint = hints.get(name)
-        numbers = isinstance(value, list) and value and fits(value, list[float])
-        if numbers and not fits(value, hint) and any(_is_tensor(member) for member in (hint, *get_args(hint))):
+        takes_tensors = any(_is_tensor(member) for member in (hint, *get_args(hint)))
+        wanted = not fits(value, hint) if takes_tensors else hint is None and name in ("weight", "pos_weight")
+        if wanted and isinstance(value, list) and value and fits(value, list[float]):
             import torch
 
             found[name] = torch.tensor(value, dtype=torch.float32)

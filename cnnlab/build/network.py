@@ -34,10 +34,8 @@ def build_network(model: Settings, classes: int, image_size: int = 32, channels:
     Raises:
         RequestError: if the network cannot be made.
     """
-    wanted = inspect.signature(import_target(model.get("_target_"), "model")).parameters
-    known = {"in_channels": channels, "num_classes": classes, "image_size": image_size}
     with explained("model", model, Exception):
-        network = build(model, "model", **{name: value for name, value in known.items() if name in wanted})
+        network = build_knowing(model, "model", in_channels=channels, num_classes=classes, image_size=image_size)
     if not isinstance(network, nn.Module):
         raise RequestError(f"model._target_: {model['_target_']} does not make a torch.nn.Module")
     network = getattr(network, "_orig_mod", network)  # of torch.compile; trainer.compile compiles
@@ -47,6 +45,20 @@ def build_network(model: Settings, classes: int, image_size: int = 32, channels:
             if tensor.ndim == 4:
                 tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
     return network
+
+
+def build_knowing(config: Settings, key: str, **known: Any) -> Any:
+    """Build an object that gets those of the known values for which its `_target_` has arguments.
+
+    Args:
+        config: `_target_` and options; an option of the same name as a known value replaces it.
+        key: the user's name for this part, for messages.
+        known: values by the names of the arguments.
+    """
+    if isinstance(config, Mapping) and "_target_" in config:
+        wanted = inspect.signature(import_target(config["_target_"], key)).parameters
+        known = {name: value for name, value in known.items() if name in wanted and name not in config}
+    return build(config, key, **known)
 
 
 def _fill_lazy_layers(network: nn.Module, image_shape: tuple[int, int, int]) -> None:

@@ -8,11 +8,14 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from cnnlab.errors import RequestError
 from cnnlab.instantiate import describe_error, explained
 from cnnlab.training.classifier import Classifier, all_logits
+from cnnlab.training.losses import LossFunction
 from cnnlab.training.optimizers import build_optimizer
 
 IMAGES = 3
+FAR = 10_000.0  # from usual logits
 
 
 def rehearse(
@@ -46,6 +49,7 @@ def rehearse(
             outputs = all_logits(_run(network.train(), images))
             _check_outputs(outputs, classes, "training")
             loss = sum(classifier.loss(logits.float(), labels) for logits in outputs)
+            _check_bounded(classifier.loss, outputs[0].detach().float(), labels)
         if not isinstance(loss, Tensor) or not loss.requires_grad:
             raise ValueError("no trained weight has an influence on the network's outputs")
         loss.backward()
@@ -86,3 +90,14 @@ def _check_outputs(outputs: list[Any], classes: int, mode: str) -> None:
                 continue
         expected = f"logits ({IMAGES}, {classes}) for {IMAGES} images"
         raise ValueError(f"in {mode}, the network must return {expected}, got {kind}")
+
+
+def _check_bounded(loss: LossFunction, logits: Tensor, labels: Tensor) -> None:
+    """Raise a ValueError if a loss of log-probabilities gets logits: it would fall without end."""
+    are_probabilities = logits.logsumexp(dim=1).abs().max() < 0.01
+    lowest = min(loss(logits + FAR, labels), loss(logits - FAR, labels))
+    if not are_probabilities and lowest < loss(logits, labels) - FAR / 10:
+        raise RequestError(
+            "loss: it falls without end for the logits of this network; NLLLoss and KLDivLoss need one that ends in "
+            "LogSoftmax, CrossEntropyLoss does not"
+        )

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
-from cnnlab.build.network import CHANNELS, Settings, build_network, check_image_shape
+from cnnlab.build.network import CHANNELS, Settings, build_knowing, build_network, check_image_shape
 from cnnlab.build.rehearsal import rehearse
 from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.errors import RequestError
@@ -158,7 +158,7 @@ def build_classifier(settings: Settings, network: nn.Module, classes: int) -> Cl
     check_schedule(schedule, trial, interval=options["schedule_interval"])
     mixes = build(settings["augmentation"], "augmentation").mixes
     with explained("loss", settings["loss"], Exception):
-        loss = tried_loss(build(settings["loss"], "loss"), classes, mixes)
+        loss = tried_loss(build_knowing(settings["loss"], "loss", num_classes=classes), classes, mixes)
     use_faster_layers(network)
     return Classifier(network, optimizer, schedule, loss, **options)
 

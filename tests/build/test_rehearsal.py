@@ -11,6 +11,7 @@ from cnnlab.build.rehearsal import rehearse
 from cnnlab.errors import RequestError
 from cnnlab.training.averaging import AveragedWeights
 from cnnlab.training.classifier import Classifier
+from cnnlab.training.losses import Loss
 from cnnlab.training.schedules import constant
 
 
@@ -55,13 +56,14 @@ class Changed(Net):
         return super().forward(self.change(images)) if self.images else self.change(super().forward(images))
 
 
-def classifier(network: nn.Module, optimizer: Any = torch.optim.SGD, **options: Any) -> Classifier:
-    factory = functools.partial(optimizer, lr=0.1)
-    return Classifier(network, factory, constant, nn.CrossEntropyLoss(**options))
-
-
-def tried(network: nn.Module, callbacks: Any = (), precision: Precision | None = None, **options: Any) -> Classifier:
-    module = classifier(network, **options)
+def tried(
+    network: nn.Module,
+    loss: nn.Module | None = None,
+    optimizer: Any = torch.optim.SGD,
+    callbacks: Any = (),
+    precision: Precision | None = None,
+) -> Classifier:
+    module = Classifier(network, functools.partial(optimizer, lr=0.1), constant, loss or nn.CrossEntropyLoss())
     trainer: Any = SimpleNamespace(callbacks=list(callbacks), precision_plugin=precision or Precision())
     rehearse(module, trainer, (3, 8, 8), 5, mixed=False)
     return module
@@ -107,12 +109,12 @@ def test_logits_of_auxiliary_classifiers_are_trained_with_a_smaller_weight(make:
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (Several(lambda a, b: None), "model: in training, the network must return logits (3, 5) for 3 images, got NoneType"),
-        (Several(lambda a, b: (a, a[:, :2])), "model: in training, the network must return logits (3, 5) for 3 images, got float32 (3, 2)"),
+        (Several(lambda a, b: None), "in training, the network must return logits (3, 5) for 3 images, got None"),
+        (Several(lambda a, b: (a, a[:, :2])), "must return logits (3, 5) for 3 images, got float32 (3, 2)"),
         (Several(lambda a, b: a.argmax(1)), "got int64 (3,)"),
         (Several(lambda a, b: [][0]), "model: IndexError: list index out of range (test_rehearsal.py, line"),
         (Several(lambda a, b: a.detach()), "model: no trained weight has an influence on the network's outputs"),
-        (Changed(lambda logits: logits.mean(0, keepdim=True)), "in evaluation, the network must return logits (3, 5) for 3 images, got float32 (1, 5)"),
+        (Changed(lambda logits: logits.mean(0, keepdim=True)), "in evaluation, the network must return logits (3, 5)"),
         (Changed(lambda logits: logits + 0j), "got complex64 (3, 5)"),
         (Changed(lambda logits: logits.view(2, -1)), "model: shape '[2, -1]' is invalid"),
         (Changed(lambda images: images.sub_(1), images=True), "model: the network changes its images in place"),
@@ -130,6 +132,13 @@ def test_what_would_fail_in_the_first_step_is_said(network: nn.Module, message: 
 def test_an_optimizer_that_fails_in_its_first_step_is_said():
     with pytest.raises(RequestError, match="optimizer: .*does not support dense gradients"):
         tried(Net(), optimizer=torch.optim.SparseAdam)
+
+
+@pytest.mark.parametrize("loss", [nn.NLLLoss(), Loss(nn.KLDivLoss(reduction="batchmean"), one_hot=True)])
+def test_a_loss_of_log_probabilities_needs_a_network_that_returns_them(loss: nn.Module):
+    tried(Changed(lambda logits: logits.log_softmax(1)), loss)
+    with pytest.raises(RequestError, match="loss: it falls without end for the logits of this network; NLLLoss"):
+        tried(Net(), loss)
 
 
 def test_the_number_format_of_the_run_is_used():
