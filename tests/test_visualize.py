@@ -119,7 +119,7 @@ WRONG = {
     "checkpoint={checkpoint} image=gone.png": "there is no file gone.png; test:7 is the data's eighth test image",
     "checkpoint={checkpoint} image=.": "image: there is no file .",
     "checkpoint={checkpoint} image=test:x": "image: there is no file test:x",
-    "checkpoint={checkpoint} image=broken.png": "image: broken.png cannot be read: it is not an image",
+    "checkpoint={checkpoint} image=broken.png": "image: broken.png cannot be read: it is truncated or damaged",
     "checkpoint={checkpoint} image=test:299 data=digits": "image: there are 299 test images, test:0 to test:298",
     "checkpoint={checkpoint} data.path=gone": "data.path: ",
     "checkpoint={checkpoint} image={photo} data.path=gone": "data.path: ",

@@ -8,6 +8,8 @@ from PIL import Image
 
 # Formats that Pillow leaves to other programs, such as Ghostscript, which would run code in a file.
 FOREIGN = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+# Suffixes of formats that not every Pillow reads: such a file is named in a message, not left out without a word.
+NOT_EVERYWHERE = (".avif", ".heic", ".heif", ".hif", ".jp2", ".jxl", ".webp")
 RAW = "a camera's raw photo: convert it to JPEG or TIFF"
 # How files of formats begin that Pillow reads, unless they are damaged or of a rare kind.
 IMAGES = (
@@ -55,9 +57,9 @@ def picture_formats() -> tuple[str, ...]:
 
 @functools.cache
 def picture_suffixes() -> tuple[str, ...]:
-    """Return the suffixes of such files in lower case, such as `.png`."""
+    """Return the suffixes of pictures in lower case, such as `.png`."""
     known = picture_formats()
-    return tuple(suffix for suffix, name in Image.registered_extensions().items() if name in known)
+    return (*(suffix for suffix, name in Image.registered_extensions().items() if name in known), *NOT_EVERYWHERE)
 
 
 def why_unreadable(content: bytes, error: Exception) -> str:

@@ -1,0 +1,16 @@
+"""A collection of odd image files: what cameras, browsers, old programs and broken downloads leave behind.
+
+Every file comes with the pixels that it shows, or with the reason why it is refused. All are made here, none is copied.
+"""
+
+from tests.odd_files.base import OddFile
+from tests.odd_files.jpeg import jpegs
+from tests.odd_files.no_images import no_images
+from tests.odd_files.others import others
+from tests.odd_files.png import pngs
+from tests.odd_files.tiff import tiffs
+
+
+def odd_files() -> dict[str, OddFile]:
+    """The files by name; the first word of a name is the kind of the file."""
+    return {**jpegs(), **pngs(), **tiffs(), **others(), **no_images()}
