@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 from cnnlab import config as configuration
 from cnnlab.data.sources import source_of
 from cnnlab.errors import RequestError
+from cnnlab.files import write_atomically
 from cnnlab.instantiate import explained, read_options
-from cnnlab.runs.directory import check_output_folder, run_of, write_atomically
+from cnnlab.runs.directory import check_output_folder, run_of
 from cnnlab.runs.summary import read_record
 
 log = logging.getLogger("cnnlab.evaluate")

@@ -15,7 +15,8 @@ from cnnlab.config.paths import PACKAGE
 from cnnlab.cpu import flush_denormals
 from cnnlab.data.cache import check_available
 from cnnlab.data.sources import source_of
-from cnnlab.runs.directory import RunDirectory, decide_once
+from cnnlab.files import decide_once, write_arrays
+from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.processes import Processes, own_rank
 from cnnlab.runs.resume import check_length, find_checkpoint, recorded_run
 from cnnlab.runs.sweeps import shared_folder
@@ -170,7 +171,6 @@ def _choose_precision(options: dict[str, Any], run: RunDirectory, checkpoint: di
 
 def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule", run: RunDirectory) -> None:
     """Score the test images with the weights of the best epoch."""
-    import numpy as np
     import torch
 
     from cnnlab.runs.checkpoint import read_checkpoint
@@ -181,7 +181,7 @@ def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule
     if not run.writes:
         return
     logits, labels = (torch.cat(parts).numpy() for parts in zip(*classifier.test_outputs, strict=True))
-    np.savez(run.predictions_file, logits=logits, labels=labels)
+    write_arrays(run.predictions_file, logits=logits, labels=labels)
     run.update_summary(
         test_accuracy=figures["test/accuracy"],
         test_loss=figures["test/loss"],

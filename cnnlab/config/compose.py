@@ -1,5 +1,6 @@
 """Prepare what Hydra composes a configuration from: the command line, experiments, and the user's own files."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -155,6 +156,11 @@ def hydra_arguments(arguments: list[str], name: str) -> list[str]:
     Raises:
         RequestError: if `-m` is given to a command without sweeps, or if two arguments contradict each other.
     """
+    if {"-sc", "--shell-completion"} & set(arguments):
+        if not {"query=bash", "query=fish"} & set(arguments):
+            raise RequestError("-sc takes query=bash or query=fish, for the shell; docs/first-steps.md says how")
+        if not re.match(r"\S+\s", os.environ.get("COMP_LINE", "")):  # what is typed so far
+            os.environ["COMP_LINE"] = f"cnnlab {name} "
     if name not in SWEEPING_COMMANDS and {"-m", "--multirun"} & set(arguments):
         raise RequestError(f"-m: cnnlab {name} does not sweep; only {', '.join(SWEEPING_COMMANDS)} does")
     if {"-m", "--multirun"} & set(arguments) and {"-c", "--cfg"} & {part.partition("=")[0] for part in arguments}:

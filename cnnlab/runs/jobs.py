@@ -244,8 +244,7 @@ def run_jobs(
                         told.add(job)
                         execution.interrupt()
                 if signals and not passed_on:
-                    with contextlib.suppress(OSError):  # the terminal may be closed
-                        print("\nStopping: the jobs save and end. Press Ctrl-C again to stop at once.", file=sys.stderr)
+                    print("\nStopping: the jobs save and end. Press Ctrl-C again to stop at once.", file=sys.stderr)
                 for count in range(passed_on, len(signals)):
                     for job, (execution, _, _) in running.items():
                         if count or job not in told:
