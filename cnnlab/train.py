@@ -15,6 +15,7 @@ from cnnlab.config.paths import PACKAGE
 from cnnlab.cpu import flush_denormals
 from cnnlab.data.cache import check_available
 from cnnlab.data.sources import source_of
+from cnnlab.errors import Diverged
 from cnnlab.files import decide_once, write_arrays
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.processes import Processes, own_rank
@@ -48,6 +49,8 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
     if config.resume == "auto" and earlier.get("status") == "completed":
         log.info("The run in %s is complete.", run.path)
         return earlier["val_accuracy"]
+    if config.resume == "auto" and earlier.get("status") == "diverged":  # it would diverge again
+        raise Diverged(f"{earlier['error']}; the run in {run.path} is not tried again")
     known = {
         "name": config.name or names["model"],
         "model": configuration.model_name(names["model"], config.model),

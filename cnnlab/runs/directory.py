@@ -58,7 +58,8 @@ class RunDirectory:
 
     def read_summary(self) -> dict[str, Any] | None:
         """Return the record on disk, with null for impossible values, or None if it is missing or cannot be read."""
-        return read_record(self.summary_file)[0]
+        record, _ = read_record(self.summary_file)
+        return None if record is None else dict.fromkeys(SUMMARY_KEYS) | record
 
     def read_config(self) -> dict[str, Any] | None:
         """Return the resolved configuration on disk, or None if it is missing or cannot be read."""

@@ -29,7 +29,7 @@ class Job:
         directory: its run directory.
         epochs: length of its training in epochs, or None if it is not given in epochs.
         state: waiting, running, completed, failed, diverged or interrupted.
-        earlier: whether an earlier sweep has completed it.
+        earlier: whether an earlier sweep has completed it, or seen it diverge.
         resumes: whether it continues from the checkpoint of an earlier sweep.
         reason: why it failed.
         code: its exit code, negative if a signal ended it; None if not known.
