@@ -17,7 +17,7 @@ GROUP_KEYS = {
         *("accumulate_grad_batches", "devices", "sync_batchnorm"),
     ),
 }
-SINGLE_KEYS = ("decay_norms_and_biases", "bias_lr_factor", "tta")
+SINGLE_KEYS = ("schedule_interval", "decay_norms_and_biases", "bias_lr_factor", "tta")
 # Columns that a dashboard shows first.
 FIRST_COLUMNS = (
     *("model", "recipe", "data", "protocol", "seed", "optimizer", "optimizer.lr", "data.batch_size"),
