@@ -13,11 +13,13 @@ class Findings:
         places: where the images are, such as `train/ and test/`.
         ignored: number of things that were left out, by what they are, in the plural: `{"hidden files": 3}`.
         remarks: what else a user should know, such as `the labels start at 1`.
+        revision: commit of a data set of the Hugging Face Hub.
     """
 
     places: str = ""
     ignored: Mapping[str, int] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    revision: str | None = None
 
     def about(self, classes: Sequence[str], images: Mapping[str, int]) -> str:
         """Return the line that a run prints before it starts.

@@ -99,9 +99,18 @@ def check_holdout(holdout: float) -> None:
 
 
 def name_classes(data: ImageData, names: Sequence[str]) -> ImageData:
-    """Give names to classes that are called 0, 1, 2, ...: parquet files may have no names."""
-    numbered = data.classes == tuple(str(number) for number in range(len(names)))
-    return replace(data, classes=tuple(names)) if numbered else data
+    """Give names to classes that are called by numbers: parquet files may have no names.
+
+    The numbers are those of the names, from 0. If they are not, as those that start at 1, the names are in their order.
+    """
+    if not names or not all(name.isdecimal() for name in data.classes):
+        return data
+    numbers = [int(name) for name in data.classes]
+    if max(numbers) < len(names):  # some may not occur
+        renumbered = torch.tensor(numbers)
+        train, test = (replace(images, labels=renumbered[images.labels]) for images in (data.train, data.test))
+        return replace(data, train=train, test=test, classes=tuple(names))
+    return replace(data, classes=tuple(names)) if len(numbers) == len(names) else data
 
 
 def fit_classes(data: ImageData, known: tuple[str, ...]) -> ImageData:

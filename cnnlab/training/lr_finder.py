@@ -1,6 +1,7 @@
 """Search for a learning rate before the training."""
 
 import contextlib
+import csv
 import functools
 import io
 import logging
@@ -14,7 +15,6 @@ import torch
 from lightning.pytorch import callbacks
 
 from cnnlab.errors import RequestError
-from cnnlab.files import replacing, write_atomically
 from cnnlab.training.classifier import Classifier
 
 log = logging.getLogger(__name__)
@@ -134,8 +134,8 @@ def _unlimited_and_quiet(trainer: L.Trainer) -> Iterator[None]:
 def _write(folder: Path, rates: list[float], losses: list[float], chosen: float | None) -> None:
     from matplotlib.figure import Figure
 
-    rows = [("lr", "loss"), *zip(rates, losses, strict=False)]
-    write_atomically(folder / "lr_finder.csv", "".join(f"{rate},{loss}\r\n" for rate, loss in rows))
+    with (folder / "lr_finder.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("lr", "loss"), *zip(rates, losses, strict=False)])
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(rates[: len(losses)], losses)
@@ -143,5 +143,4 @@ def _write(folder: Path, rates: list[float], losses: list[float], chosen: float 
         axes.axvline(chosen, color="tab:red", linestyle="--", label=f"chosen: {chosen:.3g}")
         axes.legend()
     axes.set(xscale="log", xlabel="learning rate", ylabel=f"training loss (mean over {WINDOW} steps)")
-    with replacing(folder / "lr_finder.png") as file:
-        figure.savefig(file, dpi=120)
+    figure.savefig(folder / "lr_finder.png", dpi=120)

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from cnnlab.errors import Diverged, Interrupted, RequestError
-from cnnlab.files import decide_once, write_atomically
-from cnnlab.runs.directory import SUMMARY_KEYS, Before, RunDirectory, default_directory
+from cnnlab.runs.directory import SUMMARY_KEYS, Before, RunDirectory, decide_once, default_directory, write_atomically
 
 
 def finished(path: Path, status: str = "completed", **config: object) -> RunDirectory:

@@ -66,7 +66,7 @@ def _find_on_disk(path: Path, columns: Columns) -> Source:
         raise RequestError(f"data.path: {path} does not exist")
     if path.is_file():
         if path.suffix == ".parquet":
-            return ParquetSource((path,), (), columns)
+            return ParquetSource((path,), columns=columns)
         raise RequestError(
             f"data.path: {path} is not a parquet file; a folder of images or of parquet files also works"
         )
@@ -87,13 +87,14 @@ def _parquet_files(folder: Path, columns: Columns) -> ParquetSource | None:
     """Return the parquet files below a folder, or None if there are none.
 
     The split is in their path, such as `cifar10_test.parquet` or `train/0000.parquet`. If no path names `train`, the
-    files directly in the folder are the training split. Files for validation are left out.
+    files directly in the folder are the training split.
     """
-    files: dict[str, list[Path]] = {"train": [], "test": [], "validation": [], "": []}
+    files: dict[str, list[Path]] = {"train": [], "test": [], "validation": [], "": [], "ignored": []}
     for file in sorted(folder.rglob("*.parquet")):
         words = re.split("[^a-z]+", str(file.relative_to(folder)).lower())
         split = next((split for split, names in SPLITS.items() if not names.isdisjoint(words)), "")
-        if split or file.parent == folder:
-            files[split].append(file)
+        files[split or ("" if file.parent == folder else "ignored")].append(file)
     train = files["train"] or files[""]
-    return ParquetSource(tuple(train), tuple(files["test"]), columns) if train else None
+    ignored = len(files["ignored"]) + (len(files[""]) if files["train"] else 0)
+    train, test, validation = (tuple(own) for own in (train, files["test"], files["validation"]))
+    return ParquetSource(train, test, validation, columns, ignored) if train else None

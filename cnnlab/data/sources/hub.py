@@ -1,28 +1,48 @@
 """Read images of the Hugging Face Hub."""
 
-import os
+import functools
+import glob
+import json
+import logging
+import re
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
+from cnnlab.data.findings import Findings, listed
 from cnnlab.data.sources.base import Columns, RawImages, Source
-from cnnlab.data.sources.parquet import read_tables
+from cnnlab.data.sources.columns import SNIFFED, encoded, plain
+from cnnlab.data.sources.folders import SPLITS
+from cnnlab.data.sources.hub_faults import explain_fault
+from cnnlab.data.sources.tables import Tables, datasets_cache
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
 
 if TYPE_CHECKING:
     import pyarrow
 
-HUB_TIMEOUT = 3.0  # seconds to wait for an answer
+log = logging.getLogger(__name__)
+
+SOON = 3.0  # seconds after which a line says that the Hub's answer is waited for
+CONNECT = 5.0  # seconds to wait for a connection to the Hub
+PATIENCE = 30.0  # seconds to wait for its answer
+DEFAULT = ".cnnlab-default"  # file in a download that was made without naming a configuration
 
 
 @dataclass(frozen=True)
 class HubSource(Source):
-    """Read a data set of the Hugging Face Hub, through the `datasets` library and its cache of downloads.
+    """Read a data set of the Hugging Face Hub.
 
-    Published data sets are assumed not to change. All but `check` download the data set if it is not in the cache.
+    The `datasets` library downloads it once, as tables in its own cache. They are read from there without the library
+    and without network, so a data set stays as it was when it was downloaded; `revision` tells which one this is.
+
+    Attributes:
+        name: name of the data set, such as `uoft-cs/cifar10`.
+        config: configuration, such as `plain_text`; None for the only or default one.
+        columns: columns that the user names.
     """
 
     name: str
@@ -31,51 +51,142 @@ class HubSource(Source):
 
     @property
     def identity(self) -> str:
-        asked = [value for value in (self.config, self.columns.image, self.columns.label) if value]
-        return " ".join([f"hub {self.name}", *asked])
+        download = self._download() or self._only_download()
+        found = (download.parts[-3], self.revision) if download else (self.config,)
+        return " ".join(str(part) for part in ("hub", self.name, *found, self.columns.image, self.columns.label))
+
+    @property
+    def revision(self) -> str | None:
+        """Commit of the data set on the Hub that was downloaded, or None if none was."""
+        download = self._download() or self._only_download()
+        return download.name if download else None
 
     def check(self) -> None:
-        """Raise RequestError if there is no earlier download either when the Hub does not answer."""
-        if _hub_answers(self.name):
-            return
-        # Without this, the library waits 20 s and more for each attempt to reach the Hub.
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        if "huggingface_hub.constants" in sys.modules:
-            sys.modules["huggingface_hub.constants"].HF_HUB_OFFLINE = True  # pyright: ignore[reportAttributeAccessIssue]
-        if not (_datasets_cache() / _folder_name(self.name)).is_dir():
-            raise RequestError(
-                f"data: {self.name} is not in the local cache, and the Hugging Face Hub does not answer or has no such "
-                "data set.\nImages on disk: data.path=FOLDER (parquet files, cifar-10-batches-py, class folders). "
-                "Built in: data=digits"
-            )
+        """Raise RequestError if there is neither a download nor the data set on the Hub."""
+        self._found()
 
     def count(self) -> int:
-        return sum(table.num_rows for table in self._tables().values())
+        return sum(len(split) for split in self._tables().splits.values())
 
     def files(self) -> list[tuple[str, int]]:
-        return [(self.name, self.count())]
+        return [(self.identity, self.count())]
+
+    def findings(self) -> Findings:
+        return replace(self._tables().findings(), revision=self.revision)
 
     def read(self, lean: bool = False) -> RawImages:
-        return read_tables(self._tables(), self.columns, f"data.source: {self.name}")
+        return self._tables().read()
 
-    def _tables(self) -> dict[str, "pyarrow.Table"]:
-        """Return the splits, mapped into memory."""
-        self.check()
-        import datasets
+    def _tables(self) -> Tables:
+        folder = self._found() or self._fetch()
+        splits = {}
+        for name in json.loads((folder / "dataset_info.json").read_text())["splits"]:
+            known = next((split for split, names in SPLITS.items() if name.lower() in names), name)
+            splits[known] = _mapped_table(folder, name)
+        place = f"{self.name}, configuration {folder.parts[-3]}, revision {folder.name[:12]}"
+        return Tables(splits, self.columns, f"data.source: {self.name}", place)
 
-        datasets.disable_progress_bars()
+    def _found(self) -> Path | None:
+        """Return the folder of the download, or None if it is on the Hub only; raise RequestError if it is nowhere."""
+        if download := self._download():
+            return download
+        answer = _revision(self.name)
+        if not isinstance(answer, RequestError):
+            return None
+        if download := self._only_download():
+            log.info("%s The earlier download of %s is used.", str(answer).splitlines()[0], self.name)
+            return download
+        raise answer
+
+    def _download(self) -> Path | None:
+        """Return the newest download of the configuration that is asked for."""
+        downloads = _downloads(self.name, self.config)
+        if self.config is None:
+            downloads = [folder for folder in downloads if (folder / DEFAULT).exists()]
+        return downloads[-1] if downloads else None
+
+    def _only_download(self) -> Path | None:
+        """Return the newest of all downloads if they are of one configuration, and none is asked for."""
+        downloads = _downloads(self.name, self.config)
+        return downloads[-1] if len({folder.parts[-3] for folder in downloads}) == 1 else None
+
+    def _fetch(self) -> Path:
+        """Download the data set, and return the folder of its tables."""
+        log.info("Downloading %s from the Hugging Face Hub (only once: it is kept in %s).", self.name, datasets_cache())
+        datasets = _quiet_library()
         try:
-            splits = datasets.load_dataset(self.name, self.config)
-        except Exception as error:  # the library raises many kinds of errors
-            raise RequestError(f"data: {self.name} cannot be loaded ({first_line(error)})") from None
-        return {str(split): splits[split].data.table for split in splits}
+            options = {"revision": _revision(self.name), "cache_dir": str(datasets_cache())}
+            builder = datasets.load_dataset_builder(self.name, self.config, **options)
+            builder.download_and_prepare()
+        except Exception as error:  # the libraries raise many kinds of errors
+            if fault := explain_fault(error, self.name):
+                raise RequestError(fault) from None
+            if isinstance(error, ValueError) and (known := re.search(r"[Aa]vailable.*: \[(.*)\]", str(error))):
+                wrong = f"has no configuration {self.config}" if self.config else "has several configurations"
+                configs = listed(re.findall("'([^']+)'", known[1]))
+                raise RequestError(f"data.config: {self.name} {wrong}; choose one of {configs}") from None
+            reason = first_line(error.__cause__ or error)
+            raise RequestError(f"data: {self.name} cannot be loaded as a table of images ({reason})") from None
+        folder = Path(builder.cache_dir)
+        if self.config is None:
+            (folder / DEFAULT).touch()
+        return folder
 
 
-def _datasets_cache() -> Path:
-    """Return the download folder of the `datasets` library, without the slow import of the library."""
-    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
-    home = Path(os.environ.get("HF_HOME", home))
-    return Path(os.environ.get("HF_DATASETS_CACHE", home / "datasets")).expanduser()
+@dataclass(frozen=True)
+class MappedTable:
+    """Give access to the table of one split, mapped from its files."""
+
+    table: "pyarrow.Table"
+
+    folder = Path()  # paths of images are absolute
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def first(self) -> "pyarrow.Table":
+        return self.table.slice(0, SNIFFED)
+
+    def column(self, name: str) -> "pyarrow.ChunkedArray":
+        return plain(self.table[name])
+
+    def images(self, name: str) -> "pyarrow.ChunkedArray":
+        return encoded(self.table[name])
+
+
+def _mapped_table(folder: Path, split: str) -> MappedTable:
+    import pyarrow as pa
+
+    files = sorted([*folder.glob(f"*-{split}.arrow"), *folder.glob(f"*-{split}-?????-of-?????.arrow")])
+    try:
+        tables = [pa.ipc.open_stream(pa.memory_map(str(file))).read_all() for file in files]
+        return MappedTable(pa.concat_tables(tables))
+    except (pa.ArrowException, OSError) as error:
+        raise RequestError(f"data: {folder} is damaged; delete it ({first_line(error)})") from None
+
+
+def _quiet_library() -> ModuleType:
+    """Import and return `datasets`: with progress bars on a terminal only, and with each line of its log once."""
+    import datasets
+    import huggingface_hub
+
+    bars = sys.stderr.isatty()
+    for library in (datasets, huggingface_hub.utils):
+        (library.enable_progress_bars if bars else library.disable_progress_bars)()
+    for library in ("datasets", "huggingface_hub"):
+        logging.getLogger(library).handlers.clear()  # their lines also go to the handlers of the command
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # it raises what it reports
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # a description may be missing
+    return datasets
+
+
+def _downloads(name: str, config: str | None) -> list[Path]:
+    """Return the folders of complete downloads, the newest last: `NAME/CONFIGURATION/VERSION/REVISION`."""
+    root = datasets_cache() / _folder_name(name)
+    files = root.glob(f"{glob.escape(config or '') or '*'}/*/*/dataset_info.json")
+    whole = [file for file in files if ".incomplete" not in file.parent.name]
+    own = [file for file in whole if json.loads(file.read_text()).get("config_name") == file.parts[-4]]
+    return [file.parent for file in sorted(own, key=lambda file: file.stat().st_mtime)]
 
 
 def _folder_name(name: str) -> str:
@@ -88,22 +199,28 @@ def _folder_name(name: str) -> str:
     return f"{owner}___{own}" if owner else own
 
 
-def _hub_answers(name: str) -> bool:
-    """Return whether the Hub knows the data set. A thread asks, because looking up a host name has no time-out."""
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return False
+@functools.cache
+def _revision(name: str) -> str | RequestError:
+    """Return the newest commit of a data set on the Hub, or why the Hub does not tell; ask once in a run.
+
+    A thread asks, because looking up the name of the Hub has no time-out.
+    """
     from huggingface_hub import HfApi
 
-    answers: list[bool] = []
+    answers: list[str | RequestError] = []
 
     def ask() -> None:
         try:
-            HfApi().dataset_info(name, timeout=HUB_TIMEOUT)
-            answers.append(True)
-        except Exception:  # no network, no such data set or no answer in time
-            answers.append(False)
+            timeout: Any = (CONNECT, PATIENCE, PATIENCE, PATIENCE)
+            answers.append(str(HfApi().dataset_info(name, timeout=timeout).sha))
+        except Exception as error:  # the libraries raise many kinds of errors
+            fault = explain_fault(error, name, asking=True)
+            answers.append(RequestError(fault or f"data: {name}: {first_line(error)}"))
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(HUB_TIMEOUT)
-    return answers == [True]
+    thread.join(SOON)
+    if thread.is_alive():
+        log.info("Waiting for the answer of the Hugging Face Hub about %s.", name)
+        thread.join(PATIENCE)
+    return answers[0] if answers else RequestError(str(explain_fault(TimeoutError(), name)))

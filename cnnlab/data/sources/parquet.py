@@ -1,172 +1,204 @@
-"""Read images from parquet files and Arrow tables."""
+"""Read images from parquet files."""
 
-import glob
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+import functools
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
-import numpy as np
+from filelock import FileLock
 
-from cnnlab.data.sources.base import Columns, FileSource, RawImages, RawSplit
+from cnnlab.data.findings import Findings, counted
+from cnnlab.data.sources.base import Columns, FileSource, RawImages
+from cnnlab.data.sources.columns import SNIFFED, class_names, encoded, may_be_images, plain, plain_type
+from cnnlab.data.sources.tables import Tables, datasets_cache
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
 
 if TYPE_CHECKING:
     import pyarrow
+    from pyarrow.parquet import ParquetFile
 
-T = TypeVar("T")
-LABELS = ("label", "labels", "class", "target", "fine_label")  # usual names of a column of class numbers
-MOST_CLASSES = 100_000
+log = logging.getLogger(__name__)
+
+ROWS = 1000  # read at a time
 
 
 @dataclass(frozen=True)
 class ParquetSource(FileSource):
-    """Read parquet files as on the Hugging Face Hub: a column of encoded images and a column of class numbers."""
+    """Read parquet files as on the Hugging Face Hub: a column of encoded images and a column of labels.
+
+    Attributes:
+        train: files of the training split.
+        test: files of the test split.
+        validation: files of the validation split, whose images test if those of `test` have no labels.
+        columns: columns that the user names.
+        ignored: number of other parquet files beside these.
+    """
 
     train: tuple[Path, ...]
-    test: tuple[Path, ...]
+    test: tuple[Path, ...] = ()
+    validation: tuple[Path, ...] = ()
     columns: Columns = Columns()
+    ignored: int = 0
 
     form = "parquet"
 
     def found(self) -> list[tuple[str, Path]]:
-        return [(file.name, file) for file in (*self.train, *self.test)]
+        return [(file.name, file) for file in (*self.train, *self.test, *self.validation)]
+
+    @property
+    def identity(self) -> str:
+        return f"{super().identity} {self.columns.image} {self.columns.label}"
+
+    def files(self) -> Iterator[tuple[str, int]]:
+        yield from super().files()
+        yield from ((name, 0) for name in (self.columns.image, self.columns.label) if name)
 
     def count(self) -> int:
-        from pyarrow.parquet import read_metadata
+        return sum(_rows(file) for _, file in self.found())
 
-        return sum(_read(read_metadata, file).num_rows for _, file in self.found())
+    def findings(self) -> Findings:
+        found = self._tables().findings()
+        others = {"other parquet files": self.ignored} if self.ignored else {}
+        return replace(found, ignored={**found.ignored, **others})
 
     def read(self, lean: bool = False) -> RawImages:
-        """Return all images. If lean, the `datasets` library copies the rows to its own cache once, and maps that."""
-        table = _mapped_table if lean else _table
-        for files in (self.train, self.test):
-            _check_names(files)
-        tables = {split: table(files) for split, files in (("train", self.train), ("test", self.test)) if files}
-        return read_tables(tables, self.columns, f"data.path: {self.train[0]}")
+        """Return all images. If lean, they are copied once to the cache of `datasets`, where each can be read alone."""
+        key = hashlib.sha256(self.identity.encode()).hexdigest()[:24]
+        return self._tables(datasets_cache() / "cnnlab" / key if lean else None).read()
+
+    def _tables(self, copy: Path | None = None) -> Tables:
+        files = {"train": self.train, "test": self.test, "validation": self.validation}
+        copies = {name: copy and copy.with_name(f"{copy.name}-{name}.arrow") for name in files}
+        splits = {name: Shards(own, copies[name]) for name, own in files.items() if own}
+        place = counted(len(self.found()), "parquet files")
+        return Tables(splits, self.columns, f"data.path: {self.train[0]}", place)
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Give access to the entries of an Arrow column; each is copied when it is asked for."""
+class Shards:
+    """Read the table of a split from parquet files, which may differ in the order and types of their columns."""
 
-    column: "pyarrow.ChunkedArray"
+    files: tuple[Path, ...]
+    copy: Path | None = None  # place for a copy of the images, from which each can be read alone
 
-    def __getitem__(self, index: int) -> bytes:
-        return self.column[index].as_py()
+    @property
+    def folder(self) -> Path:
+        """Folder that paths of images are relative to."""
+        return self.files[0].parent
+
+    @functools.cached_property
+    def counts(self) -> dict[Path, int]:
+        """Number of rows of each file that has any; if none has, of the first file."""
+        counts = {file: _rows(file) for file in self.files}
+        return {file: rows for file, rows in counts.items() if rows} or {self.files[0]: 0}
+
+    def __len__(self) -> int:
+        return sum(self.counts.values())
+
+    def first(self) -> "pyarrow.Table":
+        """Return some rows with all columns."""
+        import pyarrow as pa
+
+        with _opened(next(iter(self.counts))) as opened:
+            rows = list(islice(opened.iter_batches(SNIFFED), 1))
+            return pa.Table.from_batches(rows, opened.schema_arrow)
+
+    def column(self, name: str) -> "pyarrow.ChunkedArray":
+        """Return a column, its values in one form."""
+        return _joined(self._parts(name, plain))
+
+    def images(self, name: str) -> "pyarrow.ChunkedArray":
+        """Return a column of images, mapped from the copy if there is a place for one."""
+        import pyarrow as pa
+
+        if self.copy is None:
+            return _joined(self._parts(name, encoded))
+        try:
+            self.copy.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.copy.with_suffix(".lock")):
+                if not self.copy.exists():
+                    log.info("Copying images of parquet files to %s, where each can be read alone.", self.copy)
+                    _write(self._parts(name, encoded), self.copy)
+                return pa.ipc.open_file(pa.memory_map(str(self.copy))).read_all().column(0)
+        except OSError as error:
+            raise RequestError(f"data: {self.copy} cannot be written ({error.strerror or error})") from None
+
+    def _parts(
+        self, name: str, bring: Callable[["pyarrow.ChunkedArray"], "pyarrow.ChunkedArray"]
+    ) -> Iterator["pyarrow.ChunkedArray"]:
+        """Yield some rows of a column after the other, brought to one type.
+
+        Raises:
+            RequestError: if a file cannot be read, or does not fit the others.
+        """
+        import pyarrow as pa
+
+        first, kind, names = None, None, None
+        for file in self.counts:
+            with _opened(file) as opened:
+                schema = opened.schema_arrow
+                if (columns := schema.names.count(name)) != 1:
+                    wrong = f"{columns} columns" if columns else "no column"
+                    raise RequestError(f"data.path: {file} has {wrong} {name}, unlike {first}")
+                own = plain_type(schema.field(name).type)
+                if bring is encoded and not may_be_images(own):
+                    raise RequestError(f"data.path: {file} has no encoded images in the column {name}, but {own}")
+                part = bring(pa.chunked_array([pa.array([], schema.field(name).type)]))
+                if first is None:
+                    first, kind, names = file, part.type, class_names(schema, name)
+                elif part.type != kind:
+                    raise RequestError(f"data.path: {file} has {own} in the column {name}, {first} has {kind}")
+                elif class_names(schema, name) != names:
+                    raise RequestError(f"data.path: {file} numbers its classes differently from {first}")
+                yield part
+                for batch in opened.iter_batches(ROWS, columns=[name]):
+                    yield bring(pa.chunked_array([batch.column(name)]))
 
 
-def _read(reader: Callable[[Path], T], file: Path) -> T:
-    """Read from a file; turn errors of pyarrow into a RequestError that names it."""
+def _joined(parts: Iterable["pyarrow.ChunkedArray"]) -> "pyarrow.ChunkedArray":
+    import pyarrow as pa
+
+    return pa.chunked_array([chunk for part in parts for chunk in part.chunks])
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator["ParquetFile"]:
+    """Open a file; turn errors of pyarrow inside the block into a RequestError that names it."""
     import pyarrow
+    from pyarrow.parquet import ParquetFile
 
     try:
-        return reader(file)
+        with ParquetFile(file) as opened:
+            yield opened
     except (pyarrow.ArrowException, OSError) as error:
         raise RequestError(f"data.path: {file} is not a readable parquet file ({first_line(error)})") from None
 
 
-def _names(schema: "pyarrow.Schema") -> dict[str, list[str]]:
-    """Return the class names of each column for which the Hub's metadata have some."""
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return {name: feature["names"] for name, feature in features.items() if (feature or {}).get("names")}
+def _rows(file: Path) -> int:
+    with _opened(file) as opened:
+        return opened.metadata.num_rows
 
 
-def _check_names(files: tuple[Path, ...]) -> None:
-    """Raise RequestError unless all files of a split number their classes alike."""
-    from pyarrow.parquet import read_schema
+def _write(parts: Iterable["pyarrow.ChunkedArray"], file: Path) -> None:
+    """Write a column to an Arrow file, which is never visible half-written."""
+    import pyarrow as pa
 
-    names = [_names(_read(read_schema, file)) for file in files]
-    for file, own in zip(files, names, strict=True):
-        if own != names[0]:
-            raise RequestError(f"data.path: {file} numbers its classes differently from {files[0]}")
-
-
-def _table(files: tuple[Path, ...]) -> "pyarrow.Table":
-    import pyarrow.parquet
-
-    tables = [_read(pyarrow.parquet.read_table, file) for file in files]
+    temporary = file.with_name(f".writing-{uuid4().hex}")
     try:
-        return pyarrow.concat_tables(tables)
-    except pyarrow.ArrowException:
-        raise RequestError(f"data.path: {files[0]} has other columns than the other files of its split") from None
-
-
-def _mapped_table(files: tuple[Path, ...]) -> "pyarrow.Table":
-    import datasets
-
-    datasets.disable_progress_bars()
-    try:
-        rows = datasets.Dataset.from_parquet([glob.escape(str(file)) for file in files])  # it expects patterns
-    except Exception as error:  # the library raises many kinds of errors
-        reason = first_line(error.__cause__ or error)
-        raise RequestError(f"data.path: {files[0]} or another file of its split cannot be read ({reason})") from None
-    assert isinstance(rows, datasets.Dataset)
-    return rows.data.table
-
-
-def read_tables(tables: dict[str, "pyarrow.Table"], asked: Columns, where: str) -> RawImages:
-    """Return the images of Arrow tables, one for each split; messages name the source `where`.
-
-    Raises:
-        RequestError: if a column is missing, or the splits do not fit together.
-    """
-    if "train" not in tables:
-        raise RequestError(f"{where} has no split named train (it has {', '.join(tables)})")
-    schema = tables["train"].schema
-    image, label = _find_columns(schema, asked, where)
-    train = _read_split(tables["train"], image, label, where)
-    largest = int(train.labels.max(initial=-1))
-    if largest >= MOST_CLASSES:
-        raise RequestError(f"{where}: the column {label} holds {largest}; class numbers are below {MOST_CLASSES:,}")
-    classes = _names(schema).get(label) or [str(number) for number in range(largest + 1)]
-    if "test" not in tables:
-        return RawImages(tuple(classes), train, None)
-    test = _read_split(tables["test"], image, label, where)
-    of_test = _names(tables["test"].schema).get(label, classes)
-    if of_test != classes:
-        if unknown := [name for name in of_test if name not in classes]:
-            raise RequestError(f"{where}: the test split has a class that the training split lacks: {unknown[0]}")
-        if len(test.labels) and not 0 <= test.labels.min() <= test.labels.max() < len(of_test):
-            raise RequestError(f"{where}: the test labels must be class numbers from 0 to {len(of_test) - 1}")
-        test = RawSplit(test.images, np.array([classes.index(name) for name in of_test])[test.labels])
-    return RawImages(tuple(classes), train, test)
-
-
-def _find_columns(schema: "pyarrow.Schema", asked: Columns, where: str) -> tuple[str, str]:
-    """Return the names of the columns of images and of labels.
-
-    Images are the first column of structs with `bytes`, or of plain bytes. Labels are the integer column with class
-    names in the metadata, else with one of the names `LABELS`, else the only one.
-    """
-    from pyarrow import types
-
-    def may_hold_images(kind: "pyarrow.DataType") -> bool:
-        return kind.get_field_index("bytes") >= 0 if types.is_struct(kind) else types.is_binary(kind)
-
-    image = next((field.name for field in schema if may_hold_images(field.type)), None)
-    integers = [field.name for field in schema if types.is_integer(field.type)]
-    with_names = _names(schema)
-    named = [*(name for name in integers if name in with_names), *(name for name in LABELS if name in integers)]
-    label = next(iter(named or integers), None)
-    image, label = asked.image or image, asked.label or label
-    if image is None or label is None:
-        raise RequestError(f"{where} needs a column of images and a column of class numbers (it has {schema.names})")
-    if not asked.label and not named and len(integers) > 1:
-        raise RequestError(f"{where}: which column holds the classes, {' or '.join(integers)}? Call it label")
-    return image, label
-
-
-def _read_split(table: "pyarrow.Table", image: str, label: str, where: str) -> RawSplit:
-    from pyarrow import types
-
-    if missing := {image, label} - set(table.schema.names):
-        raise RequestError(f"{where} has a column {min(missing)} that is missing in the test split")
-    column = table.column(image)
-    if types.is_struct(column.type):
-        column = column.flatten()[column.type.get_field_index("bytes")]
-    if column.null_count:
-        raise RequestError(f"{where}: rows of {image} without an image: {column.null_count}")
-    return RawSplit(Rows(column), table.column(label).to_numpy().astype(np.int64))
+        with contextlib.ExitStack() as stack:
+            writer = None
+            for part in parts:
+                schema = pa.schema([("images", part.type)])
+                writer = writer or stack.enter_context(pa.ipc.new_file(str(temporary), schema))
+                for chunk in part.chunks:
+                    writer.write_batch(pa.record_batch([chunk], schema=schema))
+        temporary.rename(file)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -125,7 +125,9 @@ def test_among_several_other_integer_columns_none_is_guessed(parquet_folder: Pat
     for file in parquet_folder.iterdir():
         table = pq.read_table(file).replace_schema_metadata(None).rename_columns(["img", "kind"])
         pq.write_table(table.add_column(0, "image_id", pa.array(range(len(table)))), file)
-    assert "which column holds the classes, image_id or kind? Call it label" in request_error(parquet_folder)
+    assert "which column holds the classes, image_id or kind? Choose with data.label_column=kind" in request_error(
+        parquet_folder
+    )
 
 
 def test_damaged_parquet_is_named(parquet_folder: Path, request_error) -> None:

@@ -1,0 +1,211 @@
+"""Find the columns of images and labels in a table, and bring them to one form whatever their types are."""
+
+import io
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from cnnlab.data.sources.base import Columns
+from cnnlab.errors import RequestError
+from cnnlab.instantiate import did_you_mean
+
+if TYPE_CHECKING:
+    import pyarrow
+
+# Names of a column of labels, in lower case.
+LABELS = frozenset(
+    {"label", "labels", "class", "classes", "category", "target", "cls", "fine_label", "coarse_label"}
+)  # `cls` is WebDataset's
+# Names of a column of images that belong to other images and show none themselves.
+MASK = re.compile(r"(^|[_\W])(masks?|seg|segmentations?|annotations?|labels?|depth|trimaps?)([_\W]|$)", re.IGNORECASE)
+# Names of columns that number rows or tell a time, so they are no classes.
+NUMBERING = re.compile(r"(^|_)(ids?|idx|index|years?|keys?|date|time|level_0_*)$|^Unnamed", re.IGNORECASE)
+# Formats with an unmistakable beginning: a hash must not pass for an image.
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "AVIF", "PPM")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
+LARGEST = 2**63 - 1  # of int64
+SNIFFED = 8  # rows whose content is looked at
+
+
+def features(schema: "pyarrow.Schema") -> dict[str, dict[str, Any]]:
+    """Return what the `datasets` library has noted about each column, such as `{"label": {"_type": "ClassLabel"}}`."""
+    try:
+        found = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: about for name, about in found.items() if isinstance(about, dict)}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def class_names(schema: "pyarrow.Schema", column: str) -> list[str] | None:
+    """Return the names of a column's class numbers, if the schema holds them."""
+    names = features(schema).get(column, {}).get("names")
+    return [str(name) for name in names] if isinstance(names, list) and names else None
+
+
+def find_columns(first: "pyarrow.Table", asked: Columns, where: str) -> tuple[str, str]:
+    """Return the names of the columns of images and of labels.
+
+    Args:
+        first: some rows of the training split with all columns.
+        asked: columns that the user names; they need no name or content of their own.
+        where: the table, for messages.
+
+    Raises:
+        RequestError: if there is no such column, or if several are possible.
+    """
+    for key, name, what, readable in (
+        ("image_column", asked.image, "encoded images", may_be_images),
+        ("label_column", asked.label, "class numbers, texts or booleans", _may_be_labels),
+    ):
+        if name is None:
+            continue
+        if not (kinds := [kind for own, kind in _plain_types(first) if own == name]):
+            raise RequestError(f"{where} has no column {name} (data.{key}){did_you_mean(name, first.column_names)}")
+        if not readable(kinds[0]):
+            raise RequestError(f"{where}: the column {name} (data.{key}) holds {kinds[0]}, not {what}")
+    images = [asked.image] if asked.image else _image_columns(first)
+    if not images and (masks := _image_columns(first, masks=True)):
+        raise RequestError(f"{where}: {masks[0]} looks like masks, not images; data.image_column={masks[0]} reads it")
+    image = _only(images, first, "images", "image_column", where)
+    labels = [asked.label] if asked.label else [name for name in _label_columns(first) if name != image]
+    return image, _only(labels, first, "classes", "label_column", where)
+
+
+def _only(found: list[str], table: "pyarrow.Table", what: str, key: str, where: str) -> str:
+    """Return the only column found; raise RequestError with the key that chooses one if there are several or none."""
+    if len(found) == 1:
+        if (count := table.column_names.count(found[0])) > 1:
+            raise RequestError(f"{where} has {count} columns called {found[0]}")
+        return found[0]
+    readable = _may_be_labels if key == "label_column" else may_be_images
+    possible = found or [name for name, kind in _plain_types(table) if readable(kind)]
+    if len(possible) == 1:
+        raise RequestError(f"{where}: is {possible[0]} the column of {what}? Then choose it: data.{key}={possible[0]}")
+    if likely := next((name for name in possible if not NUMBERING.search(name)), None):
+        choose = f"Choose with data.{key}={likely}"
+        raise RequestError(f"{where}: which column holds the {what}, {' or '.join(possible)}? {choose}")
+    there = ", ".join(f"{field.name} ({str(field.type).partition('<')[0]})" for field in table.schema)
+    choose = f"; choose one with data.{key}=NAME" if possible else ""
+    raise RequestError(f"{where} needs a column of {what}, and none is recognized{choose}. It has {there}")
+
+
+def _image_columns(table: "pyarrow.Table", masks: bool = False) -> list[str]:
+    """Return the columns noted as images, else those of encoded images by their types and first rows."""
+    noted = {name: about.get("_type") for name, about in features(table.schema).items()}
+    names = [name for name, kind in _plain_types(table) if may_be_images(kind) and bool(MASK.search(name)) == masks]
+    of_images = [name for name in names if noted.get(name) == "Image"]
+    unknown = [name for name in names if noted.get(name) in ("Value", None) and table.column_names.count(name) == 1]
+    return of_images or [name for name in unknown if _holds_images(table[name])]
+
+
+def _label_columns(table: "pyarrow.Table") -> list[str]:
+    """Return the columns with class names, else those with a usual name; of several with class names, the usual."""
+    names = [name for name, kind in _plain_types(table) if _may_be_labels(kind)]
+    usual = list(dict.fromkeys(name for name in names if name.lower() in LABELS))
+    with_names = [name for name in dict.fromkeys(names) if class_names(table.schema, name)]
+    return [name for name in with_names if name in usual] or with_names or usual
+
+
+def _plain_types(table: "pyarrow.Table") -> list[tuple[str, "pyarrow.DataType"]]:
+    return [(field.name, plain_type(field.type)) for field in table.schema]
+
+
+def may_be_images(kind: "pyarrow.DataType") -> bool:
+    """Return whether a column of this plain type may hold encoded images."""
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0 and types.is_large_binary(kind.field("bytes").type)
+    return types.is_large_binary(kind)
+
+
+def _may_be_labels(kind: "pyarrow.DataType") -> bool:
+    from pyarrow import types
+
+    return types.is_integer(kind) or types.is_floating(kind) or types.is_large_string(kind)
+
+
+def _holds_images(column: "pyarrow.ChunkedArray") -> bool:
+    """Return whether any of the first rows is an image: one of them may be damaged."""
+    rows = [row for row in encoded(column).to_pylist() if row]
+    return any(_is_image(row["bytes"]) if row["bytes"] else str(row["path"]).lower().endswith(SUFFIXES) for row in rows)
+
+
+def _is_image(content: bytes) -> bool:
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS):
+            return True
+    except Exception:  # the readers of the formats raise nearly anything
+        return False
+
+
+def plain_type(kind: "pyarrow.DataType") -> "pyarrow.DataType":
+    """Return the type that `plain` brings a column of this type to."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_type(kind.storage_type)
+    if types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if types.is_integer(kind):
+        return pa.int64()
+    if types.is_floating(kind) or types.is_decimal(kind):
+        return pa.float64()
+    if types.is_boolean(kind) or types.is_string(kind) or types.is_string_view(kind):
+        return pa.large_string()
+    if types.is_binary(kind) or types.is_binary_view(kind) or types.is_fixed_size_binary(kind):
+        return pa.large_binary()
+    if types.is_struct(kind):
+        return pa.struct([(field.name, plain_type(field.type)) for field in kind])
+    return kind
+
+
+def plain(column: "pyarrow.ChunkedArray") -> "pyarrow.ChunkedArray":
+    """Return the same values as int64, float64, large text or large bytes, or as structs of these.
+
+    Files of one data set may differ in such types. Booleans become the texts `false` and `true`. Numbers above int64
+    become its largest.
+    """
+    import pyarrow as pa
+
+    kind = plain_type(column.type)
+    return pa.chunked_array([_plain_array(chunk, kind) for chunk in column.chunks], kind)
+
+
+def _plain_array(values: "pyarrow.Array", kind: "pyarrow.DataType") -> "pyarrow.Array":
+    import pyarrow as pa
+    import pyarrow.compute
+    from pyarrow import types
+
+    if isinstance(values, pa.ExtensionArray):
+        return _plain_array(values.storage, kind)
+    if isinstance(values, pa.DictionaryArray):
+        return _plain_array(values.dictionary_decode(), kind)
+    if isinstance(values, pa.StructArray):
+        parts = [_plain_array(part, field.type) for part, field in zip(values.flatten(), kind, strict=True)]
+        return pa.StructArray.from_arrays(parts, fields=list(kind)) if parts else values
+    if types.is_uint64(values.type):
+        pc: Any = pyarrow.compute  # type checkers do not see its functions, which are made by its import
+        values = pc.min_element_wise(values, pa.scalar(LARGEST, pa.uint64()))
+    return values.cast(kind) if values.type != kind and not types.is_nested(kind) else values
+
+
+def encoded(column: "pyarrow.ChunkedArray") -> "pyarrow.ChunkedArray":
+    """Return a column of images as structs of `bytes` and `path`, of which one is null."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    kind = pa.struct([("bytes", pa.large_binary()), ("path", pa.large_string())])
+    chunks = []
+    for chunk in plain(column).chunks:
+        parts = {"bytes": chunk}
+        if types.is_struct(chunk.type):
+            parts = {field.name: part for field, part in zip(chunk.type, chunk.flatten(), strict=True)}
+        paths = parts.get("path")
+        if paths is None or not types.is_large_string(paths.type):
+            paths = pa.nulls(len(chunk), pa.large_string())
+        chunks.append(pa.StructArray.from_arrays([parts["bytes"], paths], fields=list(kind)))
+    return pa.chunked_array(chunks, kind)

@@ -1,0 +1,145 @@
+"""Read images and labels from the tables of the splits, wherever the tables are."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from cnnlab.data.findings import Findings
+from cnnlab.data.sources.base import Columns, RawImages, RawSplit
+from cnnlab.data.sources.columns import class_names, find_columns
+from cnnlab.data.sources.labels import about_numbers, label_values, number_classes
+from cnnlab.errors import RequestError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+class Split(Protocol):
+    """Give access to the table of one split."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder that paths of images are relative to."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def first(self) -> "pyarrow.Table":
+        """Return some rows with all columns."""
+        ...
+
+    def column(self, name: str) -> "pyarrow.ChunkedArray":
+        """Return a column as `cnnlab.data.sources.columns.plain` does."""
+        ...
+
+    def images(self, name: str) -> "pyarrow.ChunkedArray":
+        """Return a column as `cnnlab.data.sources.columns.encoded` does; mapped from a file if memory may not do."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Give access to encoded images; each is copied when it is asked for. Those without bytes are files."""
+
+    contents: "pyarrow.ChunkedArray"
+    paths: "pyarrow.ChunkedArray"
+    folder: Path  # that relative paths start from
+
+    def __getitem__(self, index: int) -> bytes | Path:
+        content = self.contents[index].as_py()
+        return self.folder / self.paths[index].as_py() if content is None else content
+
+
+@dataclass
+class Tables:
+    """Read the images of a data set from one table for each split.
+
+    Test images come from `test` if it has labels, else from `validation`, else later from a part of `train`.
+
+    Args:
+        splits: tables by the names of their splits; empty ones are left out.
+        asked: columns that the user names.
+        where: beginning of messages, such as `data.path: FOLDER`.
+        place: what holds the tables, for the line that says what was read, such as `2 parquet files`.
+
+    Raises:
+        RequestError: if there is no training split, or no columns of images and labels are found.
+    """
+
+    splits: Mapping[str, Split]
+    asked: Columns
+    where: str
+    place: str
+
+    def __post_init__(self) -> None:
+        if not len(self.splits.get("train", ())):
+            there = ", ".join(self.splits)
+            raise RequestError(f"{self.where} has no images in a split named train (it has {there or 'no split'})")
+        self.image, self.label = find_columns(self.splits["train"].first(), self.asked, self.where)
+
+    @cached_property
+    def _labels(self) -> dict[str, "pyarrow.Array"]:
+        """Labels of the splits that have a column of them, null where an image has none."""
+        labels = {}
+        for name, split in self.splits.items():
+            if len(split) and (name == "train" or self.label in split.first().column_names):
+                labels[name] = label_values(split.column(self.label), f"{self.where}: the column {self.label}")
+        return labels
+
+    @cached_property
+    def _test(self) -> str | None:
+        """Name of the split whose images test: the first with labels."""
+        labelled = [name for name, values in self._labels.items() if values.null_count < len(values)]
+        return next((name for name in ("test", "validation") if name in labelled), None)
+
+    @cached_property
+    def _numbered(self) -> tuple[list[str], dict[str, np.ndarray]]:
+        used = ["train", *([self._test] if self._test else [])]
+        names = {name: class_names(self.splits[name].first().schema, self.label) for name in used}
+        labels = {name: self._labels[name] for name in used}
+        return number_classes(labels, names, f"{self.where}: the column {self.label}")
+
+    def read(self) -> RawImages:
+        """Return the images, not decoded.
+
+        Raises:
+            RequestError: if an image or a label is missing, or if the splits do not fit together.
+        """
+        classes, numbers = self._numbered
+        read = {name: RawSplit(self._rows(name), of_split) for name, of_split in numbers.items()}
+        return RawImages(tuple(classes), read["train"], read[self._test] if self._test else None)
+
+    def _rows(self, name: str) -> Rows:
+        split = self.splits[name]
+        if self.image not in split.first().column_names:
+            raise RequestError(f"{self.where} has a column {self.image} that is missing in the {name} split")
+        contents, paths = split.images(self.image).flatten()
+        named = paths.filter(contents.is_null()).to_pylist()  # these are files of their own
+        if missing := sum(path is None or not os.path.exists(split.folder / path) for path in named):  # noqa: PTH110
+            raise RequestError(f"{self.where}: rows of {self.image} in the {name} split without an image: {missing:,}")
+        return Rows(contents, paths, split.folder)
+
+    def findings(self) -> Findings:
+        """Return which columns and splits are read, and what is left out."""
+        classes, _ = self._numbered
+        named = class_names(self.splits["train"].first().schema, self.label) is not None
+        remarks = about_numbers(classes, named)
+        unused = [name for name in self.splits if name not in ("train", self._test)]
+        ignored = {f"{name} images": len(self.splits[name]) for name in unused}
+        if "test" in self.splits and len(self.splits["test"]) and self._test != "test":
+            remarks += (f"test has no labels, so {self._test or 'a part of train'} is the test split",)
+        elif self._test == "validation":
+            remarks += ("validation is the test split",)
+        return Findings(f"the columns {self.image} and {self.label} of {self.place}", ignored, remarks)
+
+
+def datasets_cache() -> Path:
+    """Return the folder where the `datasets` library keeps tables, without the slow import of the library."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    home = Path(os.environ.get("HF_HOME", home))
+    return Path(os.environ.get("HF_DATASETS_CACHE", home / "datasets")).expanduser()
