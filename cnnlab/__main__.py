@@ -4,7 +4,7 @@ import importlib
 import sys
 from importlib.metadata import version
 
-from cnnlab import __version__
+from cnnlab import __version__, streams
 from cnnlab.instantiate import did_you_mean
 
 COMMANDS = {
@@ -35,17 +35,22 @@ To start without a download: cnnlab train data=digits model=lenet5"""
 
 def main() -> None:
     """Import and run the command that is named first on the command line, and only that one."""
-    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    streams.prepare()
+    name, code = sys.argv[1] if len(sys.argv) > 1 else "--help", 0
     if name in ("-h", "--help"):
         print(OVERVIEW.format(commands="\n".join(f"  {command:<12}{text}" for command, text in COMMANDS.items())))
     elif name == "--version":
         print(f"cnnlab {__version__}, torch {version('torch')}")  # to import torch would take seconds
     elif name in COMMANDS:
         del sys.argv[1]
-        importlib.import_module(f"cnnlab.{name}").main()
+        try:
+            importlib.import_module(f"cnnlab.{name}").main()
+        except KeyboardInterrupt:  # during the import
+            code = 130
     else:
         print(f"{name} is not a command{did_you_mean(name, COMMANDS)}", file=sys.stderr)
-        sys.exit(2)
+        code = 2
+    streams.leave(code)
 
 
 if __name__ == "__main__":

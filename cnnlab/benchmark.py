@@ -9,8 +9,10 @@ from omegaconf import DictConfig
 from cnnlab import config as configuration
 from cnnlab.data.cache import check_available
 from cnnlab.data.sources import source_of
+from cnnlab.errors import Failed
+from cnnlab.files import write_atomically
 from cnnlab.instantiate import check_arguments
-from cnnlab.runs.directory import check_output, write_atomically
+from cnnlab.runs.directory import check_output
 from cnnlab.runs.plain import to_json
 
 log = logging.getLogger("cnnlab.benchmark")
@@ -54,7 +56,7 @@ def benchmark(config: DictConfig) -> None:
         draw_speed(record, figure)
         log.info("%s", figure)
     if failed := [row for row in record["results"] if row["error"]]:
-        raise RuntimeError(f"{len(failed)} of {len(rows)} combinations failed; the first: {failed[0]['error']}")
+        raise Failed(f"{len(failed)} of {len(rows)} combinations failed; the first: {failed[0]['error']}")
     # How near is this to the limit of the machine? If that is known: where are the multiplications?
     layers = ["cnnlab", "describe", f"models=[{','.join(models)}]"]
     suggest_next(shlex.join(layers if settings["floor"] else [*command, "floor=true"]))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
+from cnnlab.files import write_atomically
 from cnnlab.instantiate import check_arguments
-from cnnlab.runs.directory import check_output, write_atomically
+from cnnlab.runs.directory import check_output
 
 if TYPE_CHECKING:
     from cnnlab.inspection.layer_report import Form

@@ -1,5 +1,14 @@
 """Define the errors with which a command ends on purpose, and make their texts harmless."""
 
+import errno
+
+# Errors of the system that only the user can mend, and the exit code of a command that meets one. Some are a failure
+# of the machine; others mean that the request names a place that cannot be used.
+SYSTEM_ERRORS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE), 1),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP), 2),
+}
+
 
 def printable(text: str, keep: str = "") -> str:
     """Return a text with unprintable characters replaced: names may hold escape sequences, commands for the terminal.
@@ -18,10 +27,10 @@ class RequestError(Exception):
     """
 
 
-class Incomplete(Exception):
-    """Report that a part of the work failed, while the rest is done.
+class Failed(RuntimeError):
+    """Report work that failed, or a part of it, for a reason that the message tells in one line.
 
-    Each failure was printed when it happened; the message counts them. Commands print it and exit with 1.
+    Commands print it and exit with 1.
     """
 
 
@@ -44,3 +53,16 @@ class SweepFailed(Exception):
 
 class Interrupted(BaseException):
     """Report Ctrl-C or a termination signal, after the state is saved. Commands exit with 130."""
+
+
+def system_error(error: BaseException) -> tuple[str, int] | None:
+    """Return a line about the error of the system that has caused an error, and the exit code; None without one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in SYSTEM_ERRORS:
+            where = f"{cause.filename}: " if cause.filename else ""
+            return f"{where}{cause.strerror}", SYSTEM_ERRORS[cause.errno]
+        if type(cause).__module__ == "sqlite3":  # the database of a study
+            return f"storage: {cause}", 1
+        cause = cause.__cause__ or cause.__context__
+    return None

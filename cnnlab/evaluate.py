@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 from cnnlab import config as configuration
 from cnnlab.data.sources import source_of
 from cnnlab.errors import RequestError
+from cnnlab.files import write_atomically
 from cnnlab.instantiate import explained, read_options
-from cnnlab.runs.directory import check_output_folder, run_of, write_atomically
+from cnnlab.runs.directory import check_output_folder, run_of
 from cnnlab.runs.summary import read_record
 
 log = logging.getLogger("cnnlab.evaluate")
@@ -63,12 +64,12 @@ def evaluate(config: DictConfig) -> None:
     data_is_given = {"data", "data.path", "data.source"} & configuration.command_line_keys()
     other_data = fingerprint if same_data is False or (same_data is None and data_is_given) else None
     folder = output or default_folder(run, net.checkpoint, options.split, other_data)
-    folder.mkdir(parents=True, exist_ok=True)
     outputs = run_network(net, images, batch_size, options.tta, options.embeddings, clock)
     shift = measure_shift_invariance(net, images, batch_size, options.shift, clock) if options.shift else None
     with clock("metrics"):
         scores = score(outputs.logits, images.labels, net.classes)
         tta_scores = None if outputs.tta_logits is None else score(outputs.tta_logits, images.labels, net.classes)
+    folder.mkdir(parents=True, exist_ok=True)
     save_outputs(outputs, images.labels, folder)
     with clock("figures"):
         save_figures(folder, scores, outputs.logits, images.labels, images.read)

@@ -99,6 +99,14 @@ def import_target(target: Any, key: str) -> Callable[..., Any]:
 
 
 def _resolve(name: str) -> Any:
+    found = _resolve_in_path(name)
+    if isinstance(found, types.ModuleType):  # a function may have the name of its module: torchvision.models.googlenet
+        parent, _, last = name.rpartition(".")
+        found = getattr(sys.modules.get(parent), last, found)
+    return found
+
+
+def _resolve_in_path(name: str) -> Any:
     try:
         return pkgutil.resolve_name(name)
     except ModuleNotFoundError as error:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from cnnlab import config as configuration
 from cnnlab.data.listing import STANDARD_INPUT, list_pictures
-from cnnlab.errors import Incomplete, RequestError
+from cnnlab.errors import Failed, RequestError
 from cnnlab.instantiate import check_arguments, check_at_least, read_options
 from cnnlab.runs.directory import check_output, run_of
 
@@ -98,7 +98,7 @@ def predict(config: DictConfig) -> None:
         draw_predictions(summary, net.checkpoint, known, gallery)
         log.info("%s", gallery)
     if summary.unreadable:
-        raise Incomplete(f"{summary.unreadable:,} of {summary.done + summary.unreadable:,} images could not be read.")
+        raise Failed(f"{summary.unreadable:,} of {summary.done + summary.unreadable:,} images could not be read.")
     image = "test:0" if images == TEST else summary.first[0][0].image
     suggest_visualize(settings["checkpoint"], image, configuration.command_line())
 

@@ -15,7 +15,9 @@ from cnnlab.config.paths import PACKAGE
 from cnnlab.cpu import flush_denormals
 from cnnlab.data.cache import check_available
 from cnnlab.data.sources import source_of
-from cnnlab.runs.directory import RunDirectory, decide_once
+from cnnlab.errors import Diverged
+from cnnlab.files import decide_once, write_arrays
+from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.processes import Processes, own_rank
 from cnnlab.runs.resume import check_length, find_checkpoint, recorded_run
 from cnnlab.runs.sweeps import shared_folder
@@ -47,6 +49,8 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
     if config.resume == "auto" and earlier.get("status") == "completed":
         log.info("The run in %s is complete.", run.path)
         return earlier["val_accuracy"]
+    if config.resume == "auto" and earlier.get("status") == "diverged":  # it would diverge again
+        raise Diverged(f"{earlier['error']}; the run in {run.path} is not tried again")
     known = {
         "name": config.name or names["model"],
         "model": configuration.model_name(names["model"], config.model),
@@ -171,7 +175,6 @@ def _choose_precision(options: dict[str, Any], run: RunDirectory, checkpoint: di
 
 def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule", run: RunDirectory) -> None:
     """Score the test images with the weights of the best epoch."""
-    import numpy as np
     import torch
 
     from cnnlab.runs.checkpoint import read_checkpoint
@@ -182,7 +185,7 @@ def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule
     if not run.writes:
         return
     logits, labels = (torch.cat(parts).numpy() for parts in zip(*classifier.test_outputs, strict=True))
-    np.savez(run.predictions_file, logits=logits, labels=labels)
+    write_arrays(run.predictions_file, logits=logits, labels=labels)
     run.update_summary(
         test_accuracy=figures["test/accuracy"],
         test_loss=figures["test/loss"],

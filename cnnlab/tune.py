@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.config.paths import ROOT
-from cnnlab.errors import Incomplete, Interrupted, RequestError
+from cnnlab.errors import Failed, Interrupted, RequestError
+from cnnlab.files import write_atomically
 from cnnlab.instantiate import check_at_least, read_options
-from cnnlab.runs.directory import write_atomically
 from cnnlab.runs.jobs import slots
 from cnnlab.runs.plain import to_json
 from cnnlab.runs.processes import own_rank
@@ -99,7 +99,7 @@ def tune(config: DictConfig) -> None:
     if interrupted:
         raise Interrupted("The search was interrupted; the same command resumes it.")
     if not record["best"]:
-        raise Incomplete(_explain_failure(record, folder))
+        raise Failed(_explain_failure(record, folder))
     seeds = ",".join(str(record["seed"] + number) for number in (1, 2, 3))  # the search has used none of them
     suggest_next(shlex.join(["cnnlab", "train", "--config-dir", str(folder), "experiment=best", f"seeds=[{seeds}]"]))
 

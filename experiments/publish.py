@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from cnnlab.compare import compare_directories
 from cnnlab.config import ROOT
 from cnnlab.errors import RequestError
-from cnnlab.runs.directory import write_atomically
+from cnnlab.files import write_atomically
 from cnnlab.runs.reading import read_shift
 
 if TYPE_CHECKING:

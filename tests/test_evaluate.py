@@ -208,15 +208,20 @@ def test_the_data_is_that_of_the_record_changed_by_the_command_line(command, run
     assert (record["same_data"], record["data_fingerprint"][:6]) == (None, "files-")
 
 
-def test_a_network_that_diverged_is_a_failure_not_a_wrong_request(command, run):
+@pytest.mark.parametrize(("value", "message"), [("nan", "classifier.5.bias holds values that are not finite"),
+                                                ("3e38", "gives outputs that are not finite")])  # fmt: skip
+def test_a_network_that_diverged_is_refused(command, run, value, message):
     file = run / "checkpoints" / "best.ckpt"
     content = torch.load(file, weights_only=True)
-    content["state_dict"]["network.classifier.5.bias"].fill_(float("nan"))
+    for weight in content["state_dict"].values() if value == "3e38" else ():
+        weight.fill_(3e38)
+    content["state_dict"]["network.classifier.5.bias"].fill_(float(value))
     file.unlink()  # it may be the last one's, too
     torch.save(content, file)
     outcome = command("evaluate", "checkpoint=run")
-    assert outcome.code == 1
-    assert "may have diverged" in outcome.err
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert not (run / "evaluation").exists()
 
 
 WRONG = {

@@ -9,23 +9,25 @@ import cnnlab
 from cnnlab.__main__ import COMMANDS
 
 PACKAGE = Path(cnnlab.__file__).parent
-# For each part, the other parts of the package that it may import. Everything may import errors and instantiate.
+# For each part, the other parts of the package that it may import. Everything may import errors, files and instantiate.
 MAY_IMPORT = {
     "cpu": set(),
     "errors": set(),
+    "files": set(),
     "instantiate": set(),
     "intervals": set(),
     "libraries": set(),
     "models": set(),
     "data": {"cpu"},
     "training": set(),
+    "streams": set(),
     "trust": set(),
     "runs": {"cpu", "trust"},
     "inspection": {"runs"},
     "reports": {"inspection", "runs"},
-    "config": {"cpu", "runs"},
+    "config": {"cpu", "runs", "streams"},
     "build": {"data", "inspection", "reports", "training"},
-    "inference": {"build", "cpu", "data", "intervals", "reports", "runs", "training"},
+    "inference": {"build", "cpu", "data", "intervals", "reports", "runs", "streams", "training"},
     "comparison": {"inspection", "intervals", "reports", "runs"},
     "search": {"build", "config", "data", "reports", "runs"},
     "speed": {"build", "cpu", "data", "runs", "training"},
@@ -53,7 +55,7 @@ def test_a_module_imports_only_what_its_part_may(module):
     if part in COMMANDS or part in ("__init__", "__main__"):
         return
     assert part in MAY_IMPORT, f"{part} is neither a command nor a known part"
-    allowed = MAY_IMPORT[part] | {part, "errors", "instantiate"}
+    allowed = MAY_IMPORT[part] | {part, "errors", "files", "instantiate"}
     others = {name.split(".")[1] for name in imported(module) if name.startswith("cnnlab.")}
     assert others <= allowed
 
@@ -70,7 +72,7 @@ def test_the_plugin_knows_the_door_and_the_parts_of_a_sweep():
     assert modules
     names = {name for module in modules for name in imported(module)}
     ours = {name.split(".")[1] for name in names if name.startswith("cnnlab.")}
-    assert ours <= {"config", "errors", "reports", "runs"}
+    assert ours <= {"config", "errors", "files", "reports", "runs"}
 
 
 @pytest.mark.parametrize("module", sorted((PACKAGE / "models").glob("*.py")), ids=lambda m: m.name)

@@ -134,6 +134,9 @@ def test_a_training_whose_loss_is_not_finite_ends_as_diverged(train, command, tm
     assert record["error"].startswith(f"the loss is not finite in epoch {epoch} (train/loss is")
     assert "NaN" not in (tmp_path / "runs" / "x" / "run" / "summary.json").read_text()
     assert not list(tmp_path.rglob("best.ckpt"))  # weights that are not finite are no result
+    again = train(*TINY, "optimizer.lr=1e20", "hydra.run.dir=runs/x/run", "resume=auto")
+    assert (again.code, summary(tmp_path / "runs" / "x" / "run")) == (1, record)  # it would diverge again
+    assert "runs/x/run is not tried again" in again.err
     assert train(*TINY, "hydra.run.dir=runs/x/other").code == 0
     compared = command("compare", "runs=runs/x", "output=report")
     assert (compared.code, "diverged: the loss is not finite in epoch" in compared.out + compared.err) == (0, True)

@@ -39,6 +39,8 @@ def build_network(model: Settings, classes: int, image_size: int = 32, channels:
     if not isinstance(network, nn.Module):
         raise RequestError(f"model._target_: {model['_target_']} does not make a torch.nn.Module")
     network = getattr(network, "_orig_mod", network)  # of torch.compile; trainer.compile compiles
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise RequestError("model: a scripted or traced network cannot be inspected; return the plain module")
     with explained("model", errors=Exception):
         _fill_lazy_layers(network, (channels, image_size, image_size))
         for tensor in itertools.chain(network.parameters(), network.buffers()):
@@ -133,7 +135,8 @@ def tabulate_network(model: Settings, images: DescribedImages) -> LayerTable:
     except Exception:  # it computes with values, or the request is wrong, which is explained below
         network, table = make(), None
     check_image_shape(network, images.shape, images.classes)
-    return table or tabulate(network, images.shape)
+    with explained("model", errors=Exception):
+        return table or tabulate(network, images.shape)
 
 
 def map_sizes(model: Settings, images: DescribedImages) -> list[int]:

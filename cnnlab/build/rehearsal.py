@@ -1,7 +1,10 @@
 """Rehearse a training step and an evaluation with a copy of the network, to say before the training what fails."""
 
+import contextlib
 import copy
+import io
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
@@ -34,10 +37,16 @@ def rehearse(
         RequestError: if the network fails, changes its images, or returns anything but logits; or if the averaging of
             weights needs a copy and there can be none.
     """
-    with explained("model", errors=Exception), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with (
+        explained("model", errors=Exception),
+        _number_format_named(trainer),
+        torch.random.fork_rng(devices=[]),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         if (network := _copy(classifier.network, trainer)) is None:
             return
+        shapes = _shapes(network)
         torch.manual_seed(0)
         images = torch.randn(IMAGES, *shape[1:], shape[0]).permute(0, 3, 1, 2)  # in the layout of the loader
         labels = torch.arange(IMAGES) % classes
@@ -52,10 +61,42 @@ def rehearse(
             _check_bounded(classifier.loss, outputs[0].detach().float(), labels)
         if not isinstance(loss, Tensor) or not loss.requires_grad:
             raise ValueError("no trained weight has an influence on the network's outputs")
+        _check_state(shapes, network)
         loss.backward()
     with explained("optimizer", errors=Exception):
         decays, factor = classifier.decay_norms_and_biases, classifier.bias_lr_factor
         build_optimizer(classifier.optimizer, network, decays, factor).step(lambda: loss)
+
+
+@contextlib.contextmanager
+def _number_format_named(trainer: L.Trainer) -> Iterator[None]:
+    """Name the number format in an error, if it may be the reason."""
+    try:
+        yield
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        if str(trainer.precision) == "32-true":
+            raise
+        hint = f"; if the reason is {trainer.precision}: trainer.precision=32-true"
+        raise ValueError(describe_error(error) + hint) from None
+
+
+def _shapes(network: nn.Module) -> dict[str, Any]:
+    """Return the shapes of everything that a checkpoint holds; None for what is no tensor."""
+    return {name: getattr(value, "shape", None) for name, value in network.state_dict().items()}
+
+
+def _check_state(before: dict[str, Any], network: nn.Module) -> None:
+    """Raise a ValueError if a checkpoint of the trained network could not be loaded."""
+    state = network.state_dict()
+    for name, shape in _shapes(network).items():
+        if shape != before.get(name, shape) or (shape is None and not name.endswith("_extra_state")):
+            raise ValueError(f"{name} is no tensor of a constant shape, so a checkpoint could not be loaded")
+    torch.save({name: state[name] for name, shape in before.items() if shape is None}, extra := io.BytesIO())
+    extra.seek(0)
+    try:
+        torch.load(extra, weights_only=True)
+    except Exception as error:  # pickle raises many types
+        raise ValueError(f"its extra state cannot be read from a checkpoint ({describe_error(error)})") from None
 
 
 def _copy(network: nn.Module, trainer: L.Trainer) -> nn.Module | None:

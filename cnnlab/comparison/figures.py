@@ -16,6 +16,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from cnnlab.comparison.columns import COSTS
 from cnnlab.comparison.records import GroupRecord, SectionRecord
 from cnnlab.comparison.tables import metric_words
+from cnnlab.files import replacing
 
 Reader = Callable[[Sequence[int]], np.ndarray]  # returns the pixels of test images, uint8 (N, H, W, 3)
 
@@ -44,7 +45,8 @@ def draw_comparison(section: SectionRecord, folder: Path, prefix: str, read: Rea
     for title, (name, figure) in figures.items():
         if figure is not None:
             files[title] = f"{prefix}{name}.png"
-            figure.savefig(folder / files[title], dpi=130)
+            with replacing(folder / files[title]) as file:
+                figure.savefig(file, dpi=130)
     return files
 
 

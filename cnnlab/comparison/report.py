@@ -8,7 +8,7 @@ from cnnlab.comparison.figures import Reader, draw_comparison
 from cnnlab.comparison.page import render_page
 from cnnlab.comparison.records import ComparisonRecord
 from cnnlab.comparison.text import render_csv, render_markdown
-from cnnlab.runs.directory import write_atomically
+from cnnlab.files import write_atomically
 from cnnlab.runs.plain import to_json
 
 FIGURES = ("curves", "cost", "differences", "classes", "confusion", "images")

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,12 +18,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from cnnlab import cpu
+from cnnlab import cpu, streams
 from cnnlab.config.compose import hydra_arguments, register_configs
 from cnnlab.config.folders import remove_added_files
 from cnnlab.config.messages import check_keys, explain
 from cnnlab.config.paths import ROOT
-from cnnlab.errors import Diverged, Incomplete, Interrupted, RequestError, SweepFailed, printable
+from cnnlab.errors import Diverged, Failed, Interrupted, RequestError, SweepFailed, printable, system_error
 from cnnlab.runs.processes import Processes, own_rank
 
 
@@ -39,17 +40,19 @@ def make_command(name: str, task: Callable[..., Any], follow: Callable[..., None
     def main() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # this module explains errors, not Hydra
         cpu.prepare()
+        streams.prepare()
+        threading.excepthook = _tell_of_thread
         if follow is None:
-            sys.exit(_exit_code(name, task))
+            streams.leave(_exit_code(name, task))
         processes = Processes(own_rank())
         if not processes.leads:
-            sys.exit(processes.follow(follow))
+            streams.leave(processes.follow(follow))
         try:
             with _interruptible():
                 code = _exit_code(name, functools.partial(task, processes=processes), processes)
         finally:
             processes.dismiss()
-        sys.exit(code)
+        streams.leave(code)
 
     return main
 
@@ -81,7 +84,7 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processe
             check_keys(config, name)
             return task(config)
         except Exception as error:  # the other jobs of a sweep go on
-            if isinstance(error, RequestError | OmegaConfBaseException):
+            if isinstance(error, RequestError | OmegaConfBaseException | OSError):
                 remove_added_files()
             failures.append(error)
             return None
@@ -108,16 +111,23 @@ def _report(error: Exception, name: str) -> int:
     if isinstance(error, Diverged):
         hint = "A lower optimizer.lr, or trainer.gradient_clip_val=1, may help."
         return _say(f"The training diverged: {error}. {hint}", 1)
-    if isinstance(error, Incomplete):
+    if isinstance(error, Failed):
         return _say(str(error), 1)
+    if found := system_error(error):
+        return _say(*found)
     _say("".join(traceback.format_exception(error)).rstrip(), 1)
     return _say(f"The work failed: {type(error).__name__}: {error}", 1)
 
 
 def _say(message: str, code: int) -> int:
-    with contextlib.suppress(OSError):  # the terminal may be closed
-        print(printable(message, keep="\n\t"), file=sys.stderr)
+    print(printable(message, keep="\n\t"), file=sys.stderr)
     return code
+
+
+def _tell_of_thread(error: threading.ExceptHookArgs) -> None:
+    """Print the error of a thread, unless it is one of the system: the main thread will meet that, too."""
+    if error.exc_value is None or system_error(error.exc_value) is None:
+        threading.__excepthook__(error)
 
 
 def _make_printable(line: logging.LogRecord) -> bool:

@@ -1,5 +1,6 @@
 """Prepare what Hydra composes a configuration from: the command line, experiments, and the user's own files."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,13 +9,14 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from cnnlab.config.help import register_help
 from cnnlab.config.paths import CONFIG_GROUPS, ROOT, group_folder, list_names
 from cnnlab.config.settings import chosen_groups, command_line, identity, plain, settings
-from cnnlab.config.sweeps import expand_seeds, read_grids
+from cnnlab.config.sweeps import check_number_of_jobs, expand_seeds, read_grids
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import default_directory
 from cnnlab.runs.sweeps import sweep_directory
@@ -153,8 +155,14 @@ def hydra_arguments(arguments: list[str], name: str) -> list[str]:
     `compare`, `experiment=NAME` becomes `runs=runs/NAME` if there is no such experiment.
 
     Raises:
-        RequestError: if `-m` is given to a command without sweeps, or if two arguments contradict each other.
+        RequestError: if `-m` is given to a command without sweeps, a range is impossible, or two arguments contradict
+            each other.
     """
+    if {"-sc", "--shell-completion"} & set(arguments):
+        if not {"query=bash", "query=fish"} & set(arguments):
+            raise RequestError("-sc takes query=bash or query=fish, for the shell; docs/first-steps.md says how")
+        if not re.match(r"\S+\s", os.environ.get("COMP_LINE", "")):  # what is typed so far
+            os.environ["COMP_LINE"] = f"cnnlab {name} "
     if name not in SWEEPING_COMMANDS and {"-m", "--multirun"} & set(arguments):
         raise RequestError(f"-m: cnnlab {name} does not sweep; only {', '.join(SWEEPING_COMMANDS)} does")
     if {"-m", "--multirun"} & set(arguments) and {"-c", "--cfg"} & {part.partition("=")[0] for part in arguments}:
@@ -173,6 +181,8 @@ def hydra_arguments(arguments: list[str], name: str) -> list[str]:
     if listed and any(arg.startswith("model=") for arg in arguments):
         raise RequestError("models: give either models= or model=")
     arguments = [_quoted(argument) for argument in arguments]
+    if ranges := [argument for argument in arguments if re.match(r"[^-].*=.*\brange\(", argument)]:
+        check_number_of_jobs(OverridesParser.create().parse_overrides(ranges))  # Hydra would list all values
     if name in SWEEPING_COMMANDS:
         # Hydra accepts the flag only before all keys.
         return sorted(expand_seeds(arguments), key=lambda argument: argument not in ("-m", "--multirun"))

@@ -1,20 +1,22 @@
 """Read what a sweep varies: `seeds=5` on the command line, and `sweep:` and `seeds:` in an experiment's file.
 
-This module does not need Hydra; it only writes values in the syntax of Hydra's command line.
+Values are written in the syntax of Hydra's command line.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
 from cnnlab.errors import RequestError
 
 # Flags of Hydra that print something instead of running the command.
 SHOW_FLAGS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
 
-MOST_SEEDS = 10_000
+MOST_SEEDS = MOST_JOBS = 10_000
 
 
 def expand_seeds(arguments: Sequence[str]) -> list[str]:
@@ -55,6 +57,30 @@ def list_seeds(value: Any) -> list[int]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def check_number_of_jobs(overrides: Sequence[Override]) -> None:
+    """Raise a RequestError for an impossible range, and for more than `MOST_JOBS` combinations of values."""
+    counts = {override.key_or_group: _count_values(override) for override in overrides}  # the last one of a key counts
+    if (jobs := math.prod(counts.values())) > MOST_JOBS:
+        longest = max(counts, key=lambda key: counts[key])
+        raise RequestError(f"{longest}: a sweep has at most {MOST_JOBS:,} jobs, this one would have {jobs:,}")
+
+
+def _count_values(override: Override) -> int:
+    """Return how many values an override gives to its key, without listing them."""
+    values = override.value()
+    if isinstance(values, ChoiceSweep):
+        return len(values.list)
+    if not isinstance(values, RangeSweep):
+        return 1
+    try:
+        count = math.ceil(((values.stop or 0) - (values.start or 0)) / values.step)
+    except (OverflowError, ValueError, ZeroDivisionError):
+        count = 0
+    if count < 1:
+        raise RequestError(f"{override.input_line}: this range has no values, or no end")
+    return count
 
 
 def read_grids(sweep: Any, seeds: Any = None) -> list[dict[str, str]]:

@@ -3,14 +3,16 @@
 Nothing here needs torch, so a command can look for its images before it imports anything slow.
 """
 
+import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 import numpy as np
@@ -18,6 +20,7 @@ from filelock import FileLock
 
 from cnnlab.data.sources.base import Source
 from cnnlab.errors import RequestError
+from cnnlab.files import reserve, write_atomically
 
 FORMAT = 2  # raise it if caches of before are of no use
 DECODER = 3  # raise it if some images are decoded to other pixels: then caches of before are checked once
@@ -72,10 +75,9 @@ def read_cache(folder: Path) -> CachedArrays | None:
 
 def mark_current(folder: Path) -> None:
     """Record that the decoder of today would decode the pixels of a cache, unless the place cannot be written to."""
-    file, new = folder / "meta.json", folder / f".{uuid4().hex}"
-    with suppress(OSError):
-        new.write_text(json.dumps({**json.loads(file.read_text()), "decoder": DECODER}))
-        new.replace(file)
+    file = folder / "meta.json"
+    with contextlib.suppress(OSError):
+        write_atomically(file, json.dumps({**json.loads(file.read_text()), "decoder": DECODER}))
 
 
 def cached_images(folder: Path) -> int | None:
@@ -99,25 +101,47 @@ def write_cache(folder: Path, fill: Callable[[Path], tuple[str, ...]]) -> None:
     Raises:
         RequestError: if the place cannot be written to.
     """
-    try:
+    with explained(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = folder.parent / f".writing-{uuid4().hex}"
         temporary.mkdir()  # by the user's umask: folders of tempfile would be closed to other users
-    except OSError as error:
-        raise RequestError(f"data.cache: {folder.parent} cannot be written ({error.strerror})") from None
     lock = folder.with_name(f".{folder.name}.lock")
     try:
         with FileLock(lock):
             if read_cache(folder) is not None:
                 return
             classes = fill(temporary)
-            sums = {name: _checksum(np.load(temporary / f"{name}.npy", mmap_mode="r")) for name in ARRAYS}
-            meta = {"classes": classes, "classes_sum": _digest(classes), "sums": sums, "decoder": DECODER}
-            (temporary / "meta.json").write_text(json.dumps(meta))
-            _put_in_place(temporary, folder)
+            with explained(folder.parent):
+                sums = {name: _checksum(np.load(temporary / f"{name}.npy", mmap_mode="r")) for name in ARRAYS}
+                meta = {"classes": classes, "classes_sum": _digest(classes), "sums": sums, "decoder": DECODER}
+                write_atomically(temporary / "meta.json", json.dumps(meta))
+                _put_in_place(temporary, folder)
     finally:
         lock.unlink(missing_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn an error of writing into this folder into a RequestError."""
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(
+            f"data.cache: {folder} cannot be written ({error.strerror or error}); data.cache=FOLDER takes another, "
+            "data.residence=stream needs none"
+        ) from None
+
+
+def create_array(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> BinaryIO:
+    """Open a `.npy` file to write its values, in their order. It has its header, and the disk space for all values."""
+    stream = file.open("wb")
+    kind = np.dtype(dtype)
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    )
+    reserve(stream, stream.tell() + kind.itemsize * math.prod(shape))
+    return stream
 
 
 def _put_in_place(temporary: Path, folder: Path) -> None:

@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional
 from cnnlab.data.formats import RAW, picture_formats, why_unreadable
 
 MAX_PIXELS = 100_000_000  # per picture: a small file can claim to hold any number
+MAX_BYTES = 1_000_000_000  # that many pixels of 8 bytes, and some more
 TOO_LARGE = f"it has more than {MAX_PIXELS:,} pixels"
 JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"  # first bytes of such files
 FRAMES, SCAN, APP1 = (0xC0, 0xC1, 0xC2), 0xDA, 0xE1  # parts of a JPEG file: sizes, pixels, EXIF or XMP data
@@ -107,7 +108,7 @@ def to_rgb_square(image: Tensor, size: int) -> Tensor:
         return image
     shorter, longer = sorted(image.shape[-2:])
     if longer * size * size > MAX_PIXELS * shorter:
-        raise UnreadablePicture(f"{image.shape[-1]} x {image.shape[-2]} pixels are too long and narrow")
+        raise UnreadablePicture(f"its {image.shape[-1]} x {image.shape[-2]} pixels are too long and narrow")
     return functional.center_crop(functional.resize(image, [size], antialias=True), [size])
 
 
@@ -136,11 +137,13 @@ def to_rgb(picture: Image.Image) -> Tensor:
 
 def _content(path: Path) -> bytes:
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
             raise UnreadablePicture("it is a folder, perhaps without permission to read it")
-        if not stat.S_ISREG(mode):  # reading a pipe or a device may take forever
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may take forever
             raise UnreadablePicture("it is not a file")
+        if status.st_size > MAX_BYTES:
+            raise UnreadablePicture(f"it has more than {MAX_BYTES:,} bytes")
         return path.read_bytes()
     except OSError as error:
         raise UnreadablePicture(error.strerror or type(error).__name__) from None

@@ -3,6 +3,7 @@
 Images are decoded once, for a cache that is checked, or each time they are asked for.
 """
 
+import contextlib
 import hashlib
 import logging
 import shutil
@@ -11,10 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from torch import Tensor
 
-from cnnlab.data.cache import DECODER, CachedArrays, cache_folder, mark_current, read_cache, write_cache
+from cnnlab.data.cache import (
+    DECODER,
+    CachedArrays,
+    cache_folder,
+    create_array,
+    explained,
+    mark_current,
+    read_cache,
+    write_cache,
+)
 from cnnlab.data.decoding import UnreadablePicture, decoded_alike, read_square, to_rgb_square
 from cnnlab.data.findings import Findings
 from cnnlab.data.sources.base import Items, RawImages, RawSplit, Source
@@ -220,13 +229,16 @@ def _decode_all(source: Source, image_size: int, folder: Path) -> tuple[str, ...
     raw = source.read()
     train, test = _train_and_test(raw, image_size)
     log.info("Decoding the images (only once: they are kept in %s).", folder.parent)
-    for name, images in (("train", train), ("test", test)):
-        np.save(folder / f"{name}_labels.npy", images.labels.numpy())
-        shape = (len(images), image_size, image_size, 3)
-        pixels = open_memmap(folder / f"{name}_pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
-        for positions in torch.arange(len(images)).split(1000):  # all pixels may not fit into memory
-            pixels[positions[0] : positions[-1] + 1] = images.read(positions).numpy()
-        pixels.flush()
+    with explained(folder.parent), contextlib.ExitStack() as stack:
+        files = []
+        for name, images in (("train", train), ("test", test)):  # take the space for all before the work
+            shape = (len(images), image_size, image_size, 3)
+            for part, dtype, size in (("pixels", np.uint8, shape), ("labels", np.int64, shape[:1])):
+                files.append(stack.enter_context(create_array(folder / f"{name}_{part}.npy", dtype, size)))
+        for images, pixels, labels in ((train, *files[:2]), (test, *files[2:])):
+            labels.write(images.labels.numpy())
+            for positions in torch.arange(len(images)).split(1000):  # all pixels may not fit into memory
+                pixels.write(images.read(positions).contiguous().numpy())
     return raw.classes
 
 

@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from cnnlab.runs.directory import replacing
+from cnnlab.files import replacing, write_arrays
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -51,13 +51,13 @@ def save_embeddings(
     """
     from torch.utils.tensorboard.writer import SummaryWriter
 
-    with replacing(folder / "embeddings.npz") as temporary, temporary.open("wb") as stream:
-        np.savez(stream, features=features.numpy(), labels=labels.numpy())
+    write_arrays(folder / "embeddings.npz", features=features.numpy(), labels=labels.numpy())
     mapped = torch.linspace(0, len(labels) - 1, min(MOST_MAPPED, len(labels)), dtype=torch.float64).long()
     subset = features[mapped]
     title = f"{METHOD} of the last layer's inputs ({features.shape[1]} values), {len(mapped):,} images"
     figure = draw_map(map_to_plane(subset.numpy()), labels[mapped].numpy(), predicted[mapped].numpy(), classes, title)
-    figure.savefig(folder / "embeddings.png", dpi=150, bbox_inches="tight")
+    with replacing(folder / "embeddings.png") as file:
+        figure.savefig(file, dpi=150, bbox_inches="tight")
     board = folder / "tensorboard"
     if (board / "projector_config.pbtxt").exists():
         shutil.rmtree(board)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from rich import box
@@ -14,6 +13,7 @@ from rich.table import Table
 from torch import Tensor
 
 from cnnlab.data.splits import Protocol, Split
+from cnnlab.files import replacing, write_arrays
 from cnnlab.inference.metrics import ClassScores, Scores, confident_mistakes, largest_confusions
 from cnnlab.inference.scoring import NetworkOutputs
 from cnnlab.inference.trained import Precision, Predictions
@@ -22,7 +22,7 @@ from cnnlab.reports.confusion import draw_confusion_matrix
 from cnnlab.reports.gallery import Tile, draw_gallery
 from cnnlab.reports.terminal import SafeConsole
 from cnnlab.runs import plain
-from cnnlab.runs.directory import RunDirectory, replacing
+from cnnlab.runs.directory import RunDirectory
 from cnnlab.training.tta import Tta
 
 CLASSES_IN_TABLE = 20
@@ -61,8 +61,8 @@ def default_folder(run: RunDirectory | None, checkpoint: Path, split: str, other
 def save_outputs(outputs: NetworkOutputs, labels: Tensor, folder: Path) -> None:
     """Write predictions.npz: logits and labels in the order of the data, as in a run directory."""
     arrays = {"logits": outputs.logits, "labels": labels, "tta_logits": outputs.tta_logits}
-    with replacing(folder / "predictions.npz") as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **{name: array.numpy() for name, array in arrays.items() if array is not None})
+    given = {name: array.numpy() for name, array in arrays.items() if array is not None}
+    write_arrays(folder / "predictions.npz", **given)
 
 
 def to_json(record: Mapping[str, Any]) -> str:
@@ -145,8 +145,10 @@ def save_figures(
         read: returns pixels, uint8 (M, H, W, 3), for positions, int64 (M,).
     """
     classes = [row.name for row in scores.per_class]
-    draw_confusion_matrix(scores.confusion_matrix, classes).savefig(folder / "confusion_matrix.png", dpi=DPI)
-    draw_reliability(scores).savefig(folder / "reliability.png", dpi=DPI)
+    figures = {"confusion_matrix": draw_confusion_matrix(scores.confusion_matrix, classes)}
+    for name, figure in (figures | {"reliability": draw_reliability(scores)}).items():
+        with replacing(folder / f"{name}.png") as file:
+            figure.savefig(file, dpi=DPI)
     wrong = confident_mistakes(logits, labels, MISTAKES_IN_GALLERY)
     draw_mistakes(wrong, read(wrong), logits, labels, classes, folder / "mistakes.png")
 

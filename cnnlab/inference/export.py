@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.build.network import CHANNELS, build_network
-from cnnlab.errors import RequestError
+from cnnlab.errors import Failed, RequestError
+from cnnlab.files import write_atomically
 from cnnlab.inference.trained import TrainedNetwork, load
 from cnnlab.instantiate import first_line
-from cnnlab.runs.directory import replacing, write_atomically
 from cnnlab.runs.environment import versions
 from cnnlab.runs.plain import to_json
 
@@ -89,11 +89,10 @@ def export_network(
     difference = _check_outputs(net, run_file, normalize, softmax)
     file = output or net.checkpoint.with_suffix(SUFFIXES[format])
     files = (file,)
+    write_atomically(file, content)
     if format == "safetensors":
         files = (file, file.with_suffix(".json"))
         write_atomically(files[1], to_json(metadata) + "\n")
-    with replacing(file) as temporary:
-        temporary.write_bytes(content)
     return Export(files, metadata, difference, EXAMPLES[format].format(file=str(file), size=net.image_size))
 
 
@@ -236,7 +235,7 @@ def _check_outputs(net: TrainedNetwork, run_file: RunFile, normalize: bool, soft
             actual = run_file(images)
         difference = (actual - expected).abs().max()
         if not difference <= TOLERANCE * scale:  # also if it is not a number
-            raise RuntimeError(
+            raise Failed(
                 f"the file's outputs differ from the checkpoint's by up to {difference:.2g} in a batch of {count}; "
                 "nothing was written"
             )
@@ -254,6 +253,6 @@ def _exporting() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as error:  # torch raises many types
-        raise RuntimeError(f"torch cannot export this network ({first_line(error)}); nothing was written") from error
+        raise Failed(f"torch cannot export this network ({first_line(error)}); nothing was written") from error
     finally:
         logging.disable(before)

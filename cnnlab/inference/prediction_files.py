@@ -1,10 +1,9 @@
 """Write predictions as rows of a CSV file, as lines of JSON, and on the terminal."""
 
+import contextlib
 import csv
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,9 +12,10 @@ from rich import box
 from rich.table import Table
 
 from cnnlab.errors import printable
+from cnnlab.files import replacing
 from cnnlab.reports.terminal import SafeConsole
-from cnnlab.runs.directory import replacing
 from cnnlab.runs.plain import to_json
+from cnnlab.streams import lost_output
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Prediction:
 Write = Callable[[Prediction], None]
 
 
-@contextmanager
+@contextlib.contextmanager
 def prediction_writer(output: Path | None, top: int, labelled: bool, neighbours: int) -> Iterator[Write]:
     """Open a function that writes one prediction; the file appears, complete, when the context ends.
 
@@ -53,11 +53,8 @@ def prediction_writer(output: Path | None, top: int, labelled: bool, neighbours:
     have the same number of classes (`top`) and of neighbours, and labels or not.
     """
     if output is None:
-        try:
+        with contextlib.suppress(BrokenPipeError):
             yield _json_lines(sys.stdout)
-            sys.stdout.flush()
-        except BrokenPipeError:  # the reader has closed the pipe; what Python flushes when it ends must go somewhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     # File names need not be valid UTF-8; their bytes are written unchanged.
     with (
@@ -106,6 +103,8 @@ def _json_lines(stream: TextIO) -> Write:
                 for near in prediction.neighbours
             ]
         print(to_json(record, indent=None), file=stream)
+        if stream is sys.stdout and lost_output():  # more predictions would reach nobody
+            raise BrokenPipeError
 
     return write
 

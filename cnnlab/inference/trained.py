@@ -132,9 +132,16 @@ class TrainedNetwork:
         return read_picture(picture, self.image_size)
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """Compute logits, float32 (N, classes) on the CPU, from pixels, uint8 (N, image_size, image_size, 3)."""
+        """Compute logits, float32 (N, classes) on the CPU, from pixels, uint8 (N, image_size, image_size, 3).
+
+        Raises:
+            RequestError: if the outputs are not finite.
+        """
         with self.computing():
-            return self.network(self.normalize(pixels.to(self.device))).float().cpu()
+            logits = self.network(self.normalize(pixels.to(self.device))).float().cpu()
+        if not logits.isfinite().all():
+            raise RequestError(f"checkpoint: {self.checkpoint} gives outputs that are not finite: it may have diverged")
+        return logits
 
     def logits_and_features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Compute logits as in `logits`, and the inputs of the last layer, float32 (N, features)."""
@@ -206,6 +213,7 @@ def load(
         network = build_network(about["model"], len(about["classes"]), about["image_size"])
         check_weights_match(content, network, path, "checkpoint")
         network.load_state_dict(network_weights(content))
+        _check_finite(network, path)
     except RequestError:
         raise
     except Exception as error:  # a network may raise anything for a wrong option
@@ -214,6 +222,16 @@ def load(
     if precision == "auto":
         precision = "bf16-mixed" if auto_precision(chosen.type) == "bf16-mixed" else "32-true"
     return TrainedNetwork(network, about, chosen, precision, path)
+
+
+def _check_finite(network: nn.Module, path: Path) -> None:
+    """Refuse weights that are not finite; buffers may hold infinities, as in masks."""
+    wrong = [name for name, weight in network.named_parameters() if not weight.isfinite().all()]
+    wrong += [name for name, buffer in network.named_buffers() if buffer.isnan().any()]
+    if wrong:
+        raise RequestError(
+            f"checkpoint: {path} is damaged, or its training has diverged: {wrong[0]} holds values that are not finite"
+        )
 
 
 def _check_without_memory(content: dict[str, Any], about: dict[str, Any], path: Path) -> None:

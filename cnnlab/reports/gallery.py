@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cnnlab.errors import printable
-from cnnlab.runs.directory import replacing
+from cnnlab.files import replacing
 
 # Sizes in pixels.
 SIDE = 288  # square that a picture is fitted into: 9 times 32, 3 times 96

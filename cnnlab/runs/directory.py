@@ -3,11 +3,9 @@
 Nothing here needs torch: the directory is chosen while the configuration is composed.
 """
 
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,8 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from cnnlab.errors import Diverged, Interrupted, RequestError
+from cnnlab.errors import Diverged, Failed, Interrupted, RequestError, system_error
+from cnnlab.files import write_atomically
 from cnnlab.runs.plain import finite, read_yaml, to_json
 from cnnlab.runs.summary import read_record
 
@@ -59,7 +58,8 @@ class RunDirectory:
 
     def read_summary(self) -> dict[str, Any] | None:
         """Return the record on disk, with null for impossible values, or None if it is missing or cannot be read."""
-        return read_record(self.summary_file)[0]
+        record, _ = read_record(self.summary_file)
+        return None if record is None else dict.fromkeys(SUMMARY_KEYS) | record
 
     def read_config(self) -> dict[str, Any] | None:
         """Return the resolved configuration on disk, or None if it is missing or cannot be read."""
@@ -107,16 +107,16 @@ class RunDirectory:
             self._started = time.perf_counter()
             self._unwritten = config
             self.update_summary(status="running", error=None, **known)
-            if earlier is None or not self.last_checkpoint.exists():
-                self.begin()
             try:
+                if earlier is None or not self.last_checkpoint.exists():
+                    self.begin()
                 yield
-            except RequestError:
-                for file, text in before.items() if self._unwritten is None else ():
-                    file.unlink() if text is None else write_atomically(file, text)
-                raise
             except BaseException as error:
-                self.record_end(error)
+                if not isinstance(error, RequestError) and self.summary_file.exists():
+                    self.record_end(error)
+                elif self._unwritten is None:
+                    for file, text in before.items():
+                        file.unlink(missing_ok=True) if text is None else write_atomically(file, text)
                 raise
             self.begin()
             self._end("completed", None)
@@ -132,11 +132,14 @@ class RunDirectory:
             if earlier.get("status") != "running":
                 return
         if isinstance(error, Interrupted | KeyboardInterrupt):
-            self._end("interrupted", str(error) or "Interrupted.")
-        elif isinstance(error, Diverged):
-            self._end("diverged", str(error))
+            status, text = "interrupted", str(error) or "Interrupted."
+        elif isinstance(error, Diverged | Failed):
+            status, text = "diverged" if isinstance(error, Diverged) else "failed", str(error)
         else:
-            self._end("failed", f"{type(error).__name__}: {error}")
+            found = system_error(error)
+            status, text = "failed", found[0] if found else f"{type(error).__name__}: {error}"
+        with suppress(OSError):  # on a full disk, the first error tells more than this one
+            self._end(status, text)
 
     def _end(self, status: str, error: str | None) -> None:
         seconds = round(self._seconds_before + time.perf_counter() - self._started, 3)
@@ -272,43 +275,6 @@ def check_output_folder(output: str | Path) -> Path:
     if not folder.absolute().parent.is_dir():
         raise RequestError(f"output: the folder of {folder} does not exist")
     return folder
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Write a file in one step: it holds either its old or its new content, whatever happens meanwhile."""
-    with replacing(file) as temporary:
-        temporary.write_text(text)
-
-
-def decide_once(file: Path, decide: Callable[[], str]) -> str:
-    """Return the text of a file. The first process that asks decides on it and writes it; later ones read it."""
-    if not file.exists():
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}-")
-        with os.fdopen(handle, "w") as stream:
-            stream.write(decide())
-        try:
-            Path(file).hardlink_to(name)  # unlike a rename, this keeps the file of a process that was faster
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without hard links
-            Path(name).replace(file)
-        Path(name).unlink(missing_ok=True)
-    return file.read_text()
-
-
-@contextmanager
-def replacing(file: Path) -> Iterator[Path]:
-    """Provide a temporary file that replaces `file` when the block ends, and is removed if the block fails."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(file)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def is_same(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -29,7 +29,7 @@ class Job:
         directory: its run directory.
         epochs: length of its training in epochs, or None if it is not given in epochs.
         state: waiting, running, completed, failed, diverged or interrupted.
-        earlier: whether an earlier sweep has completed it.
+        earlier: whether an earlier sweep has completed it, or seen it diverge.
         resumes: whether it continues from the checkpoint of an earlier sweep.
         reason: why it failed.
         code: its exit code, negative if a signal ended it; None if not known.
@@ -244,8 +244,7 @@ def run_jobs(
                         told.add(job)
                         execution.interrupt()
                 if signals and not passed_on:
-                    with contextlib.suppress(OSError):  # the terminal may be closed
-                        print("\nStopping: the jobs save and end. Press Ctrl-C again to stop at once.", file=sys.stderr)
+                    print("\nStopping: the jobs save and end. Press Ctrl-C again to stop at once.", file=sys.stderr)
                 for count in range(passed_on, len(signals)):
                     for job, (execution, _, _) in running.items():
                         if count or job not in told:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from cnnlab.errors import Diverged, Interrupted, RequestError
+from cnnlab.errors import Diverged, Failed, Interrupted, RequestError
 from cnnlab.runs.signatures import SECRET, signed, verified
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def _as_error(report: dict[str, Any]) -> BaseException:
         return Interrupted(report["text"])
     if report.get("diverged"):
         return Diverged(report["text"])
-    return RuntimeError(f"process {report['rank']}: {report['text']}")
+    return Failed(f"process {report['rank']}: {report['text']}")
 
 
 def _connect(rank: Rank) -> "PrefixStore":

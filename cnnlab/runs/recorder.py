@@ -1,19 +1,33 @@
 """Write the run directory during a training."""
 
 import csv
+import io
 import math
 import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from cnnlab.errors import Diverged, Interrupted
+from cnnlab.files import write_atomically
 from cnnlab.runs.directory import COLUMNS, METRICS, RunDirectory
 from cnnlab.runs.environment import device_name, peak_memory_bytes
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Write a checkpoint whole or not at all. Lightning itself writes to the folder for temporary files, and copies."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint to a path."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_atomically(Path(path), content.getbuffer())
 
 
 class Recorder(Checkpoint):
@@ -59,12 +73,10 @@ class Recorder(Checkpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock, write the rows of a resumed run to metrics.csv, and record learning rate and device."""
         self.run.begin()
+        trainer.strategy.checkpoint_io = CheckpointFiles()
         if self.run.writes:
             self.run.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            with self.run.metrics_file.open("w", newline="") as stream:
-                writer = csv.DictWriter(stream, COLUMNS)
-                writer.writeheader()
-                writer.writerows(self.rows)
+            self._write_metrics()
             self.run.predictions_file.unlink(missing_ok=True)
         # The test results of a completed run that is made longer are of other weights.
         stale = dict.fromkeys(("test_accuracy", "test_loss", "test_accuracy_tta"))
@@ -124,8 +136,7 @@ class Recorder(Checkpoint):
         self.rows.append(row)
         self.epochs = self._epochs_done(trainer)
         if self.run.writes:
-            with self.run.metrics_file.open("a", newline="") as stream:
-                csv.DictWriter(stream, COLUMNS).writerow(row)
+            self._write_metrics()
         self._check_losses(trainer, row)
         is_best = self._is_better(row)
         if is_best:
@@ -206,6 +217,13 @@ class Recorder(Checkpoint):
         seconds, stepping, images = self._before
         pl_module.log("speed/images_per_second", (self.images - images) / max(1e-9, self.stepping_seconds - stepping))
         pl_module.log("speed/epoch_seconds", self.seconds - seconds)  # with validation and saving
+
+    def _write_metrics(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.run.metrics_file, text.getvalue())
 
     def _is_better(self, row: dict[str, Any]) -> bool:
         """Compare validation accuracy, then loss. Without validation the latest epoch is the best."""

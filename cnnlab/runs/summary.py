@@ -6,6 +6,7 @@ import reprlib
 from pathlib import Path
 from typing import Any
 
+from cnnlab.instantiate import fits
 from cnnlab.runs.plain import read_json
 
 FRACTIONS = ("val_accuracy", "test_accuracy", "test_accuracy_tta")
@@ -14,6 +15,7 @@ NUMBERS = ("lr", "epochs", "train_seconds", "total_seconds", "images_per_second"
 LARGEST = 1e15  # of a number
 LOSSES = ("val_loss", "test_loss")
 TEXTS = ("name", "model", "recipe", "data", "device", "precision", "data_fingerprint", "git_commit", "command", "error")
+KINDS = {"classes": list[str], "images": dict, "versions": dict}
 CHOICES = {
     "status": ("running", "completed", "failed", "diverged", "interrupted"),
     "protocol": ("holdout", "article"),
@@ -56,6 +58,6 @@ def _objection(key: str, value: Any) -> str | None:
         return f"none of {', '.join(CHOICES[key])}"
     if key in TEXTS and not isinstance(value, str):
         return "not a text"
-    if key == "versions" and not (isinstance(value, dict) and all(isinstance(v, str) for v in value.values())):
-        return "not a list of packages"
+    if key in KINDS and not fits(value, KINDS[key]):
+        return f"not a {KINDS[key].__name__}"
     return None

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
+from cnnlab.files import replacing
 from cnnlab.search.terminal import describe_counts
 
 Record = Mapping[str, Any]  # content of tune.json
@@ -21,10 +22,10 @@ FIGURES = ("history.png", "importance.png", "slices.png")
 
 def draw_study(record: Record, folder: Path) -> None:
     """Draw history.png, slices.png and, if the importance is known, importance.png of a record with a best trial."""
-    draw_history(record).savefig(folder / FIGURES[0], dpi=150)
-    if record["importance"]:
-        draw_importance(record).savefig(folder / FIGURES[1], dpi=150)
-    draw_slices(record).savefig(folder / FIGURES[2], dpi=150)
+    for name, draw in zip(FIGURES, (draw_history, draw_importance, draw_slices), strict=True):
+        if draw is not draw_importance or record["importance"]:
+            with replacing(folder / name) as file:
+                draw(record).savefig(file, dpi=150)
 
 
 def draw_history(record: Record) -> Figure:

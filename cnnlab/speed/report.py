@@ -9,6 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from cnnlab.files import replacing
+
 Record = Mapping[str, Any]
 TABLE_WIDTH = 100  # columns
 
@@ -62,7 +64,8 @@ def draw_speed(record: Record, file: Path) -> None:
     axes.set_title(f"{device}\nimages: {record['images']}, recipe {record['recipe']}", fontsize=9, loc="left")
     if rows:
         figure.legend(loc="outside lower center", ncols=3, fontsize=8)
-    figure.savefig(file, dpi=150)
+    with replacing(file) as temporary:
+        figure.savefig(temporary, dpi=150)
 
 
 def label(row: Mapping[str, Any]) -> str:

@@ -31,8 +31,9 @@ class Totals:
     loss: Tensor | float = 0.0
     correct: Tensor | int = 0
     images: int = 0
+    overflowed: Tensor | int = 0  # images whose loss is left out
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, may_overflow: bool = False) -> None:
         """Add a batch of at least one image.
 
         Args:
@@ -40,16 +41,23 @@ class Totals:
             logits: (N, classes).
             labels: classes (N,), or probabilities (N, classes) of mixed images. The most probable class counts as
                 correct.
+            may_overflow: leaves a loss that is not finite out of the mean, because the step is skipped too.
         """
         if labels.ndim == 2:
             labels = labels.argmax(1)
-        self.loss = self.loss + loss.detach() * len(labels)
+        loss = loss.detach()
+        if may_overflow:
+            self.overflowed = self.overflowed + ~loss.isfinite() * len(labels)
+            loss = loss.where(loss.isfinite(), 0.0)
+        self.loss = self.loss + loss * len(labels)
         self.correct = self.correct + (logits.detach().argmax(1) == labels).sum()
         self.images += len(labels)
 
     def means(self) -> tuple[float, float]:
-        """Return mean loss and accuracy per image; waits for the device."""
-        return float(self.loss) / max(1, self.images), float(self.correct) / max(1, self.images)
+        """Return mean loss and accuracy per image; waits for the device. The loss is NaN if all have overflowed."""
+        counted = self.images - int(self.overflowed)
+        loss = float("nan") if self.overflowed and not counted else float(self.loss) / max(1, counted)
+        return loss, float(self.correct) / max(1, self.images)
 
 
 def all_logits(output: Any) -> list[Any]:
@@ -161,6 +169,11 @@ class Classifier(L.LightningModule):
         """Remember the learning rate of this step."""
         self._lr = optimizer.param_groups[0]["lr"]
 
+    @property
+    def _scaler(self) -> Any:
+        """Scaler of gradients of 16-mixed, which skips steps that overflow; None for other number formats."""
+        return getattr(self.trainer.precision_plugin, "scaler", None)
+
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
@@ -169,10 +182,12 @@ class Classifier(L.LightningModule):
         Lightning refuses fused optimizers for every mixed precision: they undo the scaling of gradients only after
         clipping. With bf16-mixed, gradients are not scaled.
         """
-        plugin = self.trainer.precision_plugin
-        if gradient_clip_val and getattr(plugin, "scaler", None) is None:
+        if gradient_clip_val and self._scaler is None:
             Precision.clip_gradients(
-                plugin, optimizer, gradient_clip_val, GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+                self.trainer.precision_plugin,
+                optimizer,
+                gradient_clip_val,
+                GradClipAlgorithmType(gradient_clip_algorithm or "norm"),
             )
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
@@ -203,7 +218,7 @@ class Classifier(L.LightningModule):
         if not len(labels):
             return self._loss_without_images(images)
         logits, loss = self.logits_and_loss(images, labels)
-        self.train_totals.add(loss, logits, labels)
+        self.train_totals.add(loss, logits, labels, may_overflow=self._scaler is not None)
         if self.trainer.world_size > 1:  # processes average their gradients: weight by this share of the images
             batch_images = self.trainer.train_dataloader.batch_images  # pyright: ignore
             loss = loss * (len(labels) * self.trainer.world_size / batch_images)
@@ -230,8 +245,8 @@ class Classifier(L.LightningModule):
         if self.trainer.world_size == 1:
             return totals
         sums = torch.tensor([float(value) for value in vars(totals).values()], dtype=torch.float64)
-        loss, correct, images = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").tolist()
-        return Totals(loss, correct, round(images))
+        loss, correct, *images = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").tolist()
+        return Totals(loss, correct, *map(round, images))
 
     def on_validation_epoch_start(self) -> None:
         """Reset the totals."""

@@ -1,8 +1,6 @@
 """Turn Ctrl-C, termination signals and the end of the terminal into a request to save and stop."""
 
-import os
 import signal
-import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -57,8 +55,6 @@ class StopRequest:
             self._can_wait = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
-            _leave_terminal()
         now = time.monotonic()
         if self._can_wait and not self.requested:
             self.requested, self._since = True, now
@@ -68,12 +64,3 @@ class StopRequest:
         if self._can_wait and now - self._since < ECHO_SECONDS:
             return
         raise Interrupted(f"Interrupted by {signal.Signals(number).name}.")
-
-
-def _leave_terminal() -> None:
-    """Print to nowhere from now on if output went to the terminal: it is closed, and writing to it would fail."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        if stat.S_ISCHR(os.fstat(stream).st_mode):
-            os.dup2(nowhere, stream)
-    os.close(nowhere)

@@ -1,7 +1,6 @@
 """Search for a learning rate before the training."""
 
 import contextlib
-import csv
 import functools
 import io
 import logging
@@ -15,6 +14,7 @@ import torch
 from lightning.pytorch import callbacks
 
 from cnnlab.errors import RequestError
+from cnnlab.files import replacing, write_atomically
 from cnnlab.training.classifier import Classifier
 
 log = logging.getLogger(__name__)
@@ -134,8 +134,8 @@ def _unlimited_and_quiet(trainer: L.Trainer) -> Iterator[None]:
 def _write(folder: Path, rates: list[float], losses: list[float], chosen: float | None) -> None:
     from matplotlib.figure import Figure
 
-    with (folder / "lr_finder.csv").open("w", newline="") as stream:
-        csv.writer(stream).writerows([("lr", "loss"), *zip(rates, losses, strict=False)])
+    rows = [("lr", "loss"), *zip(rates, losses, strict=False)]
+    write_atomically(folder / "lr_finder.csv", "".join(f"{rate},{loss}\r\n" for rate, loss in rows))
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(rates[: len(losses)], losses)
@@ -143,4 +143,5 @@ def _write(folder: Path, rates: list[float], losses: list[float], chosen: float 
         axes.axvline(chosen, color="tab:red", linestyle="--", label=f"chosen: {chosen:.3g}")
         axes.legend()
     axes.set(xscale="log", xlabel="learning rate", ylabel=f"training loss (mean over {WINDOW} steps)")
-    figure.savefig(folder / "lr_finder.png", dpi=120)
+    with replacing(folder / "lr_finder.png") as file:
+        figure.savefig(file, dpi=120)

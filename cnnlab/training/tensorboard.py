@@ -1,6 +1,7 @@
 """Log to TensorBoard: metrics per epoch, and pictures of what a network has learned so far."""
 
 import copy
+import functools
 import io
 import logging
 import warnings
@@ -23,6 +24,21 @@ PREDICTION_EPOCHS = tuple(digit * 10**power for power in range(7) for digit in (
 SAMPLES = 16  # validation images whose predictions are shown
 
 
+def _writing(method: Callable[..., None]) -> Callable[..., None]:
+    """Have a method of the logger do nothing in other processes than the first, and name the folder in its errors."""
+
+    @rank_zero_only
+    @functools.wraps(method)
+    def call(logger: "TensorBoard", *arguments: Any, **named: Any) -> None:
+        try:
+            method(logger, *arguments, **named)
+        except OSError as error:
+            error.filename = error.filename or logger.log_dir
+            raise
+
+    return call
+
+
 class TensorBoard(TensorBoardLogger):
     """Write event files whose steps are epochs, counted from 1, so that runs with different batch sizes compare.
 
@@ -42,7 +58,7 @@ class TensorBoard(TensorBoardLogger):
         super().__init__(save_dir, name="", version="tensorboard", default_hp_metric=False)
         self.pictures, self.graph, self.embeddings = pictures, graph, embeddings
 
-    @rank_zero_only
+    @_writing
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log the metrics of an epoch. Test metrics, which are single points, go to the HParams tab only."""
         metrics = dict(metrics)
@@ -50,17 +66,17 @@ class TensorBoard(TensorBoardLogger):
         curves = {name: value for name, value in metrics.items() if not name.startswith("test")}
         super().log_metrics(curves, step if epoch is None else int(epoch) + 1)
 
-    @rank_zero_only
+    @_writing
     def save(self) -> None:
         """Write everything to disk, but not Lightning's hparams.yaml: the run has its config.yaml."""
         self.experiment.flush()
 
-    @rank_zero_only
+    @_writing
     def finalize(self, status: str) -> None:
         """Save, but keep the file open: the test still follows, and would open a second file."""
         self.save()
 
-    @rank_zero_only
+    @_writing
     def log_outcome(self, settings: Mapping[str, Any], figures: Mapping[str, float], epoch: int) -> None:
         """Log the run's row for the HParams tab, and close the file.
 
@@ -80,7 +96,7 @@ class TensorBoard(TensorBoardLogger):
             self.experiment._get_file_writer().add_summary(summary, epoch)
         self.experiment.close()
 
-    @rank_zero_only
+    @_writing
     def log_picture(self, tag: str, picture: Image.Image, epoch: int) -> None:
         """Log an RGB picture in 256 colours: with enlarged pixels, a third of the size of a JPEG."""
         from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
@@ -92,7 +108,7 @@ class TensorBoard(TensorBoardLogger):
         )
         self.experiment._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), epoch)
 
-    @rank_zero_only
+    @_writing
     def forget_from(self, epoch: int) -> None:
         """Make readers drop data of this and later epochs, logged by a run that stopped before it saved them."""
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
@@ -209,6 +225,8 @@ class LearnedSoFar(Callback):
                 warnings.simplefilter("ignore")  # tracing is deprecated, but TensorBoard supports nothing else
                 traced = torch.jit.trace(copy.deepcopy(network).cpu().eval(), image, check_trace=False)
                 self.logger.experiment.add_graph(traced, image)
+        except OSError:
+            raise
         except Exception as error:  # a network that cannot be traced may raise anything
             log.info("TensorBoard gets no graph: this network cannot be traced (%s).", first_line(error))
 

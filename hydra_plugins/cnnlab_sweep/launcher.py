@@ -12,8 +12,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from cnnlab.errors import RequestError, SweepFailed
+from cnnlab.files import decide_once
 from cnnlab.runs import jobs
-from cnnlab.runs.directory import RunDirectory, decide_once
+from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.jobs import Execution, Job
 from cnnlab.runs.sweeps import SWEEP_FILE
 from hydra_plugins.cnnlab_sweep.planning import compose_jobs, plan_jobs

@@ -48,7 +48,8 @@ def plan_jobs(
 ) -> list[Job]:
     """Return the jobs of a sweep, each with its directory, its command, and its state.
 
-    A job is `completed` if a run with the same settings is. It resumes if such a run was interrupted or failed.
+    A job is `completed` if a run with the same settings is, and `diverged` likewise: it would diverge again. It resumes
+    if such a run was interrupted or failed.
 
     Args:
         config: configuration of the sweep.
@@ -76,11 +77,12 @@ def plan_jobs(
         else:
             run, status = found
             job.directory = run.path
-            job.earlier = status == "completed"
+            job.earlier = status in ("completed", "diverged")
             job.resumes = run.last_checkpoint.exists()
             if job.earlier:
-                job.state = "completed"
+                job.state = status
                 job.read_record()
+                job.reason = job.record.get("error")
             elif not run.is_free():
                 job.state, job.reason = "failed", "another process is running it"
         resume = always_resume or found is not None

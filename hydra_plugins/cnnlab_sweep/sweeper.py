@@ -12,7 +12,7 @@ from hydra.core.utils import JobStatus
 from omegaconf import DictConfig
 
 from cnnlab.config.folders import NoteFolders
-from cnnlab.config.sweeps import to_override
+from cnnlab.config.sweeps import check_number_of_jobs, to_override
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import Before
 from cnnlab.runs.processes import own_rank
@@ -81,15 +81,18 @@ def combinations(
         grids: as `cnnlab.config.sweeps.read_grids` returns them.
         arguments: of the command line; they override the grids.
         parser: reads both.
+
+    Raises:
+        RequestError: if there are more than `MOST_JOBS` combinations.
     """
-    jobs: list[list[str]] = []
+    jobs: dict[tuple[str, ...], None] = {}
     for grid in grids or [{}]:
         given = [f"{key}={values}" for key, values in grid.items()]
-        every = BasicSweeper.split_arguments(parser.parse_overrides([*given, *arguments]), None)[0]
-        for job in every:
-            if job not in jobs:
-                jobs.append(job)
-    return jobs
+        overrides = parser.parse_overrides([*given, *arguments])
+        check_number_of_jobs(overrides)
+        for job in BasicSweeper.split_arguments(overrides, None)[0]:
+            jobs[tuple(job)] = None
+    return [list(job) for job in jobs]
 
 
 @dataclass

@@ -64,7 +64,11 @@ def tried(
     precision: Precision | None = None,
 ) -> Classifier:
     module = Classifier(network, functools.partial(optimizer, lr=0.1), constant, loss or nn.CrossEntropyLoss())
-    trainer: Any = SimpleNamespace(callbacks=list(callbacks), precision_plugin=precision or Precision())
+    trainer: Any = SimpleNamespace(
+        callbacks=list(callbacks),
+        precision_plugin=precision or Precision(),
+        precision="bf16-mixed" if precision else "32-true",
+    )
     rehearse(module, trainer, (3, 8, 8), 5, mixed=False)
     return module
 
@@ -144,8 +148,47 @@ def test_a_loss_of_log_probabilities_needs_a_network_that_returns_them(loss: nn.
 def test_the_number_format_of_the_run_is_used():
     network = Changed(lambda logits: logits + torch.from_numpy(logits.detach().numpy()))
     tried(network)
-    with pytest.raises(RequestError, match="model: .*BFloat16"):
+    with pytest.raises(
+        RequestError, match="model: .*BFloat16.*; if the reason is bf16-mixed: trainer.precision=32-true"
+    ):
         tried(network, precision=MixedPrecision("bf16-mixed", "cpu"))
+
+
+class Growing(Net):
+    """Keeps a value of every batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen = torch.cat([self.seen, images.mean()[None]])
+        return super().forward(images)
+
+
+class Remembering(Net):
+    """Has a state that is no tensor."""
+
+    def __init__(self, memory: Any):
+        super().__init__()
+        self.memory = memory
+
+    def get_extra_state(self) -> Any:
+        return self.memory
+
+    def set_extra_state(self, state: Any) -> None:
+        self.memory = state
+
+
+def test_a_network_whose_checkpoint_could_not_be_loaded_is_refused():
+    tried(Remembering({"count": 3}))
+    with pytest.raises(RequestError, match="model: its extra state cannot be read from a checkpoint"):
+        tried(Remembering(object))
+    with pytest.raises(RequestError, match="model: seen is no tensor of a constant shape"):
+        tried(Growing())
+    quantized = torch.ao.quantization.quantize_dynamic(Net(), {nn.Linear})
+    with pytest.raises(RequestError, match="model: head.*is no tensor of a constant shape"):
+        tried(quantized)
 
 
 def test_a_network_without_a_copy_cannot_be_averaged():

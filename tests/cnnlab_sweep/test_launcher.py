@@ -28,12 +28,14 @@ class Started:
         self.commands.append(list(command[3:]))
         arguments = [argument for argument in command[3:] if not argument.startswith("hydra.")]
         config = settings(hydra.compose("train", arguments))
-        self.code = 1 if config["seed"] == 13 else 0
+        self.code = 1 if config["seed"] in (13, 14) else 0
         run = RunDirectory(directory)
         with run.recording(config, name=config["name"], seed=config["seed"], val_accuracy=0.5):
             pass
-        if self.code:
+        if config["seed"] == 13:
             run.update_summary(status="failed", error="RuntimeError: unlucky")
+        if config["seed"] == 14:
+            run.update_summary(status="diverged", error="the loss is not finite in epoch 2")
 
     def poll(self) -> int:
         return self.code
@@ -144,6 +146,14 @@ def test_what_failed_is_listed_and_runs_again(train, started, tmp_path):
     assert jobs(started, "seed") == [("12",), ("13",), ("13",)]
 
 
+def test_what_diverged_is_a_result_and_does_not_run_again(train, started, tmp_path):
+    for _ in range(2):
+        outcome = train(*DIGITS, "seeds=[12,14]")
+        assert (outcome.code, jobs(started, "seed")) == (1, [("12",), ("14",)])
+        assert "seed-14: diverged: the loss is not finite in epoch 2 (runs/" in outcome.err
+    assert "diverged before" in train(*DIGITS, "seeds=[12,14]").out
+
+
 def test_what_another_process_runs_is_left_to_it(train, started, tmp_path):
     train(*DIGITS, "seeds=1")
     run = RunDirectory(next(tmp_path.glob("runs/sweep/*/0")))
@@ -199,6 +209,14 @@ def test_a_choice_that_makes_entries_equal_is_run_once(train, started, experimen
         (["seeds=2", "seed=1"], "seeds: give either seeds= or seed="),
         (["seeds=2", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs must be 1 or more, got 0"),
         (["seeds=2", "hydra/launcher=isolate"], "hydra/launcher=isolate is not known"),
+        (
+            ["-m", "seed=range(0,1000000000)"],
+            "seed: a sweep has at most 10,000 jobs, this one would have 1,000,000,000",
+        ),
+        (["-m", "seed=range(0,9999999)", "hydra/sweeper=basic"], "seed: a sweep has at most 10,000 jobs"),
+        (["-m", "seed=range(0,101)", "optimizer.lr=range(1,2,0.01)"], "a sweep has at most 10,000 jobs"),
+        (["-m", "optimizer.lr=range(0.0,1.0,0.0)"], "optimizer.lr=range(0.0,1.0,0.0): this range has no values"),
+        (["-m", "seed=range(5,2)"], "seed=range(5,2): this range has no values, or no end"),
         (["-m", "seed=0,1", "model=lenet6"], "model=lenet6 is not known; did you mean model=lenet5?"),
         (["-m", "seed=0,1", "model.foo=1"], "model.foo is not a key"),
         (["-m", "experiment=question,demo"], "experiment: question is itself a sweep; start it with its own command"),

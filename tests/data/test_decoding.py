@@ -1,6 +1,9 @@
 import io
 import random
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from PIL import Image
 from torchvision.io import decode_image
 
 from cnnlab.data.decoding import UnreadablePicture, decode, to_rgb
+from tests.odd_files import odd_files
 
 NOISE = np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)
 
@@ -56,3 +60,30 @@ def test_a_small_file_that_claims_many_pixels_takes_no_memory() -> None:
     for content in (bytes(jpeg), bytes(gif)):
         with pytest.raises(UnreadablePicture, match="more than 100,000,000 pixels"):
             decode(content)
+
+
+def test_a_file_that_is_too_large_is_not_read_into_memory(tmp_path: Path) -> None:
+    with (tmp_path / "video.png").open("wb") as file:
+        file.truncate(10**12)  # takes no room on the disk
+    with pytest.raises(UnreadablePicture, match="more than 1,000,000,000 bytes"):
+        decode(tmp_path / "video.png")
+
+
+def test_libraries_write_nothing_about_the_files(tmp_path: Path) -> None:
+    """In a process of its own, because pytest changes the filters of warnings."""
+    for number, odd in enumerate(odd_files().values()):
+        (tmp_path / f"{number:03}").write_bytes(odd.content)
+    program = f"""
+import warnings
+from pathlib import Path
+from cnnlab.data.decoding import UnreadablePicture, decode
+warnings.simplefilter("always", append=True)
+for path in sorted(Path({str(tmp_path)!r}).iterdir()):
+    try:
+        decode(path)
+    except UnreadablePicture:
+        pass
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if not line.startswith("Corrupt JPEG data")] == []  # libjpeg, of what it then reads

@@ -207,6 +207,7 @@ def test_an_earlier_cache_of_plain_files_is_kept(tmp_path: Path, rgb: np.ndarray
     source = ListSource(encoded(Image.fromarray(rgb)), encoded(Image.fromarray(rgb), "JPEG"))
     before = load_images(source, 32, tmp_path)
     as_before(tmp_path)
+    caplog.clear()  # commands of other tests may have turned the log on
     with caplog.at_level("INFO"):
         assert load_images(source, 32, tmp_path).fingerprint == before.fingerprint
     assert not caplog.records

@@ -180,6 +180,7 @@ def refused() -> dict[str, tuple[bytes, str]]:
         "with a wrong checksum": (whole[:place] + b"???" + whole[place + 3 :], DAMAGED),
         "of no columns": (SIGNATURE + header(0, 9, 8, 0) + chunk(b"IDAT", zlib.compress(bytes(9))) + end, DAMAGED),
         "of 3 bits": (SIGNATURE + header(4, 4, 3, 0) + chunk(b"IDAT", zlib.compress(bytes(12))) + end, DAMAGED),
+        "too long and narrow": (png(np.zeros((1, 1_600_000), np.uint8), 1), "its 1600000 x 1 pixels are too long"),
         "that claims 10^10 pixels": (SIGNATURE + header(10**5, 10**5, 1, 0) + chunk(b"IDAT") + end, TOO_LARGE),
         "that claims 101 million pixels": (SIGNATURE + header(10_100, 10_000, 1, 0) + chunk(b"IDAT") + end, TOO_LARGE),
     }

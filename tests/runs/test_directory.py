@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from cnnlab.errors import Diverged, Interrupted, RequestError
-from cnnlab.runs.directory import SUMMARY_KEYS, Before, RunDirectory, decide_once, default_directory, write_atomically
+from cnnlab.files import decide_once, write_atomically
+from cnnlab.runs.directory import SUMMARY_KEYS, Before, RunDirectory, default_directory
 
 
 def finished(path: Path, status: str = "completed", **config: object) -> RunDirectory:

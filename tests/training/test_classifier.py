@@ -1,4 +1,5 @@
 import functools
+import math
 
 import lightning as L
 import pytest
@@ -85,6 +86,36 @@ def test_totals_continue_from_a_checkpoint():
     for totals in (whole, second):
         totals.add(torch.tensor(1.5), logits, labels)
     assert whole.means() == second.means() == (1.0, 0.5)
+
+
+class Overflowing(nn.CrossEntropyLoss):
+    """Gives the last batch, of one image, an infinite loss."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return super().forward(input, target) * (float("inf") if len(target) == 1 else 1)
+
+
+def test_a_step_that_16_mixed_skips_does_not_count_as_diverged(monkeypatch):
+    module = classifier()
+    images, labels = Batches().batches[0]
+    with torch.no_grad():
+        kept = float(nn.functional.cross_entropy(module(images), labels))
+    assert fit_with_overflow(module, monkeypatch, skips=True) == pytest.approx(kept)  # of the batch that counts
+    assert not math.isfinite(fit_with_overflow(module, monkeypatch, skips=False))
+
+
+def test_an_epoch_whose_steps_all_overflow_has_no_loss():
+    totals = Totals()
+    totals.add(torch.tensor(float("inf")), torch.zeros(2, 2), torch.tensor([0, 0]), may_overflow=True)
+    assert math.isnan(totals.means()[0])
+    assert totals.means()[1] == 1
+
+
+def fit_with_overflow(module: Classifier, monkeypatch: pytest.MonkeyPatch, skips: bool) -> float:
+    """Return the loss of an epoch with an overflow; `skips` says whether a scaler of gradients skips its step."""
+    monkeypatch.setattr(Classifier, "_scaler", object() if skips else None)
+    module.loss = Overflowing()
+    return fit(module)["train/loss"]
 
 
 def test_the_most_probable_class_of_a_mixed_label_counts_as_correct():

@@ -8,13 +8,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
+from cnnlab.files import write_atomically
 from cnnlab.inspection.feature_maps import FeatureMaps, Stage
 from cnnlab.inspection.inside import Inside
 from cnnlab.inspection.page.functions import draw_functions, drawn_uses
 from cnnlab.inspection.page.sizes import draw_path, draw_windows, drawn_steps, in_words, steps
 from cnnlab.inspection.page.style import Picture, picture
 from cnnlab.inspection.page.tiles import MAPS_SHOWN, draw_class_maps, draw_filters, draw_maps, weak_filters
-from cnnlab.runs.directory import write_atomically
 
 
 def write_inside(inside: Inside, folder: Path) -> list[Path]:
@@ -31,7 +31,7 @@ def write_inside(inside: Inside, folder: Path) -> list[Path]:
     files = []
     for one in pictures.values():
         file = folder / f"{one.name}.png"
-        file.write_bytes(one.light)
+        write_atomically(file, one.light)
         files.append(file)
     page = folder / "index.html"
     write_atomically(page, render(inside, pictures))

@@ -1,0 +1,82 @@
+"""Keep a command alive whatever its input and output are: closed, a pipe that nobody reads, a full disk, ASCII only."""
+
+import errno
+import io
+import logging
+import os
+import sys
+import threading
+from typing import Any, NoReturn
+
+SECONDS_TO_LEAVE = 3.0  # that an interrupted command has to end: a thread may wait for a file forever
+QUIET = (errno.EPIPE, errno.EIO)  # the reader has all that it wants, or the terminal is closed
+
+
+class _Output(io.FileIO):
+    """Write to a file descriptor, and to nowhere once that fails."""
+
+    lost: OSError | None = None
+
+    def write(self, content: Any) -> int | None:
+        """Write bytes, and return how many were taken."""
+        try:
+            return super().write(content)
+        except OSError as error:
+            self.lost = error
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(content)
+
+
+def prepare() -> None:
+    """Give this process standard streams that never fail. Call this before anything is printed.
+
+    Characters that the terminal does not know are escaped. Streams that are closed lead to nowhere: the next file to be
+    opened would otherwise take their place, and receive what is printed.
+    """
+    logging.raiseExceptions = False  # a log that cannot be written must not fill the terminal
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # this takes the lowest number, which is free
+            stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115
+            setattr(sys, f"__{name}__", stream)
+            setattr(sys, name, stream)
+        stream = getattr(sys, name)
+        if number and stream is getattr(sys, f"__{name}__"):  # neither a test nor this function has replaced it
+            safe = io.TextIOWrapper(
+                io.BufferedWriter(_Output(number, "w", closefd=False)),
+                encoding=stream.encoding,
+                errors="backslashreplace",
+                line_buffering=stream.line_buffering,
+                write_through=stream.write_through,
+            )
+            setattr(sys, name, safe)
+
+
+def lost_output() -> OSError | None:
+    """Return why what was printed did not arrive, or None."""
+    output = _output()
+    return output.lost if output else None
+
+
+def leave(code: int) -> NoReturn:
+    """End this process: with code 1 if what it has printed is lost, and soon if it was interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    if (lost := lost_output()) and lost.errno not in QUIET:
+        print(f"stdout: {lost.strerror}; what was printed is incomplete", file=sys.stderr)
+        code = code or 1
+    if code == 130 and _output():
+        timer = threading.Timer(SECONDS_TO_LEAVE, os._exit, [code])
+        timer.daemon = True
+        timer.start()
+    sys.exit(code)
+
+
+def _output() -> _Output | None:
+    """Return what `prepare` has made of standard output, or None in a test."""
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return raw if isinstance(raw, _Output) else None

@@ -1,0 +1,73 @@
+"""Commands end well whatever their input and output are."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PRINTS_MUCH = (
+    "from cnnlab import streams; streams.prepare(); print('x' * 100_000, flush=True); print('y'); streams.leave({})"
+)
+
+
+def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs Python with stdout and stderr read as text, unless the options say otherwise."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("env", {})
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | options
+    return subprocess.run([sys.executable, *arguments], text=True, timeout=120, env=environment, **options)
+
+
+def closing(*numbers: int) -> Callable[[], None]:
+    def close() -> None:
+        for number in numbers:
+            os.close(number)
+
+    return close
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--cfg", "job"]], ids=["help", "configuration"])
+def test_closed_streams_do_not_matter(arguments: list[str], closed: tuple[int, ...], tmp_path: Path) -> None:
+    ended = run("-m", "cnnlab", *arguments, preexec_fn=closing(*closed), cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert bool(ended.stdout) == (1 not in closed)
+
+
+def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path: Path) -> None:
+    writes = "from cnnlab import streams; streams.prepare(); file = open('record', 'w'); print('printed', flush=True)"
+    run("-c", f"{writes}; file.write('kept')", preexec_fn=closing(1), cwd=tmp_path)
+    assert (tmp_path / "record").read_text() == "kept"
+
+
+def test_a_reader_that_leaves_is_no_failure() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = run("-c", PRINTS_MUCH.format(0), stdout=writing)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("code", [0, 2])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_output_that_is_lost_is_a_failure(code: int) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = run("-c", PRINTS_MUCH.format(code), stdout=full)
+    assert ended.returncode == (code or 1)
+    assert ended.stderr == "stdout: No space left on device; what was printed is incomplete\n"
+
+
+def test_ascii_terminals_get_escaped_names() -> None:
+    code = r"from cnnlab import streams; streams.prepare(); print('caf\xe9 \udcff')"
+    ended = run("-c", code, env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"})
+    assert (ended.returncode, ended.stdout) == (0, "caf\\xe9 \\udcff\n")
+
+
+def test_an_interrupted_command_does_not_wait_for_a_thread_that_hangs() -> None:
+    hangs = "import threading; threading.Thread(target=threading.Event().wait).start()"
+    ended = run("-c", f"{hangs}; from cnnlab import streams; streams.prepare(); streams.leave(130)")
+    assert ended.returncode == 130
