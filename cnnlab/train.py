@@ -15,7 +15,7 @@ from cnnlab.config.paths import PACKAGE
 from cnnlab.cpu import flush_denormals
 from cnnlab.data.cache import check_available
 from cnnlab.data.sources import source_of
-from cnnlab.errors import Diverged
+from cnnlab.errors import Diverged, Interrupted
 from cnnlab.files import decide_once, write_arrays
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.processes import Processes, own_rank
@@ -94,7 +94,8 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
     from cnnlab.training.interruption import StopRequest
 
     flush_denormals()
-    stop = StopRequest(silent=not processes.leads)
+    interrupted = Interrupted(f"Interrupted while it stood still. To continue: resume={run.path}")
+    stop = StopRequest(not processes.leads, lambda: processes.end_at_once(interrupted, 130, run.record_end))
     with stop.listening():
         seed_everything(settings["seed"])
         data = build_data(settings)

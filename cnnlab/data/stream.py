@@ -1,24 +1,32 @@
 """Read images shortly before they are needed: from memory by a thread, or from files by processes that decode them."""
 
+import contextlib
+import functools
+import multiprocessing
+import pickle
 import signal
-import weakref
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from io import BufferedRWPair
+from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from cnnlab.data.images import Images, StoredImages
-from cnnlab.errors import RequestError
+from cnnlab.errors import Failed, RequestError
 
 AHEAD = 2  # batches that each worker, or a single thread, reads ahead
 PIECE = 64  # images that each of several threads reads at a time: whole batches would take much memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Worker = tuple[BaseProcess, BufferedRWPair]  # and the socket to it
 
 
 def read_by_threads(
@@ -49,20 +57,23 @@ def map_by_threads(function: Callable[[Item], Result], items: Iterable[Item], th
     Items are taken one by one; several threads call the function at the same time.
     """
     under_way: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads, "images") as pool:
-        try:
-            for item in items:
-                under_way.append(pool.submit(function, item))
-                if len(under_way) > AHEAD * threads:
-                    yield under_way.popleft().result()
-            while under_way:
+    pool = ThreadPoolExecutor(threads, "images")
+    try:
+        for item in items:
+            under_way.append(pool.submit(function, item))
+            if len(under_way) > AHEAD * threads:
                 yield under_way.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # without waiting: a thread may hang in a file
 
 
 class Workers:
     """Read batches in worker processes.
+
+    Pixels come through sockets. torch's own workers put them into shared memory, of which a container has 64 MB; if it
+    is full, they hang.
 
     Args:
         count: number of processes; 0 reads in this one.
@@ -71,51 +82,97 @@ class Workers:
     """
 
     def __init__(self, images: StoredImages, count: int, pinned: bool, stay: bool):
-        self._batches: list[Tensor] = []
-        self._loader = DataLoader(
-            _Reader(images),
-            batch_size=None,  # a batch is read as a whole
-            sampler=self._batches,
-            num_workers=count,
-            prefetch_factor=AHEAD if count else None,
-            persistent_workers=stay and count > 0,
-            pin_memory=pinned,
-            worker_init_fn=_leave_signals_to_the_main_process,
-            generator=torch.Generator(),  # otherwise every epoch would draw from the global one
-        )
-        # If garbage collection takes the loader and its queues in one cycle, the queues may go first. Then the loader
-        # cannot tell its workers to end: it waits for 5 s and kills them. So this object holds the loader until its own
-        # end, and the loader ends before its queues.
-        weakref.finalize(self, _let_go, self._loader).atexit = False
+        self._images, self._count, self._pinned, self._stay = images, count, pinned, stay
+        self._started: set[Worker] = set()
+        self._idle: list[Worker] = []  # between two epochs
+        # Called when this object goes, or before multiprocessing waits for all processes when this one ends.
+        Finalize(self, _end, [self._started], exitpriority=10)
 
     def read(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield the pixels of one batch after the other, uint8 (B, size, size, 3).
 
         Raises:
-            RuntimeError: if an image cannot be decoded; names the image.
+            Failed: if an image cannot be decoded, which is named, or if a worker has ended.
         """
-        self._batches[:] = batches
-        for pixels in self._loader:
+        read = functools.partial(_read, self._images)
+        for pixels in self._receive(batches) if self._count else map(read, batches):
             if isinstance(pixels, str):
-                raise RuntimeError(pixels)
-            yield pixels
+                raise Failed(pixels)
+            tensor = torch.from_numpy(pixels)
+            yield tensor.pin_memory() if self._pinned else tensor
 
-
-class _Reader(Dataset[Tensor | str]):
-    def __init__(self, images: StoredImages):
-        self.images = images
-
-    def __getitem__(self, positions: Tensor) -> Tensor | str:
-        """Return the pixels of a batch, or an error message: an exception would bring the worker's traceback along."""
+    def _receive(self, batches: Sequence[Tensor]) -> Iterator[np.ndarray | str]:
+        workers = [self._idle.pop() if self._idle else self._start() for _ in range(self._count)]
+        number = 0
         try:
-            return self.images.read(positions)
-        except RequestError as error:
-            return str(error)
+            for first, (_, stream) in enumerate(workers):
+                pickle.dump([positions.numpy() for positions in batches[first :: self._count]], stream)
+                stream.flush()
+            for number in range(len(batches)):
+                yield _receive_batch(workers[number % self._count][1])
+            if self._stay:
+                self._idle += workers
+        except (EOFError, ConnectionError, pickle.UnpicklingError):
+            process = workers[number % self._count][0]
+            process.join(1)
+            raise Failed(
+                f"data.workers: a process that reads images has ended (exit code {process.exitcode}), killed perhaps "
+                "because memory ran out; fewer data.workers need less"
+            ) from None
+        finally:
+            if workers[0] not in self._idle:  # also if the caller wants no more of these batches
+                _end(workers)
+                self._started.difference_update(workers)
+
+    def _start(self) -> Worker:
+        ours, theirs = socket.socketpair()
+        process = multiprocessing.Process(target=_serve, args=(ours, theirs, self._images))
+        process.start()
+        theirs.close()
+        worker = process, ours.makefile("rwb")
+        ours.close()  # the file keeps it open
+        self._started.add(worker)
+        return worker
 
 
-def _let_go(loader: DataLoader[Tensor | str]) -> None:
-    """Hold the loader until this is called."""
+def _receive_batch(stream: BufferedRWPair) -> np.ndarray | str:
+    """Return the pixels of a batch, or the message of an error. Raises EOFError if the worker has ended."""
+    shape = pickle.load(stream)
+    if isinstance(shape, str):
+        return shape
+    pixels = np.empty(shape, np.uint8)
+    if stream.readinto(pixels.data.cast("B")) < pixels.nbytes:
+        raise EOFError
+    return pixels
 
 
-def _leave_signals_to_the_main_process(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
+def _serve(others: socket.socket, own: socket.socket, images: StoredImages) -> None:
+    """Read batches in a worker, a little ahead, until the main process ends."""
+    others.close()  # the copy of the main process's end: with it, its end would go unnoticed
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # they may reach all processes of a terminal or job
+        signal.signal(number, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    stream = own.makefile("rwb")
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            for pixels in map_by_threads(functools.partial(_read, images), pickle.load(stream), threads=1):
+                pickle.dump(pixels if isinstance(pixels, str) else pixels.shape, stream)
+                if not isinstance(pixels, str):
+                    stream.write(pixels.data.cast("B"))
+                stream.flush()
+
+
+def _read(images: StoredImages, positions: Tensor | np.ndarray) -> np.ndarray | str:
+    """Return the pixels of a batch, or the message of an error: an exception would bring its traceback along."""
+    try:
+        return images.read(torch.as_tensor(positions)).contiguous().numpy()
+    except RequestError as error:
+        return str(error)
+
+
+def _end(workers: Iterable[Worker]) -> None:
+    """End workers at once, even if they hang. They only read."""
+    for process, stream in workers:
+        process.kill()
+        with contextlib.suppress(ConnectionError):
+            stream.close()

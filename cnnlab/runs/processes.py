@@ -25,7 +25,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cnnlab.errors import Diverged, Failed, Interrupted, RequestError
 from cnnlab.runs.signatures import SECRET, signed, verified
@@ -264,10 +264,14 @@ class Processes:
             except RuntimeError:
                 report = {"rank": 0, "code": 1, "text": "it has ended"}
             if not ended.wait(SECONDS_TO_END[report["code"]]):
-                on_hang(_as_error(report))
-                for child in self._children:
-                    child.kill()
-                os._exit(report["code"])
+                self.end_at_once(_as_error(report), report["code"], on_hang)
+
+    def end_at_once(self, error: BaseException, code: int, on_hang: Callable[[BaseException], None]) -> NoReturn:
+        """End this process, which hangs, and the followers that it has started; `on_hang` records the error."""
+        on_hang(error)
+        for child in self._children:
+            child.kill()
+        os._exit(code)
 
 
 def _as_error(report: dict[str, Any]) -> BaseException:

@@ -1,9 +1,11 @@
 import signal
+import threading
 import time
 
 import pytest
 
 from cnnlab.errors import Interrupted
+from cnnlab.training import interruption
 from cnnlab.training.interruption import ECHO_SECONDS, StopRequest
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -67,3 +69,37 @@ def test_the_end_of_the_terminal_is_ignored_if_it_was_before() -> None:
             assert not stop()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_work_that_stands_still_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interruption, "IDLE_SECONDS", 0.3)
+    given_up: list[bool] = []
+    stop = StopRequest(give_up=lambda: given_up.append(True))
+    with pytest.raises(Interrupted), stop.listening(), stop.waiting():
+        signal.raise_signal(signal.SIGINT)
+        threading.Event().wait(60)  # as for images of a lost disk
+        pytest.fail("it was not interrupted")
+    assert not given_up
+
+
+def test_work_that_computes_may_end_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interruption, "IDLE_SECONDS", 0.3)
+    stop = StopRequest()
+    with stop.listening(), stop.waiting():
+        signal.raise_signal(signal.SIGINT)
+        started = time.process_time()
+        while time.process_time() - started < 1.5:
+            pass
+        assert stop()
+
+
+def test_work_that_nothing_stops_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operation of several processes waits for a lost one without looking at signals."""
+    monkeypatch.setattr(interruption, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(interruption, "SECONDS_TO_END", 0.3)
+    given_up = threading.Event()
+    stop = StopRequest(give_up=given_up.set)
+    with stop.listening(), stop.waiting():
+        signal.raise_signal(signal.SIGINT)
+        monkeypatch.setattr(signal, "pthread_kill", lambda *_: None)
+        assert given_up.wait(60)
