@@ -18,6 +18,8 @@ from cnnlab.files import write_atomically
 from cnnlab.runs.plain import finite, read_yaml, to_json
 from cnnlab.runs.summary import read_record
 
+# Defaults, other than null, of keys that older records lack.
+DEFAULTS_SINCE = (("on_error", "stop"),)
 # Keys of summary.json in their order; null until known.
 SUMMARY_KEYS = (
     *("status", "name", "model", "recipe", "data", "classes", "images", "protocol", "seed"),
@@ -279,4 +281,20 @@ def check_output_folder(output: str | Path) -> Path:
 
 def is_same(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Check that a recorded configuration has the wanted values, and that its run was not made longer afterwards."""
-    return "lengthened" not in config and all(config.get(key) == value for key, value in wanted.items())
+    return "lengthened" not in config and differing_key(config, wanted) is None
+
+
+def differing_key(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """Return the first key with another value than wanted in a recorded configuration, or None.
+
+    Older records lack the keys that are new since then: a missing key is equal to its default.
+    """
+    return next((key for key, value in wanted.items() if _chosen(config.get(key)) != _chosen(value)), None)
+
+
+def _chosen(value: Any) -> Any:
+    """Return a setting without the keys that older records may lack and that have their default."""
+    if isinstance(value, Mapping):
+        pairs = {key: _chosen(part) for key, part in value.items() if (key, part) not in DEFAULTS_SINCE}
+        return {key: part for key, part in pairs.items() if part is not None}
+    return value

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.errors import RequestError
-from cnnlab.runs.directory import RunDirectory, run_of
+from cnnlab.runs.directory import RunDirectory, differing_key, run_of
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,6 @@ def find_checkpoint(run: RunDirectory, resume: str | None, identity: dict[str, A
         return None
     if resume is None:
         raise RequestError(f"hydra.run.dir: {run.path} holds a run already; resume=auto continues it")
-    for key, value in identity.items():
-        if recorded.get(key) != value:
-            raise RequestError(f"resume=auto: the run in {run.path} was started with another {key}")
+    if key := differing_key(recorded, identity):
+        raise RequestError(f"resume=auto: the run in {run.path} was started with another {key}")
     return run.last_checkpoint if run.last_checkpoint.exists() else None
