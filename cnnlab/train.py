@@ -127,12 +127,12 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
             data_fingerprint=data.fingerprint,
             data_revision=data.data.findings.revision,
             classes=list(data.classes),
-            images={**data.counts, "ignored": dict(data.data.findings.ignored)},
+            images={**data.counts, "ignored": dict(data.findings.ignored)},
             versions=versions(),
             git_commit=git_commit(PACKAGE) or git_commit(Path.cwd()),
         )
         log.info("%s", run.path)
-        log.info("%s", data.about())
+        log.info("%s", data.findings.about(data.classes, data.counts))
         # The followers use the values that the leader has chosen for `auto`.
         chosen = {"data": data.decided(settings["data"]), "trainer": settings["trainer"] | {"precision": precision}}
         job = {

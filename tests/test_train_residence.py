@@ -48,6 +48,6 @@ def test_a_broken_image_within_a_stream_fails_the_run_and_is_named(train, tmp_pa
     data = ("data=folder", f"data.path={class_folders}", "data.residence=stream", "data.workers=1", "protocol=article")
     constants = ("data.mean=[0.5,0.5,0.5]", "data.std=[0.2,0.2,0.2]", "trainer.limit_train_batches=1.0")
     outcome = train(*TINY, *data, *constants, "hydra.run.dir=run")
-    assert (outcome.code, f"data: {file} cannot be read" in outcome.err) == (1, True)
+    assert (outcome.code, f"images cannot be read: {file}: " in outcome.err) == (1, True)
     record = summary(tmp_path / "run")
     assert (record["status"], str(file) in record["error"]) == ("failed", True)

@@ -18,11 +18,13 @@ from cnnlab.comparison.spec import ComparisonSpec
 from cnnlab.instantiate import did_you_mean
 from cnnlab.runs.reading import Run
 
-# Settings that do not change what is learned: names, paths, and how much is printed. Accuracies may be averaged over
-# them. They do change time and memory.
+# Settings that do not change what is learned: names, paths, what the fingerprint of the images tells, and how much is
+# printed. Accuracies may be averaged over them. They do change time and memory.
 IGNORED_SETTINGS = (
     *("name", "resume", "logger", "seed", "tta", "experiment"),
     *("data.path", "data.cache", "data.residence", "data.workers", "data.eval_batch_size"),
+    *("data.config", "data.image_column", "data.label_column", "data.on_error"),
+    *("data.splits", "data.splits.train", "data.splits.val", "data.splits.test"),
     *("trainer.enable_progress_bar", "trainer.profile", "trainer.num_sanity_val_steps"),
 )
 MAX_VALUES = 6  # of a setting in a notice

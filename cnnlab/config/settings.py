@@ -142,6 +142,6 @@ def data_settings(config: DictConfig, run: RunDirectory | None) -> dict[str, Any
     if config_file and not isinstance(recorded, dict):
         raise RequestError(f"checkpoint: {config_file} is damaged; data=NAME says which images")
     if isinstance(recorded, dict):
-        kept = [key for key, value in recorded.items() if key in own and not isinstance(value, dict)]
+        kept = [k for k, value in recorded.items() if k in own and (k == "splits" or not isinstance(value, dict))]
         own |= {key: recorded[key] for key in kept if f"data.{key}" not in given}
     return {key: value for key, value in own.items() if key not in (*TRAINING_DATA_KEYS, "_target_")}

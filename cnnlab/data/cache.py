@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -27,6 +27,18 @@ DECODER = 3  # raise it if some images are decoded to other pixels: then caches 
 ARRAYS = ("train_pixels", "train_labels", "test_pixels", "test_labels")
 
 
+class Notes(NamedTuple):
+    """Hold what only a look at the images tells.
+
+    Attributes:
+        validation: number of images for validation, at the end of the training images; 0 if the protocol chooses them.
+        faults: images that were left out because they cannot be read, and why.
+    """
+
+    validation: int = 0
+    faults: Sequence[tuple[str, str]] = ()
+
+
 @dataclass(frozen=True)
 class CachedArrays:
     """Hold the content of a cache."""
@@ -35,16 +47,18 @@ class CachedArrays:
     classes: tuple[str, ...]  # names by class number
     fingerprint: str  # digest of pixels and labels, 16 hexadecimal digits
     decoder: int  # version of the decoder that wrote it, or that would decode the same pixels
+    notes: Notes = Notes()
 
 
-def cache_folder(source: Source, image_size: int, cache: str | Path | None) -> Path:
-    """Return the folder for the images of a source at one size, named after both.
+def cache_folder(source: Source, image_size: int, cache: str | Path | None, on_error: str = "stop") -> Path:
+    """Return the folder for the images of a source at one size, named after both and `data.on_error`.
 
     It lies in `cache`, by default in `$CNNLAB_CACHE`, else in `cnnlab` in the user's cache folder.
     """
     if cache is None:
         cache = os.environ.get("CNNLAB_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "cnnlab"
-    key = hashlib.sha256(f"{FORMAT}|{image_size}|{source.identity}".encode()).hexdigest()[:24]
+    skips = "|skip" if on_error == "skip" else ""
+    key = hashlib.sha256(f"{FORMAT}|{image_size}|{source.identity}{skips}".encode()).hexdigest()[:24]
     return Path(cache).expanduser().absolute() / key
 
 
@@ -65,10 +79,13 @@ def read_cache(folder: Path) -> CachedArrays | None:
             return None
         if {name: _checksum(array) for name, array in arrays.items()} != meta["sums"]:
             return None
-        if meta.get("classes_sum", _digest(meta["classes"])) != _digest(meta["classes"]):  # older caches have none
-            return None
-        fingerprint = hashlib.sha256(json.dumps(meta["sums"], sort_keys=True).encode()).hexdigest()[:16]
-        return CachedArrays(arrays, tuple(meta["classes"]), fingerprint, meta.get("decoder", 2))
+        for key in ("classes", "notes"):  # older caches have no sums of these
+            if meta.get(f"{key}_sum", _digest(meta.get(key))) != _digest(meta.get(key)):
+                return None
+        notes = Notes(*meta.get("notes", ()))
+        content = json.dumps(meta["sums"], sort_keys=True) + (f" {notes.validation}" if notes.validation else "")
+        fingerprint = hashlib.sha256(content.encode()).hexdigest()[:16]
+        return CachedArrays(arrays, tuple(meta["classes"]), fingerprint, meta.get("decoder", 2), notes)
     except Exception:  # numpy raises nearly anything for a damaged header
         return None
 
@@ -88,7 +105,7 @@ def cached_images(folder: Path) -> int | None:
         return None
 
 
-def write_cache(folder: Path, fill: Callable[[Path], tuple[str, ...]]) -> None:
+def write_cache(folder: Path, fill: Callable[[Path], tuple[tuple[str, ...], Notes]]) -> None:
     """Write a cache to a temporary folder and rename it, unless another process has just written it.
 
     So neither an interruption nor a second process leaves half a cache. Of several processes, one writes and the others
@@ -96,7 +113,8 @@ def write_cache(folder: Path, fill: Callable[[Path], tuple[str, ...]]) -> None:
 
     Args:
         folder: place of the cache.
-        fill: writes the `.npy` files into the folder that it is given, and returns the names of the classes.
+        fill: writes the `.npy` files into the folder that it is given, and returns the names of the classes and
+            notes.
 
     Raises:
         RequestError: if the place cannot be written to.
@@ -110,10 +128,11 @@ def write_cache(folder: Path, fill: Callable[[Path], tuple[str, ...]]) -> None:
         with FileLock(lock):
             if read_cache(folder) is not None:
                 return
-            classes = fill(temporary)
+            classes, notes = fill(temporary)
             with explained(folder.parent):
                 sums = {name: _checksum(np.load(temporary / f"{name}.npy", mmap_mode="r")) for name in ARRAYS}
                 meta = {"classes": classes, "classes_sum": _digest(classes), "sums": sums, "decoder": DECODER}
+                meta |= {"notes": notes, "notes_sum": _digest(notes)}
                 write_atomically(temporary / "meta.json", json.dumps(meta))
                 _put_in_place(temporary, folder)
     finally:
@@ -164,8 +183,8 @@ def _has_form(name: str, array: np.ndarray) -> bool:
     return right and (array.ndim == 4 and array.shape[3] == 3 if is_pixels else array.ndim == 1)
 
 
-def _digest(classes: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(list(classes)).encode()).hexdigest()
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def _checksum(array: np.ndarray) -> str:

@@ -1,6 +1,7 @@
 """Serve the images of a run to Lightning: for training, for selecting the best epoch, and for the test."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -9,8 +10,9 @@ from torch import Tensor
 
 from cnnlab.cpu import available_cores
 from cnnlab.data.augment import Augmentation
-from cnnlab.data.findings import listed
-from cnnlab.data.images import ImageData, Images, StoredImages, load_images, mapped_images, streamed_images
+from cnnlab.data.damage import UnreadableImage, refusal
+from cnnlab.data.findings import Findings, listed
+from cnnlab.data.images import ImageData, Images, OnError, StoredImages, load_images, mapped_images, streamed_images
 from cnnlab.data.loader import Loader
 from cnnlab.data.normalization import Normalization, channel_statistics
 from cnnlab.data.placement import Placement, choose_placement
@@ -34,6 +36,8 @@ class ImageDataModule(L.LightningDataModule):
         config: configuration of a data set of the Hub; None if it has one only.
         image_column: column of the images in parquet files or on the Hub; None finds it.
         label_column: column of the labels there; None finds it.
+        splits: folders of `train`, `val` and `test`, relative to the path; None finds them by their names.
+        on_error: `stop` refuses images that cannot be read, `skip` leaves them out.
         classes: names that the classes must have, in order, or None for any names.
         image_size: height and width in pixels.
         batch_size: images per training step, over all devices.
@@ -67,6 +71,8 @@ class ImageDataModule(L.LightningDataModule):
         config: str | None = None,
         image_column: str | None = None,
         label_column: str | None = None,
+        splits: dict[str, Any] | None = None,
+        on_error: OnError = "stop",
         classes: list[str] | None = None,
         image_size: int = 32,
         batch_size: int = 512,
@@ -104,14 +110,14 @@ class ImageDataModule(L.LightningDataModule):
         self.seed = seed
         self.workers = min(8, max(1, available_cores() // processes - 1)) if workers is None else workers
 
-        found = find_source(source, path, config, image_column, label_column)
+        found = find_source(source, path, config, image_column, label_column, splits)
         if residence == "auto":
             residence = choose_placement(found, image_size, pad, cache, torch.device(device), processes)
         self.placement: Placement = residence
         if residence == "stream":
-            self.data: ImageData = streamed_images(found, image_size)
+            self.data: ImageData = streamed_images(found, image_size, on_error)
         else:
-            self.data = (load_images if residence == "device" else mapped_images)(found, image_size, cache)
+            self.data = (load_images if residence == "device" else mapped_images)(found, image_size, cache, on_error)
         self.data = name_classes(self.data, classes or ())
         if classes is not None and tuple(classes) != self.data.classes:
             raise RequestError(
@@ -125,7 +131,10 @@ class ImageDataModule(L.LightningDataModule):
             if len(positions) < len(self.train):
                 log.info("Mean and deviation of the channels come from %s training images.", f"{len(positions):,}")
             parts = read_by_threads(self.train, positions.split(PIECE), threads=available_cores())
-            own_mean, own_std = channel_statistics(parts)
+            try:
+                own_mean, own_std = channel_statistics(parts)
+            except UnreadableImage:
+                raise refusal(self.train) from None
             mean, std = mean or own_mean.tolist(), std or own_std.tolist()
         self.normalize_by(mean, std)
 
@@ -144,9 +153,17 @@ class ImageDataModule(L.LightningDataModule):
         """Number of images of each split."""
         return {"train": len(self.train), "val": len(self.val), "test": len(self.test)}
 
-    def about(self) -> str:
-        """Return a line about what was read: classes, images and what was left out."""
-        return self.data.findings.about(self.classes, self.counts)
+    @property
+    def findings(self) -> Findings:
+        """Where the images are, what was left out, and which classes a split lacks."""
+        found, remarks = self.data.findings, []
+        for split, images in (("train", self.train), ("val", self.val), ("test", self.test)):
+            there = set(images.labels.unique().tolist())
+            lacking = [name for number, name in enumerate(self.classes) if number not in there]
+            if lacking and not (split == "val" and self.protocol == "article"):
+                remarks.append(f"no {split} images of {listed(lacking, 3)}")
+        unused = {"images for validation": self.data.validation} if self.protocol == "article" else {}
+        return replace(found, ignored={**found.ignored, **unused}, remarks=(*found.remarks, *remarks))
 
     def normalize_by(self, mean: list[float], std: list[float]) -> None:
         """Normalize by these constants of each channel, of pixels in [0, 1]."""

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+PART_FOR_TEST = " (a part of each class is kept for the test)"
+
 
 @dataclass(frozen=True)
 class Findings:

@@ -7,8 +7,10 @@ import contextlib
 import hashlib
 import logging
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor
 from cnnlab.data.cache import (
     DECODER,
     CachedArrays,
+    Notes,
     cache_folder,
     create_array,
     explained,
@@ -24,12 +27,15 @@ from cnnlab.data.cache import (
     read_cache,
     write_cache,
 )
+from cnnlab.data.damage import UnreadableImage, describe, find_faults, refusal
 from cnnlab.data.decoding import UnreadablePicture, decoded_alike, read_square, to_rgb_square
 from cnnlab.data.findings import Findings
 from cnnlab.data.sources.base import Items, RawImages, RawSplit, Source
 from cnnlab.errors import RequestError
 
 log = logging.getLogger(__name__)
+
+OnError = Literal["stop", "skip"]
 
 TEST_SHARE = 1 / 6  # share of the images for the test if a source has no test images: CIFAR-10's proportion
 SPLIT_SEED = 2009  # the same for every run, so that runs with different seeds keep the same images apart
@@ -84,11 +90,15 @@ class StoredImages:
         """Return the images at these positions, in this order, without reading them."""
         return replace(self, labels=self.labels[indices], rows=self.rows[indices])
 
+    def without(self, positions: Collection[int]) -> "StoredImages":
+        """Return all images but those at these positions."""
+        return self.take(torch.tensor([i for i in range(len(self)) if i not in positions], dtype=torch.int64))
+
     def read(self, indices: Tensor) -> Tensor:
         """Return the pixels of the images at these positions, uint8 (B, size, size, 3).
 
         Raises:
-            RequestError: if an image cannot be decoded.
+            UnreadableImage: if an image cannot be read.
         """
         rows = self.rows[indices]
         if isinstance(self.items, Tensor):
@@ -98,7 +108,12 @@ class StoredImages:
             return to_rgb_square(pixels.permute(0, 3, 1, 2), self.size).permute(0, 2, 3, 1).contiguous()
         pixels = torch.empty(len(rows), self.size, self.size, 3, dtype=torch.uint8)
         for place, row in enumerate(rows.tolist()):
-            pixels[place] = _read(self.items[row], row, self.split, self.size)
+            encoded = self.items[row]
+            try:
+                pixels[place] = read_square(encoded, self.size)
+            except UnreadablePicture as error:
+                image = str(encoded) if isinstance(encoded, Path) else f"image {row} of the {self.split} split"
+                raise UnreadableImage((image, str(error))) from None
         return pixels
 
 
@@ -113,6 +128,7 @@ class ImageData:
         fingerprint: digest of all pixels and labels, 16 hexadecimal digits. Of images that were not decoded: `files-`
             and 16 digits, of the files' names and sizes and of the labels.
         findings: where the images are, and what was left out.
+        validation: number of images for validation, at the end of the training images; 0 if the protocol chooses them.
     """
 
     train: Images | StoredImages
@@ -120,9 +136,12 @@ class ImageData:
     classes: tuple[str, ...]
     fingerprint: str
     findings: Findings = Findings()
+    validation: int = 0
 
 
-def load_images(source: Source, image_size: int, cache: str | Path | None = None) -> ImageData:
+def load_images(
+    source: Source, image_size: int, cache: str | Path | None = None, on_error: OnError = "stop"
+) -> ImageData:
     """Return all images of a source as tensors, mapped into memory from the cache.
 
     The first call decodes the images and writes the cache. Later calls check the cache, and decode again if it is
@@ -132,34 +151,38 @@ def load_images(source: Source, image_size: int, cache: str | Path | None = None
         source: from `cnnlab.data.sources.find_source`.
         image_size: height and width in pixels; the shorter side of other images is resized and their middle cut out.
         cache: folder for decoded images; by default `$CNNLAB_CACHE`, else `cnnlab` in the user's cache folder.
+        on_error: `stop` refuses images that cannot be read, `skip` leaves them out.
 
     Raises:
         RequestError: if an image cannot be decoded or the source holds too few images.
     """
-    folder = cache_folder(source, image_size, cache)
+    folder = cache_folder(source, image_size, cache, on_error)
     cached = read_cache(folder)
     if cached is not None and cached.decoder != DECODER:
         cached = _checked_once(cached, source, folder)
     if cached is None:
         if folder.exists():
             log.warning("The cache %s is damaged, so the images are decoded again.", folder)
-        write_cache(folder, lambda temporary: _decode_all(source, image_size, temporary))
+        write_cache(folder, lambda temporary: _decode_all(source, image_size, on_error, temporary))
         cached = read_cache(folder)
     if cached is None:
         raise RuntimeError(f"the cache in {folder} was just written, but does not read back correctly")
     tensors = {name: torch.from_numpy(array) for name, array in cached.arrays.items()}
-    return ImageData(
+    data = ImageData(
         train=Images(tensors["train_pixels"], tensors["train_labels"]),
         test=Images(tensors["test_pixels"], tensors["test_labels"]),
         classes=cached.classes,
         fingerprint=cached.fingerprint,
         findings=source.findings(),
     )
+    return _with_notes(data, cached.notes)
 
 
-def mapped_images(source: Source, image_size: int, cache: str | Path | None = None) -> ImageData:
+def mapped_images(
+    source: Source, image_size: int, cache: str | Path | None = None, on_error: OnError = "stop"
+) -> ImageData:
     """Return the same images as `load_images`, left in the cache's files until they are asked for."""
-    data = load_images(source, image_size, cache)
+    data = load_images(source, image_size, cache, on_error)
     train, test = (
         StoredImages(images.pixels, images.labels, torch.arange(len(images)), image_size, split)
         for split, images in (("train", data.train), ("test", data.test))
@@ -167,20 +190,36 @@ def mapped_images(source: Source, image_size: int, cache: str | Path | None = No
     return replace(data, train=train, test=test)
 
 
-def streamed_images(source: Source, image_size: int) -> ImageData:
-    """Return the same images, left in the source until they are asked for: nothing is decoded or cached now.
+def streamed_images(source: Source, image_size: int, on_error: OnError = "stop") -> ImageData:
+    """Return the same images, left in the source until they are asked for: nothing is cached now.
+
+    With `skip`, all images are decoded once, to find those that cannot be read.
 
     Raises:
         RequestError: if the source holds too few images.
     """
     raw = source.read(lean=True)
-    train, test = _train_and_test(raw, image_size)
+    train, test, notes = _train_and_test(raw, image_size, on_error)
     digest = hashlib.sha256(f"{DECODER}|{raw.classes}".encode())
     for name, size in source.files():
         digest.update(f"{name}|{size}\n".encode("utf-8", "surrogateescape"))
     for images in (train, test):
         digest.update(images.labels.numpy().tobytes())
-    return ImageData(train, test, raw.classes, f"files-{digest.hexdigest()[:16]}", source.findings())
+        if notes.faults:
+            digest.update(images.rows.numpy().tobytes())
+    if notes.validation:
+        digest.update(str(notes.validation).encode())
+    fingerprint = f"files-{digest.hexdigest()[:16]}"
+    return _with_notes(ImageData(train, test, raw.classes, fingerprint, source.findings()), notes)
+
+
+def _with_notes(data: ImageData, notes: Notes) -> ImageData:
+    """Add to images what only a look at them tells."""
+    findings, faults = data.findings, notes.faults
+    if faults:
+        log.info("%s.", describe(faults, len(data.train) + len(data.test) + len(faults)))
+        findings = replace(findings, ignored={**findings.ignored, "damaged images": len(faults)})
+    return replace(data, findings=findings, validation=notes.validation)
 
 
 def _checked_once(cached: CachedArrays, source: Source, folder: Path) -> CachedArrays | None:
@@ -200,8 +239,11 @@ def _checked_once(cached: CachedArrays, source: Source, folder: Path) -> CachedA
     return None
 
 
-def _train_and_test(raw: RawImages, size: int) -> tuple[StoredImages, StoredImages]:
-    """Return training and test images, none of them decoded; without test images, a share of every class is taken."""
+def _train_and_test(raw: RawImages, size: int, on_error: OnError) -> tuple[StoredImages, StoredImages, Notes]:
+    """Return training and test images, none of them decoded, and notes about them.
+
+    Without test images, a share of every class is taken.
+    """
     if len(raw.classes) < 2:
         raise RequestError(f"data: at least two classes are needed, found {len(raw.classes)}: {', '.join(raw.classes)}")
     train = _stored(raw.train, "train", len(raw.classes), size)
@@ -210,10 +252,21 @@ def _train_and_test(raw: RawImages, size: int) -> tuple[StoredImages, StoredImag
     else:
         stay, away = stratified_split(train.labels, TEST_SHARE)
         train, test = train.take(stay), train.take(away)
+    notes = Notes(raw.validation)
+    if on_error == "skip":
+        before = len(train) - raw.validation  # these come first
+        found = [find_faults(images) for images in (train, test)]
+        faults = [fault for faults in found for fault in faults.values()]
+        notes = Notes(raw.validation - sum(position >= before for position in found[0]), faults)
+        classes = set(train.labels.tolist())
+        train, test = (images.without(faults) for images, faults in zip((train, test), found, strict=True))
+        if lost := classes - set(train.labels.tolist()):
+            raise RequestError(f"data: no image of {raw.classes[min(lost)]} can be read: {describe(faults, 1)}")
     for name, images in (("train", train), ("test", test)):
         if not len(images):
-            raise RequestError(f"data: too few images: none is left for the {name} split")
-    return train, test
+            total = f"{len(raw.train.labels):,} images in {len(raw.classes):,} classes"
+            raise RequestError(f"data: too few images: of {total}, none is left for the {name} split")
+    return train, test, notes
 
 
 def _stored(raw: RawSplit, name: str, classes: int, size: int) -> StoredImages:
@@ -224,10 +277,10 @@ def _stored(raw: RawSplit, name: str, classes: int, size: int) -> StoredImages:
     return StoredImages(items, labels, torch.arange(len(labels)), size, name)
 
 
-def _decode_all(source: Source, image_size: int, folder: Path) -> tuple[str, ...]:
-    """Write pixels and labels of both splits, and return the names of the classes."""
+def _decode_all(source: Source, image_size: int, on_error: OnError, folder: Path) -> tuple[tuple[str, ...], Notes]:
+    """Write pixels and labels of both splits, and return the names of the classes and notes."""
     raw = source.read()
-    train, test = _train_and_test(raw, image_size)
+    train, test, notes = _train_and_test(raw, image_size, on_error)
     log.info("Decoding the images (only once: they are kept in %s).", folder.parent)
     with explained(folder.parent), contextlib.ExitStack() as stack:
         files = []
@@ -238,20 +291,18 @@ def _decode_all(source: Source, image_size: int, folder: Path) -> tuple[str, ...
         for images, pixels, labels in ((train, *files[:2]), (test, *files[2:])):
             labels.write(images.labels.numpy())
             for positions in torch.arange(len(images)).split(1000):  # all pixels may not fit into memory
-                pixels.write(images.read(positions).contiguous().numpy())
-    return raw.classes
-
-
-def _read(encoded: bytes | Path, number: int, split: str, size: int) -> Tensor:
-    try:
-        return read_square(encoded, size)
-    except UnreadablePicture as error:
-        what = encoded if isinstance(encoded, Path) else f"image {number} of the {split} split"
-        raise RequestError(f"data: {what} cannot be read: {error}") from None
+                try:
+                    pixels.write(images.read(positions).contiguous().numpy())
+                except UnreadableImage:
+                    raise refusal(train, test) from None
+    return raw.classes, notes
 
 
 def stratified_split(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Split off a share of every class by a fixed seed.
+    """Split off a share of every class by a fixed seed. At least one image of each class stays.
+
+    Of classes so small that the share of each is rounded to none, some give one image, so that their common share is
+    kept; at least one does if no other class gives any.
 
     Args:
         labels: class numbers (N,).
@@ -262,8 +313,14 @@ def stratified_split(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
     """
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
     by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    sizes = labels.bincount()
+    taken = torch.tensor([max(0, min(round(share * size), size - 1)) for size in sizes.tolist()], dtype=torch.int64)
+    small = ((taken == 0) & (sizes > 1)).nonzero().flatten()
+    wanted = max(round(share * int(sizes[small].sum())), int(not taken.any()))
+    order = torch.randperm(len(small), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    taken[small[order[:wanted]]] = 1
     away = torch.zeros(len(labels), dtype=torch.bool)
-    for members in by_class.split(labels.bincount().tolist()):
-        away[members[: round(share * len(members))]] = True
+    for members, number in zip(by_class.split(sizes.tolist()), taken.tolist(), strict=True):
+        away[members[:number]] = True
     positions = torch.arange(len(labels))
     return positions[~away], positions[away]

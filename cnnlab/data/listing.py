@@ -10,15 +10,18 @@ from cnnlab.data.formats import picture_suffixes
 from cnnlab.errors import RequestError
 
 STANDARD_INPUT = "-"
+# Beside names with a leading dot, what systems leave in folders, in lower case.
+HIDDEN = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"}
+HIDDEN |= {"thumbs.db", "desktop.ini"}
 
 
 def list_pictures(asked: str | list[str]) -> Iterator[Path]:
     """Yield the files that are asked for, in the order of their names within a folder or pattern.
 
-    A folder stands for all files below it that have the suffix of a known format; names with a leading dot are left
-    out. Files that are named, matched or piped are taken whatever their suffix. Links to folders are followed, and no
-    folder is entered twice. A folder that cannot be read is yielded itself, so that the reader reports it. Only the
-    names in one folder, or the matches of one pattern, are held in memory.
+    A folder stands for all files below it that have the suffix of a known format; hidden ones are left out. Files that
+    are named, matched or piped are taken whatever their suffix. Links to folders are followed, and no folder is entered
+    twice. A folder that cannot be read is yielded itself, so that the reader reports it. Only the names in one folder,
+    or the matches of one pattern, are held in memory.
 
     Args:
         asked: a file, a folder, a pattern such as `photos/**/*.jpg`, a list of these, or `-` to read a path from each
@@ -42,13 +45,19 @@ def list_pictures(asked: str | list[str]) -> Iterator[Path]:
     return (path for place in places for path in _at(place))
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is never read, unless a user names it."""
+    return name.startswith(".") or name.lower() in HIDDEN
+
+
 def _at(place: str) -> Iterator[Path]:
     path = Path(place).expanduser()
     if path.exists() or path.is_symlink():
         yield from _below(path, set())
     elif glob.has_magic(place):
         for match in sorted(glob.iglob(str(path), recursive=True)):  # noqa: PTH207 - Path.glob wants relative patterns
-            yield from _below(Path(match), set())
+            if not any(is_hidden(part) and part not in place for part in Path(match).parts):
+                yield from _below(Path(match), set())
 
 
 def _below(path: Path, entered: set[tuple[int, int]]) -> Iterator[Path]:
@@ -67,7 +76,7 @@ def _below(path: Path, entered: set[tuple[int, int]]) -> Iterator[Path]:
         return
     for name in names:
         child = path / name
-        if not name.startswith(".") and (name.lower().endswith(picture_suffixes()) or os.path.isdir(child)):  # noqa: PTH112
+        if not is_hidden(name) and (name.lower().endswith(picture_suffixes()) or os.path.isdir(child)):  # noqa: PTH112
             yield from _below(child, entered)
 
 

@@ -34,18 +34,18 @@ def find_test_images(data: Mapping[str, Any], fingerprint: str) -> TestImages:
     Raises:
         RequestError: if the images are gone or have changed.
     """
-    source, size = source_of(data), data["image_size"]
+    source, size, on_error = source_of(data), data["image_size"], data.get("on_error", "stop")
     if fingerprint.startswith("files-"):
         import torch
 
         from cnnlab.data.images import streamed_images
 
-        found = streamed_images(source, size)
+        found = streamed_images(source, size, on_error)
 
         def read(positions: Sequence[int]) -> np.ndarray:
             return found.test.read(torch.as_tensor(list(positions))).numpy()
     else:
-        folder = cache_folder(source, size, data.get("cache"))
+        folder = cache_folder(source, size, data.get("cache"), on_error)
         found = read_cache(folder)
         if found is None:
             raise RequestError(f"data.cache: the decoded images are no longer in {folder.parent}")

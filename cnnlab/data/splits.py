@@ -7,7 +7,15 @@ from typing import Any, Literal
 import torch
 
 from cnnlab.data.findings import listed
-from cnnlab.data.images import ImageData, Images, StoredImages, mapped_images, stratified_split, streamed_images
+from cnnlab.data.images import (
+    ImageData,
+    Images,
+    OnError,
+    StoredImages,
+    mapped_images,
+    stratified_split,
+    streamed_images,
+)
 from cnnlab.data.placement import Placement, choose_placement
 from cnnlab.data.sources import source_of
 from cnnlab.errors import RequestError
@@ -29,6 +37,8 @@ class DataOptions:
     config: str | None = None
     image_column: str | None = None
     label_column: str | None = None
+    splits: dict[str, Any] | None = None
+    on_error: OnError = "stop"
     classes: list[str] | None = None
     holdout: float = 0.1
     residence: Placement = "auto"
@@ -61,9 +71,9 @@ def read_split(
         if residence == "auto":
             residence = choose_placement(found, image_size, 0, options.cache, torch.device("cpu"))
         if residence == "stream":
-            data = streamed_images(found, image_size)
+            data = streamed_images(found, image_size, options.on_error)
         else:
-            data = mapped_images(found, image_size, options.cache)
+            data = mapped_images(found, image_size, options.cache, options.on_error)
         data = fit_classes(name_classes(data, options.classes or ()), known)
         train, val = (data.train, data.test) if split == "test" else split_by_protocol(data, protocol, options.holdout)
     images = {"train": train, "val": val, "test": data.test}[split]
@@ -77,18 +87,25 @@ def split_by_protocol(
     """Return the images for training and the images that select the best epoch.
 
     Args:
-        protocol: `holdout` selects on training images that a fixed split holds out, the same for every seed; `article`
-            trains on all training images and selects on the test images.
+        protocol: `holdout` selects on the images for validation; if the data has none, on training images that a fixed
+            split holds out, the same for every seed. `article` trains on all training images and selects on the test
+            images.
         holdout: share of the training images that the protocol `holdout` holds out, in (0, 1).
 
     Raises:
         RequestError: if no image is left on one side.
     """
+    for_training = torch.arange(len(data.train) - data.validation)
     if protocol == "article":
-        return data.train, data.test
+        return data.train.take(for_training) if data.validation else data.train, data.test
+    if data.validation:
+        return data.train.take(for_training), data.train.take(torch.arange(len(for_training), len(data.train)))
     train, val = stratified_split(data.train.labels, holdout)
     if not len(val) or not len(train):
-        raise RequestError(f"data.holdout: {holdout} of {len(data.train)} training images leaves no image on one side")
+        raise RequestError(
+            f"data.holdout: the {len(data.train):,} training images, one of each class, leave none for validation; "
+            "protocol=article validates with the test images"
+        )
     return data.train.take(train), data.train.take(val)
 
 

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cnnlab.data.damage import UnreadableImage, refusal
 from cnnlab.data.images import Images, StoredImages
-from cnnlab.errors import Failed, RequestError
+from cnnlab.errors import Failed
 
 AHEAD = 2  # batches that each worker, or a single thread, reads ahead
 PIECE = 64  # images that each of several threads reads at a time: whole batches would take much memory
@@ -92,12 +93,12 @@ class Workers:
         """Yield the pixels of one batch after the other, uint8 (B, size, size, 3).
 
         Raises:
-            Failed: if an image cannot be decoded, which is named, or if a worker has ended.
+            Failed: if images cannot be read, which are all named, or if a worker has ended.
         """
         read = functools.partial(_read, self._images)
         for pixels in self._receive(batches) if self._count else map(read, batches):
             if isinstance(pixels, str):
-                raise Failed(pixels)
+                raise Failed(str(refusal(self._images)))
             tensor = torch.from_numpy(pixels)
             yield tensor.pin_memory() if self._pinned else tensor
 
@@ -166,7 +167,7 @@ def _read(images: StoredImages, positions: Tensor | np.ndarray) -> np.ndarray | 
     """Return the pixels of a batch, or the message of an error: an exception would bring its traceback along."""
     try:
         return images.read(torch.as_tensor(positions)).contiguous().numpy()
-    except RequestError as error:
+    except UnreadableImage as error:
         return str(error)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cnnlab.data.cache import cache_folder, check_available, read_cache, write_cache
+from cnnlab.data.cache import Notes, cache_folder, check_available, read_cache, write_cache
 from cnnlab.data.images import ImageData, load_images
 from cnnlab.data.sources import FolderSource, HubSource, find_source
 from cnnlab.data.sources.base import RawImages
@@ -127,7 +127,7 @@ def test_writing_to_the_images_does_not_change_the_cache(class_folders: Path, ca
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, RequestError])
 def test_interrupted_writing_leaves_no_files(cache: Path, error: type[BaseException]) -> None:
-    def fill(folder: Path) -> tuple[str, ...]:
+    def fill(folder: Path) -> tuple[tuple[str, ...], Notes]:
         np.save(folder / "train_pixels.npy", np.zeros(3))
         raise error
 
@@ -148,10 +148,10 @@ def test_finished_cache_of_another_process_is_kept(class_folders: Path, cache: P
     folder = entries(cache)[0]
     before = (folder / "meta.json").stat().st_ino
 
-    def fill(temporary: Path) -> tuple[str, ...]:
+    def fill(temporary: Path) -> tuple[tuple[str, ...], Notes]:
         for file in folder.glob("*.npy"):
             (temporary / file.name).write_bytes(file.read_bytes())
-        return ("a", "b")
+        return ("a", "b"), Notes()
 
     write_cache(folder, fill)
     assert (folder / "meta.json").stat().st_ino == before

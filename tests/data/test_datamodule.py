@@ -1,9 +1,11 @@
+import os
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from cnnlab.data.augment import Augmentation
@@ -140,7 +142,65 @@ def test_padding_that_cannot_be_reflected_is_refused() -> None:
         ImageDataModule(source="digits", image_size=16, augmentation=Augmentation(pad=16))
 
 
-@pytest.mark.parametrize("holdout", [0.001, 0.999])
-def test_holdout_that_leaves_no_image_is_refused(photo_folders: Path, holdout: float) -> None:
-    with pytest.raises(RequestError, match=rf"data.holdout: {holdout} of 30 training images"):
-        ImageDataModule(path=str(photo_folders), holdout=holdout)
+@pytest.mark.parametrize(("holdout", "train"), [(0.001, 29), (0.999, 3)])
+def test_every_split_has_an_image_and_training_one_of_each_class(
+    photo_folders: Path, holdout: float, train: int
+) -> None:
+    module = ImageDataModule(path=str(photo_folders), holdout=holdout)
+    assert module.counts == {"train": train, "val": 30 - train, "test": 6}
+    assert len(module.train.labels.unique()) == 3
+
+
+def test_classes_that_a_split_lacks_are_named(photo_folders: Path) -> None:
+    for name in ("owl", "cat"):
+        for file in sorted((photo_folders / name).iterdir())[2:]:
+            file.unlink()
+    module = ImageDataModule(path=str(photo_folders))
+    assert module.counts == {"train": 12, "val": 1, "test": 3}
+    assert module.findings.remarks == ("no val images of cat, owl", "no test images of owl")
+
+
+@pytest.mark.parametrize("residence", ["host", "stream"])
+def test_many_classes_of_three_images_are_split(tmp_path: Path, residence: Any) -> None:
+    for number in range(90):
+        (tmp_path / "set" / f"class {number}").mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (2, 2), (number, i, 0)).save(tmp_path / "set" / f"class {number}" / f"{i}.bmp")
+    module = ImageDataModule(path=str(tmp_path / "set"), image_size=4, residence=residence)
+    assert module.counts == {"train": 203, "val": 22, "test": 45}
+    assert len(module.train.labels.unique()) == 90
+    assert "no test images of" in module.findings.remarks[-1] and "(45 in all)" in module.findings.remarks[-1]
+
+
+@pytest.mark.parametrize("residence", ["device", "host", "stream"])
+def test_images_that_cannot_be_read_stop_or_are_left_out(photo_folders: Path, residence: Any) -> None:
+    whole = ImageDataModule(path=str(photo_folders), residence=residence)
+    damaged = [photo_folders / "cat" / "00.png", photo_folders / "dog" / "01.jpg", photo_folders / "owl" / "02.jpeg"]
+    for file in damaged:
+        file.write_bytes(b"")
+    damaged[2].unlink()
+    os.mkfifo(damaged[2])
+    with pytest.raises(RequestError, match=r"^data: \d of (36|27) images cannot be read: ") as caught:
+        ImageDataModule(path=str(photo_folders), residence=residence)
+    assert all(str(file) in str(caught.value) for file in damaged) or residence == "stream"
+    for _ in ("from the source", "from the cache"):
+        module = ImageDataModule(path=str(photo_folders), residence=residence, on_error="skip")
+        assert sum(module.counts.values()) == 33
+        assert module.findings.ignored == {"damaged images": 3}
+        assert module.fingerprint != whole.fingerprint
+        assert len(module.train.read(torch.arange(len(module.train)))) == len(module.train)
+
+
+def test_nothing_changes_if_there_is_nothing_to_skip(photo_folders: Path) -> None:
+    modules = [
+        ImageDataModule(path=str(photo_folders), residence="host", on_error=choice) for choice in ("stop", "skip")
+    ]
+    assert modules[0].fingerprint == modules[1].fingerprint
+    assert modules[1].findings.ignored == {}
+
+
+def test_a_class_without_a_readable_image_is_refused(photo_folders: Path) -> None:
+    for file in (photo_folders / "dog").iterdir():
+        file.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(RequestError, match="data: no image of dog can be read"):
+        ImageDataModule(path=str(photo_folders), on_error="skip")

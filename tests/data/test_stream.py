@@ -135,7 +135,7 @@ def test_a_broken_image_is_named(class_folders: Path, workers: int) -> None:
     assert file.exists()
     module = module_of(class_folders, "stream", workers=workers, mean=[0.5] * 3, std=[0.5] * 3, protocol="article")
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(RuntimeError, match=f"data: {file} cannot be read") as caught:
+    with pytest.raises(RuntimeError, match=f"data: 1 of 120 images cannot be read: {file}: ") as caught:
         epoch_of(module.train_dataloader(), 0)
     assert "Traceback" not in str(caught.value)
 
@@ -143,7 +143,7 @@ def test_a_broken_image_is_named(class_folders: Path, workers: int) -> None:
 def test_a_broken_image_among_those_for_the_statistics_is_named(class_folders: Path) -> None:
     file = class_folders / "train" / "dog" / "0065.png"
     file.write_bytes(b"")
-    with pytest.raises(RequestError, match=f"data: {file} cannot be read"):
+    with pytest.raises(RequestError, match=f"data: 1 of 120 images cannot be read: {file}: "):
         module_of(class_folders, "stream", protocol="article")
 
 

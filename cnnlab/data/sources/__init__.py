@@ -4,21 +4,25 @@
 each split, not decoded. Nothing here needs torch, so a missing source is reported before anything slow is imported.
 """
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cnnlab.data.sources.base import Columns, Source
-from cnnlab.data.sources.batches import BatchesSource
+from cnnlab.data.sources.batches import find_batches
 from cnnlab.data.sources.builtin import DigitsSource, SyntheticSource
-from cnnlab.data.sources.folders import SPLITS, FolderSource, class_folders, split_folder
+from cnnlab.data.sources.folders import FolderSource
 from cnnlab.data.sources.hub import HubSource
-from cnnlab.data.sources.parquet import ParquetSource
+from cnnlab.data.sources.layout import ARCHIVES, SPLITS
+from cnnlab.data.sources.lists import LISTS, ListSource
+from cnnlab.data.sources.parquet import ParquetSource, may_hold_images
+from cnnlab.data.sources.tree import IMAGE_SUFFIXES
 from cnnlab.errors import RequestError
 
 # Keys of `data` that say what is read: the arguments of `find_source`, without `data.` before them.
-SOURCE_KEYS = ("source", "path", "config", "image_column", "label_column")
+SOURCE_KEYS = ("source", "path", "config", "image_column", "label_column", "splits")
 
 
 def source_of(data: Mapping[str, Any]) -> Source:
@@ -32,24 +36,31 @@ def find_source(
     config: str | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    splits: Mapping[str, Any] | None = None,
 ) -> Source:
     """Return the source for `data.source` and `data.path`; a path wins over a name.
 
     Args:
         name: `digits`, `synthetic`, or a data set of the Hugging Face Hub, such as `uoft-cs/cifar10`.
-        path: a folder or file with parquet files, `cifar-10-batches-py`, or class folders of PNG and JPEG files.
+        path: a folder or file with parquet files, `cifar-10-batches-py`, `cifar-100-python`, class folders of images,
+            or a table of their paths and labels.
         config: configuration of a data set of the Hub; None if it has one only.
-        image_column: column of the images in parquet files or on the Hub; None finds it.
+        image_column: column of the images in a table, in parquet files or on the Hub; None finds it.
         label_column: column of the labels there; None finds it.
+        splits: folders of `train`, `val` and `test`, relative to the path; None finds them.
 
     Raises:
         RequestError: if there are no images at that place.
     """
     columns = Columns(image_column, label_column)
+    if splits is not None and (set(splits) - {"train", "val", "test"} or "train" not in splits):
+        raise RequestError(f"data.splits must have train, and may have val and test; got {', '.join(map(str, splits))}")
     if path is not None:
         if name == "digits":
             raise RequestError("data.path: the digits are built in; data=folder data.path=... reads your own images")
-        return _find_on_disk(Path(path).expanduser().absolute(), columns)
+        return _find_on_disk(Path(path).expanduser().absolute(), columns, splits)
+    if splits is not None:
+        raise RequestError("data.splits chooses folders below data.path, which is not given")
     if name == "digits":
         return DigitsSource()
     if name == "synthetic":
@@ -61,36 +72,61 @@ def find_source(
     return HubSource(name, config, columns)
 
 
-def _find_on_disk(path: Path, columns: Columns) -> Source:
+def _find_on_disk(path: Path, columns: Columns, splits: Mapping[str, Any] | None) -> Source:
     if not path.exists():
         raise RequestError(f"data.path: {path} does not exist")
     if path.is_file():
-        if path.suffix == ".parquet":
-            return ParquetSource((path,), columns=columns)
-        raise RequestError(
-            f"data.path: {path} is not a parquet file; a folder of images or of parquet files also works"
-        )
-    for folder in (path, path / "cifar-10-batches-py"):
-        if (folder / "data_batch_1").is_file():
-            return BatchesSource(folder)
-    if source := _parquet_files(path, columns):
-        return source
-    if class_folders(path) or (training := split_folder(path, "train")) and class_folders(training, of_split=True):
-        return FolderSource(path)
+        if splits:
+            raise RequestError(f"data.splits chooses folders below data.path, but {path} is a file")
+        return _find_file(path, columns)
+    folders = FolderSource(path, splits)
+    if splits:
+        if all(str(name).endswith(".parquet") for name in splits.values()):
+            files = {split: (path / str(name),) for split, name in splits.items()}
+            return ParquetSource(files["train"], files.get("test", ()), files.get("val", ()), columns)
+        return folders.checked(columns)
+    readings: list[tuple[Source, str, str]] = [
+        (source, source.version.folder, f"data.path={source.folder}") for source in find_batches(path, columns.label)
+    ]
+    tables = sorted(Path(folder.path, name) for folder in folders.tree.everything() for name in folder.tables)
+    if (parquet := _parquet_files(path, tables, columns)) and (may_hold_images(tables[0]) or not folders.has_classes):
+        common = os.path.commonpath([file.parent for file in tables])
+        place = common if common != str(path) else parquet.train[0]
+        readings.append((parquet, "parquet files", f"data.path={place}"))
+    if folders.has_classes:
+        readings.append((folders, "class folders", f"'data.splits={{{folders.chosen}}}'"))
+    if len(readings) > 1:
+        choices = ", ".join(f"{what} ({key})" for _, what, key in readings)
+        raise RequestError(f"data.path: {path} can be read in several ways: {choices}; add one of these keys")
+    found = readings[0][0] if readings else folders
+    return folders.checked(columns) if found is folders else found
+
+
+def _find_file(path: Path, columns: Columns) -> Source:
+    """Return the source for a file that holds or names images."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return ParquetSource((path,), columns=columns)
+    if suffix in LISTS:
+        return ListSource(path, columns)
+    if suffix in ARCHIVES:
+        raise RequestError(f"data.path: {path} is an archive; unpack it, and give the folder: data.path=FOLDER")
+    if suffix in IMAGE_SUFFIXES:
+        raise RequestError(f"data.path: {path} is a single image; data.path=FOLDER names the folder of class folders")
     raise RequestError(
-        f"data.path: {path} holds neither train*.parquet files, nor cifar-10-batches-py, nor class folders of PNG or "
-        "JPEG files (class/image.png, or train/class/image.png with test/class/image.png)"
+        f"data.path: {path} is not a parquet file, nor a table of images and labels (.csv, .tsv); a folder of images "
+        "or of parquet files also works"
     )
 
 
-def _parquet_files(folder: Path, columns: Columns) -> ParquetSource | None:
-    """Return the parquet files below a folder, or None if there are none.
+def _parquet_files(folder: Path, found: Sequence[Path], columns: Columns) -> ParquetSource | None:
+    """Return the source for the parquet files found below a folder, or None if none of them holds training images.
 
     The split is in their path, such as `cifar10_test.parquet` or `train/0000.parquet`. If no path names `train`, the
     files directly in the folder are the training split.
     """
     files: dict[str, list[Path]] = {"train": [], "test": [], "validation": [], "": [], "ignored": []}
-    for file in sorted(folder.rglob("*.parquet")):
+    for file in found:
         words = re.split("[^a-z]+", str(file.relative_to(folder)).lower())
         split = next((split for split, names in SPLITS.items() if not names.isdisjoint(words)), "")
         files[split or ("" if file.parent == folder else "ignored")].append(file)

@@ -28,11 +28,19 @@ class RawSplit:
 
 @dataclass(frozen=True)
 class RawImages:
-    """Hold all images of a source. If `test` is None, a part of `train` becomes the test split later."""
+    """Hold all images of a source.
+
+    Attributes:
+        classes: names by class number.
+        train: images for training, with those for validation at its end.
+        test: images for the test; if None, a part of `train` becomes the test split later.
+        validation: number of images for validation; if 0, the protocol holds some of the others out.
+    """
 
     classes: tuple[str, ...]
     train: RawSplit
     test: RawSplit | None
+    validation: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,20 @@
 """Read images from folders, one folder per class."""
 
+import functools
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from cnnlab.data.sources.base import FileSource, RawImages, RawSplit
+from cnnlab.data.findings import PART_FOR_TEST, Findings
+from cnnlab.data.sources.base import Columns, RawImages, RawSplit, Source
+from cnnlab.data.sources.layout import SPLITS, Layout, chosen_layout, find_layout, quoted
+from cnnlab.data.sources.tree import Folder, scan
 from cnnlab.errors import RequestError
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-# Names of the folders of a split, in lower case; any case is read.
-SPLITS = {
-    "train": frozenset({"train", "training"}),
-    "test": frozenset({"test", "testing"}),
-    "validation": frozenset({"val", "valid", "validation"}),
-}
 
 
 @dataclass(frozen=True)
@@ -31,90 +29,119 @@ class Files:
 
 
 @dataclass(frozen=True)
-class FolderSource(FileSource):
-    """Read one folder per class, directly or below `train` and `test`.
+class FolderSource(Source):
+    """Read one folder per class, directly or below folders of splits. The folders are looked through once.
 
     Classes are numbered in the order of their names. Test images come from `test`, or from `val` if there is no `test`,
-    as in ImageNet.
+    as in ImageNet; `val` beside `test` holds the validation images.
+
+    Attributes:
+        folder: path that the user gave.
+        splits: folders of `train`, `val` and `test` that the user chose, relative to it, or None to find them.
     """
 
     folder: Path
+    splits: Mapping[str, Any] | None = None
 
-    form = "folders"
+    @functools.cached_property
+    def tree(self) -> Folder:
+        """Everything below the folder."""
+        return scan(self.folder)
 
-    def found(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        return _walk(self.folder)
+    @functools.cached_property
+    def has_classes(self) -> bool:
+        """Whether the folder may be read as class folders."""
+        try:
+            return bool(self.layout.classes)
+        except RequestError:
+            return len(self.tree.kids) > 1
+
+    @property
+    def chosen(self) -> str:
+        """Content of `data.splits` that reads the class folders, whatever else is beside them."""
+        try:
+            folders = {split: self._name(folder) for split, folder in self.layout.folders.items()}
+        except RequestError:
+            folders = {"train": "."}
+        return ", ".join(f"{split}: {quoted(name)}" for split, name in folders.items())
+
+    @functools.cached_property
+    def layout(self) -> Layout:
+        """Folders of the classes of each split.
+
+        Raises:
+            RequestError: if there are none, or if they can be understood in several ways.
+        """
+        return chosen_layout(self.folder, self.splits) if self.splits else find_layout(self.tree)
+
+    def checked(self, columns: Columns) -> "FolderSource":
+        """Return the source; raise RequestError if the layout or a choice of columns is wrong."""
+        for key, name in (("image_column", columns.image), ("label_column", columns.label)):
+            if name:
+                raise RequestError(f"data.{key}: the class folders in {self.folder} have no columns")
+        assert self.layout
+        return self
+
+    @property
+    def identity(self) -> str:
+        return f"folders {self._unusual()}{self._digest}"
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        for name, size, time in self._images():
+            place = os.path.join(self.folder, name)  # noqa: PTH118, a Path for each file would take much time
+            digest.update(f"{place}|{size}|{time}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
 
     def count(self) -> int:
-        return sum(1 for _ in self.found())
+        return sum(folder.images for _, folder in self._folders())
+
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Yield name and size of every file."""
+        yield from ((name, size) for name, size, _ in self._images())
+        yield from ((name, 0) for name in [self._unusual()] if name)
+
+    def findings(self) -> Findings:
+        kept, remarks = "" if "test" in self.layout.splits else PART_FOR_TEST, self.layout.remarks
+        if self.folder.name.lower() in SPLITS["train"] and not self.splits:
+            beside = [folder.name for folder in self.folder.parent.iterdir() if folder.name.lower() in SPLITS["test"]]
+            remarks = [*remarks, *(f"data.path={self.folder.parent} would read {name}/ too" for name in beside)]
+        return Findings(self.layout.places + kept, +self.layout.ignored, tuple(remarks))
 
     def read(self, lean: bool = False) -> RawImages:
-        train = split_folder(self.folder, "train")
-        if train is None or not (classes := class_folders(train, of_split=True)):
-            classes = class_folders(self.folder)
-            return RawImages(tuple(classes), self._split(self.folder, classes), test=None)
-        test = None
-        for held_apart in (split_folder(self.folder, "test"), split_folder(self.folder, "validation")):
-            if test is None and held_apart is not None and (found := class_folders(held_apart, of_split=True)):
-                if unknown := sorted(set(found) - set(classes)):
-                    raise RequestError(f"data.path: {held_apart} has a class that {train.name}/ lacks: {unknown[0]}")
-                test = self._split(held_apart, classes)
-        return RawImages(tuple(classes), self._split(train, classes), test)
+        train, val, test = (self._split(self.layout.splits.get(split, [])) for split in ("train", "val", "test"))
+        train = tuple(map(np.concatenate, zip(train, val, strict=True)))
+        held_apart = RawSplit(Files(self.folder, test[0]), test[1]) if "test" in self.layout.splits else None
+        return RawImages(self.layout.classes, RawSplit(Files(self.folder, train[0]), train[1]), held_apart, len(val[1]))
 
-    @staticmethod
-    def _split(root: Path, classes: list[str]) -> RawSplit:
-        names = [np.array([os.fsencode(f"{c}/{name}") for name, _ in _walk(root / c)], dtype=bytes) for c in classes]
-        labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(found) for found in names])
-        return RawSplit(Files(root, np.concatenate(names)), labels)
+    def _split(self, folders: list[Folder | None]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the names of the images of a split, bytes (N,), and their class numbers, int64 (N,)."""
+        names, labels = [np.empty(0, "S1")], [np.empty(0, np.int64)]
+        for number, folder in enumerate(folders):
+            if folder is not None:
+                below = self._name(folder) + "/"
+                names.append(np.array([os.fsencode(name) for name, _, _ in folder.walk(below)], dtype=bytes))
+                labels.append(np.full(len(names[-1]), number, np.int64))
+        return np.concatenate(names), np.concatenate(labels)
 
+    def _images(self) -> Iterator[tuple[str, int, int]]:
+        """Yield name, size and time of every file that is read, in the order of the parts of their paths."""
+        return (image for name, folder in self._folders() for image in folder.walk(f"{name}/"))
 
-def class_folders(root: Path, of_split: bool = False) -> list[str]:
-    """Return the sorted names of the sub-folders that hold an image at any depth.
+    def _folders(self) -> list[tuple[str, Folder]]:
+        """Return the class folders of all splits with their names."""
+        found = [folder for folders in self.layout.splits.values() for folder in folders if folder]
+        return sorted(((self._name(f), f) for f in found), key=lambda entry: entry[0].split("/"))
 
-    Names with a leading dot are left out, and so are folders of a split, such as `train`. Within the folder of a split
-    (`of_split`), a class may have such a name: CIFAR-100 has a class `train`.
-    """
-    if not root.is_dir():
-        return []
-    splits = frozenset() if of_split else frozenset.union(*SPLITS.values())
-    folders = (d for d in root.iterdir() if d.is_dir() and d.name.lower() not in splits and d.name[0] != ".")
-    return sorted(d.name for d in folders if next(_walk(d), None))
+    def _name(self, folder: Folder) -> str:
+        """Return the path of a folder from the place of the images."""
+        return os.path.relpath(folder.path, self.folder)
 
-
-def split_folder(root: Path, split: str) -> Path | None:
-    """Return the folder of a split, such as `Train`, if there is one."""
-    folders = sorted(root.iterdir()) if root.is_dir() else []
-    return next((d for d in folders if d.name.lower() in SPLITS[split] and d.is_dir()), None)
-
-
-def _walk(
-    folder: Path | str, below: str = "", above: frozenset[tuple[int, int]] | None = None
-) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield the images below a folder with their paths from there, in the order of the parts of the paths.
-
-    Links are followed, unless they lead back to a folder that contains them.
-    """
-    if above is None:
-        above = frozenset(_place(parent) for parent in Path(folder).absolute().parents)
-    try:
-        if (here := _place(folder)) in above:
-            return
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-    except FileNotFoundError:
-        return
-    except PermissionError:
-        raise RequestError(f"data.path: no permission to read {folder}") from None
-    for entry in found:
-        if entry.is_dir():
-            yield from _walk(entry.path, f"{below}{entry.name}/", above | {here})
-        elif entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith("."):
-            if entry.is_symlink() and not Path(entry.path).exists():
-                raise RequestError(f"data.path: {entry.path} is a link to a missing file")
-            yield below + entry.name, entry
-
-
-def _place(folder: str | Path) -> tuple[int, int]:
-    """Return what identifies a folder, whatever links lead to it."""
-    status = os.stat(folder)  # noqa: PTH116, without a Path for each of very many folders
-    return status.st_dev, status.st_ino
+    def _unusual(self) -> str:
+        """Return which folders are which split, if their names do not tell."""
+        folders = {split: self._name(folder) for split, folder in self.layout.folders.items()}
+        usual = {"train": SPLITS["train"] | {"."}, "test": SPLITS["test"] | SPLITS["validation"], "val": ()}
+        if all(name.rpartition("/")[2].lower() in usual[split] for split, name in folders.items()):
+            return ""
+        return "".join(f"{split}={name} " for split, name in folders.items())

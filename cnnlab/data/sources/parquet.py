@@ -81,6 +81,15 @@ class ParquetSource(FileSource):
         return Tables(splits, self.columns, f"data.path: {self.train[0]}", place)
 
 
+def may_hold_images(file: Path) -> bool:
+    """Return whether a parquet file can be read and has a column that may hold images."""
+    try:
+        with _opened(file) as opened:
+            return any(may_be_images(plain_type(kind)) for kind in opened.schema_arrow.types)
+    except RequestError:
+        return False
+
+
 @dataclass(frozen=True)
 class Shards:
     """Read the table of a split from parquet files, which may differ in the order and types of their columns."""

@@ -67,7 +67,7 @@ def written(folder: Path, *shards: pa.Table, rows: int = 7) -> Path:
     return folder
 
 
-def by_image(folder: Path, load: Callable[..., Any], cache: Path, **columns: str) -> list[str]:
+def by_image(folder: Path, load: Callable[..., Any], cache: Path, **columns: Any) -> list[str]:
     """Return the name of the class of each of the 24 images."""
     source = find_source(None, folder, None, **columns)
     data = load(source, 8, cache) if load is not streamed_images else load(source, 8)

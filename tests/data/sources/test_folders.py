@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from cnnlab.data.images import ImageData
 from cnnlab.data.sources import find_source
+from cnnlab.data.splits import split_by_protocol
 
 
 def test_folders_without_a_test_folder_are_split(photo_folders: Path, load) -> None:
@@ -42,11 +44,18 @@ def test_folders_of_the_splits_may_have_other_names(
     assert_same(load(class_folders), sample)
 
 
-def test_a_validation_folder_is_ignored_if_there_is_a_test_folder(
-    class_folders: Path, sample: ImageData, load, assert_same
+def test_a_validation_folder_beside_a_test_folder_chooses_the_best_epoch(
+    class_folders: Path, sample: ImageData, load
 ) -> None:
-    shutil.copytree(class_folders / "train", class_folders / "val")
-    assert_same(load(class_folders), sample)
+    without = load(class_folders).fingerprint
+    shutil.copytree(class_folders / "test", class_folders / "val")
+    data = load(class_folders)
+    train, val = split_by_protocol(data, "holdout", 0.1)
+    assert torch.equal(train.pixels, sample.train.pixels) and torch.equal(val.pixels, sample.test.pixels)
+    assert torch.equal(data.test.pixels, sample.test.pixels)
+    assert len(split_by_protocol(data, "article", 0.1)[0]) == 120
+    assert data.fingerprint != without
+    assert data.findings.places == "train/, val/ and test/"
 
 
 def test_within_a_split_a_class_may_be_called_train(class_folders: Path, load) -> None:
@@ -76,12 +85,13 @@ def test_links_to_folders_are_followed_and_loops_end(
     assert source.count() == 150 == len(list(source.files()))
     before = source.identity
     next((class_folders / "test" / "dog").iterdir()).unlink()
-    assert source.identity != before  # otherwise an outdated cache would be read
+    assert find_source(None, linked).identity != before  # otherwise an outdated cache would be read
 
 
-def test_a_link_to_a_missing_file_is_named(class_folders: Path, request_error) -> None:
-    (class_folders / "train" / "cat" / "lost.png").symlink_to("nowhere.png")
-    assert "lost.png is a link to a missing file" in request_error(class_folders)
+@pytest.mark.parametrize("name", ["lost", "self"])
+def test_a_link_that_may_be_a_missing_class_is_named(class_folders: Path, name: str, request_error) -> None:
+    (class_folders / "train" / name).symlink_to("self")
+    assert f"{name} is a link to a missing file or folder" in request_error(class_folders)
 
 
 def test_test_folder_with_an_unknown_class_is_refused(class_folders: Path, request_error) -> None:
@@ -102,7 +112,7 @@ def test_image_that_cannot_be_decoded_is_named(photo_folders: Path, damage: str,
     file = photo_folders / "dog" / ("01.jpg" if damage == "truncated" else "00.png")
     content = {"text": b"no image", "truncated": file.read_bytes()[:700], "empty": b""}
     file.write_bytes(content[damage])
-    assert f"{file} cannot be read" in request_error(photo_folders)
+    assert f"data: 1 of 36 images cannot be read: {file}: " in request_error(photo_folders)
 
 
 def test_a_single_class_is_refused(photo_folders: Path, request_error) -> None:
