@@ -5,7 +5,7 @@ import sys
 from importlib.metadata import version
 
 from cnnlab import __version__, streams
-from cnnlab.instantiate import did_you_mean
+from cnnlab.words import did_you_mean
 
 COMMANDS = {
     "train": "train a network, or a sweep of networks",

@@ -7,11 +7,11 @@ import tempfile
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
+from cnnlab.arguments import check_declared
 from cnnlab.data.cache import check_available
 from cnnlab.data.sources import source_of
 from cnnlab.errors import Failed
 from cnnlab.files import write_atomically
-from cnnlab.instantiate import check_arguments
 from cnnlab.runs.directory import check_output
 from cnnlab.runs.plain import to_json
 
@@ -25,17 +25,17 @@ def benchmark(config: DictConfig) -> None:
     output = check_output(settings["output"], (".json",))
     figure = check_output(settings["figure"], (".png", ".pdf", ".svg"), "figure")
     data, trainer = settings["data"], settings["trainer"]
+    single = {"batch_sizes": data["batch_size"], "precisions": trainer["precision"], "compile": trainer["compile"]}
+    lists = {key: [value] if settings[key] is None else settings[key] for key, value in single.items()}
+    options = {key: settings[key] for key in ("rounds", "steps", "floor")}
+    check_declared("cnnlab.speed.benchmark.combinations", lists)
+    check_declared("cnnlab.speed.benchmark.measure", options)
     check_available(source_of(data), data["image_size"], data["cache"])
 
     from cnnlab.reports.terminal import suggest_next
     from cnnlab.speed.benchmark import combinations, measure
     from cnnlab.speed.report import draw_speed, print_speed
 
-    single = {"batch_sizes": data["batch_size"], "precisions": trainer["precision"], "compile": trainer["compile"]}
-    lists = {key: [value] if settings[key] is None else settings[key] for key, value in single.items()}
-    options = {key: settings[key] for key in ("rounds", "steps", "floor")}
-    check_arguments(combinations, lists)
-    check_arguments(measure, options)
     rows = combinations(list(models), **lists)
     command = ["cnnlab", "benchmark", *configuration.command_line()]
     with tempfile.TemporaryDirectory() as folder:

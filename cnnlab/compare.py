@@ -29,15 +29,17 @@ def compare(config: DictConfig) -> None:
     if not runs or not isinstance(runs, str | list) or not all(isinstance(path, str) for path in runs):
         raise RequestError("runs: which runs? Give a folder, for example runs=runs/sweep, or runs=[FOLDER,FOLDER]")
     paths = [runs] if isinstance(runs, str) else runs
+    from cnnlab.comparison.spec import read_spec
+
+    spec = read_spec(settings)
     found = find_runs(paths)
     folder = check_output_folder(settings["output"] or default_output(paths))
 
     from cnnlab.comparison.report import write_report
-    from cnnlab.comparison.spec import read_spec
     from cnnlab.comparison.text import print_comparison
     from cnnlab.reports.terminal import suggest_next, terminal_width
 
-    record, read = compare_directories(found, read_spec(settings))
+    record, read = compare_directories(found, spec)
     if not record.sections:
         first = record.set_aside[0]
         raise RequestError(

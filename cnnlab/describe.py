@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
+from cnnlab.arguments import check_declared
 from cnnlab.files import write_atomically
-from cnnlab.instantiate import check_arguments
 from cnnlab.runs.directory import check_output
 
 if TYPE_CHECKING:
@@ -24,13 +24,15 @@ def describe(config: DictConfig) -> None:
     settings = configuration.settings(config)
     models = configuration.each_model(config)
     output = check_output(settings["output"], SUFFIXES)
+    check_declared("cnnlab.inspection.layer_report.render", {"format": settings["format"]})
+    if isinstance(settings["data"], dict):
+        check_declared("cnnlab.build.network.DescribedImages", settings["data"], "data")
 
     from cnnlab.build.network import described_images, tabulate_network
     from cnnlab.inspection.layer_report import Description, render
     from cnnlab.inspection.published import published
     from cnnlab.reports.terminal import suggest_next, terminal_width
 
-    check_arguments(render, {"format": settings["format"]})
     data = described_images(settings["data"])
     descriptions = []
     for choice, model in models.items():

@@ -10,11 +10,12 @@ from typing import Any
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
+from cnnlab.arguments import check_declared
 from cnnlab.data.sources import source_of
 from cnnlab.errors import RequestError
 from cnnlab.files import write_atomically
 from cnnlab.instantiate import explained, read_options
-from cnnlab.runs.directory import check_output_folder, run_of
+from cnnlab.runs.directory import check_output_folder, checkpoint_file, run_of
 from cnnlab.runs.summary import read_record
 
 log = logging.getLogger("cnnlab.evaluate")
@@ -24,14 +25,15 @@ def evaluate(config: DictConfig) -> None:
     """Evaluate a checkpoint; print a table, and write metrics, predictions and figures into a folder."""
     started = time.perf_counter()
     settings = configuration.settings(config)
-    run = run_of(Path(str(settings["checkpoint"])).expanduser())
+    check_declared("cnnlab.inference.evaluation_report.EvaluationOptions", settings)
+    run = run_of(checkpoint_file(settings["checkpoint"]))
     summary, problems = read_record(run.summary_file) if run else (None, [])
     summary = summary or {}
     for problem in problems:
         log.warning("checkpoint: %s", problem)
     output = _check_output(settings["output"])
     data = configuration.data_settings(config, run)
-    batch_size = _check_batch_size(data.pop("eval_batch_size"))
+    batch_size = data.pop("eval_batch_size")
     source_of(data)  # fail before the slow imports
 
     from cnnlab.data.splits import read_split
@@ -107,12 +109,6 @@ def evaluate(config: DictConfig) -> None:
     print_evaluation(record, scores, tta_scores, folder)
     mistakes = confident_mistakes(outputs.logits, images.labels, 1).tolist() if options.split == "test" else []
     suggest_visualize(options.checkpoint, f"test:{mistakes[0] if mistakes else 0}", configuration.command_line())
-
-
-def _check_batch_size(images: Any) -> int:
-    if type(images) is not int or images < 1:
-        raise RequestError(f"data.eval_batch_size must be a whole number, 1 or more, got {images!r}")
-    return images
 
 
 def _check_output(output: Any) -> Path | None:

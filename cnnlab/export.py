@@ -5,7 +5,7 @@ import shlex
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
-from cnnlab.instantiate import check_arguments
+from cnnlab.arguments import check_arguments
 from cnnlab.runs.directory import check_output
 
 

@@ -6,7 +6,6 @@ wrong argument with a traceback. Here, names and types are checked against the f
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import importlib
 import inspect
@@ -15,12 +14,14 @@ import re
 import sys
 import traceback
 import types
-import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
+from cnnlab.arguments import check_arguments, fits, takes_lists
+from cnnlab.declarations import declaration_of
 from cnnlab.errors import RequestError
+from cnnlab.limits import limits_of
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ def build(config: Mapping[str, Any], key: str, **extra: Any) -> Any:
     }
     target = import_target(config["_target_"], key)
     arguments |= _tensors(target, arguments)
-    check_arguments(target, arguments, key)
+    check_arguments(target, arguments, key, limits_of(config["_target_"]))
     check_arguments(target, extra)
     if config.get("_partial_"):
         return functools.partial(target, **arguments, **extra)
@@ -55,7 +56,8 @@ def build(config: Mapping[str, Any], key: str, **extra: Any) -> Any:
     except TypeError as error:
         hint = "" if inspect.isclass(target) else "; a function that gets it later needs _partial_: true"
         raise RequestError(f"{key}: {error}{hint}") from None
-    with explained(key, arguments):
+    is_of_library = str(config["_target_"]).startswith(("torch.", "torchvision.", "timm.", "lightning."))
+    with explained(key, arguments, Exception if is_of_library else ValueError):
         return target(**arguments, **extra)
 
 
@@ -71,20 +73,15 @@ def _tensors(target: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[s
 
     Without an annotation, these are the weights of a loss.
     """
-    hints, found = _hints(target), {}
+    declared, found = declaration_of(target), {}
     for name, value in arguments.items():
-        hint = hints.get(name)
-        takes_tensors = any(_is_tensor(member) for member in (hint, *get_args(hint)))
-        wanted = not fits(value, hint) if takes_tensors else hint is None and name in ("weight", "pos_weight")
+        hint = declared.hint(name)
+        wanted = takes_lists(hint) or (hint is Any and name in ("weight", "pos_weight"))
         if wanted and isinstance(value, list) and value and fits(value, list[float]):
             import torch
 
             found[name] = torch.tensor(value, dtype=torch.float32)
     return found
-
-
-def _is_tensor(annotation: Any) -> bool:
-    return getattr(annotation, "__name__", "") == "Tensor" and annotation.__module__ == "torch"
 
 
 def import_target(target: Any, key: str) -> Callable[..., Any]:
@@ -130,11 +127,11 @@ def explained(
     """
     try:
         yield
-    except RequestError:
+    except (RequestError, ImportError):
         raise
     except errors as error:
         message, arguments = describe_error(error), arguments or {}
-        if any(message.startswith((f"{name} ", f"{name}: ", f"{name}.")) for name in arguments):
+        if any(message.startswith((f"{name} ", f"{name}: ", f"{name}.", f"{name}=")) for name in arguments):
             raise RequestError(dotted(key, message)) from None
         by_name = [name for name in arguments if re.search(rf"\b{name}\b", message)]
         by_value = [
@@ -179,55 +176,6 @@ def dotted(*names: str) -> str:
     return ".".join(name for name in names if name)
 
 
-def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], key: str = "") -> None:
-    """Check the names and types of arguments against the signature of a function or class.
-
-    Raises:
-        RequestError: if one is wrong; the message names the nearest valid one.
-    """
-    prefix = f"{key}." if key else ""
-    parameters = inspect.signature(target).parameters
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    hints = _hints(target)
-    for name, value in arguments.items():
-        if name not in parameters and not open_ended:
-            known = [p for p in parameters if p not in ("self", "params", "args", "kwargs")]
-            raise RequestError(f"{prefix}{name} is not a key{did_you_mean(name, known, prefix)}")
-        if name in hints and not fits(value, hints[name]):
-            literals = [str(choice) for choice in _literals(hints[name])]
-            near = did_you_mean(str(value), literals) if difflib.get_close_matches(str(value), literals) else ""
-            raise RequestError(f"{prefix}{name} must be {_describe(hints[name])}, got {value!r}{near}")
-
-
-def fits(value: Any, annotation: Any) -> bool:
-    """Return True if a value has an annotated type; annotations that do not describe plain values accept any."""
-    origin, args = get_origin(annotation), get_args(annotation)
-    if annotation is None or annotation is type(None):
-        return value is None
-    if origin in (Union, types.UnionType):
-        return any(fits(value, member) for member in args)
-    if origin is Literal:
-        return any(value == choice and type(value) is type(choice) for choice in args)
-    if origin in (list, tuple):
-        return isinstance(value, list | tuple) and all(fits(v, args[0] if args else Any) for v in value)
-    if origin is not None or annotation is Any or not isinstance(annotation, type):
-        return True
-    if annotation in (int, float):
-        accepted = int if annotation is int else int | float
-        return isinstance(value, accepted) and not isinstance(value, bool)
-    if annotation is Path:
-        return isinstance(value, str | Path)
-    return isinstance(value, annotation)
-
-
-def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return `; did you mean NAME?` for the nearest known word, else a list of the known words if it is short."""
-    known = list(known)
-    if near := difflib.get_close_matches(word, known, n=1, cutoff=0.5):
-        return f"; did you mean {prefix}{near[0]}?"
-    return f"; known: {', '.join(sorted(known))}" if 0 < len(known) <= 30 else ""
-
-
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or the name of its type if it has none."""
     quoted = isinstance(error, KeyError) and error.args  # str() would show a KeyError's message in quotes
@@ -249,30 +197,3 @@ def describe_error(error: Exception) -> str:
 
 def _quotes(message: str, value: float) -> bool:
     return re.search(rf"(?<![\w.-]){re.escape(str(value))}(?!\w|\.\w)", message) is not None
-
-
-def _hints(target: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except Exception:  # annotations that cannot be evaluated are not checked
-        return {}
-
-
-def _describe(annotation: Any) -> str:
-    origin = get_origin(annotation)
-    if literals := _literals(annotation):
-        return "one of " + ", ".join(dict.fromkeys(str(choice) for choice in literals))
-    if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_describe(member) for member in get_args(annotation)))
-    if origin in (list, tuple):
-        return "a list"
-    if _is_tensor(annotation):
-        return "a list of numbers"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
-    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
-
-
-def _literals(annotation: Any) -> list[Any]:
-    if get_origin(annotation) is Literal:
-        return list(get_args(annotation))
-    return [choice for member in get_args(annotation) for choice in _literals(member)]

@@ -8,7 +8,8 @@ from typing import Any
 from torch import nn
 
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import did_you_mean, first_line
+from cnnlab.instantiate import first_line
+from cnnlab.words import did_you_mean
 
 
 def timm_network(

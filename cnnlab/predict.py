@@ -11,10 +11,11 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from cnnlab import config as configuration
+from cnnlab.arguments import check_declared
 from cnnlab.data.listing import STANDARD_INPUT, list_pictures
 from cnnlab.errors import Failed, RequestError
-from cnnlab.instantiate import check_arguments, check_at_least, read_options
-from cnnlab.runs.directory import check_output, run_of
+from cnnlab.instantiate import check_at_least, read_options
+from cnnlab.runs.directory import check_output, checkpoint_file, run_of
 
 if TYPE_CHECKING:
     from cnnlab.data.images import StoredImages
@@ -45,11 +46,14 @@ def predict(config: DictConfig) -> None:
     """Classify images batch by batch; write the predictions and a gallery."""
     settings = configuration.settings(config)
     counts = read_options(Counts, settings)
+    arguments = {key: settings[key] for key in ("checkpoint", "device", "precision", "trust")}
+    check_declared("cnnlab.inference.trained.load", arguments)
     to_stdout = settings["output"] == STANDARD_OUTPUT
     output = None if to_stdout else check_output(settings["output"], (".csv", ".jsonl"))
     gallery = check_output(settings["gallery"], (".png",), "gallery")
     images = settings["images"]
     paths = None if images == TEST else list_pictures(images)
+    checkpoint_file(settings["checkpoint"])
 
     from cnnlab.data.pictures import read_images, read_pictures
     from cnnlab.errors import printable
@@ -59,8 +63,6 @@ def predict(config: DictConfig) -> None:
     from cnnlab.inference.trained import load
     from cnnlab.reports.terminal import suggest_visualize
 
-    arguments = {key: settings[key] for key in ("checkpoint", "device", "precision", "trust")}
-    check_arguments(load, arguments)
     net = load(**arguments)
     known = None
     if counts.neighbours:

@@ -81,7 +81,7 @@ def follow(processes: Processes, settings: dict[str, Any], directory: str, check
 
 def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | None, processes: Processes) -> None:
     """Build the parts, train, test the best epoch, and complete the record."""
-    from cnnlab.build.run import build_data, build_parts, checkpoint_metadata, seed_everything
+    from cnnlab.build.run import build_data, build_parts, checkpoint_metadata, seed_everything, try_parts
     from cnnlab.runs.checkpoint import (
         check_images,
         check_weights_match,
@@ -92,11 +92,13 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
     from cnnlab.runs.environment import git_commit, versions
     from cnnlab.runs.recorder import Recorder
     from cnnlab.training.interruption import StopRequest
+    from cnnlab.training.trainer import refused_by_lightning
 
     flush_denormals()
     interrupted = Interrupted(f"Interrupted while it stood still. To continue: resume={run.path}")
     stop = StopRequest(not processes.leads, lambda: processes.end_at_once(interrupted, 130, run.record_end))
     with stop.listening():
+        try_parts(settings)
         seed_everything(settings["seed"])
         data = build_data(settings)
         checkpoint = read_checkpoint(checkpoint_file) if checkpoint_file else None
@@ -141,7 +143,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
             "checkpoint": str(checkpoint_file.absolute()) if checkpoint_file else None,
         }
         with processes.running_job(trainer.num_devices, trainer.num_nodes, job, run.record_end):
-            with stop.waiting():
+            with stop.waiting(), refused_by_lightning(trainer):
                 trainer.fit(parts.classifier, datamodule=data, ckpt_path=checkpoint_file, weights_only=True)
             run.begin()  # of a complete run, Lightning starts no training
             _test(parts.classifier, trainer, data, run)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
+from cnnlab.arguments import check_declared
 from cnnlab.config.paths import ROOT
 from cnnlab.errors import Failed, Interrupted, RequestError
 from cnnlab.files import write_atomically
@@ -45,6 +46,7 @@ def tune(config: DictConfig) -> None:
     """Run trials until the study has enough; write a record, figures and the best configuration."""
     settings = configuration.settings(config)
     request = read_options(Request, settings)
+    check_declared("cnnlab.search.study.Options", {k: value for k, value in settings.items() if value is not None})
     if request.search is None:
         known = {file.stem for place in (ROOT, Path()) for file in (place / "conf" / "search").glob("*.yaml")}
         raise RequestError(f"search=NAME must be given; known: {', '.join(sorted(known))}")

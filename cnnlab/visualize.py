@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 from cnnlab import config as configuration
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import check_at_least, read_options
-from cnnlab.runs.directory import RunDirectory, check_output_folder, run_of
+from cnnlab.limits import Device
+from cnnlab.runs.directory import RunDirectory, check_output_folder, checkpoint_file, run_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +35,7 @@ class Request:
     image: str
     images: int
     output: str | None
-    device: str
+    device: Device
     trust: str | list[str] | None = None
 
     def __post_init__(self) -> None:
@@ -57,7 +58,7 @@ class Request:
 def visualize(config: DictConfig) -> None:
     """Draw what happens inside a network while it classifies an image, and write the page."""
     request = read_options(Request, configuration.settings(config))
-    run = run_of(Path(request.checkpoint).expanduser())
+    run = run_of(checkpoint_file(request.checkpoint))
     folder = check_output_folder(request.output or (run.path if run else Path()) / "visualization")
 
     from cnnlab.inference.trained import load

@@ -135,7 +135,7 @@ WRONG = {
     "model=resnet81": "model=resnet81 is not known; did you mean model=resnet18?",
     "models=[lenet5,resnet81]": "model=resnet81 is not known; did you mean model=resnet18?",
     "models=[resnet81,lenet5]": "model=resnet81 is not known; did you mean model=resnet18?",
-    "models=[resnet18,vgg16] model.depth=34": "model.depth is not a key of vgg16, which is one of models",
+    "models=[resnet18,vgg16] model.depth=34": "(vgg16, which is one of models)",
     "models=lenet5": "models must be a list of names",
     "models=[]": "models must be a list of names",
     "models=[lenet5] model=vgg16": "give either models= or model=",

@@ -7,18 +7,10 @@ from typing import Any, Literal
 import pytest
 import torch
 
+from cnnlab.arguments import check_arguments, fits
 from cnnlab.data.augment import Augmentation
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import (
-    build,
-    check_arguments,
-    check_at_least,
-    did_you_mean,
-    explained,
-    first_line,
-    fits,
-    read_options,
-)
+from cnnlab.instantiate import build, check_at_least, explained, first_line, read_options
 from cnnlab.models.lenet import LeNet5
 
 AUGMENTATION = "cnnlab.data.augment.Augmentation"
@@ -62,7 +54,7 @@ def test_inner_configurations_are_built_first() -> None:
     }
     assert build(config, "data").augmentation == Augmentation(pad=2)
     config["augmentation"]["pad"] = -2  # pyright: ignore[reportArgumentType, reportIndexIssue]
-    assert request_error(build, config, "data") == "data.augmentation.pad must be 0 or more pixels, got -2"
+    assert request_error(build, config, "data") == "data.augmentation.pad must be 0 or more, got -2"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +75,7 @@ def test_inner_configurations_are_built_first() -> None:
             {"flip": "randm"},
             "augmentation.flip must be one of none, random, alternating, got 'randm'; did you mean random?",
         ),
-        ({"pad": -1}, "augmentation.pad must be 0 or more pixels, got -1"),
+        ({"pad": -1}, "augmentation.pad must be 0 or more, got -1"),
     ],
 )
 def test_wrong_argument_is_named_with_what_would_be_right(config: Config, message: str) -> None:
@@ -236,12 +228,6 @@ def test_arguments_of_an_open_ended_function_are_free() -> None:
 
     check_arguments(anything, {"pad": 3, "whatever": "x"}, "key")
     assert request_error(check_arguments, anything, {"pad": "x"}, "key") == "key.pad must be a whole number, got 'x'"
-
-
-def test_nearest_word_is_suggested() -> None:
-    assert did_you_mean("resnet", ["resnet18", "lenet5"], "model.") == "; did you mean model.resnet18?"
-    assert did_you_mean("xyz", ["resnet18", "lenet5"]) == "; known: lenet5, resnet18"
-    assert did_you_mean("xyz", []) == ""
 
 
 def test_first_line() -> None:

@@ -311,7 +311,7 @@ WRONG = {
     "images=photos checkpoint=photos": "checkpoint: there is no checkpoint photos/checkpoints/best.ckpt",
     "images=photos checkpoint=photos/a.png": "checkpoint: photos/a.png is damaged or not a checkpoint",
     "images=photos checkpoint=3": "checkpoint must be",
-    "images=photos device=gpu7": "device: 'gpu7' is not a device of this machine",
+    "images=photos device=gpu7": "device must be one of auto, cpu, cuda, cuda:[0-9], mps, got 'gpu7'",
     "images=photos precision=fp8": "precision must be one of auto, 32-true, bf16-mixed, got 'fp8'",
     "images=test data=digits": "data: the network does not know the classes 0, 1, 2",
     "images=test data.path=gone": "gone does not exist",

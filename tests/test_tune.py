@@ -39,7 +39,7 @@ WRONG = {
     "search=misspelt": "search: optimizer.ir is not a key; did you mean optimizer.lr?",
     "search=unknown": "search: recipe=fats is not known; did you mean recipe=fast?",
     "search=wide": "model.width must be a number, got 'broad'",
-    "search=steep": "optimizer.lr: Invalid learning rate: -1.0",
+    "search=steep": "search: optimizer.lr must be 0 or more, got -1.0",
     "search=empty": "search: optimizer.lr: float must be two numbers",
     "search=peeks": "search: protocol decides how trials are scored; it must be the same for all",
     "search=easier": "search: data.holdout decides how trials are scored; it must be the same for all",

@@ -129,7 +129,7 @@ WRONG = {
     "checkpoint={checkpoint} image={photo} images=many": "images must be a whole number",
     "checkpoint={checkpoint} image={photo} output=no/such": "output: the folder of no/such does not exist",
     "checkpoint={checkpoint} image={photo} output={photo}": "output: photo.webp is not a folder",
-    "checkpoint={checkpoint} image={photo} device=gpu7": "device: 'gpu7'",
+    "checkpoint={checkpoint} image={photo} device=gpu7": "device must be one of auto, cpu, cuda, cuda:[0-9], mps",
     "checkpoint={checkpoint} imgae={photo}": "imgae is not a key; did you mean image?",
     "checkpoint={checkpoint} data=digit": "data=digit is not known; did you mean data=digits?",
     "-m checkpoint={checkpoint}": "cnnlab visualize does not sweep",

@@ -13,7 +13,8 @@ from torch.nn.parameter import is_lazy
 from cnnlab.errors import RequestError
 from cnnlab.inspection.cost import Cost, empty_image, measure_cost, run_image
 from cnnlab.inspection.layers import LayerTable, tabulate
-from cnnlab.instantiate import build, check_arguments, explained, import_target
+from cnnlab.instantiate import build, explained, import_target, read_options
+from cnnlab.limits import Count
 
 Settings = Mapping[str, Any]
 
@@ -93,9 +94,9 @@ def check_image_shape(network: nn.Module, image_shape: tuple[int, int, int], cla
 class DescribedImages:
     """Height and width (in pixels), channels and number of classes of the images that a network is described for."""
 
-    image_size: int
-    channels: int
-    classes: int
+    image_size: Count
+    channels: Count
+    classes: Count
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -111,11 +112,7 @@ def described_images(data: Any) -> DescribedImages:
     """
     if not isinstance(data, Mapping):
         raise RequestError("data: give data.image_size, data.channels and data.classes; no images are loaded here")
-    check_arguments(DescribedImages, data, "data")
-    for key, value in data.items():
-        if value < 1:
-            raise RequestError(f"data.{key} must be 1 or more, got {value}")
-    return DescribedImages(**data)
+    return read_options(DescribedImages, data, "data")
 
 
 def tabulate_network(model: Settings, images: DescribedImages) -> LayerTable:

@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
+from cnnlab.arguments import check_arguments
 from cnnlab.build.network import CHANNELS, Settings, build_knowing, build_network, check_image_shape
 from cnnlab.build.rehearsal import rehearse
 from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.errors import RequestError
 from cnnlab.inspection.cost import Cost
-from cnnlab.instantiate import build, check_arguments, explained
+from cnnlab.instantiate import build, explained
 from cnnlab.training.classifier import Classifier
 from cnnlab.training.losses import tried_loss
 from cnnlab.training.optimizers import build_optimizer
+from cnnlab.training.options import check_trainer
 from cnnlab.training.pool_first import pool_first
 from cnnlab.training.precision import has_matrix_tiles
 from cnnlab.training.progress import Progress
@@ -72,6 +75,7 @@ def build_parts(
     Raises:
         RequestError: if a setting is wrong.
     """
+    check_batches(settings["trainer"], data.batches())
     network = build_network(settings["model"], len(data.classes), data.image_size)
     cost = check_network(network, data)
     if initialize:
@@ -98,6 +102,20 @@ def seed_everything(seed: Any) -> None:
         L.seed_everything(seed, verbose=False)
 
 
+def try_parts(settings: Settings) -> None:
+    """Make the parts that need neither images nor network, and drop them, to find wrong values before images are read.
+
+    Raises:
+        RequestError: if a value is wrong.
+    """
+    build_callbacks(settings)
+    options = settings["optimizer"]
+    with explained("optimizer", options, Exception):
+        build({**options, "_partial_": True}, "optimizer")([nn.Parameter(torch.zeros(1))])
+    with explained("trainer", settings["trainer"]):
+        training_devices(settings["trainer"])
+
+
 def build_data(settings: Settings) -> ImageDataModule:
     """Load the images, split by the protocol, for the device of the training."""
     augmentation = build(settings["augmentation"], "augmentation")
@@ -106,6 +124,26 @@ def build_data(settings: Settings) -> ImageDataModule:
     about_run = {"protocol": settings["protocol"], "seed": settings["seed"]}
     about_run |= {"device": str(devices[0]), "processes": len(devices)}
     return build(settings["data"], "data", augmentation=augmentation, **about_run)
+
+
+def check_batches(options: Settings, batches: Mapping[str, int]) -> None:
+    """Check that limits of the Trainer leave a batch.
+
+    Args:
+        options: settings of the Trainer.
+        batches: number of batches of each split.
+
+    Raises:
+        RequestError: if a fraction is less than one batch, or validation would come after the last batch.
+    """
+    for split, count in batches.items():
+        key = f"limit_{split}_batches"
+        limit = options.get(key)
+        if isinstance(limit, float) and 0 < limit < 1 and int(limit * count) == 0:
+            raise RequestError(f"trainer.{key}: {limit} of {count} batches is less than one; {1 / count:.2g} is one")
+    interval = options.get("val_check_interval")
+    if type(interval) is int and options.get("check_val_every_n_epoch") and interval > batches["train"]:
+        raise RequestError(f"trainer.val_check_interval must be at most {batches['train']} batches, got {interval}")
 
 
 def initialize_from_data(network: nn.Module, data: ImageDataModule) -> None:
@@ -230,8 +268,7 @@ def build_lightning_trainer(
         RequestError: if an argument is wrong.
     """
     options = settings["trainer"]
-    our_own = {"tf32", "compile", "profile", "max_epochs", *(["precision"] if options["precision"] == "auto" else [])}
-    check_arguments(L.Trainer, {key: value for key, value in options.items() if key not in our_own}, "trainer")
+    check_trainer(options)
     with explained("trainer", options):
         trainer = build_trainer(options, callbacks, loggers, directory, started_from_outside)
     for key in ("batch_size", "eval_batch_size"):

@@ -15,8 +15,8 @@ from cnnlab.comparison.group import Group
 from cnnlab.comparison.labels import UNSET, first_few, label_groups, setting_text, unknown_settings
 from cnnlab.comparison.selection import choose, is_search
 from cnnlab.comparison.spec import ComparisonSpec
-from cnnlab.instantiate import did_you_mean
 from cnnlab.runs.reading import Run
+from cnnlab.words import did_you_mean
 
 # Settings that do not change what is learned: names, paths, what the fingerprint of the images tells, and how much is
 # printed. Accuracies may be averaged over them. They do change time and memory.

@@ -6,7 +6,7 @@ from typing import Any
 
 from cnnlab.comparison.group import Group
 from cnnlab.comparison.spec import Names
-from cnnlab.instantiate import did_you_mean
+from cnnlab.words import did_you_mean
 
 MAX_SETTINGS = 3  # in a label; more are counted
 UNSET = "unset"

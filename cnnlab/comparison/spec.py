@@ -6,7 +6,8 @@ from typing import Any, Literal, get_args
 
 from cnnlab.comparison.columns import COSTS
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import check_at_least, did_you_mean, read_options
+from cnnlab.instantiate import check_at_least, read_options
+from cnnlab.words import did_you_mean
 
 Metric = Literal["train/loss", "train/accuracy", "val/loss", "val/accuracy"]
 Names = Mapping[str, Mapping[str, Any]]  # settings by the name of the groups that have them

@@ -3,6 +3,7 @@
 from cnnlab.config.command import make_command
 from cnnlab.config.compose import each_model, register_configs, sweep_folder
 from cnnlab.config.paths import ROOT
+from cnnlab.config.request import check_settings
 from cnnlab.config.settings import (
     chosen_groups,
     command_line,
@@ -18,6 +19,7 @@ from cnnlab.config.settings import (
 
 __all__ = [
     "ROOT",
+    "check_settings",
     "chosen_groups",
     "make_command",
     "command_line",

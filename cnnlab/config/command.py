@@ -1,6 +1,7 @@
 """Start a command: compose its configuration, run its task, set the exit code."""
 
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -23,6 +24,8 @@ from cnnlab.config.compose import hydra_arguments, register_configs
 from cnnlab.config.folders import remove_added_files
 from cnnlab.config.messages import check_keys, explain
 from cnnlab.config.paths import ROOT
+from cnnlab.config.request import check_settings
+from cnnlab.config.settings import settings
 from cnnlab.errors import Diverged, Failed, Interrupted, RequestError, SweepFailed, printable, system_error
 from cnnlab.runs.processes import Processes, own_rank
 
@@ -82,6 +85,8 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processe
             handler.addFilter(_make_printable)
         try:
             check_keys(config, name)
+            if config.get("resume") in (None, "auto"):  # the keys of a resumed run are changes of its record
+                check_settings(settings(config))
             return task(config)
         except Exception as error:  # the other jobs of a sweep go on
             if isinstance(error, RequestError | OmegaConfBaseException | OSError):
@@ -95,6 +100,10 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processe
         hydra.main(config_path=str(ROOT / "conf"), config_name=name, version_base="1.3")(job)()
     except (Interrupted, KeyboardInterrupt) as error:
         return _say(str(error) or "Interrupted.", 130)
+    except OSError as error:  # the task reports its own; here the directory cannot be made
+        cannot = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
+        wrong = RequestError(f"hydra.run.dir: {error.filename} cannot be made ({error.strerror})")
+        failures.append(wrong if cannot else error)
     except Exception as error:
         failures.append(error)
     return min((_report(error, name) for error in failures), default=0)

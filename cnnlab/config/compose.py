@@ -10,11 +10,12 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from cnnlab.config.help import register_help
+from cnnlab.config.parts import open_parts, own_names
 from cnnlab.config.paths import CONFIG_GROUPS, ROOT, group_folder, list_names
+from cnnlab.config.request import check_settings
 from cnnlab.config.settings import chosen_groups, command_line, identity, plain, settings
 from cnnlab.config.sweeps import check_number_of_jobs, expand_seeds, read_grids
 from cnnlab.errors import RequestError
@@ -42,6 +43,7 @@ def register_configs(directory: Path, command: str = "", arguments: Sequence[str
     """
     OmegaConf.register_new_resolver("run_dir", _run_directory, replace=True)
     OmegaConf.register_new_resolver("sweep_dir", _sweep_directory, replace=True)
+    open_parts()
     register_help(directory)
     chosen = [argument for argument in arguments if argument.startswith("experiment=")]
     names = [name for argument in chosen for name in re.findall(r"[\w.-]+", argument.partition("=")[2])]
@@ -99,6 +101,7 @@ def _store_experiment(name: str, directory: Path, command: str) -> None:
 def _run_directory(name: str | None, model: str, resume: str | None, *, _root_: DictConfig) -> str:
     """Return the default of `hydra.run.dir`."""
     _check_name(name)
+    model = own_names(_root_.hydra.overrides.task).get("model", model)
     return str(default_directory(Path("runs") / (name or model), resume, lambda: identity(_root_)))
 
 
@@ -126,25 +129,22 @@ def each_model(config: DictConfig) -> dict[str, dict[str, Any]]:
     The other arguments of the command line, such as `model.width=0.5`, apply to every network.
 
     Raises:
-        RequestError: if `models` is not a list of names, `model` is, or a network lacks an option.
+        RequestError: if `models` is not a list of names, or a network lacks an option.
     """
     names = config.get("models")
     if names is None:
-        if (name := chosen_groups()["model"]) is None:  # a list, which Hydra would merge into one network
-            raise RequestError("model takes one name; models=[NAME,NAME] takes several")
-        return {name: settings(config)["model"]}
+        return {str(chosen_groups()["model"]): settings(config)["model"]}
     if not isinstance(names, ListConfig) or not names or not all(isinstance(name, str) for name in names):
         raise RequestError("models must be a list of names, such as models=[lenet5,resnet18]")
     others = [arg for arg in command_line() if arg.partition("=")[0] not in ("model", "models")]
     networks = {}
     for name in names:
-        try:
-            composed = hydra.compose(HydraConfig.get().job.config_name, [*others, f"model={name}"])
-        except ConfigCompositionException as error:
-            if match := re.search(r"Could not override '(model\.[^']+)'", str(error)):
-                raise RequestError(f"{match[1]} is not a key of {name}, which is one of models") from None
-            raise
+        composed = hydra.compose(HydraConfig.get().job.config_name, [*others, f"model={name}"])
         networks[name] = settings(composed)["model"]
+        try:
+            check_settings({"model": networks[name]})
+        except RequestError as error:
+            raise RequestError(f"{error} ({name}, which is one of models)") from None
     return networks
 
 
@@ -174,7 +174,10 @@ def hydra_arguments(arguments: list[str], name: str) -> list[str]:
             raise RequestError("runs: give either runs= or experiment=, once; runs=[FOLDER,FOLDER] takes several")
     for argument in arguments:
         group, _, value = argument.partition("=")
-        if group in CONFIG_GROUPS and value in ("null", "None"):
+        if group == "model" and value.startswith("["):  # Hydra would merge them into one network
+            several = "-m model=NAME,NAME tries" if name in SWEEPING_COMMANDS else "models=[NAME,NAME] takes"
+            raise RequestError(f"{argument}: model takes one name; {several} several")
+        if group in CONFIG_GROUPS and re.fullmatch(r"null|None|true|false|[+-]?[\d.][\d.e+-]*", value):
             known = ", ".join(list_names(group, Path.cwd()))
             raise RequestError(f"{argument}: {group} takes a name; known: {known}")
     listed = [match[1] for arg in arguments if (match := re.match(r"models=\[\s*['\"]?([\w.-]+)", arg))]
@@ -192,7 +195,9 @@ def hydra_arguments(arguments: list[str], name: str) -> list[str]:
 def _quoted(argument: str) -> str:
     """Quote a path that has special characters of Hydra, such as `images=IMG (1).jpg`."""
     key, _, value = argument.partition("=")
-    plain = re.fullmatch(r"[\w./*?+@%: -]*", value, re.ASCII) or re.match(r"\[.*\]$|['\"]", value) or "${" in value
+    is_number = key in ("name", "resume") and re.fullmatch(r"[+-]?[\d.]+", value)  # it is meant as a name
+    is_plain = re.fullmatch(r"[\w./*?+@%: -]*", value, re.ASCII) and not is_number
+    plain = is_plain or re.match(r"\[.*\]$|['\"]", value) or "${" in value
     if key not in PATH_KEYS or plain or (key == "name" and "," in value):  # a sweep over names
         return argument
     escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + match[2].replace("'", r"\'"), value)

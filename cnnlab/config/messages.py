@@ -3,7 +3,7 @@
 import math
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cnnlab.config.paths import CONFIG_GROUPS, ROOT, list_names
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import did_you_mean
+from cnnlab.words import did_you_mean
 
 
 def check_keys(config: DictConfig, name: str) -> None:
@@ -23,7 +23,8 @@ def check_keys(config: DictConfig, name: str) -> None:
     known = _top_keys(name)
     for key in config:
         if key not in known:
-            raise RequestError(f"{key} is not a key{did_you_mean(str(key), known)}")
+            others = [other for other in dotted(config) if other.partition(".")[0] != key]
+            raise RequestError(_unknown_key(str(key), [*others, *known], name))
     _check_finite(OmegaConf.to_container(config, resolve=False), "")
 
 
@@ -41,8 +42,11 @@ def _check_finite(value: Any, name: str) -> None:
 
 def _top_keys(name: str) -> list[str]:
     """Return the keys and groups of a primary file and of the files that it extends."""
-    primary = OmegaConf.load(ROOT / "conf" / f"{name}.yaml")
+    file = ROOT / "conf" / f"{name}.yaml"
+    primary = OmegaConf.load(file)
     assert isinstance(primary, DictConfig)
+    if "# @package hydra" in file.read_text():
+        return []
     keys = [str(key) for key in primary if key != "defaults"]
     for entry in primary.get("defaults", []):
         if isinstance(entry, DictConfig):
@@ -73,12 +77,16 @@ def explain(error: BaseException, name: str) -> str:
         key = next(group for group in match.groups() if group)
         if children := [known for known in _all_keys(name) if known.startswith(f"{key}.")]:
             return f"{key} has no choices here; known: {', '.join(children)}"
-        return f"{key} is not a key{did_you_mean(key, _all_keys(name))}"
+        return _unknown_key(key, _all_keys(name), name)
     if match := re.search(r"Missing mandatory value: \S+\s+full_key: (\S+)", text):
         return f"{match[1]} must be given: {match[1]}=..."
     # OmegaConf puts this before the message of an error that one of our resolvers raises.
     line = str(causes[-1]).partition("\n")[0].removeprefix("RequestError raised while resolving interpolation: ")
     return " ".join(line.split()) or type(error).__name__
+
+
+def _unknown_key(key: str, known: Iterable[str], name: str) -> str:
+    return f"{key} is not a key{did_you_mean(key, known) or f'; cnnlab {name} --help lists them'}"
 
 
 def _unknown_choice(group: str, choice: str, known: Sequence[str]) -> str:
@@ -98,7 +106,8 @@ def _all_keys(name: str) -> list[str]:
         except Exception:  # if a choice is wrong too, show the keys of the defaults
             config = hydra.compose(name)
     groups = [key for key in _top_keys(name) if key not in config]  # nothing is chosen in these
-    return [*dotted(config), *groups, "hydra.run.dir"]
+    keys = [key for key in dotted(config) if "._" not in key and key != "hydra"]
+    return [*keys, *groups, "hydra.run.dir"]
 
 
 def dotted(config: DictConfig, prefix: str = "") -> Iterator[str]:

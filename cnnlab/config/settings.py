@@ -7,9 +7,14 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from cnnlab.arguments import check_declared
+from cnnlab.config.messages import dotted
+from cnnlab.config.parts import own_names
 from cnnlab.config.paths import CONFIG_GROUPS
+from cnnlab.config.request import check_settings
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import RunDirectory
+from cnnlab.words import did_you_mean
 
 # Keys of `data` that a checkpoint fixes, or that do not affect the outputs of a trained network.
 TRAINING_DATA_KEYS = ("image_size", "batch_size", "mean", "std", "workers")
@@ -47,8 +52,11 @@ def plain(value: Any) -> Any:
 
 
 def chosen_groups() -> dict[str, str | None]:
-    """Return the name that is chosen in each group, such as {"model": "resnet18", "recipe": "fast", ...}."""
-    chosen = HydraConfig.get().runtime.choices
+    """Return the name that is chosen in each group, such as {"model": "resnet18", "recipe": "fast", ...}.
+
+    A class on the command line, as in `model._target_=mynet.Net`, gives its own name.
+    """
+    chosen = {**HydraConfig.get().runtime.choices, **own_names(command_line())}
     return {group: chosen.get(group) for group in (*CONFIG_GROUPS, "experiment")}
 
 
@@ -97,8 +105,12 @@ def resumed_config(config: DictConfig, recorded: Path) -> DictConfig:
         key, _, _ = override.lstrip("+~").partition("=")
         if key == "trainer":  # the group would bring values of this command line's recipe, such as the number of epochs
             raise RequestError(f"{override}: a resumed run takes single keys, such as trainer.accelerator=cpu")
-        changed = key in CONFIG_GROUPS or OmegaConf.select(merged, key) != OmegaConf.select(config, key)
-        if changed and not any(f"{key}.".startswith(f"{free}.") for free in CHANGEABLE_ON_RESUME):
+        is_free = any(f"{key}.".startswith(f"{free}.") for free in CHANGEABLE_ON_RESUME)
+        is_group, known = key in (*CONFIG_GROUPS, "experiment"), list(dotted(merged))
+        if not is_group and not is_free and key not in known:
+            raise RequestError(f"{key} is not a key of this run{did_you_mean(key, known)}")
+        changed = is_group or OmegaConf.select(merged, key) != OmegaConf.select(config, key)
+        if changed and not is_free:
             raise RequestError(f"{override}: a resumed run keeps its own {key}; leave it out, or start a new run")
         if override.startswith("~"):
             parent, _, leaf = key.rpartition(".")
@@ -112,6 +124,7 @@ def resumed_config(config: DictConfig, recorded: Path) -> DictConfig:
         merged.lengthened = [*merged.get("lengthened", []), epochs]
     elif OmegaConf.select(merged, "trainer.max_steps") != steps:
         merged.lengthened = [*merged.get("lengthened", []), f"{steps} steps"]
+    check_settings(settings(merged))
     return merged
 
 
@@ -144,4 +157,6 @@ def data_settings(config: DictConfig, run: RunDirectory | None) -> dict[str, Any
     if isinstance(recorded, dict):
         kept = [k for k, value in recorded.items() if k in own and (k == "splits" or not isinstance(value, dict))]
         own |= {key: recorded[key] for key in kept if f"data.{key}" not in given}
-    return {key: value for key, value in own.items() if key not in (*TRAINING_DATA_KEYS, "_target_")}
+    kept = {key: value for key, value in own.items() if key not in (*TRAINING_DATA_KEYS, "_target_")}
+    check_declared("cnnlab.data.datamodule.ImageDataModule", kept, "data")
+    return kept

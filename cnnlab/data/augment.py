@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cnnlab.arguments import check_values
 from cnnlab.data.augmentations.blanking import Cutout, Erasing
 from cnnlab.data.augmentations.crop import Crop, PaddingMode
 from cnnlab.data.augmentations.flip import Flip, FlipMode
 from cnnlab.data.augmentations.mixing import Mixing, mix_labels
 from cnnlab.data.augmentations.resize import Resize
 from cnnlab.data.epoch import Epoch, seeded_generator
+from cnnlab.limits import NotNegative, Share, Whole
 
 # Arguments of `apply` by augmentation, for those that change something. Tensors have a row for each image of the data.
 Draws = dict[type, dict[str, Any]]
@@ -48,19 +50,20 @@ class Augmentation:
             their size. Empty: all images keep it.
     """
 
-    pad: int = 0
+    pad: Whole = 0
     padding_mode: PaddingMode = "reflect"
     flip: FlipMode = "none"
-    cutout: int = 0
-    erasing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    mix_probability: float = 1.0
+    cutout: Whole = 0
+    erasing: Share = 0.0
+    mixup: NotNegative = 0.0
+    cutmix: NotNegative = 0.0
+    mix_probability: Share = 1.0
     sizes: Sequence[Sequence[int]] = ()
     _crop: Crop = field(init=False, repr=False, compare=False)
     _steps: tuple[Any, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_values(Augmentation, **vars(self))
         # Augmentations of pixels are applied in this order, and then those of normalized images. Crop, cutout and flip
         # draw from one random stream in this order too: another order would change the decisions of every run.
         steps = (

@@ -2,25 +2,26 @@
 
 import logging
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
+from cnnlab.arguments import check_values
 from cnnlab.cpu import available_cores
 from cnnlab.data.augment import Augmentation
 from cnnlab.data.damage import UnreadableImage, refusal
 from cnnlab.data.findings import Findings, listed
 from cnnlab.data.images import ImageData, Images, OnError, StoredImages, load_images, mapped_images, streamed_images
-from cnnlab.data.loader import Loader
+from cnnlab.data.loader import Loader, count_batches, joins_last
 from cnnlab.data.normalization import Normalization, channel_statistics
 from cnnlab.data.placement import Placement, choose_placement
 from cnnlab.data.sources import find_source
-from cnnlab.data.splits import Protocol, check_holdout, name_classes, split_by_protocol
+from cnnlab.data.splits import Protocol, name_classes, split_by_protocol
 from cnnlab.data.stream import PIECE, read_by_threads
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import check_at_least
+from cnnlab.limits import Between, Count, Whole
 
 log = logging.getLogger(__name__)
 
@@ -74,32 +75,24 @@ class ImageDataModule(L.LightningDataModule):
         splits: dict[str, Any] | None = None,
         on_error: OnError = "stop",
         classes: list[str] | None = None,
-        image_size: int = 32,
-        batch_size: int = 512,
-        eval_batch_size: int = 1000,
-        holdout: float = 0.1,
-        mean: list[float] | None = None,
-        std: list[float] | None = None,
+        image_size: Count = 32,
+        batch_size: Count = 512,
+        eval_batch_size: Count = 1000,
+        holdout: Between = 0.1,
+        mean: Annotated[list[float], 3, "[0, 1]"] | None = None,
+        std: Annotated[list[float], 3, "(0, inf)"] | None = None,
         cache: str | None = None,
         residence: Placement = "auto",
-        workers: int | None = None,
+        workers: Whole | None = None,
         protocol: Protocol = "holdout",
         augmentation: Augmentation | None = None,
-        seed: int = 0,
+        seed: Annotated[int, "[0, 4294967295]"] = 0,
         device: str = "cpu",
         processes: int = 1,
     ):
         super().__init__()
-        check_at_least(1, image_size=image_size, batch_size=batch_size, eval_batch_size=eval_batch_size)
-        check_at_least(0, workers=workers)
-        check_holdout(holdout)
-        for name, constants in (("mean", mean), ("std", std)):
-            if constants is not None and len(constants) != 3:
-                raise ValueError(f"{name} must have one value for each of red, green and blue, got {constants}")
-        if mean is not None and not all(0 <= value <= 1 for value in mean):
-            raise ValueError(f"mean must be from 0 to 1, got {mean}")
-        if std is not None and min(std) <= 0:
-            raise ValueError(f"std must be above 0, got {std}")
+        sizes = {"image_size": image_size, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
+        check_values(ImageDataModule, **sizes, holdout=holdout, mean=mean, std=std, workers=workers)
         pad = augmentation.pad if augmentation else 0
         if pad >= image_size:
             raise RequestError(f"augmentation.pad must be less than image_size, {image_size}, got {pad}")
@@ -164,6 +157,13 @@ class ImageDataModule(L.LightningDataModule):
                 remarks.append(f"no {split} images of {listed(lacking, 3)}")
         unused = {"images for validation": self.data.validation} if self.protocol == "article" else {}
         return replace(found, ignored={**found.ignored, **unused}, remarks=(*found.remarks, *remarks))
+
+    def batches(self) -> dict[str, int]:
+        """Return the number of batches of `train`, `val` and `test`."""
+        small = joins_last(len(self.train), self.batch_size, shuffle=True)
+        scored = {"val": self.val, "test": self.test}
+        counts = {name: count_batches(len(images), self.eval_batch_size, False) for name, images in scored.items()}
+        return {"train": count_batches(len(self.train), self.batch_size, small), **counts}
 
     def normalize_by(self, mean: list[float], std: list[float]) -> None:
         """Normalize by these constants of each channel, of pixels in [0, 1]."""

@@ -41,6 +41,19 @@ class EpochOrder:
         return torch.randperm(self.images, generator=seeded_generator(self.seed, self.epoch, stream=0))
 
 
+def joins_last(images: int, batch_size: int, shuffle: bool) -> bool:
+    """Return whether the last batch of an epoch is so small that it joins the one before.
+
+    The rule uses the whole batch and not a process's share: the number of processes must not change the batches.
+    """
+    return shuffle and images > batch_size and 0 < images % batch_size < max(2, batch_size / 8)
+
+
+def count_batches(images: int, batch_size: int, joins_last: bool) -> int:
+    """Return the number of batches in an epoch."""
+    return -(-images // batch_size) - joins_last
+
+
 class Loader:
     """Yield normalized batches on the device: images float32 (B, 3, H, W) and labels int64 (B,).
 
@@ -93,9 +106,7 @@ class Loader:
         self.rank, self.world_size = rank, world_size
         self.classes = classes
         self.sampler = EpochOrder(len(images), shuffle, seed)
-        left = len(images) % batch_size
-        # The rule uses the whole batch and not a process's share: the number of processes must not change the batches.
-        self.joins_last = shuffle and len(images) > batch_size and 0 < left < max(2, batch_size / 8)
+        self.joins_last = joins_last(len(images), batch_size, shuffle)
         self.labels = images.labels.to(self.device)
         self.pinned = self.device.type == "cuda"
         self.workers = None
@@ -112,7 +123,7 @@ class Loader:
         self._resume_from: dict[str, int] | None = None
 
     def __len__(self) -> int:
-        return -(-self.sampler.images // self.batch_size) - self.joins_last
+        return count_batches(self.sampler.images, self.batch_size, self.joins_last)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of the sampler's epoch, which is looked up when the first batch is asked for."""

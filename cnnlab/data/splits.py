@@ -20,6 +20,7 @@ from cnnlab.data.placement import Placement, choose_placement
 from cnnlab.data.sources import source_of
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import explained, read_options
+from cnnlab.limits import Between
 
 Protocol = Literal["holdout", "article"]
 Split = Literal["train", "val", "test"]
@@ -40,12 +41,9 @@ class DataOptions:
     splits: dict[str, Any] | None = None
     on_error: OnError = "stop"
     classes: list[str] | None = None
-    holdout: float = 0.1
+    holdout: Between = 0.1
     residence: Placement = "auto"
     cache: str | None = None
-
-    def __post_init__(self) -> None:
-        check_holdout(self.holdout)
 
 
 def read_split(
@@ -107,12 +105,6 @@ def split_by_protocol(
             "protocol=article validates with the test images"
         )
     return data.train.take(train), data.train.take(val)
-
-
-def check_holdout(holdout: float) -> None:
-    """Raise ValueError if the share is not in (0, 1)."""
-    if not 0 < holdout < 1:
-        raise ValueError(f"holdout must be between 0 and 1, got {holdout}")
 
 
 def name_classes(data: ImageData, names: Sequence[str]) -> ImageData:

@@ -18,6 +18,7 @@ from cnnlab.inference.metrics import ClassScores, Scores, confident_mistakes, la
 from cnnlab.inference.scoring import NetworkOutputs
 from cnnlab.inference.trained import Precision, Predictions
 from cnnlab.intervals import wilson_interval
+from cnnlab.limits import Device, Whole
 from cnnlab.reports.confusion import draw_confusion_matrix
 from cnnlab.reports.gallery import Tile, draw_gallery
 from cnnlab.reports.terminal import SafeConsole
@@ -39,9 +40,9 @@ class EvaluationOptions:
     split: Split
     protocol: Protocol | None
     tta: bool | Tta
-    shift: int
+    shift: Whole
     embeddings: bool
-    device: str
+    device: Device
     precision: Precision | None
 
 

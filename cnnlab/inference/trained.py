@@ -12,13 +12,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from cnnlab.arguments import check_arguments
 from cnnlab.build.network import build_network
 from cnnlab.data.normalization import Normalization
 from cnnlab.data.pictures import Picture, read_picture
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import check_arguments, first_line
+from cnnlab.instantiate import first_line
+from cnnlab.limits import Device
 from cnnlab.runs.checkpoint import check_weights_match, network_description, network_weights, read_checkpoint
-from cnnlab.runs.directory import RunDirectory
+from cnnlab.runs.directory import checkpoint_file
 from cnnlab.training.precision import auto_precision, device_type
 
 Pictures = Picture | Iterable[Picture]
@@ -187,7 +189,7 @@ class TrainedNetwork:
 
 
 def load(
-    checkpoint: str | Path, device: str = "auto", precision: Precision = "auto", trust: str | list[str] | None = None
+    checkpoint: str | Path, device: Device = "auto", precision: Precision = "auto", trust: str | list[str] | None = None
 ) -> TrainedNetwork:
     """Load a trained network.
 
@@ -203,9 +205,7 @@ def load(
         RequestError: if there is no such checkpoint or device, or the checkpoint is damaged, unsafe, or not cnnlab's.
     """
     check_arguments(load, {"precision": precision})
-    path = Path(checkpoint).expanduser()
-    if path.is_dir():
-        path = RunDirectory(path).best_checkpoint
+    path = checkpoint_file(checkpoint)
     content = read_checkpoint(path, "checkpoint")
     about = network_description(content, path, trust)
     try:

@@ -147,10 +147,11 @@ def _reason(job: Job) -> str:
 
 
 def describe_failures(jobs: Sequence[Job]) -> str:
-    """Return a line for each job that was not completed, with the reason and, if one was made, its directory."""
-    lines = [
-        f"  {job.name}: {_reason(job)}" + (f" ({job.directory})" if job.directory.is_dir() else "")
-        for job in jobs
-        if job.state != "completed"
-    ]
-    return "\n".join([f"{len(lines)} of {len(jobs)} jobs were not completed:", *lines])
+    """Return a line for each reason why jobs were not completed, with the name and directory of the first of them."""
+    failed = [job for job in jobs if job.state != "completed"]
+    lines = []
+    for reason in dict.fromkeys(map(_reason, failed)):
+        first, *others = [job for job in failed if _reason(job) == reason]
+        more = f" and {len(others)} more" if others else ""
+        lines.append(f"  {first.name}{more}: {reason}" + (f" ({first.directory})" if first.directory.is_dir() else ""))
+    return "\n".join([f"{len(failed)} of {len(jobs)} jobs were not completed:", *lines])

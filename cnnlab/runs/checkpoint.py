@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cnnlab.arguments import fits
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import first_line, fits, import_target
+from cnnlab.instantiate import first_line, import_target
 from cnnlab.trust import NETWORKS, Trusted, check_trusted
 
 NETWORK_PREFIX = "network."  # of the names of the network's weights in the state dict of the LightningModule

@@ -3,6 +3,7 @@
 Nothing here needs torch: the directory is chosen while the configuration is composed.
 """
 
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -165,6 +166,8 @@ class RunDirectory:
             lock.acquire(timeout=0)
         except Timeout:
             raise RequestError(f"hydra.run.dir: another process is writing to {self.path}") from None
+        except OSError as error:
+            raise RequestError(f"hydra.run.dir: {self.path} cannot be written to ({error.strerror})") from None
         with lock:
             yield
 
@@ -247,6 +250,20 @@ class Before:
                 return
 
 
+def checkpoint_file(path: str | Path, key: str = "checkpoint") -> Path:
+    """Return a checkpoint, or that of the best epoch of a run directory.
+
+    Raises:
+        RequestError: if there is none; `key` of the command line names it.
+    """
+    file = Path(str(path)).expanduser()
+    if file.is_dir():
+        file = RunDirectory(file).best_checkpoint
+    if not file.is_file():
+        raise RequestError(f"{key}: there is no checkpoint {file}")
+    return file
+
+
 def check_output(output: str | None, suffixes: Iterable[str], key: str = "output") -> Path | None:
     """Return the file that `output=FILE` (or another key) names, or None for None.
 
@@ -262,6 +279,7 @@ def check_output(output: str | None, suffixes: Iterable[str], key: str = "output
         raise RequestError(f"{key}: the folder of {file} does not exist")
     if file.is_dir():
         raise RequestError(f"{key}: {file} is a folder")
+    _check_writable(file.absolute().parent, key)
     return file
 
 
@@ -276,7 +294,16 @@ def check_output_folder(output: str | Path) -> Path:
         raise RequestError(f"output: {folder} is not a folder")
     if not folder.absolute().parent.is_dir():
         raise RequestError(f"output: the folder of {folder} does not exist")
+    _check_writable(folder if folder.exists() else folder.absolute().parent, "output")
     return folder
+
+
+def _check_writable(folder: Path, key: str) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RequestError(f"{key}: {folder} cannot be written to ({error.strerror})") from None
 
 
 def is_same(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from cnnlab.arguments import fits
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import first_line, fits
+from cnnlab.instantiate import first_line
 from cnnlab.runs.directory import COLUMNS, SUMMARY_KEYS, RunDirectory
 from cnnlab.runs.plain import read_json, read_text, read_yaml
 from cnnlab.runs.summary import read_record

@@ -81,10 +81,7 @@ class TrialConfigurations:
                 )
             is_group = parameter.kind == "choice" and parameter.key in (*CONFIG_GROUPS, "experiment")
             for value in parameter.values if is_group else parameter.values[:1]:
-                try:
-                    config = self.compose({**parent_values(parameter, self.space), parameter.key: value})
-                except (HydraException, OmegaConfBaseException) as error:
-                    raise RequestError(f"search: {explain(error, 'tune')}") from None
+                config = self._checked({**parent_values(parameter, self.space), parameter.key: value})
                 if config.protocol == "article":
                     raise RequestError(
                         "protocol: with article, a search would choose by the test images; use protocol=holdout"
@@ -92,10 +89,25 @@ class TrialConfigurations:
         start = configuration.settings(self.compose({}))
         if start["resume"] is not None:
             raise RequestError("resume: leave it out; the same command resumes a search by itself")
-        data = start["data"]
+        data, ends = start["data"], [self._checked(_values_at(self.space, end)) for end in (0, -1)]
         check_available(source_of(data), data["image_size"], data["cache"])
-        for end in (0, -1):
-            _check_parts(configuration.settings(self.compose(_values_at(self.space, end))))
+        for end in ends:
+            _check_parts(configuration.settings(end))
+
+    def _checked(self, values: Values) -> DictConfig:
+        """Compose the configuration of a run, and check what its source files tell.
+
+        Raises:
+            RequestError: if something is wrong.
+        """
+        try:
+            config = self.compose(values)
+            configuration.check_settings(configuration.settings(config))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise RequestError(f"search: {explain(error, 'tune')}") from None
+        except RequestError as error:
+            raise RequestError(f"search: {error}") from None
+        return config
 
     def as_experiment(self, trial: Mapping[str, Any]) -> str:
         """Return the text of a file for `cnnlab train experiment=...` that repeats a trial of tune.json."""

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
+from cnnlab.arguments import fits
 from cnnlab.config.sweeps import to_override
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import did_you_mean, explained, fits
+from cnnlab.instantiate import explained
+from cnnlab.words import did_you_mean
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial  # optuna takes a second to import

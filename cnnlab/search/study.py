@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import check_at_least
+from cnnlab.limits import Count, Whole
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.search.space import Parameter, Values, flatten, overrides, suggest
 
@@ -33,18 +33,12 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 class Options:
     """Hold how to search a study, see conf/tune.yaml; a later command may change it."""
 
-    trials: int
+    trials: Count
     sampler: Literal["tpe", "random"]
-    sampler_seed: int
+    sampler_seed: Whole
     pruner: Literal["median", "none"]
-    startup_trials: int
-    warmup_epochs: int
-
-    def __post_init__(self) -> None:
-        check_at_least(1, trials=self.trials)
-        check_at_least(
-            0, sampler_seed=self.sampler_seed, startup_trials=self.startup_trials, warmup_epochs=self.warmup_epochs
-        )
+    startup_trials: Whole
+    warmup_epochs: Whole
 
 
 @dataclass

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from statistics import median, quantiles
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from cnnlab.errors import RequestError
+from cnnlab.limits import Count
 from cnnlab.speed.steps import time_machine, time_training
 from cnnlab.speed.turns import Contestant, take_turns
 from cnnlab.speed.upper_bound import max_images_per_second, rate_name
-from cnnlab.training.trainer import Compile
+from cnnlab.training.options import Compile
 
 Settings = Mapping[str, Any]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
@@ -29,19 +30,20 @@ class Combination:
 
 
 def combinations(
-    models: list[str], batch_sizes: list[int], precisions: list[Precision], compile: list[Compile]
+    models: list[str],
+    batch_sizes: Annotated[list[int], "[1, inf)"],
+    precisions: list[Precision],
+    compile: list[Compile],
 ) -> list[Combination]:
     """Return every combination, grouped by model.
 
     Raises:
-        RequestError: if a list is empty, or a batch size is below 1.
+        RequestError: if a list is empty.
     """
     lists = {"models": models, "batch_sizes": batch_sizes, "precisions": precisions, "compile": compile}
     for name, values in lists.items():
         if not values:
             raise RequestError(f"{name} must have at least one entry")
-    if min(batch_sizes) < 1:
-        raise RequestError(f"batch_sizes must be 1 or more, got {min(batch_sizes)}")
     return [Combination(*values) for values in product(*lists.values())]
 
 
@@ -49,8 +51,8 @@ def measure(
     rows: Sequence[Combination],
     settings: Settings,
     models: Mapping[str, Settings],
-    rounds: int,
-    steps: int | None,
+    rounds: Count,
+    steps: Count | None,
     floor: bool,
     show: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -73,8 +75,6 @@ def measure(
     Raises:
         RequestError: if a combination cannot be trained.
     """
-    if rounds < 1 or (steps is not None and steps < 1):
-        raise RequestError(f"{'rounds' if rounds < 1 else 'steps'} must be 1 or more")
     started, load = time.perf_counter(), os.getloadavg()[0]
     contestants = [
         Contestant(time_training, {"settings": _settings_of(row, settings, models), "steps": steps}) for row in rows

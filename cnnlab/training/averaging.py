@@ -7,6 +7,9 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 
+from cnnlab.arguments import check_values
+from cnnlab.limits import BelowOne, Count
+
 
 class AveragedWeights(WeightAveraging):
     """Keep an exponential moving average of weights and norm statistics, and validate, test and save that average.
@@ -21,11 +24,8 @@ class AveragedWeights(WeightAveraging):
         every_n_steps: steps between updates; an update then keeps decay ** every_n_steps.
     """
 
-    def __init__(self, decay: float = 0.998, every_n_steps: int = 5):
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must be at least 0 and below 1, got {decay}")
-        if every_n_steps < 1:
-            raise ValueError(f"every_n_steps must be 1 or more, got {every_n_steps}")
+    def __init__(self, decay: BelowOne = 0.998, every_n_steps: Count = 5):
+        check_values(AveragedWeights, decay=decay, every_n_steps=every_n_steps)
         super().__init__()
         self.decay = decay
         self.every_n_steps = every_n_steps

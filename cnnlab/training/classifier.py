@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cnnlab.errors import RequestError
+from cnnlab.limits import Positive
 from cnnlab.training.duration import total_epochs, total_steps
 from cnnlab.training.optimizers import OptimizerFactory, build_optimizer, fused_on_gpu
 from cnnlab.training.scheduling import Interval, Schedule, ScheduleFactory, check_schedule
@@ -103,7 +104,7 @@ class Classifier(L.LightningModule):
         schedule: ScheduleFactory,
         loss: nn.Module,
         decay_norms_and_biases: bool = True,
-        bias_lr_factor: float = 1.0,
+        bias_lr_factor: Positive = 1.0,
         tta: Tta = "none",
         schedule_interval: Interval | None = None,
     ):

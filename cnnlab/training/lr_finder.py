@@ -8,13 +8,16 @@ import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import lightning as L
 import torch
 from lightning.pytorch import callbacks
 
+from cnnlab.arguments import check_values
 from cnnlab.errors import RequestError
 from cnnlab.files import replacing, write_atomically
+from cnnlab.limits import Positive
 from cnnlab.training.classifier import Classifier
 
 log = logging.getLogger(__name__)
@@ -42,15 +45,15 @@ class LearningRateFinder(callbacks.LearningRateFinder):
 
     def __init__(
         self,
-        min_lr: float = 1e-4,
-        max_lr: float = 10.0,
-        num_training_steps: int = 100,
-        early_stop_threshold: float = 4.0,
+        min_lr: Positive = 1e-4,
+        max_lr: Positive = 10.0,
+        num_training_steps: Annotated[int, "[22, inf)"] = 100,  # twice the window
+        early_stop_threshold: Positive | None = 4.0,
     ):
         if not 0 < min_lr < max_lr:
             raise ValueError(f"min_lr must be above 0 and below max_lr, {max_lr}, got {min_lr}")
-        if num_training_steps < 2 * WINDOW:
-            raise ValueError(f"num_training_steps must be {2 * WINDOW} or more, got {num_training_steps}")
+        options = {"num_training_steps": num_training_steps, "early_stop_threshold": early_stop_threshold}
+        check_values(LearningRateFinder, **options)
         super().__init__(min_lr, max_lr, num_training_steps, "exponential", early_stop_threshold, update_attr=False)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.sgd import sgd
 
+from cnnlab.arguments import check_values
+from cnnlab.limits import BelowOne, Count, NotNegative
 from cnnlab.training.precision import auto_precision
 
 # Jordan 2024, "Muon: an optimizer for hidden layers in neural networks": the tuned quintic.
@@ -45,25 +47,18 @@ class Muon(Optimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float = 0.02,
-        momentum: float = 0.95,
+        lr: NotNegative = 0.02,
+        momentum: BelowOne = 0.95,
         nesterov: bool = True,
-        weight_decay: float = 0.0,
-        ns_steps: int = 5,
+        weight_decay: NotNegative = 0.0,
+        ns_steps: Count = 5,
         normalize_weights: bool = False,
-        sgd_lr: float = 0.1,
-        sgd_momentum: float = 0.9,
-        sgd_weight_decay: float = 0.0,
+        sgd_lr: NotNegative = 0.1,
+        sgd_momentum: BelowOne = 0.9,
+        sgd_weight_decay: NotNegative = 0.0,
     ):
-        rates = {"lr": lr, "sgd_lr": sgd_lr, "weight_decay": weight_decay, "sgd_weight_decay": sgd_weight_decay}
-        for name, value in rates.items():
-            if value < 0:
-                raise ValueError(f"{name} must be 0 or more, got {value}")
-        for name, value in {"momentum": momentum, "sgd_momentum": sgd_momentum}.items():
-            if not 0 <= value < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
-        if ns_steps < 1:
-            raise ValueError(f"ns_steps must be 1 or more, got {ns_steps}")
+        check_values(Muon, lr=lr, momentum=momentum, weight_decay=weight_decay, ns_steps=ns_steps)
+        check_values(Muon, sgd_lr=sgd_lr, sgd_momentum=sgd_momentum, sgd_weight_decay=sgd_weight_decay)
         self.ns_steps, self.normalize_weights = ns_steps, normalize_weights
         hidden = {"lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
         others = {

@@ -5,9 +5,12 @@ The optimizer's `lr` is the peak; a schedule multiplies it by a factor in [0, 1]
 
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from cnnlab.limits import AboveZero, BelowOne, Share
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> LRScheduler:
@@ -15,7 +18,7 @@ def constant(optimizer: Optimizer, total_steps: int) -> LRScheduler:
     return LambdaLR(optimizer, lambda step: 1.0)
 
 
-def triangle(optimizer: Optimizer, total_steps: int, warmup: float = 0.2, final: float = 0.0) -> LRScheduler:
+def triangle(optimizer: Optimizer, total_steps: int, warmup: BelowOne = 0.2, final: Share = 0.0) -> LRScheduler:
     """Rise linearly to the peak, then fall linearly.
 
     Args:
@@ -27,7 +30,7 @@ def triangle(optimizer: Optimizer, total_steps: int, warmup: float = 0.2, final:
     return _warmup_then(optimizer, total_steps, warmup, final, lambda progress: 1 - progress)
 
 
-def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.0, final: float = 0.0) -> LRScheduler:
+def cosine(optimizer: Optimizer, total_steps: int, warmup: BelowOne = 0.0, final: Share = 0.0) -> LRScheduler:
     """Rise linearly to the peak, then fall along half a cosine (Loshchilov and Hutter 2017, SGDR, equation 5).
 
     With a warm-up of about 0.3, this is known as one-cycle. Arguments as in `triangle`.
@@ -38,10 +41,10 @@ def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.0, final: f
 def multistep(
     optimizer: Optimizer,
     total_steps: int,
-    milestones: list[float] | tuple[float, ...] = (0.5, 0.75),
-    gamma: float = 0.1,
-    warmup: float = 0.0,
-    warmup_factor: float = 0.1,
+    milestones: Annotated[list[float] | tuple[float, ...], "(0, 1)"] = (0.5, 0.75),
+    gamma: AboveZero = 0.1,
+    warmup: BelowOne = 0.0,
+    warmup_factor: AboveZero = 0.1,
 ) -> LRScheduler:
     """Keep the rate constant between milestones and reduce it at each (He et al. 2015, section 4.2).
 

@@ -16,7 +16,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 from torch import Tensor, nn
 
+from cnnlab.arguments import check_values
 from cnnlab.instantiate import first_line
+from cnnlab.limits import Whole
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +54,8 @@ class TensorBoard(TensorBoardLogger):
         ValueError: if `embeddings` is negative.
     """
 
-    def __init__(self, save_dir: str, pictures: bool = True, graph: bool = True, embeddings: int = 0):
-        if embeddings < 0:
-            raise ValueError(f"embeddings must be 0 or more, got {embeddings}")
+    def __init__(self, save_dir: str, pictures: bool = True, graph: bool = True, embeddings: Whole = 0):
+        check_values(TensorBoard, embeddings=embeddings)
         super().__init__(save_dir, name="", version="tensorboard", default_hp_metric=False)
         self.pictures, self.graph, self.embeddings = pictures, graph, embeddings
 

@@ -5,9 +5,9 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import lightning as L
 import torch
@@ -18,16 +18,13 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 from torch import nn
 
+from cnnlab.errors import RequestError
 from cnnlab.training.duration import Duration
+from cnnlab.training.options import Compile, check_devices
 from cnnlab.training.precision import auto_precision, device_type
 from cnnlab.training.profile import StepProfiler
 from cnnlab.training.synced_norms import SyncedNorms
 
-Compile = Literal["off", "default", "reduce-overhead", "max-autotune"]
-# Other strategies would shard the weights or start processes in ways that nothing here supports.
-STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
-# Includes Lightning's short names. Weights in half precision would add up losses and averages wrongly.
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16")
 # Keys that are not passed on to Lightning as they are.
 OWN_KEYS = ("tf32", "compile", "profile", "max_epochs", "max_steps", "enable_progress_bar")
 
@@ -63,7 +60,6 @@ def build_trainer(
     Raises:
         ValueError: if a value is out of range, or a device does not exist.
     """
-    _check_options(options)
     devices = training_devices(options)
     kind, compile_mode = devices[0].type, options.get("compile", "off")
     check_accumulation(compile_mode, options.get("accumulate_grad_batches") or 1, kind)
@@ -107,31 +103,15 @@ def build_trainer(
     return trainer
 
 
-def _check_options(options: Mapping[str, Any]) -> None:
-    """Raise a ValueError that starts with the name of the first wrong option."""
-    if not isinstance(profile := options.get("profile", False), bool):
-        raise ValueError(f"profile must be true or false, got {profile!r}")
-    epochs = options.get("max_epochs")
-    if not isinstance(epochs, int | float) or isinstance(epochs, bool) or not 0 < epochs < math.inf:
-        raise ValueError(f"max_epochs must be a number above 0, got {epochs!r}")
-    if (steps := options.get("max_steps", -1)) < 1 and steps != -1:
-        raise ValueError(f"max_steps must be 1 or more, or -1 for no limit, got {steps}")
-    time = options.get("max_time")
-    if isinstance(time, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", time):
-        raise ValueError(f"max_time must be days:hours:minutes:seconds, such as 00:00:05:00, got {time!r}")
-    for name in ("accumulate_grad_batches", "check_val_every_n_epoch"):
-        if (value := options.get(name)) is not None and not (type(value) is int and value >= 1):
-            raise ValueError(f"{name} must be a whole number, 1 or more, got {value!r}")
-    for name in ("limit_train_batches", "limit_test_batches"):
-        if options.get(name) == 0:
-            raise ValueError(f"{name} must be above 0, got 0: without a batch there is nothing to record")
-    for name in ("gradient_clip_val", "limit_train_batches", "limit_val_batches", "limit_test_batches"):
-        if isinstance(value := options.get(name), int | float) and value < 0:
-            raise ValueError(f"{name} must be 0 or more, got {value}")
-    if (strategy := options.get("strategy", "auto")) not in STRATEGIES:
-        raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
-    if str(precision := options.get("precision", "auto")) not in PRECISIONS:
-        raise ValueError(f"precision must be auto, 32-true, bf16-mixed or 16-mixed, got {precision!r}")
+@contextlib.contextmanager
+def refused_by_lightning(trainer: L.Trainer) -> Iterator[None]:
+    """Turn Lightning's complaint about a combination of options into a RequestError, unless a step was done before."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        if trainer.global_step:
+            raise
+        raise RequestError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 def check_accumulation(mode: Compile, batches: int, kind: str) -> None:
@@ -167,20 +147,22 @@ def compile_network(network: nn.Module, mode: Compile) -> None:
 
 
 def training_devices(options: Mapping[str, Any]) -> list[torch.device]:
-    """Return the devices of this machine that a Trainer with these options would use.
+    """Return the devices of this machine that a Trainer with these options would use, if they can do what is asked.
 
     Args:
         options: as for `build_trainer`.
 
     Raises:
-        ValueError: if `devices` has an unknown form or names a missing GPU.
+        ValueError: if `devices` has an unknown form, or a device is missing or cannot compute in that precision.
     """
     devices = options.get("devices", "auto")
-    # Checked here, because Lightning raises a different kind of error for each wrong form.
-    forms = r"\[\d+(, \d+)*\]" if isinstance(devices, list) else r"auto|-1|[1-9]\d*|\d+(,\d+)+"
-    if not re.fullmatch(forms, str(devices)):
-        raise ValueError(f"devices must be a number, a list such as [0, 2], or auto, got {devices!r}")
-    kind = device_type(options.get("accelerator", "auto"))
+    check_devices(devices)
+    accelerator, precision = options.get("accelerator", "auto"), str(options.get("precision", "auto"))
+    kind = device_type(accelerator)
+    if kind == "cpu" and accelerator not in ("auto", "cpu"):
+        raise ValueError(f"accelerator={accelerator}: torch finds no such device; accelerator=cpu works anywhere")
+    if kind == "cpu" and precision in ("16", "16-mixed"):
+        raise ValueError(f"precision={precision} needs a GPU; the CPU computes in 32-true or bf16-mixed")
     available = torch.cuda.device_count() if kind == "cuda" else 1
     if devices in ("auto", "-1", -1):
         numbers = list(range(available))

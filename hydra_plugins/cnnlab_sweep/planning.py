@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, open_dict
 
-from cnnlab.config import identity, sweep_folder
+from cnnlab.config import check_settings, identity, settings, sweep_folder
 from cnnlab.config.sweeps import to_override
 from cnnlab.errors import RequestError
 from cnnlab.runs.jobs import Job
@@ -29,9 +29,9 @@ def compose_jobs(
         first: number of the first job, if a sweeper launches several batches.
 
     Raises:
-        RequestError: if a job is itself a sweep.
+        RequestError: if a job is itself a sweep, or every job has a wrong value.
     """
-    composed = []
+    composed, refusals = [], []
     for number, (name, of_job) in enumerate(zip(job_names(overrides), overrides, strict=True), start=first):
         job = loader.load_sweep_config(config, list(of_job))
         if job.hydra.sweeper.get("grids") and not config.hydra.sweeper.get("grids"):
@@ -40,6 +40,12 @@ def compose_jobs(
             job.hydra.job.id = name if len(overrides) > 1 else str(number)
             job.hydra.job.num = number
         composed.append(job)
+        try:
+            check_settings(settings(job))
+        except RequestError as error:  # the job says so too
+            refusals.append(error)
+    if len(refusals) == len(composed):
+        raise refusals[0]
     return composed
 
 

@@ -131,11 +131,14 @@ def test_nothing_is_drawn_unless_asked_for() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pad": -1}, "pad must be 0 or more pixels, got -1"),
-        ({"cutout": -1}, "cutout must be 0 or more pixels, got -1"),
+        ({"pad": -1}, "pad must be 0 or more, got -1"),
+        ({"cutout": -1}, "cutout must be 0 or more, got -1"),
         ({"mixup": -0.1}, "mixup must be 0 or more, got -0.1"),
+        ({"cutmix": -1.0}, "cutmix must be 0 or more, got -1.0"),
+        ({"mix_probability": -0.5}, "mix_probability must be from 0 to 1, got -0.5"),
         ({"erasing": 1.5}, "erasing must be from 0 to 1, got 1.5"),
-        ({"sizes": 24}, "sizes must be .* pairs with rising epochs, got 24"),
+        ({"sizes": [[0, 24], [0, 32]]}, "sizes must be .* pairs with rising epochs, got "),
+        ({"sizes": 24}, "sizes must be a list of lists, got 24"),
     ],
 )
 def test_options_are_checked_at_once(options: dict[str, Any], message: str) -> None:

@@ -128,7 +128,7 @@ def test_images_have_the_image_size(class_folders: Path) -> None:
         ({"eval_batch_size": -1}, "eval_batch_size must be 1 or more, got -1"),
         ({"holdout": 0.0}, "holdout must be between 0 and 1, got 0.0"),
         ({"holdout": 1.0}, "holdout must be between 0 and 1, got 1.0"),
-        ({"mean": [0.5]}, "mean must have one value for each of red, green and blue"),
+        ({"mean": [0.5]}, "mean must be a list of 3"),
         ({"std": [0.5, 0.5, 0.0]}, "std must be above 0"),
     ],
 )

@@ -64,5 +64,10 @@ def test_failures_are_listed_with_their_reasons(tmp_path):
     )
 
 
+def test_a_reason_that_jobs_share_is_said_once():
+    jobs = [job(name, "failed", reason="exit code 2: no data") for name in "abc"]
+    assert describe_failures(jobs) == "3 of 3 jobs were not completed:\n  a and 2 more: exit code 2: no data"
+
+
 def test_a_duration_shows_hours_if_there_are_any():
     assert (format_duration(5), format_duration(65), format_duration(3661)) == ("0:05", "1:05", "1:01:01")

@@ -23,10 +23,6 @@ class Cutout:
     stream = 1
     on_pixels = False
 
-    def __post_init__(self) -> None:
-        if self.side < 0:
-            raise ValueError(f"cutout must be 0 or more pixels, got {self.side}")
-
     def draw(self, generator: torch.Generator, epoch: Epoch) -> dict[str, Any]:
         """Draw `centres`, row and column of the middle of each square, int64 (N, 2)."""
         if self.side == 0:
@@ -47,10 +43,6 @@ class Erasing:
 
     stream = 3
     on_pixels = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"erasing must be from 0 to 1, got {self.probability}")
 
     def draw(self, generator: torch.Generator, epoch: Epoch) -> dict[str, Any]:
         """Draw `boxes`, the rectangles as top, left, bottom and right, int64 (N, 4); empty ones blank nothing."""

@@ -24,10 +24,6 @@ class Crop:
 
     stream = 1
 
-    def __post_init__(self) -> None:
-        if self.pad < 0:
-            raise ValueError(f"pad must be 0 or more pixels, got {self.pad}")
-
     def prepare(self, pixels: Tensor) -> Tensor:
         """Pad images (N, H, W, C) on each side; reflection needs images larger than `pad`."""
         if self.pad == 0:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from cnnlab.data.augmentations.blanking import in_boxes
 from cnnlab.data.epoch import Epoch
-from cnnlab.instantiate import check_at_least
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,6 @@ class Mixing:
 
     stream = 4
     on_pixels = False
-
-    def __post_init__(self) -> None:
-        check_at_least(0, mixup=self.mixup, cutmix=self.cutmix)
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"mix_probability must be from 0 to 1, got {self.probability}")
 
     @property
     def active(self) -> bool:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cnnlab.arguments import fits
 from cnnlab.data.epoch import Epoch
-from cnnlab.instantiate import fits
 
 
 @dataclass(frozen=True)

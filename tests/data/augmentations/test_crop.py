@@ -61,8 +61,3 @@ def test_without_padding_the_chosen_images_are_whole() -> None:
 def test_corners_cover_every_offset() -> None:
     corners = Crop(4, "reflect").draw(torch.Generator(), Epoch(5000, 32, seed=0, number=0))["corners"]
     assert corners.unique().tolist() == list(range(9))
-
-
-def test_negative_padding_is_refused() -> None:
-    with pytest.raises(ValueError, match="pad must be 0 or more pixels, got -1"):
-        Crop(-1, "reflect")

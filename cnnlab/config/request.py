@@ -1,0 +1,97 @@
+"""Check the settings of a command before anything is imported, looked up or written."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cnnlab.arguments import check_declared, check_node
+from cnnlab.errors import RequestError
+from cnnlab.training.options import check_trainer
+from cnnlab.words import did_you_mean, nearest
+
+# Parts that need a `_target_`, with an example of one.
+TARGETS = {
+    "model": "cnnlab.models.lenet.LeNet5",
+    "optimizer": "torch.optim.AdamW",
+    "schedule": "cnnlab.training.schedules.cosine",
+    "loss": "torch.nn.CrossEntropyLoss",
+    "augmentation": "cnnlab.data.augment.Augmentation",
+    "averaging": "cnnlab.training.averaging.AveragedWeights",
+}
+OPTIONAL = ("averaging",)  # may be null
+SEVERAL = ("callbacks", "logger")  # parts that hold others by name
+CLASSIFIER = "cnnlab.training.classifier.Classifier"
+# Single keys, and the function or class that takes an argument of this name.
+SINGLE = {
+    **dict.fromkeys(("protocol", "seed"), "cnnlab.data.datamodule.ImageDataModule"),
+    **dict.fromkeys(
+        ("tta", "bias_lr_factor", "decay_norms_and_biases", "schedule_interval"),
+        "cnnlab.training.classifier.Classifier",
+    ),
+    "trust": "cnnlab.inference.trained.load",
+}
+# Arguments that cnnlab itself fills in.
+FILLED_IN = {
+    "model": ("in_channels", "num_classes", "image_size"),
+    "data": ("augmentation", "protocol", "seed", "device", "processes"),
+    "optimizer": ("params",),
+    "schedule": ("optimizer",),
+    "logger": ("save_dir",),
+}
+# What a run logs for callbacks and schedules to watch.
+TRAINED = ("train/loss", "train/accuracy", "lr", "speed/images_per_second", "speed/epoch_seconds")
+VALIDATED = ("val/loss", "val/accuracy")
+NEED_LOGGER = ("LearningRateMonitor", "DeviceStatsMonitor")  # callbacks of Lightning that fail without one
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Check every part of a command's settings: names, types and values, as far as sources tell them.
+
+    Raises:
+        RequestError: for the first that is wrong.
+    """
+    for key, example in TARGETS.items():
+        left_out = key not in settings or (key in OPTIONAL and settings[key] is None)
+        if not left_out and not _has_target(settings[key]):
+            raise RequestError(f"{key} must have a _target_, such as {key}._target_={example}")
+    for key in SINGLE if "trainer" in settings else ["trust"]:
+        if key in settings:
+            check_declared(SINGLE[key], {key: settings[key]})
+    if "trainer" in settings:
+        if not isinstance(settings["trainer"], Mapping):
+            raise RequestError(f"trainer must hold keys such as trainer.max_epochs, got {settings['trainer']!r}")
+        check_trainer(settings["trainer"])
+    for key, part in settings.items():
+        if _has_target(part):
+            check_node(part, key, FILLED_IN.get(key, ()))
+        elif key in SEVERAL and part is not None:
+            if not isinstance(part, Mapping):
+                raise RequestError(f"{key} must hold parts by name, such as {key}.NAME._target_=CLASS, got {part!r}")
+            for name, inner in part.items():
+                if not _has_target(inner):
+                    others = [other for other in part if _has_target(part[other])]
+                    near = did_you_mean(str(name), others, f"{key}.") if nearest(str(name), others) else ""
+                    raise RequestError(f"{key}.{name} must have a _target_: {key}.{name}._target_=CLASS{near}")
+                check_node(inner, f"{key}.{name}", FILLED_IN.get(key, ()))
+    if "callbacks" in settings:
+        _check_watched(settings)
+
+
+def _has_target(part: Any) -> bool:
+    return isinstance(part, Mapping) and "_target_" in part
+
+
+def _check_watched(settings: Mapping[str, Any]) -> None:
+    """Check that schedule and callbacks have what they need: a metric that is logged, and a logger."""
+    callbacks = settings["callbacks"] or {}
+    known = [*TRAINED, *(VALIDATED if settings["trainer"].get("limit_val_batches") != 0 else ())]
+    schedule = str(settings["schedule"]["_target_"]).rpartition(".")[2]
+    if "Plateau" in schedule and not set(VALIDATED) <= set(known):
+        raise RequestError(f"schedule: {schedule} watches the validation, which trainer.limit_val_batches=0 leaves out")
+    # Callbacks of the user may log more.
+    may_log_more = any(not part["_target_"].startswith(("lightning.", "cnnlab.")) for part in callbacks.values())
+    for name, part in callbacks.items():
+        monitor = part.get("monitor")
+        if monitor is not None and monitor not in known and not may_log_more:
+            raise RequestError(f"callbacks.{name}.monitor: {monitor} is not logged{did_you_mean(monitor, known)}")
+        if not settings["logger"] and part["_target_"].rpartition(".")[2] in NEED_LOGGER:
+            raise RequestError(f"callbacks.{name} needs a logger, such as logger=tensorboard; got logger=none")

@@ -1,0 +1,110 @@
+"""Check the keys of conf/trainer/*.yaml, without importing Lightning: a wrong value is answered at once."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
+
+from cnnlab.arguments import check_arguments
+from cnnlab.declarations import Declaration, read_declaration
+from cnnlab.errors import RequestError
+from cnnlab.instantiate import read_options
+
+Compile = Literal["off", "default", "reduce-overhead", "max-autotune"]
+Count = Annotated[int, "[1, inf)"]
+# Arguments of Lightning's Trainer that cnnlab sets itself, and what to type instead.
+SET_BY_CNNLAB = {
+    "logger": "logger=NAME chooses one",
+    "callbacks": "callbacks.NAME._target_=CLASS adds one",
+    "default_root_dir": "hydra.run.dir=DIR chooses the folder",
+    "enable_checkpointing": "every run keeps its best and its last epoch",
+    "enable_model_summary": "cnnlab describe shows the layers",
+    "barebones": "every run is recorded",
+    "plugins": "trainer.precision and trainer.strategy choose them",
+    "profiler": "trainer.profile=true measures the steps",
+    "overfit_batches": "trainer.limit_train_batches=N makes the epochs short",
+    "use_distributed_sampler": "processes always share every batch",
+    "reload_dataloaders_every_n_epochs": "the data stay the same",
+    "limit_predict_batches": "cnnlab predict takes limit=N",
+    "model_registry": "the run directory holds the checkpoints",
+}
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """Hold the keys of `trainer` that cnnlab reads itself, or allows less values of than Lightning."""
+
+    max_epochs: Annotated[float, "(0, inf)"]
+    max_steps: int = -1
+    max_time: str | dict[str, int] | None = None
+    min_epochs: Annotated[int, "[0, inf)"] | None = None
+    min_steps: Annotated[int, "[0, inf)"] | None = None
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
+    num_nodes: Count = 1
+    # Other strategies would shard the weights or start processes in ways that nothing here supports.
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = "auto"
+    # Includes Lightning's short names. Weights in half precision would add up losses and averages wrongly.
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16", 32, 16] = "auto"
+    compile: Compile = "off"
+    tf32: bool = True
+    profile: bool = False
+    accumulate_grad_batches: Count = 1
+    gradient_clip_val: Annotated[float, "[0, inf)"] | None = None
+    gradient_clip_algorithm: Literal["norm", "value"] | None = None
+    check_val_every_n_epoch: Count | None = 1
+    num_sanity_val_steps: Annotated[int, "[-1, inf)"] | None = 0
+    log_every_n_steps: Annotated[int, "[0, inf)"] | None = None
+    limit_train_batches: float | None = None
+    limit_val_batches: float | None = None
+    limit_test_batches: float | None = None
+    fast_dev_run: bool | Annotated[int, "[0, inf)"] = False
+    devices: Any = "auto"
+
+    def __post_init__(self) -> None:
+        check_devices(self.devices)
+        if self.max_steps < 1 and self.max_steps != -1:
+            raise ValueError(f"max_steps must be 1 or more, or -1 for no limit, got {self.max_steps}")
+        if isinstance(self.max_time, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", self.max_time):
+            raise ValueError(f"max_time must be days:hours:minutes:seconds, such as 00:00:05:00, got {self.max_time!r}")
+        for name, least in (("limit_train_batches", "above 0"), ("limit_test_batches", "above 0")):
+            _check_limit(name, getattr(self, name), getattr(self, name) != 0, least)
+        _check_limit("limit_val_batches", self.limit_val_batches, True, "0 or more")
+        if (self.min_epochs or 0) > self.max_epochs:
+            raise ValueError(f"min_epochs must be at most max_epochs, {self.max_epochs:g}, got {self.min_epochs}")
+        if self.max_steps != -1 and (self.min_steps or 0) > self.max_steps:
+            raise ValueError(f"min_steps must be at most max_steps, {self.max_steps}, got {self.min_steps}")
+        if (self.check_val_every_n_epoch or 1) > math.ceil(self.max_epochs):
+            raise ValueError(
+                f"check_val_every_n_epoch must be at most max_epochs, {self.max_epochs:g}, or there is no validation;"
+                f" got {self.check_val_every_n_epoch}"
+            )
+
+
+def check_trainer(options: Mapping[str, Any]) -> None:
+    """Check names, types and values of the keys of `trainer`, which are arguments of Lightning's Trainer and our own.
+
+    Raises:
+        RequestError: if one is wrong; the message names it.
+    """
+    for name in options:
+        if name in SET_BY_CNNLAB:
+            raise RequestError(f"trainer.{name} is set by cnnlab: {SET_BY_CNNLAB[name]}")
+    own = {field.name for field in fields(TrainerOptions)}
+    if lightnings := read_declaration("lightning.Trainer"):
+        names = tuple(name for name in {*own, *lightnings.names} if name not in SET_BY_CNNLAB)
+        others = {name: value for name, value in options.items() if name not in own}
+        check_arguments(Declaration(names, lightnings.open_ended, lightnings.hint), others, "trainer")
+    read_options(TrainerOptions, {name: value for name, value in options.items() if name in own}, "trainer")
+
+
+def check_devices(devices: Any) -> None:
+    """Raise a ValueError if `devices` has no known form. Lightning raises a different kind of error for each."""
+    forms = r"\[\d+(, \d+)*\]" if isinstance(devices, list) else r"auto|-1|[1-9]\d*|\d+(,\d+)+"
+    if not re.fullmatch(forms, str(devices)):
+        raise ValueError(f"devices must be a number, a list such as [0, 2], or auto, got {devices!r}")
+
+
+def _check_limit(name: str, limit: float | None, is_enough: bool, least: str) -> None:
+    if limit is not None and not (is_enough and (0 <= limit <= 1 or (limit > 1 and limit % 1 == 0))):
+        raise ValueError(f"{name} must be {least}, a number of batches or a fraction up to 1, got {limit}")
