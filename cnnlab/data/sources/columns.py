@@ -9,7 +9,7 @@ from PIL import Image
 
 from cnnlab.data.sources.base import Columns
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import did_you_mean
+from cnnlab.words import did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow
