@@ -6,7 +6,7 @@ import reprlib
 from pathlib import Path
 from typing import Any
 
-from cnnlab.instantiate import fits
+from cnnlab.arguments import fits
 from cnnlab.runs.plain import read_json
 
 FRACTIONS = ("val_accuracy", "test_accuracy", "test_accuracy_tta")

@@ -11,7 +11,7 @@ from unicodedata import normalize
 from cnnlab.data.findings import listed
 from cnnlab.data.sources.tree import IMAGE_SUFFIXES, Folder, scan
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import did_you_mean
+from cnnlab.words import did_you_mean
 
 # Names of the folders of a split, in lower case; any case is read.
 SPLITS = {
