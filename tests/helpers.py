@@ -1,4 +1,4 @@
-"""Read what a run left, stop a run, and start one in a process of its own."""
+"""Read what a run left, stop a run, start one in a process of its own, and make networks."""
 
 import csv
 import json
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from cnnlab.training.interruption import StopRequest
 
@@ -88,6 +89,18 @@ def stop_when_asked(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
         return asked[0] >= times
 
     monkeypatch.setattr(StopRequest, "__call__", requested)
+
+
+class Head(nn.Module):
+    """Makes a classifier of features; the tests look at the features alone."""
+
+    def __init__(self, features: nn.Module):
+        super().__init__()
+        self.features = features
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map images (N, C, H, W) to logits (N, features)."""
+        return self.features(images).mean((2, 3))
 
 
 OWN_NETWORK = """

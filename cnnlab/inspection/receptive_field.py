@@ -8,34 +8,30 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from cnnlab.inspection.receptive_field_algebra import Field, UnknownFieldError, image_field
 from cnnlab.inspection.receptive_field_rules import Call, Pair, Window, find_window, result_fields, tensors_in
+from cnnlab.inspection.receptive_field_span import Field, Span, UnknownFieldError, image_field
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """Theoretical receptive field of a layer's values, not cut at the border. In pixels, height before width.
+    """Theoretical receptive field of a layer's values, not cut at the border. In pixels, height before width."""
 
-    Attributes:
-        size: of one value's field. The largest if sizes differ, as after adaptive pooling or a concatenation.
-        start: first row and column of the field of position (0, 0); negative if padding is seen.
-        step: distance between the fields of neighbouring positions; 0 if all positions see the same, None if the
-            distances differ.
-    """
-
-    size: Pair
-    start: Pair
+    size: Pair  # of one value's field; the largest if sizes differ, as after adaptive pooling or a concatenation
+    start: Pair  # first row and column of the field of position (0, 0); negative if padding is seen
+    # Distance between the fields of neighbouring positions; 0 if all see the same, None if the distances differ.
     step: tuple[int | None, int | None]
 
     @classmethod
     def of(cls, field: Field) -> "ReceptiveField":
         """Return the size, start and step of a field."""
-        rows, columns = field
-        return cls(
-            (rows.last - rows.first + 1, columns.last - columns.first + 1),
-            (rows.first, columns.first),
-            (rows.even_step, columns.even_step),
-        )
+        if field.columns.first.ndim == 4 and not field.columns.moves(2):  # maps, unless their channels come last
+            field = field.map(Span.mix, 1)
+        steps = []
+        for span in field:
+            moving = [dim for dim in range(span.first.ndim) if span.moves(dim)]
+            steps.append(span.step_along(moving[0]) if len(moving) == 1 else None if moving else 0)
+        height, width = (int((last - first).max()) + 1 for first, last, _ in field)
+        return cls((height, width), (int(field.rows.first.min()), int(field.columns.first.min())), (steps[0], steps[1]))
 
     def exceeds(self, height: int, width: int) -> bool:
         """Return whether the field is larger than an image of that size."""
@@ -95,7 +91,7 @@ class FieldMode(TorchDispatchMode):
         if call.name in _READ_SHAPE_ONLY or not call.outputs:
             return output
         for tensor, field in zip(call.outputs, result_fields(call), strict=True):
-            if any(tensor is t for t in inputs) and (field is None or field != self._fields.get(tensor)):
+            if any(tensor is t for t in inputs) and not _is_same(field, self._fields.get(tensor)):
                 self._forget_memory(tensor)
             self._fields[tensor] = field
         if call.name.removesuffix("_") not in _REARRANGE_ONLY:
@@ -120,6 +116,10 @@ class FieldMode(TorchDispatchMode):
         if field is None and (tensor in self._fields or _memory(tensor)._cdata in self._overwritten):
             raise UnknownFieldError
         return field
+
+
+def _is_same(field: Field | None, other: Field | None) -> bool:
+    return field is not None and other is not None and all(map(Span.equals, field, other))
 
 
 def _memory(tensor: Tensor) -> Any:

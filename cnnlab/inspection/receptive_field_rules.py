@@ -1,25 +1,23 @@
-"""Say which rule of `receptive_field_algebra` applies to each of PyTorch's basic operations.
+"""Say how each of PyTorch's basic operations changes a receptive field.
 
 PyTorch breaks every layer and function down to a few hundred operations (`aten`). There are rules for those of
-convolutional networks and simple transformers. All others give an unknown field, unless every value that goes in
-depends on the same pixels: unusual networks get no number rather than a wrong one.
+convolutional networks and transformers. All others give an unknown field, unless every value that goes in depends on
+the same pixels: unusual networks get no number rather than a wrong one.
 
 Two conventions: norms count as if they used running averages, though a group norm depends on the whole map; and a gate
 such as squeeze-and-excitation counts, so every value after it depends on what the gate depends on.
 """
 
-import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
-from cnnlab.inspection import receptive_field_algebra as algebra
-from cnnlab.inspection.receptive_field_algebra import Field, UnknownFieldError
+from cnnlab.inspection.receptive_field_span import NOWHERE, Field, Span, UnknownFieldError, simplify, unite
 
 Pair = tuple[int, int]
 FieldOf = Callable[[Tensor], Field | None]
@@ -27,25 +25,15 @@ FieldOf = Callable[[Tensor], Field | None]
 
 @dataclass(frozen=True)
 class Window:
-    """Window of a convolution or pooling, height before width.
+    """Window of a convolution or pooling, height before width."""
 
-    Attributes:
-        input: height and width of the input, without padding.
-        kernel: height and width of the window.
-        stride: distance from one window to the next.
-        padding: rows and columns added at each border.
-        dilation: distance between neighbouring values in the window.
-        groups: number of groups of channels that are convolved separately.
-        ceil_mode: whether a last window may reach beyond the border.
-    """
-
-    input: Pair
+    input: Pair  # height and width of the input, without padding
     kernel: Pair
-    stride: Pair
-    padding: Pair
-    dilation: Pair = (1, 1)
-    groups: int = 1
-    ceil_mode: bool = False
+    stride: Pair  # distance from one window to the next
+    padding: Pair  # rows and columns added at each border
+    dilation: Pair = (1, 1)  # distance between neighbouring values in the window
+    groups: int = 1  # of channels that are convolved separately
+    ceil_mode: bool = False  # whether a last window may reach beyond the border
 
     def along(self, axis: int) -> tuple[int, int, int, int, int]:
         """Return input size, kernel, stride, padding and dilation along the height (0) or the width (1)."""
@@ -66,14 +54,13 @@ class Call:
 
     def __init__(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], output: Any, field_of: FieldOf):
         schema = func._schema
+        self.func, self.args, self.kwargs, self.field_of = func, args, kwargs, field_of
         self.name: str = schema.name.removeprefix("aten::")
         self.pointwise: bool = torch.Tag.pointwise in func.tags
         self.arguments: dict[str, Any] = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
         self.arguments |= {a.name: value for a, value in zip(schema.arguments, args, strict=False)} | kwargs
         self.first: Any = next(iter(args), None)
-        self.output = output
         self.outputs = tensors_in(output)
-        self._field_of = field_of
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -83,10 +70,9 @@ class Call:
         """Shape of the (first) result."""
         return list(self.outputs[0].shape)
 
-    def seeing(self) -> list[tuple[Tensor, Field]]:
-        """Return the arguments that depend on the image, with their fields."""
-        fields = [(tensor, self._field_of(tensor)) for tensor in tensors_in(self.arguments)]
-        return [(tensor, field) for tensor, field in fields if field is not None]
+    def seeing(self) -> list[Field]:
+        """Return the fields of the arguments that depend on the image."""
+        return [field for tensor in tensors_in(self.arguments) if (field := self.field_of(tensor))]
 
     def input(self) -> Field:
         """Return the field of the first argument.
@@ -94,10 +80,10 @@ class Call:
         Raises:
             UnknownFieldError: if another argument depends on the image too.
         """
-        seeing = self.seeing()
-        if len(seeing) != 1 or seeing[0][0] is not self.first:
+        field = self.field_of(self.first) if isinstance(self.first, Tensor) else None
+        if field is None or len(self.seeing()) != 1:
             raise UnknownFieldError
-        return seeing[0][1]
+        return field
 
 
 def tensors_in(values: Any) -> list[Tensor]:
@@ -110,7 +96,8 @@ def result_fields(call: Call) -> list[Field | None]:
     name = call.name if call.name in _RULES else call.name.removesuffix("_")  # in place, as `relu_`
     rule = _RULES.get(name, _elementwise if call.pointwise else _any_operation)
     try:
-        fields = rule(call)
+        with torch.device("cpu"):  # the network may be on another, or on `meta`
+            fields = rule(call)
     except UnknownFieldError:
         return [None] * len(call.outputs)
     return [fields] * len(call.outputs) if isinstance(fields, Field) else list(fields)
@@ -147,20 +134,20 @@ def _repeated(value: int | Sequence[int], length: int) -> Sequence[int]:
 # --- a rule per operation --------------------------------------------------------------------------------------------
 
 
-def _unite(fields: Sequence[Field]) -> Field:
-    return functools.reduce(lambda a, b: Field(*map(algebra.unite, a, b)), fields)
+def _united(fields: Sequence[Field], rank: int) -> Field:
+    rows, columns = zip(*fields, strict=True)
+    return Field(unite(rows, rank), unite(columns, rank))
 
 
 def _elementwise(call: Call) -> Field:
-    return _unite([field.map(algebra.broadcast, tensor.shape, call.shape) for tensor, field in call.seeing()])
+    return _united(call.seeing(), len(call.shape))
 
 
 def _any_operation(call: Call) -> Field:
     """Whatever is computed from values that all depend on the same pixels depends on these."""
-    fields = [field for _, field in call.seeing()]
-    if call.name == "copy_" or any(span.travel for field in fields for span in field):  # copy_ may overwrite a part
-        raise UnknownFieldError
-    return _unite([field.map(lambda span: algebra.Span(span.first, span.last)) for field in fields])
+    if call.name == "copy_" or any(span.first.numel() > 1 for field in call.seeing() for span in field):
+        raise UnknownFieldError  # copy_ may overwrite a part
+    return _elementwise(call).map(Span.apply, lambda rows: rows.view([1] * len(call.shape)))
 
 
 def _window(call: Call) -> Field:
@@ -168,30 +155,54 @@ def _window(call: Call) -> Field:
     if call.name == "convolution":
         if call["transposed"]:
             raise UnknownFieldError
-        field = field.map(algebra.mix, 1)
+        field = field.map(Span.mix, 1)
     sizes = _window_sizes(call)
-    for dim, size in enumerate(sizes, start=len(call.shape) - len(sizes)):
-        field = field.map(algebra.slide, dim, *size, call.shape[dim])
+    for dim, (kernel, stride, padding, dilation) in enumerate(sizes, start=len(call.shape) - len(sizes)):
+        places = torch.arange(call.shape[dim]) * stride - padding
+        field = _slide(call, field, dim, places[:, None] + dilation * torch.arange(kernel), stride)
+    return field
+
+
+def _padding(call: Call) -> Field:
+    field = call.input()
+    pad = call.arguments.get("pad") or call.arguments["padding"]  # before and after, from the last dimension on
+    for dim, before in zip(range(len(call.shape) - 1, -1, -1), pad[::2], strict=False):
+        field = _slide(call, field, dim, (torch.arange(call.shape[dim]) - before)[:, None], stride=1)
     return field
 
 
 def _adaptive_pooling(call: Call) -> Field:
+    """Let output i depend on the inputs from floor(i x length / size) to ceil((i + 1) x length / size)."""
     field = call.input()
     for dim in (len(call.shape) - 2, len(call.shape) - 1):
-        field = field.map(algebra.pool_to, dim, call.first.shape[dim], call.shape[dim])
+        length, size = call.first.shape[dim], call.shape[dim]
+        starts, ends = torch.arange(size) * length // size, -(-torch.arange(1, size + 1) * length // size)
+        windows = starts[:, None] + torch.arange(int((ends - starts).max()))
+        field = _slide(call, field, dim, windows.minimum(ends[:, None] - 1), stride=0)
     return field
 
 
+def _slide(call: Call, field: Field, dim: int, windows: Tensor, stride: int) -> Field:
+    """Move a window along a dimension; a single row or column counts too, because padding may surround it."""
+    own = dim - (len(call.shape) - 2) if call.first.shape[dim] == 1 else None
+    moves = [span.moves(dim) or axis == own for axis, span in enumerate(field)]
+    return Field(*(span.slide(dim, windows, stride) if m else span for span, m in zip(field, moves, strict=True)))
+
+
 def _reduction(call: Call) -> Field:
-    field = call.input()
-    dims = _dims(call)
-    for dim in dims:
-        field = field.map(algebra.mix, dim)
-    return field if call.arguments.get("keepdim") else _without(field, dims)
+    field = _softmax(call)
+    return field if call.arguments.get("keepdim") else field.map(Span.apply, lambda rows: rows.squeeze(_dims(call)))
 
 
 def _softmax(call: Call) -> Field:
-    return call.input().map(algebra.mix, _dims(call)[0])
+    return call.input().map(Span.mix, *_dims(call))
+
+
+def _dims(call: Call) -> tuple[int, ...]:
+    """Return the dimensions of the input that `dim` names, or all of them."""
+    rank, dims = max(call.first.ndim, 1), call.arguments.get("dim")
+    dims = range(rank) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
+    return tuple(dim % rank for dim in dims)
 
 
 def _product(call: Call) -> Field:
@@ -201,99 +212,41 @@ def _product(call: Call) -> Field:
     attention this is exact, because every query is weighted with all of them.
     """
     *bias, left, right = tensors_in(call.arguments)
-    fields = {id(tensor): field for tensor, field in call.seeing()}
-    if any(id(tensor) in fields for tensor in bias):
+    if any(call.field_of(tensor) for tensor in bias):
         raise UnknownFieldError
-    rows, columns = len(call.shape) - 2, len(call.shape) - 1
-    if id(left) in fields and id(right) in fields:
-        return _unite([fields[id(t)].map(algebra.mix, rows).map(algebra.mix, columns) for t in (left, right)])
-    if id(left) in fields:
-        return fields[id(left)].map(algebra.mix, columns)
-    return fields[id(right)].map(algebra.mix, rows)
+    first, second, rows, columns = call.field_of(left), call.field_of(right), len(call.shape) - 2, len(call.shape) - 1
+    if first and second:
+        return _united([field.map(Span.mix, rows, columns) for field in (first, second)], len(call.shape))
+    return first.map(Span.mix, columns) if first else call.seeing()[0].map(Span.mix, rows)
 
 
-def _concatenation(call: Call) -> Field:
-    dim = call["dim"] % len(call.shape)
-    seeing = call.seeing()
-    before = itertools.takewhile(lambda tensor: tensor is not seeing[0][0], call["tensors"])
-    start = sum(tensor.shape[dim] for tensor in before if tensor.ndim > dim)
-    rows, columns = zip(*(field for _, field in seeing), strict=True)
-    return Field(algebra.concatenate(rows, dim, start), algebra.concatenate(columns, dim, start))
+def _rearrangement(call: Call) -> list[Field]:
+    """Rearrange the field of the values as the operation rearranges the values."""
+
+    def rearranged(rows_of: Callable[[Field], Tensor], nowhere: int) -> list[Tensor]:
+        def rows(value: Any) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            field = call.field_of(value)
+            return (rows_of(field) if field else torch.tensor(nowhere)).expand(value.shape).contiguous()
+
+        if call.name in _RESHAPES:  # their arguments may count on an order in memory
+            return [rows(call.first).view(call.shape)]
+        return tensors_in(call.func(*tree_map(rows, call.args), **call.kwargs))
+
+    def spans(axis: int) -> Iterator[Span]:
+        step = max(field[axis].step or 0 for field in call.seeing())
+        first = rearranged(lambda field: field[axis].first, NOWHERE)
+        last = rearranged(lambda field: field[axis].last, -NOWHERE)
+        return map(simplify, first, last, itertools.repeat(step))
+
+    return [Field(rows, columns) for rows, columns in zip(spans(0), spans(1), strict=True)]
 
 
-def _stack(call: Call) -> Field:
-    dim = call["dim"] % len(call.shape)
-    return _unite([field.map(algebra.insert, dim) for _, field in call.seeing()])
-
-
-def _padding(call: Call) -> Field:
-    field = call.input()
-    pad = call.arguments.get("pad") or call.arguments["padding"]  # before and after, from the last dimension on
-    for i in range(len(pad) // 2):
-        dim = len(call.shape) - 1 - i
-        if pad[2 * i] or pad[2 * i + 1]:
-            field = field.map(algebra.cut, dim, -pad[2 * i], 1, call.shape[dim])
-    return field
-
-
-def _reshape(call: Call) -> Field:
-    return call.input().map(algebra.reshape, call.first.shape, call.shape)
-
-
-def _permute(call: Call) -> Field:
-    return call.input().map(algebra.permute, [dim % len(call.shape) for dim in call["dims"]])
-
-
-def _transpose(call: Call) -> Field:
-    order = list(range(len(call.shape)))
-    a, b = (call["dim0"], call["dim1"]) if call.name == "transpose" else (0, -1)
-    order[a], order[b] = order[b], order[a]
-    return call.input().map(algebra.permute, order)
-
-
-def _squeeze(call: Call) -> Field:
-    return _without(call.input(), [dim for dim in _dims(call) if call.first.shape[dim] == 1])
-
-
-def _slice(call: Call) -> Field:
-    dim, field = call["dim"] % call.first.ndim, call.input()
-    length, start = call.first.shape[dim], call["start"] or 0
-    start = min(max(start + length if start < 0 else start, 0), length)
-    return field if call.shape[dim] == length else field.map(algebra.cut, dim, start, call["step"], call.shape[dim])
-
-
-def _unbind(call: Call) -> list[Field]:
-    return [_index(call, index) for index in range(len(call.outputs))]
-
-
-def _index(call: Call, index: int) -> Field:
-    dim = call["dim"] % call.first.ndim
-    return _without(call.input().map(algebra.cut, dim, index % call.first.shape[dim], 1, 1), [dim])
-
-
-def _split(call: Call) -> list[Field]:
-    dim = call["dim"] % len(call.shape)
-    sizes = [part.shape[dim] for part in call.outputs]
-    starts = itertools.accumulate(sizes, initial=0)
-    return [call.input().map(algebra.cut, dim, start, 1, size) for start, size in zip(starts, sizes, strict=False)]
-
-
-def _dims(call: Call) -> list[int]:
-    """Return the dimensions of the input that `dim` names, or all of them, the last one first."""
-    rank, dims = max(call.first.ndim, 1), call.arguments.get("dim")
-    dims = range(rank) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
-    return sorted((dim % rank for dim in dims), reverse=True)
-
-
-def _without(field: Field, dims: Sequence[int]) -> Field:
-    """Remove dimensions of size 1, the last one first."""
-    for dim in dims:
-        field = field.map(algebra.remove, dim)
-    return field
-
-
+_RESHAPES = ("view", "_unsafe_view", "reshape", "_reshape_alias")
 _RULES: dict[str, Callable[[Call], Field | list[Field]]] = {
     **dict.fromkeys(("convolution", "max_pool2d_with_indices", "avg_pool2d", "avg_pool3d"), _window),
+    **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), _padding),
     **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_max_pool2d"), _adaptive_pooling),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "var", "std", "linalg_vector_norm"), _reduction),
     **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax"), _softmax),
@@ -302,18 +255,7 @@ _RULES: dict[str, Callable[[Call], Field | list[Field]]] = {
     **dict.fromkeys(("_native_batch_norm_legit", "_native_batch_norm_legit_no_training"), Call.input),
     **dict.fromkeys(("native_layer_norm", "_fused_rms_norm", "native_group_norm"), Call.input),
     **dict.fromkeys(("detach", "alias", "clone", "_to_copy", "contiguous", "lift_fresh"), Call.input),
-    "hardswish": _elementwise,  # PyTorch does not mark it as such
-    "cat": _concatenation,
-    "stack": _stack,
-    **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), _padding),
-    **dict.fromkeys(("view", "_unsafe_view", "reshape", "_reshape_alias"), _reshape),
-    "permute": _permute,
-    **dict.fromkeys(("transpose", "t"), _transpose),
-    "unsqueeze": lambda call: call.input().map(algebra.insert, call["dim"] % len(call.shape)),
-    "squeeze": _squeeze,
-    "expand": _elementwise,
-    "slice": _slice,
-    "select": lambda call: _index(call, call["index"]),
-    "unbind": _unbind,
-    **dict.fromkeys(("split", "split_with_sizes"), _split),
+    **dict.fromkeys(("hardswish", "expand"), _elementwise),  # PyTorch does not mark hardswish as such
+    **dict.fromkeys((*_RESHAPES, "permute", "transpose", "t", "squeeze", "unsqueeze", "roll"), _rearrangement),
+    **dict.fromkeys(("slice", "select", "unbind", "split", "split_with_sizes", "cat", "stack"), _rearrangement),
 }

@@ -14,17 +14,7 @@ from cnnlab.models.lenet import LeNet5
 from cnnlab.models.resnet import Bottleneck, ResNet
 from cnnlab.models.resnet_cifar import CifarResNet
 from cnnlab.models.vgg import VGG
-
-
-class Head(nn.Module):
-    """Makes a classifier of features; the tests look at the features alone."""
-
-    def __init__(self, features: nn.Module):
-        super().__init__()
-        self.features = features
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.features(images).mean((2, 3))
+from tests.helpers import Head
 
 
 class Branches(nn.Module):

@@ -1,22 +1,13 @@
-"""Receptive fields of networks that do more than slide windows: they are exact, or unknown."""
+"""Receptive fields of networks that do more than slide windows: they are the smallest box, or unknown."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cnnlab.inspection.layers import tabulate
-
-
-class Head(nn.Module):
-    """Makes a classifier of features; the tests look at the features alone."""
-
-    def __init__(self, features: nn.Module):
-        super().__init__()
-        self.features = features
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.features(images).mean((2, 3))
+from tests.helpers import Head
 
 
 class Attention(nn.Module):
@@ -141,9 +132,24 @@ def test_behind_a_gate_every_value_sees_the_whole_image() -> None:
 
 
 @pytest.mark.parametrize(
+    "network", [Swapped(), Rolled(), SpaceToDepth(), TwoOrders(), EarlyGate()], ids=lambda it: type(it).__name__
+)
+def test_a_field_that_differs_from_value_to_value_has_the_size_of_the_largest(network: nn.Module, measure_box) -> None:
+    layer = next(row for row in tabulate(Head(network), (3, 8, 8)).layers if row.name == "features.conv")
+    assert layer.field is not None
+    assert layer.sides is not None
+    boxes = [measure_box(network, "conv", (3, 8, 8), place) for place in np.ndindex(layer.sides)]
+    assert layer.field.size == tuple(max(box[end + 2] - box[end] + 1 for box in boxes) for end in (0, 1))
+
+
+def test_padding_around_values_of_a_gate_counts() -> None:
+    assert fields_of(Head(EarlyGate()), 8)["features.last"] == (10, 10)  # the last values see two pixels of padding
+
+
+@pytest.mark.parametrize(
     "network",
     [
-        *(Overwriting(), EarlyGate(), Swapped(), Rolled(), SpaceToDepth(), TwoOrders()),
+        Overwriting(),
         nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"),
         nn.Sequential(nn.AvgPool2d(2), nn.Upsample(scale_factor=2), nn.Conv2d(3, 4, 3)),
         nn.Sequential(nn.ConvTranspose2d(3, 4, 2, stride=2), nn.Conv2d(4, 4, 3)),
@@ -155,7 +161,7 @@ def test_an_unknown_field_is_not_guessed(network: nn.Module) -> None:
     table = tabulate(Head(network), (3, 8, 8))
     assert next(layer for layer in reversed(table.layers) if layer.kind == "Conv2d").field is None
     assert table.layers[-1].field is None
-    exotic = ("mul", "cat", "roll", "add", "Upsample", "ConvTranspose2d", "ChannelShuffle")
+    exotic = ("Upsample", "ConvTranspose2d", "ChannelShuffle")
     assert not any(layer.field for layer in table.layers if layer.kind in exotic)
 
 
