@@ -147,6 +147,8 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UnreadablePicture(error.strerror or type(error).__name__) from None
+    except ValueError as error:  # also of a path with a null character
+        raise UnreadablePicture(str(error)) from None
 
 
 def _formats(content: bytes) -> tuple[str, ...]:

@@ -226,12 +226,11 @@ def _checked_once(cached: CachedArrays, source: Source, folder: Path) -> CachedA
     """Return a cache of an earlier decoder, or remove it and return None if the pixels may be others now."""
     try:
         raw = source.read()
-    except RequestError:  # the cache alone is left of the images
+        splits = [split for split in (raw.train, raw.test) if split and not isinstance(split.images, np.ndarray)]
+        alike = all(decoded_alike(split.images[row]) for split in splits for row in range(len(split.labels)))
+    except (RequestError, UnreadablePicture):  # the cache alone is left of the images
         return cached
-    splits = [
-        split for split in (raw.train, raw.test) if split is not None and not isinstance(split.images, np.ndarray)
-    ]
-    if all(decoded_alike(split.images[row]) for split in splits for row in range(len(split.labels))):
+    if alike:
         mark_current(folder)
         return cached
     log.info("An earlier version may have read some of the images in other ways, so all are decoded again.")

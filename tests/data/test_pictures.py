@@ -199,6 +199,7 @@ def test_folders_and_pipes_are_refused(tmp_path: Path) -> None:
         ("folder.png", "folder"),
         ("loop.png", "symbolic links"),
         ("gone.png", "No such file"),
+        ("null\0.png", "null byte"),
     ):
         with pytest.raises(UnreadablePicture, match=message):
             read_picture(tmp_path / name, 8)
