@@ -47,7 +47,7 @@ def find_source(
         config: configuration of a data set of the Hub; None if it has one only.
         image_column: column of the images in a table, in parquet files or on the Hub; None finds it.
         label_column: column of the labels there; None finds it.
-        splits: folders of `train`, `val` and `test`, relative to the path; None finds them.
+        splits: folders of `train`, `val` and `test`, relative to the path, or splits on the Hub; None finds them.
 
     Raises:
         RequestError: if there are no images at that place.
@@ -59,7 +59,7 @@ def find_source(
         if name == "digits":
             raise RequestError("data.path: the digits are built in; data=folder data.path=... reads your own images")
         return _find_on_disk(Path(path).expanduser().absolute(), columns, splits)
-    if splits is not None:
+    if splits is not None and name in (None, "digits", "synthetic"):
         raise RequestError("data.splits chooses folders below data.path, which is not given")
     if name == "digits":
         return DigitsSource()
@@ -69,7 +69,7 @@ def find_source(
         raise RequestError("data.path: which images? Give a folder, for example data.path=images")
     if not isinstance(name, str):
         raise RequestError(f"data.source must be the name of a data set, got {name}")
-    return HubSource(name, config, columns)
+    return HubSource(name, config, columns, splits)
 
 
 def _find_on_disk(path: Path, columns: Columns, splits: Mapping[str, Any] | None) -> Source:

@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from cnnlab.data.findings import Findings, listed
 from cnnlab.data.sources.base import Columns, RawImages, Source
 from cnnlab.data.sources.columns import SNIFFED, encoded, plain
-from cnnlab.data.sources.folders import SPLITS
 from cnnlab.data.sources.hub_faults import explain_fault
+from cnnlab.data.sources.layout import SPLITS
 from cnnlab.data.sources.tables import Tables, datasets_cache
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 SOON = 3.0  # seconds after which a line says that the Hub's answer is waited for
 CONNECT = 5.0  # seconds to wait for a connection to the Hub
 PATIENCE = 30.0  # seconds to wait for its answer
+_seen: set[str] = set()  # lines of the libraries' logs
 DEFAULT = ".cnnlab-default"  # file in a download that was made without naming a configuration
 
 
@@ -43,17 +45,20 @@ class HubSource(Source):
         name: name of the data set, such as `uoft-cs/cifar10`.
         config: configuration, such as `plain_text`; None for the only or default one.
         columns: columns that the user names.
+        splits: names of the splits there that are `train`, `val` and `test`, or None to find them.
     """
 
     name: str
     config: str | None = None
     columns: Columns = Columns()
+    splits: Mapping[str, Any] | None = None
 
     @property
     def identity(self) -> str:
         download = self._download() or self._only_download()
         found = (download.parts[-3], self.revision) if download else (self.config,)
-        return " ".join(str(part) for part in ("hub", self.name, *found, self.columns.image, self.columns.label))
+        asked = (self.columns.image, self.columns.label, *([dict(self.splits)] if self.splits else []))
+        return " ".join(str(part) for part in ("hub", self.name, *found, *asked))
 
     @property
     def revision(self) -> str | None:
@@ -79,10 +84,15 @@ class HubSource(Source):
 
     def _tables(self) -> Tables:
         folder = self._found() or self._fetch()
-        splits = {}
-        for name in json.loads((folder / "dataset_info.json").read_text())["splits"]:
-            known = next((split for split, names in SPLITS.items() if name.lower() in names), name)
-            splits[known] = _mapped_table(folder, name)
+        names: list[str] = list(json.loads((folder / "dataset_info.json").read_text())["splits"])
+        if self.splits:
+            known = {"train": "train", "val": "validation", "test": "test"}
+            chosen = {str(name): known[split] for split, name in self.splits.items()}
+            if unknown := next((name for name in chosen if name not in names), None):
+                raise RequestError(f"data.splits: {self.name} has no split {unknown}; it has {', '.join(names)}")
+        else:
+            chosen = {name: split for name in names for split, usual in SPLITS.items() if name.lower() in usual}
+        splits = {chosen.get(name, name): _mapped_table(folder, name) for name in names}
         place = f"{self.name}, configuration {folder.parts[-3]}, revision {folder.name[:12]}"
         return Tables(splits, self.columns, f"data.source: {self.name}", place)
 
@@ -94,8 +104,10 @@ class HubSource(Source):
         if not isinstance(answer, RequestError):
             return None
         if download := self._only_download():
-            log.info("%s The earlier download of %s is used.", str(answer).splitlines()[0], self.name)
+            log.info("The Hub does not tell about %s; its downloaded %s is read.", self.name, download.parts[-3])
             return download
+        if known := sorted({folder.parts[-3] for folder in _downloads(self.name, None)}):
+            raise RequestError(f"{answer} Downloaded are data.config={' and data.config='.join(known)}.")
         raise answer
 
     def _download(self) -> Path | None:
@@ -116,7 +128,9 @@ class HubSource(Source):
         datasets = _quiet_library()
         try:
             options = {"revision": _revision(self.name), "cache_dir": str(datasets_cache())}
-            builder = datasets.load_dataset_builder(self.name, self.config, **options)
+            datasets_cache().mkdir(parents=True, exist_ok=True)
+            # With the prefix, a local folder of this name is not taken for the data set.
+            builder = datasets.load_dataset_builder(f"hf://datasets/{self.name}", self.config, **options)
             builder.download_and_prepare()
         except Exception as error:  # the libraries raise many kinds of errors
             if fault := explain_fault(error, self.name):
@@ -177,7 +191,17 @@ def _quiet_library() -> ModuleType:
         logging.getLogger(library).handlers.clear()  # their lines also go to the handlers of the command
     logging.getLogger("datasets").setLevel(logging.CRITICAL)  # it raises what it reports
     logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)  # a description may be missing
+    _seen.clear()
+    for part in ("utils._http", "file_download"):  # they repeat themselves before each of several attempts
+        logging.getLogger(f"huggingface_hub.{part}").addFilter(_is_new)
     return datasets
+
+
+def _is_new(record: logging.LogRecord) -> bool:
+    """Return whether a line was not logged yet in this download."""
+    known = record.getMessage() in _seen
+    _seen.add(record.getMessage())
+    return not known
 
 
 def _downloads(name: str, config: str | None) -> list[Path]:

@@ -1,10 +1,12 @@
 """Say in two lines why the Hugging Face Hub did not give a data set, and what to do about it."""
 
+import errno
 import os
 import socket
 import ssl
 from collections.abc import Iterator
 
+DISK = (errno.EPERM, errno.EACCES, errno.ENOTDIR, errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 ON_DISK = "Images on disk: data.path=FOLDER. Built in: data=digits"
 
@@ -24,8 +26,10 @@ def explain_fault(error: BaseException, name: str, asking: bool = False) -> str 
 
     chain = list(_chain(error))
     kinds = {kind.__name__ for link in chain for kind in type(link).__mro__}
+    if "DatasetNotFoundError" in kinds and "gated" in str(error):  # the library does not keep what led to this
+        kinds.add("GatedRepoError")
     codes = [link.response.status_code for link in chain if getattr(link, "response", None) is not None]  # pyright: ignore[reportAttributeAccessIssue]
-    full = next((link for link in chain if isinstance(link, OSError) and link.errno in (13, 28, 30, 122)), None)
+    full = next((link for link in chain if isinstance(link, OSError) and link.errno in DISK), None)
     if "OfflineModeIsEnabled" in kinds:
         fault = f"{name} is not in the local cache, and HF_HUB_OFFLINE forbids to download it", "Unset HF_HUB_OFFLINE"
     elif codes or "GatedRepoError" in kinds:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from cnnlab.data.findings import Findings
-from cnnlab.data.sources.base import Columns, RawImages, RawSplit
+from cnnlab.data.findings import PART_FOR_TEST, Findings
+from cnnlab.data.sources.base import Columns, Items, RawImages, RawSplit
 from cnnlab.data.sources.columns import class_names, find_columns
 from cnnlab.data.sources.labels import about_numbers, label_values, number_classes
 from cnnlab.errors import RequestError
@@ -55,6 +55,18 @@ class Rows:
         return self.folder / self.paths[index].as_py() if content is None else content
 
 
+@dataclass(frozen=True)
+class Joined:
+    """Give access to the items of one split, then to those of another."""
+
+    first: Items
+    count: int  # of the first
+    second: Items
+
+    def __getitem__(self, index: int) -> bytes | Path:
+        return self.first[index] if index < self.count else self.second[index - self.count]
+
+
 @dataclass
 class Tables:
     """Read the images of a data set from one table for each split.
@@ -77,32 +89,27 @@ class Tables:
     place: str
 
     def __post_init__(self) -> None:
-        if not len(self.splits.get("train", ())):
-            there = ", ".join(self.splits)
-            raise RequestError(f"{self.where} has no images in a split named train (it has {there or 'no split'})")
+        self.splits = {name: split for name, split in self.splits.items() if len(split)}
+        if "train" not in self.splits:
+            there = ", ".join(self.splits) or "none with images"
+            raise RequestError(f"{self.where} has no images in a split named train (it has {there})")
         self.image, self.label = find_columns(self.splits["train"].first(), self.asked, self.where)
 
     @cached_property
     def _labels(self) -> dict[str, "pyarrow.Array"]:
-        """Labels of the splits that have a column of them, null where an image has none."""
+        """Labels of the splits that are read, null where an image has none: `train`, and others that have some."""
         labels = {}
-        for name, split in self.splits.items():
-            if len(split) and (name == "train" or self.label in split.first().column_names):
-                labels[name] = label_values(split.column(self.label), f"{self.where}: the column {self.label}")
+        for name in ("train", "test", "validation"):
+            if name == "train" or name in self.splits and self.label in self.splits[name].first().column_names:
+                values = label_values(self.splits[name].column(self.label), f"{self.where}: the column {self.label}")
+                if name == "train" or values.null_count < len(values):
+                    labels[name] = values
         return labels
 
     @cached_property
-    def _test(self) -> str | None:
-        """Name of the split whose images test: the first with labels."""
-        labelled = [name for name, values in self._labels.items() if values.null_count < len(values)]
-        return next((name for name in ("test", "validation") if name in labelled), None)
-
-    @cached_property
     def _numbered(self) -> tuple[list[str], dict[str, np.ndarray]]:
-        used = ["train", *([self._test] if self._test else [])]
-        names = {name: class_names(self.splits[name].first().schema, self.label) for name in used}
-        labels = {name: self._labels[name] for name in used}
-        return number_classes(labels, names, f"{self.where}: the column {self.label}")
+        names = {name: class_names(self.splits[name].first().schema, self.label) for name in self._labels}
+        return number_classes(self._labels, names, f"{self.where}: the column {self.label}")
 
     def read(self) -> RawImages:
         """Return the images, not decoded.
@@ -111,8 +118,13 @@ class Tables:
             RequestError: if an image or a label is missing, or if the splits do not fit together.
         """
         classes, numbers = self._numbered
-        read = {name: RawSplit(self._rows(name), of_split) for name, of_split in numbers.items()}
-        return RawImages(tuple(classes), read["train"], read[self._test] if self._test else None)
+        rows = {name: self._rows(name) for name in numbers}
+        splits = {name: RawSplit(rows[name], numbers[name]) for name in numbers}
+        if splits.keys() != {"train", "test", "validation"}:
+            return RawImages(tuple(classes), splits.pop("train"), next(iter(splits.values()), None))
+        images = Joined(rows["train"], len(numbers["train"]), rows["validation"])
+        train = RawSplit(images, np.concatenate([numbers["train"], numbers["validation"]]))
+        return RawImages(tuple(classes), train, splits["test"], len(numbers["validation"]))
 
     def _rows(self, name: str) -> Rows:
         split = self.splits[name]
@@ -126,16 +138,15 @@ class Tables:
 
     def findings(self) -> Findings:
         """Return which columns and splits are read, and what is left out."""
-        classes, _ = self._numbered
         named = class_names(self.splits["train"].first().schema, self.label) is not None
-        remarks = about_numbers(classes, named)
-        unused = [name for name in self.splits if name not in ("train", self._test)]
-        ignored = {f"{name} images": len(self.splits[name]) for name in unused}
-        if "test" in self.splits and len(self.splits["test"]) and self._test != "test":
-            remarks += (f"test has no labels, so {self._test or 'a part of train'} is the test split",)
-        elif self._test == "validation":
-            remarks += ("validation is the test split",)
-        return Findings(f"the columns {self.image} and {self.label} of {self.place}", ignored, remarks)
+        remarks = about_numbers(self._numbered[0], named)
+        ignored = {f"{name} images": len(split) for name, split in self.splits.items() if name not in self._labels}
+        if "test" not in self._labels and ("test" in self.splits or "validation" in self._labels):
+            why = "test has no labels, so " if "test" in self.splits else ""
+            instead = "validation" if "validation" in self._labels else "a part of train"
+            remarks = (*remarks, f"{why}{instead} is the test split")
+        part = PART_FOR_TEST if self._labels.keys() == {"train"} else ""
+        return Findings(f"the columns {self.image} and {self.label} of {self.place}{part}", ignored, remarks)
 
 
 def datasets_cache() -> Path:

@@ -302,7 +302,18 @@ def test_what_was_read_is_told(tmp_path: Path) -> None:
     pq.write_table(FIRST, folder / "notes" / "more.parquet")
     findings = find_source(None, folder).findings()
     assert findings.places == "the columns image and label of 4 parquet files"
-    assert findings.ignored == {"validation images": 10, "other parquet files": 1}
+    assert findings.ignored == {"other parquet files": 1}
+
+
+@pytest.mark.parametrize("load", [load_images, streamed_images], ids=["decoded", "stream"])
+def test_a_validation_split_chooses_the_epoch_if_there_is_a_test_split(tmp_path: Path, load) -> None:
+    folder = written(tmp_path / "data", SECOND)
+    pq.write_table(FIRST.slice(0, 6), folder / "validation.parquet")
+    pq.write_table(FIRST.slice(6), folder / "test.parquet")
+    data = load(find_source(None, folder), 8)
+    assert (len(data.train), data.validation, len(data.test)) == (20, 6, 4)
+    assert torch.equal(data.train.pixels[-6:], torch.from_numpy(PIXELS[:6]))
+    assert torch.equal(data.train.pixels[0], torch.from_numpy(PIXELS[10]))
 
 
 def test_without_labels_for_test_a_part_of_the_training_images_tests(tmp_path: Path) -> None:

@@ -237,6 +237,26 @@ def test_faults_during_the_download_are_told_apart(cifar: FakeHub, fault: Fault,
     assert len(HubSource(NAME).read().train.labels) == 120  # the next command gets the rest
 
 
+def test_gated_files_are_named_although_anyone_may_ask_about_them(cifar: FakeHub) -> None:
+    cifar.faults.append(Fault("resolve", 403, "GatedRepo"))
+    assert "given to people who asked for it" in refusal(HubSource(NAME).read)
+
+
+def test_a_place_that_cannot_be_written_is_named(cifar: FakeHub, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "file"))
+    message = refusal(HubSource(NAME).read)
+    assert str(tmp_path / "file") in message
+    assert "HF_HOME=FOLDER" in message
+
+
+def test_a_local_folder_of_the_same_name_is_not_taken(cifar: FakeHub, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / NAME).mkdir(parents=True)
+    (tmp_path / NAME / "train.csv").write_text("text,label\nhello,0\n")
+    assert len(HubSource(NAME).read().train.labels) == 120
+
+
 @pytest.mark.parametrize("content", [b"<html>no parquet</html>", b""])
 def test_a_data_set_that_is_no_table_is_named(cifar: FakeHub, content: bytes) -> None:
     (cifar.folder / NAME / TRAIN).write_bytes(content)
@@ -257,6 +277,33 @@ def test_a_damaged_download_is_named(cifar: FakeHub) -> None:
     assert f"{file.parent} is damaged; delete it" in refusal(HubSource(NAME).read)
 
 
+def test_splits_of_a_data_set_are_chosen(cifar: FakeHub, sample: ImageData, tmp_path: Path) -> None:
+    for file in (cifar.folder / NAME).iterdir():
+        file.rename(file.with_name(file.name.replace("train", "clean").replace("test", "dirty")))
+    files = "".join(f"  - split: {split}\n    path: {split}-*\n" for split in ("clean", "dirty"))
+    card = f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}---"
+    (cifar.folder / NAME / "README.md").write_text(card)
+    assert "no images in a split named train (it has clean, dirty)" in refusal(HubSource(NAME).read)
+    data = load_images(HubSource(NAME, splits={"train": "clean", "test": "dirty"}), 32, tmp_path / "cache")
+    assert torch.equal(data.train.labels, sample.train.labels)
+    assert torch.equal(data.test.labels, sample.test.labels)
+    wrong = refusal(HubSource(NAME, splits={"train": "cleaned"}).read)
+    assert wrong == f"data.splits: {NAME} has no split cleaned; it has clean, dirty"
+
+
+def test_what_somebody_else_downloaded_is_read_if_the_hub_does_not_answer(cifar: FakeHub, caplog, monkeypatch) -> None:
+    caplog.set_level(logging.INFO)
+    HubSource(NAME, "default").read()
+    restart()
+    cifar.requests.clear()
+    HubSource(NAME).check()
+    assert cifar.requests  # perhaps there are other configurations
+    restart()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert len(HubSource(NAME).read().train.labels) == 120
+    assert f"The Hub does not tell about {NAME}; its downloaded default is read." in caplog.text
+
+
 def test_columns_of_a_data_set_are_chosen(cifar: FakeHub, sample: ImageData) -> None:
     for file in (cifar.folder / NAME).iterdir():
         table = pq.read_table(file)
@@ -274,6 +321,7 @@ def test_lines_of_the_libraries_appear_once_and_bars_on_terminals_only(cifar: Fa
     refusal(HubSource(NAME).read)
     logging.getLogger().removeHandler(handler)
     assert shown.getvalue().count("Retrying in 1s") == 1
+    assert shown.getvalue().count("HTTP Error 500 thrown") == 1  # of several attempts
     assert "Retrying" not in capsys.readouterr().err
     assert datasets.are_progress_bars_disabled()
     cifar.faults.clear()
