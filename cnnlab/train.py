@@ -42,6 +42,7 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
         config = configuration.resumed_config(config, recorded.config_file)
         foreign = [name for name in find_targets(configuration.settings(config)) if name not in own_targets]
         check_trusted(foreign, PARTS_OF_A_RUN, trust, recorded.path, "resume")
+        configuration.check_settings(configuration.settings(config))
         names = recorded.read_summary() or names
         check_length(configuration.settings(config)["trainer"], recorded)
     checkpoint = find_checkpoint(run, config.resume, configuration.identity(config))

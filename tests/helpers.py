@@ -113,7 +113,7 @@ class Own(nn.Module):
         self.body = nn.Sequential(filters, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, {out}))
 
     def forward(self, x):
-        if {broken} and self.training:
+        if {broken} and self.training and len(x) > 3:  # a rehearsal has three images
             raise RuntimeError("the network broke")
         return self.body(x)
 """

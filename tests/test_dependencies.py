@@ -9,7 +9,15 @@ from pathlib import Path
 
 import cnnlab
 
-OPTIONAL = {"timm", "onnx", "onnxruntime", "submitit", "optuna", "sqlalchemy"}  # of extras; who lacks one is told
+OPTIONAL = {
+    "timm",
+    "onnx",
+    "onnxruntime",
+    "submitit",
+    "optuna",
+    "sqlalchemy",
+    "pillow_heif",
+}  # of extras; who lacks one is told
 
 
 def plain(name: str) -> str:

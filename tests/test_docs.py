@@ -108,7 +108,7 @@ def test_a_command_composes(command, examples, line):
     if "--help" not in arguments and "--cfg" not in arguments:
         # A sweep has no configuration of its own: look at its first run.
         arguments = [
-            re.sub(r"^([\w.]+=)([^\[,]+),.*", r"\1\2", a) for a in arguments if a != "-m" and "seeds=" not in a
+            re.sub(r"^([\w.]+=)([^\[{,]+),.*", r"\1\2", a) for a in arguments if a != "-m" and "seeds=" not in a
         ]
         arguments += ["--cfg", "job"]
     outcome = command(name, *arguments)

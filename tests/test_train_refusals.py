@@ -29,7 +29,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("trainer.max_epochs=1.5", "trainer.max_epochs=1.5: the run has trained 2 epochs"),
         ("trainer.max_steps=4", "trainer.max_steps=4: the run has trained 6 steps"),
         ("trainer.max_time=00:00:00:00", "trainer.max_time=00:00:00:00: the run has trained"),
-        ("trainer.max_epochs=many", "trainer.max_epochs must be a number above 0"),
+        ("trainer.max_epochs=many", "trainer.max_epochs must be a number"),
         ("trainer.max_time=soon", "max_time"),
         ("~trainer.max_steps", "a resumed run needs its trainer.max_steps"),
         ("trainer.devices=0", "trainer.devices must be"),

@@ -11,7 +11,6 @@ from cnnlab.arguments import check_declared
 from cnnlab.config.messages import dotted
 from cnnlab.config.parts import own_names
 from cnnlab.config.paths import CONFIG_GROUPS
-from cnnlab.config.request import check_settings
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.words import did_you_mean
@@ -124,7 +123,6 @@ def resumed_config(config: DictConfig, recorded: Path) -> DictConfig:
         merged.lengthened = [*merged.get("lengthened", []), epochs]
     elif OmegaConf.select(merged, "trainer.max_steps") != steps:
         merged.lengthened = [*merged.get("lengthened", []), f"{steps} steps"]
-    check_settings(settings(merged))
     return merged
 
 

@@ -14,7 +14,10 @@ COUNTS = ("seed", "parameters", "macs", "steps", "best_epoch", "peak_memory_byte
 NUMBERS = ("lr", "epochs", "train_seconds", "total_seconds", "images_per_second")
 LARGEST = 1e15  # of a number
 LOSSES = ("val_loss", "test_loss")
-TEXTS = ("name", "model", "recipe", "data", "device", "precision", "data_fingerprint", "git_commit", "command", "error")
+TEXTS = (
+    *("name", "model", "recipe", "data", "device", "precision", "data_fingerprint", "data_revision"),
+    *("git_commit", "command", "error"),
+)
 KINDS = {"classes": list[str], "images": dict, "versions": dict}
 CHOICES = {
     "status": ("running", "completed", "failed", "diverged", "interrupted"),

@@ -102,7 +102,7 @@ WRONG = {
     "data.path=nowhere": "data.path",
     "data=cifar10 data.source=5": "data.source must be a text or null, got 5",
     "-m seed=0,1 --cfg job": "--cfg: jobs of a sweep have their own configurations",
-    "model=[lenet5": "is not of the form key=value",
+    "model=[lenet5": "model takes one name",
     # keys of other frameworks
     "lr=0.1": "lr is not a key; did you mean optimizer.lr?",
     "epochs=3": "epochs is not a key; did you mean trainer.max_epochs?",
@@ -110,7 +110,7 @@ WRONG = {
     "optimizer.learning_rate=1": "optimizer.learning_rate is not a key; did you mean optimizer.lr?",
     "rotation=5": "rotation is not a key; cnnlab train --help lists them",
     # parts as a whole
-    "optimizer={_target_:torch.optim.AdamW,lr:fast}": "optimizer.lr must be a number or Tensor, got 'fast'",
+    "optimizer={_target_:torch.optim.AdamW,lr:fast}": "optimizer.lr must be a number, got 'fast'",
     "optimizer={_target_:torch.optim.AdamW,betas:[0.9]}": "optimizer.betas must be a list of 2, got [0.9]",
     "optimizer={_target_:torch.optim.AdamW,betas:[0.9,1]}": "optimizer.betas must be at least 0 and below 1",
     "optimizer={_target_:torch.optim.AdamW,momentum:0.9}": "; if a file sets it, ~optimizer.momentum leaves it out",

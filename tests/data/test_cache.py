@@ -211,5 +211,6 @@ def test_cached_hub_images_need_no_network(class_folders: Path, cache: Path, mon
     with pytest.raises(RequestError):
         check_available(source, 32, cache)
     monkeypatch.setattr(HubSource, "read", lambda self: FolderSource(class_folders).read())
+    monkeypatch.setattr(HubSource, "findings", lambda self: FolderSource(class_folders).findings())
     load_images(source, 32, cache)
     check_available(source, 32, cache)

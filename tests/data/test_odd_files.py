@@ -91,7 +91,7 @@ def test_training_and_prediction_refuse_a_file_in_the_same_words(
     assert predicted.error.startswith(("it ", "its ")), "no words of a library"
     with pytest.raises(RequestError) as trained:
         load_images(Paths((path, path)), SIZE, tmp_path)
-    assert str(trained.value) == f"data: {path} cannot be read: {predicted.error}"
+    assert f"{path}: {predicted.error}" in str(trained.value)
 
 
 def test_images_inside_parquet_files_are_read_like_files(tmp_path: Path) -> None:
@@ -109,5 +109,5 @@ def test_a_damaged_image_inside_a_parquet_file_is_named(tmp_path: Path) -> None:
     contents = [FILES[READ[0]].content, FILES["no image: HTML page"].content]
     pq.write_table(pa.table({"image": contents, "label": [0, 1]}), tmp_path / "train.parquet")
     pq.write_table(pa.table({"image": contents[:1], "label": [0]}), tmp_path / "test.parquet")
-    with pytest.raises(RequestError, match="image 1 of the train split cannot be read: it is an HTML page"):
+    with pytest.raises(RequestError, match="image 1 of the train split: it is an HTML page"):
         load_images(find_source(None, tmp_path), SIZE, tmp_path / "cache")

@@ -108,7 +108,7 @@ def test_a_study_gives_up_if_all_trials_fail(open_study):
 def test_a_run_without_an_accuracy_has_failed(open_study):
     study = open_study(1)
     run(study, """echo '{"status": "completed", "val_accuracy": NaN}' > summary.json""")
-    assert describe_study(study)["trials"][0]["reason"] == "its val accuracy is nan"
+    assert describe_study(study)["trials"][0]["reason"] == "its val accuracy is None"
 
 
 def test_a_run_that_fails_by_itself_was_not_pruned(open_study, monkeypatch):
