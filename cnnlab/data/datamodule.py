@@ -148,7 +148,7 @@ class ImageDataModule(L.LightningDataModule):
 
     @property
     def findings(self) -> Findings:
-        """Where the images are, what was left out, and which classes a split lacks."""
+        """Return where the images are, what was left out, and which classes a split lacks."""
         found, remarks = self.data.findings, []
         for split, images in (("train", self.train), ("val", self.val), ("test", self.test)):
             there = set(images.labels.unique().tolist())
