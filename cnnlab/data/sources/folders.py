@@ -50,7 +50,7 @@ class FolderSource(Source):
 
     @functools.cached_property
     def has_classes(self) -> bool:
-        """Whether the folder may be read as class folders."""
+        """Return whether the folder may be read as class folders."""
         try:
             return bool(self.layout.classes)
         except RequestError:
