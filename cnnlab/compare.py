@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.errors import RequestError
-from cnnlab.runs.directory import RunDirectory, check_output_folder
+from cnnlab.runs.directory import RunDirectory, check_output_folder, own_folder
 from cnnlab.runs.reading import Run, find_runs, read_run
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def default_output(paths: list[str]) -> Path:
     """Return `comparison/` in the folder of runs; in the working directory if there are several, or a single run."""
     folder = Path(paths[0]).expanduser()
     one = len(paths) == 1 and folder.is_dir() and not (folder / "summary.json").exists()
-    return (folder if one else Path()) / "comparison"
+    return own_folder((folder if one else Path()) / "comparison")
 
 
 def _test_images(

@@ -1,7 +1,6 @@
 """Open TensorBoard on all runs: `cnnlab dashboard`."""
 
 import logging
-import signal
 import tempfile
 from pathlib import Path
 from time import sleep
@@ -50,15 +49,9 @@ def dashboard(config: DictConfig) -> None:
         except TensorBoardServerException as error:
             raise RequestError(f"port: {' '.join(str(error).split())}") from None
         log.info("%s%s (Ctrl-C to stop)", url, OPENING)
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder is removed
-        try:
-            while True:
-                sleep(REFRESH)
-                view.refresh()
-        except KeyboardInterrupt:
-            log.info("Stopped.")
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        while True:
+            sleep(REFRESH)
+            view.refresh()
 
 
 main = configuration.make_command("dashboard", dashboard)

@@ -15,7 +15,7 @@ from cnnlab.data.sources import source_of
 from cnnlab.errors import RequestError
 from cnnlab.files import write_atomically
 from cnnlab.instantiate import explained, read_options
-from cnnlab.runs.directory import check_output_folder, checkpoint_file, run_of
+from cnnlab.runs.directory import check_output_folder, checkpoint_file, own_folder, run_of
 from cnnlab.runs.summary import read_record
 
 log = logging.getLogger("cnnlab.evaluate")
@@ -65,7 +65,7 @@ def evaluate(config: DictConfig) -> None:
     same_data = same_images(fingerprint, net.data_fingerprint)
     data_is_given = {"data", "data.path", "data.source"} & configuration.command_line_keys()
     other_data = fingerprint if same_data is False or (same_data is None and data_is_given) else None
-    folder = output or default_folder(run, net.checkpoint, options.split, other_data)
+    folder = output or own_folder(default_folder(run, net.checkpoint, options.split, other_data))
     outputs = run_network(net, images, batch_size, options.tta, options.embeddings, clock)
     shift = measure_shift_invariance(net, images, batch_size, options.shift, clock) if options.shift else None
     with clock("metrics"):

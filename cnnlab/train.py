@@ -21,7 +21,7 @@ from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.processes import Processes, own_rank
 from cnnlab.runs.resume import check_length, find_checkpoint, recorded_run
 from cnnlab.runs.sweeps import shared_folder
-from cnnlab.trust import PARTS_OF_A_RUN, check_trusted, find_targets
+from cnnlab.trust import PARTS_OF_A_RUN, check_loggers, check_trusted, find_targets
 
 if TYPE_CHECKING:
     import lightning as L
@@ -39,7 +39,9 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
     names: dict[str, Any] = configuration.chosen_groups()
     own_targets, trust = list(find_targets(OmegaConf.to_container(config))), configuration.plain(config.trust)
     if recorded := recorded_run(config.resume):
-        config = configuration.resumed_config(config, recorded.config_file)
+        config = configuration.resumed_config(config, recorded)
+        if "logger" not in configuration.command_line_keys():
+            check_loggers(configuration.plain(config.logger), recorded.path)
         foreign = [name for name in find_targets(configuration.settings(config)) if name not in own_targets]
         check_trusted(foreign, PARTS_OF_A_RUN, trust, recorded.path, "resume")
         configuration.check_settings(configuration.settings(config))

@@ -28,8 +28,10 @@ PARTS_OF_A_RUN = (
     r"cnnlab\.training\.schedules\.\w+",
     r"torch\.(nn|nn\.modules\.loss|optim|optim\.lr_scheduler)\.\w+",
     r"timm\.(loss|optim|scheduler)\.\w+",
-    r"lightning\.pytorch\.(callbacks|loggers)\.\w+",
+    r"lightning\.pytorch\.callbacks\.(?!\w*Checkpoint|\w*Writer)\w+",  # these write where their arguments say
+    r"lightning\.pytorch\.loggers\.\w+",
 )
+LOCAL_LOGGERS = ("cnnlab.training.tensorboard.TensorBoard",)  # that write into the run directory alone
 
 
 def check_trusted(targets: Iterable[Any], known: Iterable[str], trust: Trusted, file: Path, key: str) -> None:
@@ -63,6 +65,19 @@ def check_trusted(targets: Iterable[Any], known: Iterable[str], trust: Trusted, 
             module = str(getattr(import_target(target, key), "__module__", ""))
             if not any(_is_below(module, package) for package in packages):
                 raise RequestError(f"{key}: {file} is not loaded: {target} is defined in another module, {module}")
+
+
+def check_loggers(loggers: Any, run: Path) -> None:
+    """Check that the recorded loggers of a run send its figures to no server.
+
+    Raises:
+        RequestError: if one might.
+    """
+    if others := [name for name in find_targets(loggers) if name not in LOCAL_LOGGERS]:
+        raise RequestError(
+            f"resume: {run} is not loaded: it logs with {others[0]}, which may send its figures to a server; "
+            "logger=NAME chooses a logger"
+        )
 
 
 def find_targets(value: Any) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from cnnlab import config as configuration
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import check_at_least, read_options
 from cnnlab.limits import Device
-from cnnlab.runs.directory import RunDirectory, check_output_folder, checkpoint_file, run_of
+from cnnlab.runs.directory import RunDirectory, check_output_folder, checkpoint_file, own_folder, run_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +59,7 @@ def visualize(config: DictConfig) -> None:
     """Draw what happens inside a network while it classifies an image, and write the page."""
     request = read_options(Request, configuration.settings(config))
     run = run_of(checkpoint_file(request.checkpoint))
-    folder = check_output_folder(request.output or (run.path if run else Path()) / "visualization")
+    folder = check_output_folder(request.output or own_folder((run.path if run else Path()) / "visualization"))
 
     from cnnlab.inference.trained import load
     from cnnlab.inspection.inside import Subject, look_inside

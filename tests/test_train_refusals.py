@@ -89,11 +89,26 @@ def test_a_completed_run_keeps_its_record_if_resuming_it_fails_before_the_first_
     assert files(tmp_path / "run") == before
 
 
+@pytest.mark.parametrize("name", ["metrics.csv", "train.log", "tensorboard", "checkpoints/last.ckpt"])
+def test_a_run_with_a_link_that_leads_out_of_it_is_not_resumed(finished, train, tmp_path, name):
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "mine").write_text("precious")
+    file = tmp_path / "run" / name
+    shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+    file.symlink_to(tmp_path / "mine")
+    outcome = train("resume=run", "trainer.max_epochs=3")
+    assert (outcome.code, f"run/{name} is a link" in outcome.err) == (2, True), outcome.err
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
 @pytest.mark.parametrize(
     "part",
     [
         {"callbacks": {"mine": {"_target_": "strange.Callback"}}},
         {"logger": {"mine": {"_target_": "os.mkdir", "save_dir": "attacked"}}},
+        {"logger": {"wandb": {"_target_": "lightning.pytorch.loggers.WandbLogger", "project": "theirs"}}},
+        {"callbacks": {"mine": {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "dirpath": "attacked"}}},
+        {"data": {"_target_": "cnnlab.data.datamodule.ImageDataModule", "source": "${oc.env:HOME}"}},
         {"model": {"_target_": "strange.Net"}},
         {"optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": {"_target_": "strange.rate"}}},
         {"loss": {"_target_": "torch.nn.CrossEntropyLoss", "weight": [{"_target_": "strange.weight"}]}},

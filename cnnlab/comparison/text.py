@@ -79,7 +79,7 @@ def print_comparison(record: ComparisonRecord, width: int | None) -> None:
 
     `width` is the number of columns of the terminal, or None if the output is no terminal.
     """
-    console = SafeConsole(width=width or 140, highlight=False, markup=False)
+    console = SafeConsole(width=width or 140)
     wide = console.width >= WIDE
     columns = [column for column in group_columns(record) if column.terminal and (wide or not column.wide)]
     for section in record.sections:

@@ -1,17 +1,14 @@
 """Start a command: compose its configuration, run its task, set the exit code."""
 
-import contextlib
 import errno
 import functools
 import logging
 import os
-import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import hydra
@@ -28,6 +25,7 @@ from cnnlab.config.request import check_settings
 from cnnlab.config.settings import settings
 from cnnlab.errors import Diverged, Failed, Interrupted, RequestError, SweepFailed, printable, system_error
 from cnnlab.runs.processes import Processes, own_rank
+from cnnlab.signals import handled, interrupt, settle
 
 
 def make_command(name: str, task: Callable[..., Any], follow: Callable[..., None] | None = None) -> Callable[[], None]:
@@ -46,13 +44,12 @@ def make_command(name: str, task: Callable[..., Any], follow: Callable[..., None
         streams.prepare()
         threading.excepthook = _tell_of_thread
         if follow is None:
-            streams.leave(_exit_code(name, task))
+            streams.leave(_run(name, task))
         processes = Processes(own_rank())
         if not processes.leads:
             streams.leave(processes.follow(follow))
         try:
-            with _interruptible():
-                code = _exit_code(name, functools.partial(task, processes=processes), processes)
+            code = _run(name, functools.partial(task, processes=processes))
         finally:
             processes.dismiss()
         streams.leave(code)
@@ -60,23 +57,16 @@ def make_command(name: str, task: Callable[..., Any], follow: Callable[..., None
     return main
 
 
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Treat SIGTERM and the end of the terminal as Ctrl-C until the training, which has its own handlers."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(f"Interrupted by {signal.Signals(number).name}.")
-
-    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]  # nohup ignores
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+def _run(name: str, task: Callable[[DictConfig], Any]) -> int:
+    """Return the exit code of a command, which a signal may end; trainings and sweeps have their own handlers."""
     try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        with handled(interrupt):
+            return _exit_code(name, task)
+    except Interrupted as error:  # again, while the first one was handled
+        return _say(str(error), 130)
 
 
-def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processes | None = None) -> int:
+def _exit_code(name: str, task: Callable[[DictConfig], Any]) -> int:
     """Return 0 if done, 1 if failed, 2 for a wrong request, 130 if interrupted; print errors on stderr."""
     failures: list[Exception] = []
 
@@ -98,8 +88,9 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any], processes: Processe
         register_configs(Path.cwd(), name, sys.argv[1:])
         sys.argv[1:] = hydra_arguments(sys.argv[1:], name)
         hydra.main(config_path=str(ROOT / "conf"), config_name=name, version_base="1.3")(job)()
-    except (Interrupted, KeyboardInterrupt) as error:
-        return _say(str(error) or "Interrupted.", 130)
+    except Interrupted as error:
+        settle()
+        return _say(str(error), 130)
     except OSError as error:  # the task reports its own; here the directory cannot be made
         cannot = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
         wrong = RequestError(f"hydra.run.dir: {error.filename} cannot be made ({error.strerror})")

@@ -84,7 +84,7 @@ def command_line_keys() -> set[str]:
     return {argument.lstrip("+~").partition("=")[0] for argument in command_line()}
 
 
-def resumed_config(config: DictConfig, recorded: Path) -> DictConfig:
+def resumed_config(config: DictConfig, recorded: RunDirectory) -> DictConfig:
     """Return the configuration of a resumed run: the recorded one, with the values of this command line.
 
     If `trainer.max_epochs` or `max_steps` changes, `lengthened` lists the former values. Such a run followed another
@@ -92,13 +92,15 @@ def resumed_config(config: DictConfig, recorded: Path) -> DictConfig:
 
     Args:
         config: the configuration composed from this command line.
-        recorded: the `config.yaml` of the run.
+        recorded: the run.
 
     Raises:
-        RequestError: if the command line changes how the run is trained, such as its recipe or seed.
+        RequestError: if the command line changes how the run is trained, such as its recipe or seed, or the record
+            could read variables of the environment.
     """
-    merged = OmegaConf.load(recorded)
-    assert isinstance(merged, DictConfig)
+    merged = OmegaConf.create(recorded.read_config() or {})
+    if "${" in recorded.config_file.read_text():  # a run records values
+        raise RequestError(f"resume: {recorded.path} is not loaded: its config.yaml holds an interpolation, ${{...}}")
     epochs, steps = (OmegaConf.select(merged, f"trainer.max_{length}") for length in ("epochs", "steps"))
     for override in command_line():
         key, _, _ = override.lstrip("+~").partition("=")

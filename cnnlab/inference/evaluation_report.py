@@ -105,7 +105,7 @@ def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | No
     table.add_row("speed", f"{record['images_per_second']:,.0f} images/s, {record['precision']}, {record['device']}")
     table.add_row("seconds", ", ".join(f"{part} {value:.1f}" for part, value in record["seconds"].items()))
     table.add_row("results", str(folder))
-    console = SafeConsole(soft_wrap=True, highlight=False)
+    console = SafeConsole(soft_wrap=True)
     console.print(table)
     console.print(_class_table(scores.per_class))
     if (classes := len(scores.per_class)) > CLASSES_IN_TABLE:

@@ -124,7 +124,7 @@ def print_predictions(predictions: Sequence[Prediction], total: int) -> None:
         wrong = labelled and prediction.label != prediction.top[0][0]
         shown = [f"{confidence:6.1%} {name}" for name, confidence in prediction.top]
         table.add_row(printable(prediction.image), *label, shown[0] + (" (wrong)" if wrong else ""), *shown[1:])
-    console = SafeConsole(highlight=False, markup=False)
+    console = SafeConsole()
     console.print(table)
     if total > len(predictions):
         console.print(f"... and {total - len(predictions):,} more")

@@ -29,7 +29,7 @@ class SweepProgress:
     def __init__(self, jobs: Sequence[Job], at_once: int):
         self.jobs = jobs
         self.at_once = at_once
-        self._console = SafeConsole(soft_wrap=True, highlight=False)
+        self._console = SafeConsole(soft_wrap=True)
         self._live = Live(console=self._console, auto_refresh=False, transient=True) if sys.stdout.isatty() else None
         self._refreshed = 0.0
         self._width = max((len(job.name) for job in jobs), default=0)
@@ -139,7 +139,7 @@ def print_outcome(jobs: Sequence[Job], directory: Path) -> None:
         figures = [job.record.get(f"{name}_accuracy") if job.state == "completed" else None for name in ("test", "val")]
         cells = ["-" if figure is None else f"{figure:.2%}" for figure in figures]
         table.add_row(job.name, Text(job_event(job), STYLES.get(job.state, "")), *cells)
-    SafeConsole(soft_wrap=True, highlight=False).print(table)
+    SafeConsole(soft_wrap=True).print(table)
 
 
 def _reason(job: Job) -> str:

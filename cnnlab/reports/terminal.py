@@ -19,7 +19,10 @@ def terminal_width() -> int | None:
 
 
 class SafeConsole(Console):
-    """Print as rich's console does, with unprintable characters of names and records replaced."""
+    """Print as rich's console does, with unprintable characters of names and records replaced, and without markup."""
+
+    def __init__(self, **options: Any):
+        super().__init__(highlight=False, markup=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield the parts of a text or table; colours are added to them later."""
@@ -60,4 +63,4 @@ def print_summary(summary: dict[str, Any], path: Path) -> None:
     table.add_row("speed", f"{figure('images_per_second', ',.0f')} images/s, {summary['precision']}")
     table.add_row("device", summary["device"])
     table.add_row("run directory", str(path))
-    SafeConsole(soft_wrap=True, highlight=False).print(table)
+    SafeConsole(soft_wrap=True).print(table)

@@ -283,6 +283,17 @@ def check_output(output: str | None, suffixes: Iterable[str], key: str = "output
     return file
 
 
+def own_folder(folder: Path) -> Path:
+    """Return a folder that a command chooses for its files.
+
+    Raises:
+        RequestError: if it is a link: in a stranger's run, that may lead to files of the user.
+    """
+    if folder.is_symlink():
+        raise RequestError(f"output: {folder} is a link; give a folder")
+    return folder
+
+
 def check_output_folder(output: str | Path) -> Path:
     """Return the folder that `output=FOLDER` names; it need not exist.
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from cnnlab.cpu import available_cores
 from cnnlab.errors import Interrupted
 from cnnlab.runs.directory import Before, RunDirectory
+from cnnlab.signals import handled
 
 POLL_EVERY = 0.2  # seconds
 
@@ -261,17 +262,10 @@ def run_jobs(
 
 @contextlib.contextmanager
 def _noted_signals() -> Iterator[list[int]]:
-    """Only note SIGINT, SIGTERM and SIGHUP (a closed terminal) inside the block; yield the list of those that came."""
+    """Only note signals inside the block; yield the list of those that came."""
     came: list[int] = []
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
-        numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in numbers}
-    try:
+    with handled(lambda number, _: came.append(number)):
         yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _record_end(job: Job, code: int, execution: Execution, before: dict[str, Any], stopping: bool) -> None:

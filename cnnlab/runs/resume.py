@@ -31,6 +31,10 @@ def recorded_run(resume: str | None) -> RunDirectory | None:
             raise RequestError(f"resume: {run.summary_file} is damaged")
         if not isinstance((run.read_config() or {}).get("trainer"), dict):
             raise RequestError(f"resume: {run.config_file} is missing or damaged")
+        inside = run.path.resolve()
+        for link in (file for file in run.path.rglob("*") if file.is_symlink()):
+            if not link.resolve().is_relative_to(inside):  # what the run writes there would replace other files
+                raise RequestError(f"resume: {link} is a link to a place outside of the run")
     return run
 
 

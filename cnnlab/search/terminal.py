@@ -28,12 +28,12 @@ def print_trial(job: Job, trials: int, finished: int, best: float | None) -> Non
         line.append(f"  {' '.join(job.overrides)}", "dim")
     elif job.reason:
         line.append(f"  {job.reason}")
-    SafeConsole(soft_wrap=True, highlight=False).print(line)
+    SafeConsole(soft_wrap=True).print(line)
 
 
 def print_study(record: Record, folder: Path) -> None:
     """Print the best trials, the number of trials in each state, and the importance of the hyperparameters."""
-    console = SafeConsole(soft_wrap=True, highlight=False)
+    console = SafeConsole(soft_wrap=True)
     completed = [trial for trial in record["trials"] if trial["state"] == "completed"]
     table = Table(title=str(folder), title_justify="left", min_width=60)
     for name in ("trial", "val", "time", "values"):

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from cnnlab.errors import RequestError
@@ -37,6 +38,7 @@ class Contestant:
         self.work, self.task = work, task
         self.startup_seconds = 0.0
         self.error: str | None = None
+        self._process: BaseProcess | None = None
 
     def start(self) -> Any:
         """Start the process and return its first report, or None if it failed.
@@ -46,9 +48,10 @@ class Contestant:
         """
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_run, args=(self.work, self.task, theirs))
+        process = context.Process(target=_run, args=(self.work, self.task, theirs))
         started = time.perf_counter()
-        self._process.start()
+        process.start()
+        self._process = process
         theirs.close()
         first = self._receive()
         self.startup_seconds = time.perf_counter() - started
@@ -62,10 +65,12 @@ class Contestant:
             self._connection.send(True)
         return self._receive()
 
-    def stop(self) -> None:
-        """End the process."""
+    def stop(self, patience: float = 10) -> None:
+        """End the process; kill it after some seconds."""
+        if self._process is None:  # interrupted while it was started
+            return
         self._connection.close()
-        self._process.join(timeout=10)
+        self._process.join(timeout=patience)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -74,6 +79,7 @@ class Contestant:
         try:
             kind, result = self._connection.recv()
         except (EOFError, OSError):
+            assert self._process is not None
             self._process.join()
             kind, result = "failed", f"the process ended with code {self._process.exitcode}"
         if kind == "wrong request":
@@ -109,9 +115,12 @@ def take_turns(contestants: Sequence[Contestant], rounds: int, show: Callable[[s
             forwards = range(len(contestants))
             for position in forwards if number % 2 == 0 else reversed(forwards):
                 reports[position].append(contestants[position].turn())
-    finally:
+    except BaseException:  # such as Ctrl-C: do not wait for the end of a turn
         for contestant in started:
-            contestant.stop()
+            contestant.stop(patience=0)
+        raise
+    for contestant in started:
+        contestant.stop()
     return [[report for report in each if report is not None] for each in reports]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from cnnlab.errors import Interrupted
+from cnnlab.signals import handled, interrupt
 
 ECHO_SECONDS = 0.2  # torchrun repeats a Ctrl-C to its processes, which already got it from the terminal
 # After a signal, a process that computes less than this share of some seconds stands still: it waits for a lost disk
@@ -42,16 +42,9 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle SIGINT, SIGTERM, and SIGHUP unless it is ignored (as by nohup) within this context."""
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-            numbers.append(signal.SIGHUP)
-        before = {number: signal.signal(number, self._handle) for number in numbers}
-        try:
+        """Handle SIGINT, SIGTERM and SIGHUP within this context."""
+        with handled(self._handle):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -73,7 +66,7 @@ class StopRequest:
             return
         if self._can_wait and now - self._since < ECHO_SECONDS:
             return
-        raise Interrupted(f"Interrupted by {signal.Signals(number).name}.")
+        interrupt(number)
 
     def _stop_if_idle(self) -> None:
         """Stop the work at once if it stands still instead of ending its step."""

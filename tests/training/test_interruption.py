@@ -60,17 +60,6 @@ def test_an_interruption_is_not_an_exception() -> None:
     assert not issubclass(Interrupted, Exception)  # so that no `except Exception` on the way swallows it
 
 
-def test_the_end_of_the_terminal_is_ignored_if_it_was_before() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-    try:
-        stop = StopRequest()
-        with stop.listening():
-            signal.raise_signal(signal.SIGHUP)
-            assert not stop()
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
 def test_work_that_stands_still_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interruption, "IDLE_SECONDS", 0.3)
     given_up: list[bool] = []
