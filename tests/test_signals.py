@@ -30,5 +30,6 @@ def test_the_end_of_the_terminal_is_ignored_if_it_was_before() -> None:
     try:
         with handled(interrupt):
             signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)

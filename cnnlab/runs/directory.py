@@ -3,6 +3,7 @@
 Nothing here needs torch: the directory is chosen while the configuration is composed.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -220,7 +221,7 @@ def run_of(path: Path) -> RunDirectory | None:
 
 
 class Before:
-    """Remember which files and folders there were before a request, to remove only what was added if it is refused.
+    """Remember what there was before a request, to remove only what was added if it is refused.
 
     Args:
         path: directory that the request will write to, which need not exist yet.
@@ -229,16 +230,19 @@ class Before:
     def __init__(self, path: str | Path):
         path = Path(path).absolute()
         self._folders = {folder for folder in (path, *path.parents) if folder.exists()}
-        self._files = set(path.iterdir()) if path.is_dir() else set()
+        self._sizes = {file: file.lstat().st_size for file in path.iterdir()} if path.is_dir() else {}
 
     def remove_added(self, path: str | Path) -> None:
-        """Remove new logs and locks from a directory, and empty new folders; keep all if there are other new files."""
+        """Remove new logs, locks, lines of older logs, and empty new folders; keep all if there are other new files."""
         path = Path(path).absolute()
-        added = [file for file in path.iterdir() if file not in self._files] if path.is_dir() else []
+        added = [file for file in path.iterdir() if file not in self._sizes] if path.is_dir() else []
         if any(file.name not in FILES_BEFORE_THE_RECORD for file in added):
             return
         for file in added:
             file.unlink(missing_ok=True)
+        for file, size in self._sizes.items():
+            if file.suffix == ".log" and file.is_file() and file.stat().st_size > size:
+                os.truncate(file, size)
         for folder in (path, *path.parents):
             if folder in self._folders:
                 return
