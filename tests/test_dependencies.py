@@ -17,6 +17,7 @@ OPTIONAL = {
     "optuna",
     "sqlalchemy",
     "pillow_heif",
+    "pillow_jxl",
 }  # of extras; who lacks one is told
 
 
