@@ -20,6 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiment_files import read_header, render_index, with_index, without_local_paths, without_paths
+from result_page import Execution, render_result, result_data
+
 from cnnlab.compare import compare_directories
 from cnnlab.config import ROOT
 from cnnlab.errors import RequestError
@@ -27,7 +30,6 @@ from cnnlab.files import write_atomically
 from cnnlab.runs.reading import read_shift
 
 if TYPE_CHECKING:
-    from cnnlab.comparison.result import Execution
     from hydra_plugins.cnnlab_sweep.experiment import Plan, PlannedRun
 
 # Arguments that do not change the file's settings; fewer seeds are reported as missing runs.
@@ -104,7 +106,7 @@ def train(arguments: Sequence[str]) -> int:
             signal.signal(number, handler)
 
 
-def write_result(file: Path, comparison: Mapping[str, Any], runs: Sequence[Path], execution: "Execution") -> None:
+def write_result(file: Path, comparison: Mapping[str, Any], runs: Sequence[Path], execution: Execution) -> None:
     """Compare the runs, and write the page with its figure and its numbers.
 
     Args:
@@ -113,9 +115,8 @@ def write_result(file: Path, comparison: Mapping[str, Any], runs: Sequence[Path]
         runs: directories of the complete runs.
         execution: how the experiment was run.
     """
-    from cnnlab.comparison.experiment_files import read_header, without_paths
-    from cnnlab.comparison.result import render_result, result_data
-    from cnnlab.comparison.result_figure import draw_result
+    from result_figure import draw_result
+
     from cnnlab.comparison.spec import read_spec
 
     spec = read_spec(comparison)
@@ -133,7 +134,7 @@ def write_result(file: Path, comparison: Mapping[str, Any], runs: Sequence[Path]
     write_atomically(folder / f"{file.stem}.json", json.dumps(result_data(execution, record), default=str) + "\n")
 
 
-def execution_of(name: str, arguments: Sequence[str], plan: "Plan", in_file: "Plan") -> "Execution":
+def execution_of(name: str, arguments: Sequence[str], plan: "Plan", in_file: "Plan") -> Execution:
     """Return how the experiment was run, and which of its runs are missing.
 
     Args:
@@ -142,9 +143,6 @@ def execution_of(name: str, arguments: Sequence[str], plan: "Plan", in_file: "Pl
         plan: the runs that the arguments ask for.
         in_file: the runs that the experiment's file asks for.
     """
-    from cnnlab.comparison.experiment_files import without_local_paths
-    from cnnlab.comparison.result import Execution
-
     given = without_local_paths(arguments)
     shown = f' ARGS="{" ".join(given)}"' if given else ""
     swept = {f"{key}=" for run in in_file.runs for key in run.arguments}
@@ -159,8 +157,6 @@ def execution_of(name: str, arguments: Sequence[str], plan: "Plan", in_file: "Pl
 
 def _why(run: "PlannedRun") -> str:
     """Return the status of a run, and the error if it failed."""
-    from cnnlab.comparison.experiment_files import without_paths
-
     error = (run.run.read_summary() or {}).get("error") if run.run and run.status == "failed" else None
     return f"{run.status}: {without_paths(error)}" if error else run.status
 
@@ -175,8 +171,6 @@ def evaluate_moved(runs: Sequence[Path], pixels: int) -> None:
 
 def write_index(folder: Path) -> None:
     """Write the table of all experiments into the README.md of their folder, if there is one."""
-    from cnnlab.comparison.experiment_files import render_index, with_index
-
     readme = folder / "README.md"
     if readme.exists():
         write_atomically(readme, with_index(readme.read_text(), render_index(folder)))

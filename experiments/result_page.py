@@ -8,8 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from experiment_files import Header
+
 from cnnlab.comparison.columns import TableName
-from cnnlab.comparison.experiment_files import Header
 from cnnlab.comparison.labels import first_few
 from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
 from cnnlab.comparison.tables import Table, group_table, sentence

@@ -1,8 +1,7 @@
 """Test the headers of experiment files, and the index that is made of them."""
 
 import pytest
-
-from cnnlab.comparison.experiment_files import (
+from experiment_files import (
     END,
     START,
     read_header,
@@ -11,6 +10,7 @@ from cnnlab.comparison.experiment_files import (
     without_local_paths,
     without_paths,
 )
+
 from cnnlab.config import ROOT
 from cnnlab.errors import RequestError
 

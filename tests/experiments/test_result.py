@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from experiment_files import Header
 from matplotlib.figure import Figure
+from result_figure import draw_result, mark_places
+from result_page import Execution, render_result, result_data
 
 from cnnlab.comparison.compare import compare_runs
-from cnnlab.comparison.experiment_files import Header
-from cnnlab.comparison.result import Execution, render_result, result_data
-from cnnlab.comparison.result_figure import draw_result, mark_places
 from cnnlab.comparison.spec import read_spec
 from cnnlab.runs.reading import find_runs, read_run
 
