@@ -98,14 +98,14 @@ class LocalProcess:
         self._directory, self._before = directory, Before(directory)
         directory.mkdir(parents=True, exist_ok=True)
         self._files = [directory / "output.log", directory / "errors.log"]
-        self._errors = self._files[1].open("a+b")  # kept open: after a wrong request the file is removed
-        self._earlier_errors = self._errors.tell()
-        with self._files[0].open("ab") as output:
+        self._stderr = b""  # read when the job has ended, since after a wrong request it is removed from the file
+        with self._files[0].open("ab") as output, self._files[1].open("ab") as errors:
+            self._earlier_errors = errors.tell()
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=self._errors,
+                stderr=errors,
                 env=os.environ | environment,
                 start_new_session=True,  # Ctrl-C goes to the sweep, which passes it on
             )
@@ -149,13 +149,14 @@ class LocalProcess:
 
     def explain(self, code: int) -> str:
         """Return the exit code or signal, and the last line of stderr (the last two after a wrong request)."""
-        self._errors.seek(self._earlier_errors)
-        lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
+        lines = [line.strip() for line in self._stderr.decode(errors="replace").splitlines() if line.strip()]
         last = " ".join(lines[-2 if code == 2 else -1 :])
         return ": ".join(part for part in (explain_code(code), last) if part)
 
     def _tidy(self, code: int) -> None:
         """Remove empty files; after a refused request, all that was added."""
+        if self._files[1].is_file():
+            self._stderr = self._stderr or self._files[1].read_bytes()[self._earlier_errors :]
         for file in self._files:
             if file.is_file() and file.stat().st_size == 0:
                 file.unlink()
