@@ -46,41 +46,26 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Hold how well the confidence of predictions agrees with their accuracy.
+    """Hold how well the confidence of predictions agrees with their accuracy."""
 
-    Attributes:
-        error: expected calibration error (ECE): mean absolute difference of confidence and accuracy over the bins,
-            weighted by their number of images. A fraction.
-        confidence: mean confidence of all predictions.
-        bins: bins of equal width over [0, 1].
-    """
-
+    # Expected calibration error (ECE), a fraction: mean absolute difference of confidence and accuracy over the bins,
+    # weighted by their number of images.
     error: float
-    confidence: float
-    bins: list[Bin]
+    confidence: float  # mean confidence of all predictions
+    bins: list[Bin]  # bins of equal width over [0, 1]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Hold all metrics of a data set.
+    """Hold all metrics of a data set."""
 
-    Attributes:
-        accuracy: share of the images whose predicted class is correct.
-        accuracy_interval: 95 % confidence interval of the accuracy.
-        top5_accuracy: share of the images whose class is among the five most probable; None with five classes or fewer.
-        loss: mean cross-entropy.
-        per_class: scores in the order of the classes.
-        confusion_matrix: number of images by true class (row) and predicted class (column).
-        calibration: calibration of the most probable class.
-    """
-
-    accuracy: float
-    accuracy_interval: Interval
-    top5_accuracy: float | None
-    loss: float
-    per_class: list[ClassScores]
-    confusion_matrix: list[list[int]]
-    calibration: Calibration
+    accuracy: float  # share of the images whose predicted class is correct
+    accuracy_interval: Interval  # 95 % confidence interval of the accuracy
+    top5_accuracy: float | None  # share of images whose class is among the five likeliest; None with five or fewer
+    loss: float  # mean cross-entropy
+    per_class: list[ClassScores]  # scores in the order of the classes
+    confusion_matrix: list[list[int]]  # number of images by true class (row) and predicted class (column)
+    calibration: Calibration  # of the most probable class
 
 
 def score(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Scores:

@@ -23,19 +23,13 @@ SHIFT_MEASURES = ("same_answer", "accuracy", "feature_cosine")
 
 @dataclass(frozen=True)
 class NetworkOutputs:
-    """Hold what a network computed for a data set, in the order of the images.
+    """Hold what a network computed for a data set, in the order of the images."""
 
-    Attributes:
-        logits: float32 (N, classes), on the CPU.
-        tta_logits: logits with test-time augmentation, float32 (N, classes), or None.
-        features: inputs of the last layer, float32 (N, F), or None.
-        images_per_second: speed of the plain forward passes, without reading. The first batch is slow, because memory
-            and kernels are set up in it, and counts only if it is the only one.
-    """
-
-    logits: Tensor
-    tta_logits: Tensor | None
-    features: Tensor | None
+    logits: Tensor  # float32 (N, classes), on the CPU
+    tta_logits: Tensor | None  # logits with test-time augmentation, float32 (N, classes), or None
+    features: Tensor | None  # inputs of the last layer, float32 (N, F), or None
+    # Speed of the plain forward passes, without reading. The first batch is slow, because memory and kernels are set up
+    # in it, and counts only if it is the only one.
     images_per_second: float
 
 

@@ -30,15 +30,10 @@ BATCH_SIZE = 256
 
 @dataclass(frozen=True)
 class Predictions:
-    """Hold the predictions for some images.
+    """Hold the predictions for some images."""
 
-    Attributes:
-        logits: float32 (N, classes), on the CPU.
-        classes: names by class number.
-    """
-
-    logits: Tensor
-    classes: tuple[str, ...]
+    logits: Tensor  # float32 (N, classes), on the CPU
+    classes: tuple[str, ...]  # names by class number
 
     def __len__(self) -> int:
         return len(self.logits)

@@ -15,6 +15,8 @@ BINS = 150
 SHOWN = 0.998  # share of the values in a histogram; outliers would squeeze all others into one bin
 SATURATED = 0.95  # tanh is saturated beyond this, a sigmoid beyond this or below 1 - this
 
+# `dead` values are zero; `saturated` values lie within 5 % of the function's limits; `left` values come from an input
+# of zero or below, of which the function passes little or nothing on.
 Quiet = Literal["dead", "saturated", "left"]
 
 # PyTorch's operation: the common name of the function, and what makes its values quiet.
@@ -40,33 +42,19 @@ class ActivationUse:
     """Use of an activation function at one place of a network, over some images.
 
     A unit is one value of the output for an image: a neuron, or one position of one channel.
-
-    Attributes:
-        name: of the module that computes it; `forward` for the network itself.
-        function: its common name.
-        quiet: what counts as quiet. `dead` values are zero; `saturated` values lie within 5 % of the function's limits;
-            `left` values come from an input of zero or below, of which this function passes little or nothing on.
-        inputs: edges of the bins of a histogram of the inputs, ascending, (bins + 1,).
-        counts: number of inputs in each bin, (bins,), without a few outliers.
-        outputs: the function's values at the middles of the bins, (bins,).
-        units: number of units.
-        quiet_share: share of quiet values, over all images.
-        quiet_units: number of units that were quiet for every image.
-        channels: number of channels; None if the output is no map.
-        quiet_channels: number of channels with all units quiet for every image.
     """
 
-    name: str
-    function: str
-    quiet: Quiet
-    inputs: Tensor
-    counts: Tensor
-    outputs: Tensor
-    units: int
-    quiet_share: float
-    quiet_units: int
-    channels: int | None
-    quiet_channels: int | None
+    name: str  # of the module that computes it; `forward` for the network itself
+    function: str  # its common name
+    quiet: Quiet  # what counts as quiet
+    inputs: Tensor  # edges of the bins of a histogram of the inputs, ascending, (bins + 1,)
+    counts: Tensor  # number of inputs in each bin, (bins,), without a few outliers
+    outputs: Tensor  # the function's values at the middles of the bins, (bins,)
+    units: int  # number of units
+    quiet_share: float  # share of quiet values, over all images
+    quiet_units: int  # number of units that were quiet for every image
+    channels: int | None  # number of channels; None if the output is no map
+    quiet_channels: int | None  # number of channels with all units quiet for every image
 
 
 def watch_activations(network: nn.Module, batches: Iterable[Tensor]) -> tuple[ActivationUse, ...]:

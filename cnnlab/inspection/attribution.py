@@ -11,17 +11,11 @@ from cnnlab.inspection.receptive_field import ReceptiveField
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Parts of an image that are evidence for a class.
+    """Parts of an image that are evidence for a class."""
 
-    Attributes:
-        name: of the class.
-        confidence: the network's probability for the class.
-        values: float32 (h, w), 0 or more, in the size of the layer's maps.
-    """
-
-    name: str
-    confidence: float
-    values: Tensor
+    name: str  # of the class
+    confidence: float  # the network's probability for the class
+    values: Tensor  # float32 (h, w), 0 or more, in the size of the layer's maps
 
 
 def class_activation(network: nn.Module, layer: str, image: Tensor, classes: list[int]) -> Tensor:

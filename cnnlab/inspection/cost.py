@@ -19,17 +19,11 @@ LARGEST_TRIED = 512  # pixels, in the search for a size that works
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of a network for images of one shape.
+    """Cost of a network for images of one shape."""
 
-    Attributes:
-        parameters: number of trainable parameters.
-        macs: multiply-accumulate operations of convolutions and matrix products for one image.
-        outputs: number of logits.
-    """
-
-    parameters: int
-    macs: int
-    outputs: int
+    parameters: int  # number of trainable parameters
+    macs: int  # multiply-accumulate operations of convolutions and matrix products for one image
+    outputs: int  # number of logits
 
 
 def measure_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> Cost:

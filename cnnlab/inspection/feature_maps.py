@@ -13,19 +13,12 @@ from cnnlab.inspection.receptive_field_rules import Pair, Window
 
 @dataclass(frozen=True)
 class Stage:
-    """Last maps of one size that a network computes for an image.
+    """Last maps of one size that a network computes for an image."""
 
-    Attributes:
-        name: of the module that outputs them, as in `named_modules`: the innermost one that is called once.
-        kind: the module's class.
-        maps: float32 (C, H, W), on the CPU.
-        field: receptive field of their values; None if it is unknown.
-    """
-
-    name: str
-    kind: str
-    maps: Tensor
-    field: ReceptiveField | None
+    name: str  # of the module that outputs them, as in `named_modules`: the innermost one that is called once
+    kind: str  # the module's class
+    maps: Tensor  # float32 (C, H, W), on the CPU
+    field: ReceptiveField | None  # receptive field of their values; None if it is unknown
 
     @property
     def sides(self) -> Pair:
@@ -49,22 +42,15 @@ class Stage:
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """Feature maps of one image, one of each size.
+    """Feature maps of one image, one of each size."""
 
-    Attributes:
-        first: output of the first convolution itself; None if no module is a convolution.
-        filters: weights of this convolution, (out, in / groups, height, width), on the CPU.
-        stages: the last maps of each size above one pixel, in the order in which the network computes them.
-        explaining: the stage of the size that the last convolution produces; class activation maps are computed from
-            it. None if it is the output of the first convolution, or there is no convolution.
-        logits: float32 (classes,), on the CPU.
-    """
-
-    first: Stage | None
-    filters: Tensor | None
-    stages: tuple[Stage, ...]
+    first: Stage | None  # output of the first convolution itself; None if no module is a convolution
+    filters: Tensor | None  # weights of this convolution, (out, in / groups, height, width), on the CPU
+    stages: tuple[Stage, ...]  # the last maps of each size above one pixel, in the order in which they are computed
+    # The stage of the size that the last convolution produces; class activation maps are computed from it. None if it
+    # is the output of the first convolution, or there is no convolution.
     explaining: Stage | None
-    logits: Tensor
+    logits: Tensor  # float32 (classes,), on the CPU
 
 
 def trace_maps(network: nn.Module, image: Tensor) -> FeatureMaps:
@@ -91,15 +77,10 @@ def trace_maps(network: nn.Module, image: Tensor) -> FeatureMaps:
 
 @dataclass
 class _Calls:
-    """Calls of a module while an image runs through the network.
+    """Calls of a module while an image runs through the network."""
 
-    Attributes:
-        count: number of calls.
-        leaves: height and width of the input, if the module is a block that outputs maps of another size.
-    """
-
-    count: int = 0
-    leaves: Pair | None = None
+    count: int = 0  # number of calls
+    leaves: Pair | None = None  # height and width of the input, if the module is a block that outputs another size
 
 
 def _count_calls(network: nn.Module, image: Tensor) -> dict[str, _Calls]:
@@ -119,19 +100,12 @@ def _count_calls(network: nn.Module, image: Tensor) -> dict[str, _Calls]:
 
 @dataclass(frozen=True)
 class _Found:
-    """Tensor with maps, and their description.
+    """Tensor with maps, and their description."""
 
-    Attributes:
-        tensor: the output of a module.
-        version: PyTorch's count of changes to the tensor; layers that work in place increase it.
-        stage: named after the first module that output the tensor.
-        passing: whether it was computed inside a block that reduces the size.
-    """
-
-    tensor: Tensor
-    version: int
-    stage: Stage
-    passing: bool
+    tensor: Tensor  # the output of a module
+    version: int  # PyTorch's count of changes to the tensor; layers that work in place increase it
+    stage: Stage  # named after the first module that output the tensor
+    passing: bool  # whether it was computed inside a block that reduces the size
 
 
 class _Watch:

@@ -15,42 +15,25 @@ PREDICTIONS, CLASS_MAPS = 5, 3  # numbers of classes
 
 @dataclass(frozen=True)
 class Subject:
-    """Network and image to look at.
+    """Network and image to look at."""
 
-    Attributes:
-        model: name of the network.
-        checkpoint: file of the network.
-        image: description of the image in words.
-        pixels: the image as the network gets it, uint8 (H, W, 3).
-        truth: class of the image; None if it is unknown.
-        watched: description of the images on which activation functions are watched; None for this image alone.
-    """
-
-    model: str
-    checkpoint: str
-    image: str
-    pixels: Tensor
-    truth: str | None
-    watched: str | None
+    model: str  # name of the network
+    checkpoint: str  # file of the network
+    image: str  # description of the image in words
+    pixels: Tensor  # the image as the network gets it, uint8 (H, W, 3)
+    truth: str | None  # class of the image; None if it is unknown
+    watched: str | None  # the images on which activation functions are watched, in words; None for this image alone
 
 
 @dataclass(frozen=True)
 class Inside(Subject):
-    """Subject with all that the page shows of it.
+    """Subject with all that the page shows of it."""
 
-    Attributes:
-        predictions: the most probable classes with their probabilities, the most probable first.
-        table: layers of the network.
-        maps: feature maps of the image.
-        uses: of the activation functions.
-        class_maps: of the most probable classes; empty if there can be none.
-    """
-
-    predictions: Sequence[tuple[str, float]]
-    table: LayerTable
-    maps: FeatureMaps
-    uses: Sequence[ActivationUse]
-    class_maps: Sequence[ClassMap]
+    predictions: Sequence[tuple[str, float]]  # the most probable classes with their probabilities, best first
+    table: LayerTable  # layers of the network
+    maps: FeatureMaps  # feature maps of the image
+    uses: Sequence[ActivationUse]  # of the activation functions
+    class_maps: Sequence[ClassMap]  # of the most probable classes; empty if there can be none
 
 
 def look_inside(

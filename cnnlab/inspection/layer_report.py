@@ -28,19 +28,12 @@ APART_FROM = 150  # below, kernel, stride and padding are one column
 
 @dataclass(frozen=True)
 class Description:
-    """Network with its layers and what is published about it.
+    """Network with its layers and what is published about it."""
 
-    Attributes:
-        model: name of the network.
-        classes: number of classes.
-        table: its layers.
-        published: published figures about exactly this network.
-    """
-
-    model: str
-    classes: int
-    table: LayerTable
-    published: Sequence[Published]
+    model: str  # name of the network
+    classes: int  # number of classes
+    table: LayerTable  # its layers
+    published: Sequence[Published]  # published figures about exactly this network
 
 
 def render(descriptions: Sequence[Description], compare: bool, format: Form, width: int | None = None) -> str:

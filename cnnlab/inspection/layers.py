@@ -19,31 +19,21 @@ BYTES = 4  # of a float32
 
 @dataclass(frozen=True)
 class Layer:
-    """Row of the table: one call of a module without sub-modules, a function called between modules, or parameters.
+    """Row of the table: one call of a module without sub-modules, a function called between modules, or parameters."""
 
-    Attributes:
-        name: path of the module, as in `named_modules`. For a function, the path of the module that calls it, or
-            `forward` for the network itself. For a parameter beside sub-modules, its own path.
-        kind: the module's class; the function, in lower case; `Parameter`; or a class followed by `, not called`.
-        window: of the convolution or pooling over height and width inside; None if there is none, or several.
-        output: shape of the output without the batch; None if there is no output.
-        parameters: counted in the first row that uses them.
-        macs: multiply-accumulate operations of convolutions and matrix products for one image.
-        activation_bytes: size of the output for one image in float32, even if it is computed in place; 0 if nothing is
-            computed, as by a dropout in evaluation.
-        field: receptive field of a value; None if it is unknown, or the layer does not see the image.
-        compression: values of the image per value of the output; None if there is no output.
-    """
-
+    # Path of the module, as in `named_modules`. For a function, that of the module that calls it, or `forward` for the
+    # network itself. For a parameter beside sub-modules, its own path.
     name: str
-    kind: str
-    window: Window | None = None
-    output: tuple[int, ...] | None = None
-    parameters: int = 0
-    macs: int = 0
+    kind: str  # the module's class; the function, in lower case; `Parameter`; or a class followed by `, not called`
+    window: Window | None = None  # of the convolution or pooling over height and width inside; None if not exactly one
+    output: tuple[int, ...] | None = None  # shape of the output without the batch; None if there is no output
+    parameters: int = 0  # counted in the first row that uses them
+    macs: int = 0  # multiply-accumulate operations of convolutions and matrix products for one image
+    # Size of the output for one image in float32, even if it is computed in place; 0 if nothing is computed, as by a
+    # dropout in evaluation.
     activation_bytes: int = 0
-    field: ReceptiveField | None = None
-    compression: float | None = None
+    field: ReceptiveField | None = None  # None if it is unknown, or the layer does not see the image
+    compression: float | None = None  # values of the image per value of the output; None if there is no output
 
     @property
     def sides(self) -> Pair | None:
@@ -53,19 +43,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """Layers of a network for images of one shape.
+    """Layers of a network for images of one shape."""
 
-    Attributes:
-        image_shape: (C, H, W).
-        layers: in the order of the calls; modules that are not called come last.
-        parameters: of the whole network.
-        trainable_parameters: parameters that training changes.
-    """
-
-    image_shape: tuple[int, int, int]
-    layers: tuple[Layer, ...]
-    parameters: int
-    trainable_parameters: int
+    image_shape: tuple[int, int, int]  # (C, H, W)
+    layers: tuple[Layer, ...]  # in the order of the calls; modules that are not called come last
+    parameters: int  # of the whole network
+    trainable_parameters: int  # parameters that training changes
 
     @property
     def macs(self) -> int:
@@ -132,23 +115,14 @@ def _looks_around(layer: Layer) -> bool:
 
 @dataclass
 class _Running:
-    """Call of a module that has begun and not ended.
+    """Call of a module that has begun and not ended."""
 
-    Attributes:
-        name: of the module.
-        rows_before: number of rows when it began.
-        macs_before: multiplications in these rows.
-        computed: whether it ran an operation.
-        calls: whether it called another module.
-        windows: of its convolutions and poolings.
-    """
-
-    name: str
-    rows_before: int
-    macs_before: int
-    computed: bool = False
-    calls: bool = False
-    windows: list[Window] = field(default_factory=list)
+    name: str  # of the module
+    rows_before: int  # number of rows when it began
+    macs_before: int  # multiplications in these rows
+    computed: bool = False  # whether it ran an operation
+    calls: bool = False  # whether it called another module
+    windows: list[Window] = field(default_factory=list)  # of its convolutions and poolings
 
 
 class _Watch:

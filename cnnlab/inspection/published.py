@@ -9,15 +9,10 @@ SCALE = {"": 1, "M": 10**6, "G": 10**9}
 
 @dataclass(frozen=True)
 class Figure:
-    """Count as it was printed.
+    """Count as it was printed."""
 
-    Attributes:
-        digits: such as `0.27`; the number of decimals tells how it was rounded.
-        unit: none, M (millions) or G (billions).
-    """
-
-    digits: str
-    unit: Literal["", "M", "G"] = ""
+    digits: str  # such as `0.27`; the number of decimals tells how it was rounded
+    unit: Literal["", "M", "G"] = ""  # none, M (millions) or G (billions)
 
     def __str__(self) -> str:
         return f"{self.digits} {self.unit}" if self.unit else f"{int(self.digits):,}"
@@ -34,29 +29,17 @@ class Figure:
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of one source about one network, with certain options and images.
+    """Figures of one source about one network, with certain options and images."""
 
-    Attributes:
-        model: name of the network in conf/model.
-        options: the options with which it is the network of the source.
-        source: paper and table, or the library's own description of its weights.
-        classes: number of classes.
-        image_size: pixels a side.
-        channels: of the images.
-        parameters: number of trainable parameters.
-        macs: multiply-accumulate operations for one image.
-        accuracy: on CIFAR-10's test images, from 0 to 1.
-    """
-
-    model: str
-    options: Mapping[str, Any] = field(hash=False)
-    source: str
-    classes: int = 10
-    image_size: int = 32
-    channels: int = 3
-    parameters: Figure | None = None
-    macs: Figure | None = None
-    accuracy: float | None = None
+    model: str  # name of the network in conf/model
+    options: Mapping[str, Any] = field(hash=False)  # the options with which it is the network of the source
+    source: str  # paper and table, or the library's own description of its weights
+    classes: int = 10  # number of classes
+    image_size: int = 32  # pixels a side
+    channels: int = 3  # of the images
+    parameters: Figure | None = None  # number of trainable parameters
+    macs: Figure | None = None  # multiply-accumulate operations for one image
+    accuracy: float | None = None  # on CIFAR-10's test images, from 0 to 1
 
 
 def published(

@@ -21,17 +21,11 @@ CELLS = 34  # most pixels drawn in a row; of longer rows, the middle is left out
 
 @dataclass(frozen=True)
 class Step:
-    """Layer that moves a window, with the formula for the size of its output.
+    """Layer that moves a window, with the formula for the size of its output."""
 
-    Attributes:
-        layer: row of the layer table.
-        window: of the layer.
-        formula: computes the height of the output, and the width if it differs.
-    """
-
-    layer: Layer
-    window: Window
-    formula: str
+    layer: Layer  # row of the layer table
+    window: Window  # of the layer
+    formula: str  # computes the height of the output, and the width if it differs
 
     @property
     def unseen(self) -> list[int]:

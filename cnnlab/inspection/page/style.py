@@ -44,19 +44,12 @@ DARK = _theme("#14171b", "#e4e7eb", "#6c747d", "#79aaf7", "#f79a55", "#2f363e")
 
 @dataclass(frozen=True)
 class Picture:
-    """Picture in both themes.
+    """Picture in both themes."""
 
-    Attributes:
-        name: of its file, without the suffix.
-        alt: description for people who cannot see it.
-        light: PNG on white.
-        dark: PNG on nearly black.
-    """
-
-    name: str
-    alt: str
-    light: bytes
-    dark: bytes
+    name: str  # of its file, without the suffix
+    alt: str  # description for people who cannot see it
+    light: bytes  # PNG on white
+    dark: bytes  # PNG on nearly black
 
 
 def picture(name: str, alt: str, draw: Callable[[], Figure], smooth: bool = False) -> Picture:
