@@ -7,7 +7,6 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 
-from cnnlab.arguments import check_values
 from cnnlab.limits import BelowOne, Count
 
 
@@ -25,7 +24,6 @@ class AveragedWeights(WeightAveraging):
     """
 
     def __init__(self, decay: BelowOne = 0.998, every_n_steps: Count = 5):
-        check_values(AveragedWeights, decay=decay, every_n_steps=every_n_steps)
         super().__init__()
         self.decay = decay
         self.every_n_steps = every_n_steps

@@ -14,7 +14,6 @@ import lightning as L
 import torch
 from lightning.pytorch import callbacks
 
-from cnnlab.arguments import check_values
 from cnnlab.errors import RequestError
 from cnnlab.files import replacing, write_atomically
 from cnnlab.limits import Positive
@@ -50,10 +49,8 @@ class LearningRateFinder(callbacks.LearningRateFinder):
         num_training_steps: Annotated[int, "[22, inf)"] = 100,  # twice the window
         early_stop_threshold: Positive | None = 4.0,
     ):
-        if not 0 < min_lr < max_lr:
-            raise ValueError(f"min_lr must be above 0 and below max_lr, {max_lr}, got {min_lr}")
-        options = {"num_training_steps": num_training_steps, "early_stop_threshold": early_stop_threshold}
-        check_values(LearningRateFinder, **options)
+        if min_lr >= max_lr:
+            raise ValueError(f"min_lr must be below max_lr, {max_lr}, got {min_lr}")
         super().__init__(min_lr, max_lr, num_training_steps, "exponential", early_stop_threshold, update_attr=False)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

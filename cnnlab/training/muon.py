@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.sgd import sgd
 
-from cnnlab.arguments import check_values
 from cnnlab.limits import BelowOne, Count, NotNegative
 from cnnlab.training.precision import auto_precision
 
@@ -57,8 +56,6 @@ class Muon(Optimizer):
         sgd_momentum: BelowOne = 0.9,
         sgd_weight_decay: NotNegative = 0.0,
     ):
-        check_values(Muon, lr=lr, momentum=momentum, weight_decay=weight_decay, ns_steps=ns_steps)
-        check_values(Muon, sgd_lr=sgd_lr, sgd_momentum=sgd_momentum, sgd_weight_decay=sgd_weight_decay)
         self.ns_steps, self.normalize_weights = ns_steps, normalize_weights
         hidden = {"lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
         others = {

@@ -9,8 +9,6 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from cnnlab.errors import RequestError
-
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 
 
@@ -26,12 +24,7 @@ def build_optimizer(
         decay_norms_and_biases: see `parameter_groups`.
         bias_lr_factor: factor on the learning rate of all vectors. Their weight decay is divided by it, so a step
             shrinks them as much as without the factor.
-
-    Raises:
-        RequestError: if the factor is not above 0.
     """
-    if bias_lr_factor <= 0:
-        raise RequestError(f"bias_lr_factor must be above 0, got {bias_lr_factor}")
     separate_hidden = getattr(getattr(factory, "func", factory), "separate_hidden", False)
     optimizer = factory(parameter_groups(network, decay_norms_and_biases, bias_lr_factor, separate_hidden))
     for group in optimizer.param_groups:

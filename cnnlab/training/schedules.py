@@ -56,12 +56,8 @@ def multistep(
         warmup: share of the steps, at the beginning, with a lower rate, in [0, 1).
         warmup_factor: share of the peak during the warm-up, in (0, 1].
     """
-    _check_warmup(warmup)
-    if list(milestones) != sorted(set(milestones)) or not all(0 < share < 1 for share in milestones):
-        raise ValueError(f"milestones must be rising shares of the steps between 0 and 1, got {list(milestones)}")
-    for name, value in {"gamma": gamma, "warmup_factor": warmup_factor}.items():
-        if not 0 < value <= 1:
-            raise ValueError(f"{name} must be above 0 and at most 1, got {value}")
+    if list(milestones) != sorted(set(milestones)):
+        raise ValueError(f"milestones must be rising shares of the steps, got {list(milestones)}")
 
     def factor(step: int) -> float:
         if step < round(warmup * total_steps):
@@ -75,9 +71,6 @@ def _warmup_then(
     optimizer: Optimizer, total_steps: int, warmup: float, final: float, fall: Callable[[float], float]
 ) -> LRScheduler:
     """Rise linearly, then follow `fall`, which maps the progress after the warm-up, 0 to 1, to a factor, 1 to 0."""
-    _check_warmup(warmup)
-    if not 0 <= final <= 1:
-        raise ValueError(f"final must be from 0 to 1, got {final}")
     rising = warmup * total_steps
 
     def factor(step: int) -> float:
@@ -87,8 +80,3 @@ def _warmup_then(
         return final + (1 - final) * fall(progress)
 
     return LambdaLR(optimizer, factor)
-
-
-def _check_warmup(warmup: float) -> None:
-    if not 0 <= warmup < 1:
-        raise ValueError(f"warmup must be at least 0 and below 1, got {warmup}")

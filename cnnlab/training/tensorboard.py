@@ -16,7 +16,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 from torch import Tensor, nn
 
-from cnnlab.arguments import check_values
 from cnnlab.instantiate import first_line
 from cnnlab.limits import Whole
 
@@ -49,13 +48,9 @@ class TensorBoard(TensorBoardLogger):
         pictures: log first-layer filters, sample predictions and the confusion matrix.
         graph: log the network's graph.
         embeddings: number of test images in the projector, placed by the input of the last layer.
-
-    Raises:
-        ValueError: if `embeddings` is negative.
     """
 
     def __init__(self, save_dir: str, pictures: bool = True, graph: bool = True, embeddings: Whole = 0):
-        check_values(TensorBoard, embeddings=embeddings)
         super().__init__(save_dir, name="", version="tensorboard", default_hp_metric=False)
         self.pictures, self.graph, self.embeddings = pictures, graph, embeddings
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from cnnlab.data.images import Images
 from cnnlab.data.loader import Loader
+from cnnlab.errors import RequestError
+from cnnlab.instantiate import build
 from cnnlab.training.averaging import AveragedWeights
 from cnnlab.training.classifier import Classifier
 from cnnlab.training.schedules import constant
@@ -172,5 +174,5 @@ def test_a_checkpoint_holds_the_average_and_a_run_resumes_from_it(tmp_path: Path
     ],
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        AveragedWeights(**options)
+    with pytest.raises(RequestError, match=f"^averaging.{message}$"):
+        build({"_target_": "cnnlab.training.averaging.AveragedWeights", **options}, "averaging")

@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cnnlab.errors import RequestError
+from cnnlab.instantiate import build
 from cnnlab.training.muon import Muon, orthogonalized
 from cnnlab.training.optimizers import build_optimizer
 
@@ -185,5 +187,5 @@ def test_the_loss_falls() -> None:
     ],
 )
 def test_values_out_of_range_are_refused(name: str, value: float, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        Muon(network().parameters(), **{name: value})  # pyright: ignore[reportArgumentType]
+    with pytest.raises(RequestError, match=f"^optimizer.{message}$"):
+        build({"_target_": "cnnlab.training.muon.Muon", "_partial_": True, name: value}, "optimizer")

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from cnnlab.errors import RequestError
 from cnnlab.training.muon import Muon
 from cnnlab.training.optimizers import build_optimizer, fused_on_gpu, parameter_groups
 from cnnlab.training.schedules import triangle
@@ -114,8 +113,3 @@ def test_a_gpu_gets_a_fused_optimizer_if_there_is_one(make, kind, precision, fus
     chosen = fused_on_gpu(make, torch.device(kind), precision)
     assert getattr(chosen, "keywords", {}).get("fused") is fused
     build_optimizer(chosen, network())
-
-
-def test_a_bias_factor_of_zero_is_refused() -> None:
-    with pytest.raises(RequestError, match="bias_lr_factor must be above 0, got 0"):
-        build_optimizer(partial(torch.optim.SGD, lr=0.1), network(), bias_lr_factor=0)
