@@ -23,20 +23,15 @@ from cnnlab.errors import RequestError
 from cnnlab.files import reserve, write_atomically
 
 FORMAT = 2  # raise it if caches of before are of no use
-DECODER = 3  # raise it if some images are decoded to other pixels: then caches of before are checked once
+DECODER = 3  # raise it if some images are decoded to other pixels: then all are decoded again
 ARRAYS = ("train_pixels", "train_labels", "test_pixels", "test_labels")
 
 
 class Notes(NamedTuple):
-    """Hold what only a look at the images tells.
+    """Hold what only a look at the images tells."""
 
-    Attributes:
-        validation: number of images for validation, at the end of the training images; 0 if the protocol chooses them.
-        faults: images that were left out because they cannot be read, and why.
-    """
-
-    validation: int = 0
-    faults: Sequence[tuple[str, str]] = ()
+    validation: int = 0  # images for it at the end of the training images; 0 if the protocol chooses them
+    faults: Sequence[tuple[str, str]] = ()  # images that were left out because they cannot be read, and why
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,6 @@ class CachedArrays:
     arrays: dict[str, np.ndarray]  # uint8 pixels (N, H, W, 3) and int64 labels (N,) of both splits, mapped into memory
     classes: tuple[str, ...]  # names by class number
     fingerprint: str  # digest of pixels and labels, 16 hexadecimal digits
-    decoder: int  # version of the decoder that wrote it, or that would decode the same pixels
     notes: Notes = Notes()
 
 
@@ -69,32 +63,24 @@ def check_available(source: Source, image_size: int, cache: str | Path | None) -
 
 
 def read_cache(folder: Path) -> CachedArrays | None:
-    """Return the cache's content, or None if it is missing or damaged."""
+    """Return the cache's content, or None if it is missing, damaged, or of another version of the decoder."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
         # Copy on write: torch wants writable memory, and the files must not change.
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
         # The sums are of the numbers alone. Records name the fingerprint made from them, so it stays as it is.
-        if not all(_has_form(name, array) for name, array in arrays.items()):
+        if meta["decoder"] != DECODER or not all(_has_form(name, array) for name, array in arrays.items()):
             return None
         if {name: _checksum(array) for name, array in arrays.items()} != meta["sums"]:
             return None
-        for key in ("classes", "notes"):  # older caches have no sums of these
-            if meta.get(f"{key}_sum", _digest(meta.get(key))) != _digest(meta.get(key)):
-                return None
-        notes = Notes(*meta.get("notes", ()))
+        if any(_digest(meta[key]) != meta[f"{key}_sum"] for key in ("classes", "notes")):
+            return None
+        notes = Notes(*meta["notes"])
         content = json.dumps(meta["sums"], sort_keys=True) + (f" {notes.validation}" if notes.validation else "")
         fingerprint = hashlib.sha256(content.encode()).hexdigest()[:16]
-        return CachedArrays(arrays, tuple(meta["classes"]), fingerprint, meta.get("decoder", 2), notes)
+        return CachedArrays(arrays, tuple(meta["classes"]), fingerprint, notes)
     except Exception:  # numpy raises nearly anything for a damaged header
         return None
-
-
-def mark_current(folder: Path) -> None:
-    """Record that the decoder of today would decode the pixels of a cache, unless the place cannot be written to."""
-    file = folder / "meta.json"
-    with contextlib.suppress(OSError):
-        write_atomically(file, json.dumps({**json.loads(file.read_text()), "decoder": DECODER}))
 
 
 def cached_images(folder: Path) -> int | None:

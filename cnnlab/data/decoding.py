@@ -80,15 +80,6 @@ def read_square(picture: bytes | Path, size: int) -> Tensor:
     return to_rgb_square(decode(picture), size).permute(1, 2, 0).contiguous()
 
 
-def decoded_alike(picture: bytes | Path) -> bool:
-    """Return whether an image was surely decoded to the same pixels by the earlier versions of the decoder.
-
-    They turned some JPEG files wrongly, and read transparent GIF and turned WebP files in another way.
-    """
-    content = picture if isinstance(picture, bytes) else _content(picture)
-    return content.startswith(PNG) or _is_plain_jpeg(content)
-
-
 def to_rgb_square(image: Tensor, size: int) -> Tensor:
     """Bring images to RGB and `size` x `size` pixels: resize the shorter side, then cut out the middle.
 

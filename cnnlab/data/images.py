@@ -6,7 +6,6 @@ Images are decoded once, for a cache that is checked, or each time they are aske
 import contextlib
 import hashlib
 import logging
-import shutil
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,19 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnlab.data.cache import (
-    DECODER,
-    CachedArrays,
-    Notes,
-    cache_folder,
-    create_array,
-    explained,
-    mark_current,
-    read_cache,
-    write_cache,
-)
+from cnnlab.data.cache import DECODER, Notes, cache_folder, create_array, explained, read_cache, write_cache
 from cnnlab.data.damage import UnreadableImage, describe, find_faults, refusal
-from cnnlab.data.decoding import UnreadablePicture, decoded_alike, read_square, to_rgb_square
+from cnnlab.data.decoding import UnreadablePicture, read_square, to_rgb_square
 from cnnlab.data.findings import Findings
 from cnnlab.data.sources.base import Items, RawImages, RawSplit, Source
 from cnnlab.errors import RequestError
@@ -158,11 +147,9 @@ def load_images(
     """
     folder = cache_folder(source, image_size, cache, on_error)
     cached = read_cache(folder)
-    if cached is not None and cached.decoder != DECODER:
-        cached = _checked_once(cached, source, folder)
     if cached is None:
         if folder.exists():
-            log.warning("The cache %s is damaged, so the images are decoded again.", folder)
+            log.warning("The cache %s is damaged or of another version, so the images are decoded again.", folder)
         write_cache(folder, lambda temporary: _decode_all(source, image_size, on_error, temporary))
         cached = read_cache(folder)
     if cached is None:
@@ -220,22 +207,6 @@ def _with_notes(data: ImageData, notes: Notes) -> ImageData:
         log.info("%s.", describe(faults, len(data.train) + len(data.test) + len(faults)))
         findings = replace(findings, ignored={**findings.ignored, "damaged images": len(faults)})
     return replace(data, findings=findings, validation=notes.validation)
-
-
-def _checked_once(cached: CachedArrays, source: Source, folder: Path) -> CachedArrays | None:
-    """Return a cache of an earlier decoder, or remove it and return None if the pixels may be others now."""
-    try:
-        raw = source.read()
-        splits = [split for split in (raw.train, raw.test) if split and not isinstance(split.images, np.ndarray)]
-        alike = all(decoded_alike(split.images[row]) for split in splits for row in range(len(split.labels)))
-    except (RequestError, UnreadablePicture):  # the cache alone is left of the images
-        return cached
-    if alike:
-        mark_current(folder)
-        return cached
-    log.info("An earlier version may have read some of the images in other ways, so all are decoded again.")
-    shutil.rmtree(folder)
-    return None
 
 
 def _train_and_test(raw: RawImages, size: int, on_error: OnError) -> tuple[StoredImages, StoredImages, Notes]:

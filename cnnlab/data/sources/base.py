@@ -28,19 +28,12 @@ class RawSplit:
 
 @dataclass(frozen=True)
 class RawImages:
-    """Hold all images of a source.
+    """Hold all images of a source."""
 
-    Attributes:
-        classes: names by class number.
-        train: images for training, with those for validation at its end.
-        test: images for the test; if None, a part of `train` becomes the test split later.
-        validation: number of images for validation; if 0, the protocol holds some of the others out.
-    """
-
-    classes: tuple[str, ...]
-    train: RawSplit
-    test: RawSplit | None
-    validation: int = 0
+    classes: tuple[str, ...]  # names by class number
+    train: RawSplit  # with the images for validation at its end
+    test: RawSplit | None  # if None, a part of `train` becomes the test split later
+    validation: int = 0  # number of images for it; if 0, the protocol holds some of the others out
 
 
 @dataclass(frozen=True)
@@ -75,10 +68,10 @@ class Source(Protocol):
         return Findings()
 
     def read(self, lean: bool = False) -> RawImages:
-        """Return all images, not decoded. Raise RequestError if a file is damaged.
+        """Return all images, not decoded; if `lean`, they stay on disk until each is asked for.
 
-        Args:
-            lean: whether images must stay on disk until each is asked for; otherwise they may be in memory.
+        Raises:
+            RequestError: if a file is damaged.
         """
         ...
 
@@ -88,7 +81,7 @@ class FileSource(Source, Protocol):
 
     form: ClassVar[str]
 
-    def found(self) -> Iterable[tuple[str, Path | os.DirEntry[str]]]:
+    def found(self) -> Iterable[tuple[str, Path]]:
         """Yield every file with a name that does not depend on its place."""
         ...
 

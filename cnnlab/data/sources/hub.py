@@ -11,19 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cnnlab.data.findings import Findings, listed
 from cnnlab.data.sources.base import Columns, RawImages, Source
 from cnnlab.data.sources.columns import SNIFFED, encoded, plain
 from cnnlab.data.sources.hub_faults import explain_fault
 from cnnlab.data.sources.layout import SPLITS
-from cnnlab.data.sources.tables import Tables, datasets_cache
+from cnnlab.data.sources.tables import Split, Tables, datasets_cache
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
-
-if TYPE_CHECKING:
-    import pyarrow
 
 log = logging.getLogger(__name__)
 
@@ -40,22 +37,16 @@ class HubSource(Source):
 
     The `datasets` library downloads it once, as tables in its own cache. They are read from there without the library
     and without network, so a data set stays as it was when it was downloaded; `revision` tells which one this is.
-
-    Attributes:
-        name: name of the data set, such as `uoft-cs/cifar10`.
-        config: configuration, such as `plain_text`; None for the only or default one.
-        columns: columns that the user names.
-        splits: names of the splits there that are `train`, `val` and `test`, or None to find them.
     """
 
-    name: str
-    config: str | None = None
-    columns: Columns = Columns()
-    splits: Mapping[str, Any] | None = None
+    name: str  # such as `uoft-cs/cifar10`
+    config: str | None = None  # configuration, such as `plain_text`; None for the only or default one
+    columns: Columns = Columns()  # that the user names
+    splits: Mapping[str, Any] | None = None  # names there of `train`, `val` and `test`; None finds them
 
     @property
     def identity(self) -> str:
-        download = self._download() or self._only_download()
+        download = self._download(alone=True)
         found = (download.parts[-3], self.revision) if download else (self.config,)
         asked = (self.columns.image, self.columns.label, *([dict(self.splits)] if self.splits else []))
         return " ".join(str(part) for part in ("hub", self.name, *found, *asked))
@@ -63,7 +54,7 @@ class HubSource(Source):
     @property
     def revision(self) -> str | None:
         """Commit of the data set on the Hub that was downloaded, or None if none was."""
-        download = self._download() or self._only_download()
+        download = self._download(alone=True)
         return download.name if download else None
 
     def check(self) -> None:
@@ -71,10 +62,7 @@ class HubSource(Source):
         self._found()
 
     def count(self) -> int:
-        return sum(len(split) for split in self._tables().splits.values())
-
-    def files(self) -> list[tuple[str, int]]:
-        return [(self.identity, self.count())]
+        return sum(split.rows for split in self._tables().splits.values())
 
     def findings(self) -> Findings:
         return replace(self._tables().findings(), revision=self.revision)
@@ -85,13 +73,11 @@ class HubSource(Source):
     def _tables(self) -> Tables:
         folder = self._found() or self._fetch()
         names: list[str] = list(json.loads((folder / "dataset_info.json").read_text())["splits"])
+        chosen = {name: split for name in names for split, usual in SPLITS.items() if name.lower() in usual}
         if self.splits:
-            known = {"train": "train", "val": "validation", "test": "test"}
-            chosen = {str(name): known[split] for split, name in self.splits.items()}
+            chosen = {str(name): "validation" if split == "val" else split for split, name in self.splits.items()}
             if unknown := next((name for name in chosen if name not in names), None):
                 raise RequestError(f"data.splits: {self.name} has no split {unknown}; it has {', '.join(names)}")
-        else:
-            chosen = {name: split for name in names for split, usual in SPLITS.items() if name.lower() in usual}
         splits = {chosen.get(name, name): _mapped_table(folder, name) for name in names}
         place = f"{self.name}, configuration {folder.parts[-3]}, revision {folder.name[:12]}"
         return Tables(splits, self.columns, f"data.source: {self.name}", place)
@@ -103,24 +89,23 @@ class HubSource(Source):
         answer = _revision(self.name)
         if not isinstance(answer, RequestError):
             return None
-        if download := self._only_download():
+        if download := self._download(alone=True):
             log.info("The Hub does not tell about %s; its downloaded %s is read.", self.name, download.parts[-3])
             return download
         if known := sorted({folder.parts[-3] for folder in _downloads(self.name, None)}):
             raise RequestError(f"{answer} Downloaded are data.config={' and data.config='.join(known)}.")
         raise answer
 
-    def _download(self) -> Path | None:
-        """Return the newest download of the configuration that is asked for."""
-        downloads = _downloads(self.name, self.config)
-        if self.config is None:
-            downloads = [folder for folder in downloads if (folder / DEFAULT).exists()]
-        return downloads[-1] if downloads else None
+    def _download(self, alone: bool = False) -> Path | None:
+        """Return the newest download of the configuration that is asked for, by default the default one.
 
-    def _only_download(self) -> Path | None:
-        """Return the newest of all downloads if they are of one configuration, and none is asked for."""
+        If `alone`, that of another configuration stands for the default one, unless several are downloaded.
+        """
         downloads = _downloads(self.name, self.config)
-        return downloads[-1] if len({folder.parts[-3] for folder in downloads}) == 1 else None
+        asked = [folder for folder in downloads if self.config or (folder / DEFAULT).exists()]
+        if not asked and alone and len({folder.parts[-3] for folder in downloads}) == 1:
+            asked = downloads
+        return asked[-1] if asked else None
 
     def _fetch(self) -> Path:
         """Download the data set, and return the folder of its tables."""
@@ -147,36 +132,17 @@ class HubSource(Source):
         return folder
 
 
-@dataclass(frozen=True)
-class MappedTable:
-    """Give access to the table of one split, mapped from its files."""
-
-    table: "pyarrow.Table"
-
-    folder = Path()  # paths of images are absolute
-
-    def __len__(self) -> int:
-        return self.table.num_rows
-
-    def first(self) -> "pyarrow.Table":
-        return self.table.slice(0, SNIFFED)
-
-    def column(self, name: str) -> "pyarrow.ChunkedArray":
-        return plain(self.table[name])
-
-    def images(self, name: str) -> "pyarrow.ChunkedArray":
-        return encoded(self.table[name])
-
-
-def _mapped_table(folder: Path, split: str) -> MappedTable:
+def _mapped_table(folder: Path, split: str) -> Split:
+    """Return the table of a split, mapped from its files. The paths in it are absolute."""
     import pyarrow as pa
 
     files = sorted([*folder.glob(f"*-{split}.arrow"), *folder.glob(f"*-{split}-?????-of-?????.arrow")])
     try:
-        tables = [pa.ipc.open_stream(pa.memory_map(str(file))).read_all() for file in files]
-        return MappedTable(pa.concat_tables(tables))
+        table = pa.concat_tables([pa.ipc.open_stream(pa.memory_map(str(file))).read_all() for file in files])
     except (pa.ArrowException, OSError) as error:
         raise RequestError(f"data: {folder} is damaged; delete it ({first_line(error)})") from None
+    images, column = (lambda name: encoded(table[name])), (lambda name: plain(table[name]))
+    return Split(table.num_rows, table.slice(0, SNIFFED), Path(), column, images)
 
 
 def _quiet_library() -> ModuleType:

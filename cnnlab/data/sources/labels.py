@@ -46,7 +46,7 @@ def label_values(column: "pyarrow.ChunkedArray", where: str) -> "pyarrow.Array":
 def number_classes(
     labels: Mapping[str, "pyarrow.Array"], names: Mapping[str, Sequence[str] | None], where: str
 ) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Return the names of the classes, and the class numbers (N,) of each split.
+    """Return the names of the classes, and the class numbers, int64 (N,), of each split.
 
     The classes are those with names; else the numbers or texts that occur in the training split, sorted.
 
@@ -63,36 +63,31 @@ def number_classes(
     from pyarrow import types
 
     pc: Any = pyarrow.compute  # type checkers do not see its functions, which are made by its import
-    for split, values in labels.items():
-        if values.null_count:
-            images = f"{values.null_count:,} of {len(values):,} {split} images"
-            raise RequestError(f"{where} has no label (null, -1 or an empty text) for {images}")
-    train, of_train = labels["train"], names["train"]
-    texts = types.is_large_string(train.type)
-    known = [*of_train] if of_train and texts else [*range(len(of_train))] if of_train else _sorted(train)
-    classes = [*of_train] if of_train else [str(value) for value in known]
+    train = labels["train"]
+    classes = names["train"] or sorted(value for value in train.unique().to_pylist() if value is not None)
     if len(classes) > MOST_CLASSES:
         raise RequestError(f"{where} holds {len(classes):,} different texts; that many classes are not read")
     numbers = {}
     for split, values in labels.items():
-        own = names[split]
+        if values.null_count:
+            images = f"{values.null_count:,} of {len(values):,} {split} images"
+            raise RequestError(f"{where} has no label (null, -1 or an empty text) for {images}")
         if values.type != train.type:
             raise RequestError(f"{where} holds {values.type} in the {split} split, and {train.type} in the train split")
-        if own and not texts and len(values) and pc.max(values).as_py() >= len(own):
-            raise RequestError(f"{where}: the {split} labels must be class numbers from 0 to {len(own) - 1}")
-        if own and (unknown := [name for name in own if name not in classes]):
+        own = names[split] or names["train"] or []
+        if unknown := [name for name in own if name not in classes]:
             raise RequestError(f"{where}: the {split} split has a class that the training split lacks: {unknown[0]}")
-        if own and not texts and own != classes:
-            values = pa.array(own).take(values)
-            found = pc.index_in(values, pa.array(classes, values.type))
-        else:
-            found = pc.index_in(values, pa.array(known, train.type))
+        if own and not types.is_large_string(values.type):
+            if len(values) and pc.max(values).as_py() >= len(own):
+                raise RequestError(f"{where}: the {split} labels must be class numbers from 0 to {len(own) - 1}")
+            values = pa.array(own, pa.large_string()).take(values)
+        found = pc.index_in(values, pa.array(classes, values.type))
         if found.null_count:
             unknown = values.filter(found.is_null())[0]
             lacking = "column's class names lack" if split == "train" else "training split lacks"
             raise RequestError(f"{where}: the {split} split has a class that the {lacking}: {unknown}")
         numbers[split] = found.to_numpy(zero_copy_only=False).astype(np.int64)
-    return classes, numbers
+    return [str(name) for name in classes], numbers
 
 
 def about_numbers(classes: Sequence[str], named: bool) -> tuple[str, ...]:
@@ -101,7 +96,3 @@ def about_numbers(classes: Sequence[str], named: bool) -> tuple[str, ...]:
         return ()
     gaps = " with gaps" if int(classes[-1]) - int(classes[0]) >= len(classes) else ""
     return (f"labels are the numbers {classes[0]} to {classes[-1]}{gaps}, and each that occurs is a class",)
-
-
-def _sorted(values: "pyarrow.Array") -> list[int] | list[str]:
-    return sorted(values.unique().to_pylist())

@@ -16,7 +16,7 @@ from filelock import FileLock
 from cnnlab.data.findings import Findings, counted
 from cnnlab.data.sources.base import Columns, FileSource, RawImages
 from cnnlab.data.sources.columns import SNIFFED, class_names, encoded, may_be_images, plain, plain_type
-from cnnlab.data.sources.tables import Tables, datasets_cache
+from cnnlab.data.sources.tables import Split, Tables, datasets_cache
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
 
@@ -31,21 +31,13 @@ ROWS = 1000  # read at a time
 
 @dataclass(frozen=True)
 class ParquetSource(FileSource):
-    """Read parquet files as on the Hugging Face Hub: a column of encoded images and a column of labels.
-
-    Attributes:
-        train: files of the training split.
-        test: files of the test split.
-        validation: files of the validation split, whose images test if those of `test` have no labels.
-        columns: columns that the user names.
-        ignored: number of other parquet files beside these.
-    """
+    """Read parquet files as on the Hugging Face Hub: a column of encoded images and a column of labels."""
 
     train: tuple[Path, ...]
     test: tuple[Path, ...] = ()
     validation: tuple[Path, ...] = ()
-    columns: Columns = Columns()
-    ignored: int = 0
+    columns: Columns = Columns()  # that the user names
+    ignored: int = 0  # number of other parquet files beside these
 
     form = "parquet"
 
@@ -74,9 +66,12 @@ class ParquetSource(FileSource):
         return self._tables(datasets_cache() / "cnnlab" / key if lean else None).read()
 
     def _tables(self, copy: Path | None = None) -> Tables:
-        files = {"train": self.train, "test": self.test, "validation": self.validation}
-        copies = {name: copy and copy.with_name(f"{copy.name}-{name}.arrow") for name in files}
-        splits = {name: Shards(own, copies[name]) for name, own in files.items() if own}
+        splits = {}
+        for name, files in (("train", self.train), ("test", self.test), ("validation", self.validation)):
+            if files:
+                shards = Shards(files, copy and copy.with_name(f"{copy.name}-{name}.arrow"))
+                rows = sum(shards.counts.values())
+                splits[name] = Split(rows, shards.first(), files[0].parent, shards.column, shards.images)
         place = counted(len(self.found()), "parquet files")
         return Tables(splits, self.columns, f"data.path: {self.train[0]}", place)
 
@@ -97,19 +92,11 @@ class Shards:
     files: tuple[Path, ...]
     copy: Path | None = None  # place for a copy of the images, from which each can be read alone
 
-    @property
-    def folder(self) -> Path:
-        """Folder that paths of images are relative to."""
-        return self.files[0].parent
-
     @functools.cached_property
     def counts(self) -> dict[Path, int]:
         """Number of rows of each file that has any; if none has, of the first file."""
         counts = {file: _rows(file) for file in self.files}
         return {file: rows for file, rows in counts.items() if rows} or {self.files[0]: 0}
-
-    def __len__(self) -> int:
-        return sum(self.counts.values())
 
     def first(self) -> "pyarrow.Table":
         """Return some rows with all columns."""
@@ -159,12 +146,12 @@ class Shards:
                 own = plain_type(schema.field(name).type)
                 if bring is encoded and not may_be_images(own):
                     raise RequestError(f"data.path: {file} has no encoded images in the column {name}, but {own}")
-                part = bring(pa.chunked_array([pa.array([], schema.field(name).type)]))
+                part = bring(pa.chunked_array([], schema.field(name).type))
                 if first is None:
                     first, kind, names = file, part.type, class_names(schema, name)
-                elif part.type != kind:
+                if part.type != kind:
                     raise RequestError(f"data.path: {file} has {own} in the column {name}, {first} has {kind}")
-                elif class_names(schema, name) != names:
+                if class_names(schema, name) != names:
                     raise RequestError(f"data.path: {file} numbers its classes differently from {first}")
                 yield part
                 for batch in opened.iter_batches(ROWS, columns=[name]):

@@ -1,11 +1,11 @@
 """Read images and labels from the tables of the splits, wherever the tables are."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,27 +19,15 @@ if TYPE_CHECKING:
     import pyarrow
 
 
-class Split(Protocol):
-    """Give access to the table of one split."""
+@dataclass(frozen=True)
+class Split:
+    """Give access to the table of one split, whose columns are read when they are asked for by name."""
 
-    @property
-    def folder(self) -> Path:
-        """Folder that paths of images are relative to."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def first(self) -> "pyarrow.Table":
-        """Return some rows with all columns."""
-        ...
-
-    def column(self, name: str) -> "pyarrow.ChunkedArray":
-        """Return a column as `cnnlab.data.sources.columns.plain` does."""
-        ...
-
-    def images(self, name: str) -> "pyarrow.ChunkedArray":
-        """Return a column as `cnnlab.data.sources.columns.encoded` does; mapped from a file if memory may not do."""
-        ...
+    rows: int
+    first: "pyarrow.Table"  # some rows with all columns
+    folder: Path  # that paths of images are relative to
+    column: Callable[[str], "pyarrow.ChunkedArray"]  # as `cnnlab.data.sources.columns.plain` returns it
+    images: Callable[[str], "pyarrow.ChunkedArray"]  # as `encoded` there; mapped from a file if memory may not do
 
 
 @dataclass(frozen=True)
@@ -73,43 +61,33 @@ class Tables:
 
     Test images come from `test` if it has labels, else from `validation`, else later from a part of `train`.
 
-    Args:
-        splits: tables by the names of their splits; empty ones are left out.
-        asked: columns that the user names.
-        where: beginning of messages, such as `data.path: FOLDER`.
-        place: what holds the tables, for the line that says what was read, such as `2 parquet files`.
-
     Raises:
         RequestError: if there is no training split, or no columns of images and labels are found.
     """
 
-    splits: Mapping[str, Split]
-    asked: Columns
-    where: str
-    place: str
+    splits: Mapping[str, Split]  # by their names; empty ones are left out
+    asked: Columns  # that the user names
+    where: str  # beginning of messages, such as `data.path: FOLDER`
+    place: str  # what holds the tables, for the line that says what was read, such as `2 parquet files`
 
     def __post_init__(self) -> None:
-        self.splits = {name: split for name, split in self.splits.items() if len(split)}
+        self.splits = {name: split for name, split in self.splits.items() if split.rows}
         if "train" not in self.splits:
             there = ", ".join(self.splits) or "none with images"
             raise RequestError(f"{self.where} has no images in a split named train (it has {there})")
-        self.image, self.label = find_columns(self.splits["train"].first(), self.asked, self.where)
-
-    @cached_property
-    def _labels(self) -> dict[str, "pyarrow.Array"]:
-        """Labels of the splits that are read, null where an image has none: `train`, and others that have some."""
-        labels = {}
-        for name in ("train", "test", "validation"):
-            if name == "train" or name in self.splits and self.label in self.splits[name].first().column_names:
-                values = label_values(self.splits[name].column(self.label), f"{self.where}: the column {self.label}")
-                if name == "train" or values.null_count < len(values):
-                    labels[name] = values
-        return labels
+        self.image, self.label = find_columns(self.splits["train"].first, self.asked, self.where)
 
     @cached_property
     def _numbered(self) -> tuple[list[str], dict[str, np.ndarray]]:
-        names = {name: class_names(self.splits[name].first().schema, self.label) for name in self._labels}
-        return number_classes(self._labels, names, f"{self.where}: the column {self.label}")
+        """Names of the classes, and class numbers of the splits that are read: `train`, and others with labels."""
+        labels, names, where = {}, {}, f"{self.where}: the column {self.label}"
+        for name in ("train", "test", "validation"):
+            if name == "train" or name in self.splits and self.label in self.splits[name].first.column_names:
+                values = label_values(self.splits[name].column(self.label), where)
+                if name == "train" or values.null_count < len(values):
+                    labels[name] = values
+                    names[name] = class_names(self.splits[name].first.schema, self.label)
+        return number_classes(labels, names, where)
 
     def read(self) -> RawImages:
         """Return the images, not decoded.
@@ -128,7 +106,7 @@ class Tables:
 
     def _rows(self, name: str) -> Rows:
         split = self.splits[name]
-        if self.image not in split.first().column_names:
+        if self.image not in split.first.column_names:
             raise RequestError(f"{self.where} has a column {self.image} that is missing in the {name} split")
         contents, paths = split.images(self.image).flatten()
         named = paths.filter(contents.is_null()).to_pylist()  # these are files of their own
@@ -138,14 +116,14 @@ class Tables:
 
     def findings(self) -> Findings:
         """Return which columns and splits are read, and what is left out."""
-        named = class_names(self.splits["train"].first().schema, self.label) is not None
-        remarks = about_numbers(self._numbered[0], named)
-        ignored = {f"{name} images": len(split) for name, split in self.splits.items() if name not in self._labels}
-        if "test" not in self._labels and ("test" in self.splits or "validation" in self._labels):
+        classes, read = self._numbered
+        remarks = about_numbers(classes, class_names(self.splits["train"].first.schema, self.label) is not None)
+        ignored = {f"{name} images": split.rows for name, split in self.splits.items() if name not in read}
+        if "test" not in read and ("test" in self.splits or "validation" in read):
             why = "test has no labels, so " if "test" in self.splits else ""
-            instead = "validation" if "validation" in self._labels else "a part of train"
+            instead = "validation" if "validation" in read else "a part of train"
             remarks = (*remarks, f"{why}{instead} is the test split")
-        part = PART_FOR_TEST if self._labels.keys() == {"train"} else ""
+        part = PART_FOR_TEST if read.keys() == {"train"} else ""
         return Findings(f"the columns {self.image} and {self.label} of {self.place}{part}", ignored, remarks)
 
 
