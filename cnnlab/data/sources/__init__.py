@@ -21,6 +21,7 @@ from cnnlab.data.sources.parquet import ParquetSource, may_hold_images
 from cnnlab.data.sources.tree import IMAGE_SUFFIXES
 from cnnlab.errors import RequestError
 
+BUILT_IN = {"digits": DigitsSource(), "synthetic": SyntheticSource()}
 # Keys of `data` that say what is read: the arguments of `find_source`, without `data.` before them.
 SOURCE_KEYS = ("source", "path", "config", "image_column", "label_column", "splits")
 
@@ -59,17 +60,13 @@ def find_source(
         if name == "digits":
             raise RequestError("data.path: the digits are built in; data=folder data.path=... reads your own images")
         return _find_on_disk(Path(path).expanduser().absolute(), columns, splits)
-    if splits is not None and name in (None, "digits", "synthetic"):
+    if splits is not None and name in (None, *BUILT_IN):
         raise RequestError("data.splits chooses folders below data.path, which is not given")
-    if name == "digits":
-        return DigitsSource()
-    if name == "synthetic":
-        return SyntheticSource()
     if name is None:
         raise RequestError("data.path: which images? Give a folder, for example data.path=images")
     if not isinstance(name, str):
         raise RequestError(f"data.source must be the name of a data set, got {name}")
-    return HubSource(name, config, columns, splits)
+    return BUILT_IN.get(name) or HubSource(name, config, columns, splits)
 
 
 def _find_on_disk(path: Path, columns: Columns, splits: Mapping[str, Any] | None) -> Source:
@@ -82,8 +79,8 @@ def _find_on_disk(path: Path, columns: Columns, splits: Mapping[str, Any] | None
     folders = FolderSource(path, splits)
     if splits:
         if all(str(name).endswith(".parquet") for name in splits.values()):
-            files = {split: (path / str(name),) for split, name in splits.items()}
-            return ParquetSource(files["train"], files.get("test", ()), files.get("val", ()), columns)
+            train, test, val = ((path / str(splits[key]),) if key in splits else () for key in ("train", "test", "val"))
+            return ParquetSource(train, test, val, columns)
         return folders.checked(columns)
     readings: list[tuple[Source, str, str]] = [
         (source, source.version.folder, f"data.path={source.folder}") for source in find_batches(path, columns.label)
@@ -109,14 +106,12 @@ def _find_file(path: Path, columns: Columns) -> Source:
         return ParquetSource((path,), columns=columns)
     if suffix in LISTS:
         return ListSource(path, columns)
+    what = "not a parquet file, nor a table of images and labels (.csv, .tsv)"
     if suffix in ARCHIVES:
-        raise RequestError(f"data.path: {path} is an archive; unpack it, and give the folder: data.path=FOLDER")
-    if suffix in IMAGE_SUFFIXES:
-        raise RequestError(f"data.path: {path} is a single image; data.path=FOLDER names the folder of class folders")
-    raise RequestError(
-        f"data.path: {path} is not a parquet file, nor a table of images and labels (.csv, .tsv); a folder of images "
-        "or of parquet files also works"
-    )
+        what = "an archive; unpack it"
+    elif suffix in IMAGE_SUFFIXES:
+        what = "a single image"
+    raise RequestError(f"data.path: {path} is {what}; data.path=FOLDER reads a folder of images or of parquet files")
 
 
 def _parquet_files(folder: Path, found: Sequence[Path], columns: Columns) -> ParquetSource | None:

@@ -25,40 +25,34 @@ class Version(NamedTuple):
 
 
 CIFAR10 = Version(
-    "cifar-10-batches-py",
-    tuple(f"data_batch_{number}" for number in range(1, 6)),
-    "test_batch",
-    "batches.meta",
-    {"labels": "label_names"},
+    folder="cifar-10-batches-py",
+    train=tuple(f"data_batch_{number}" for number in range(1, 6)),
+    test="test_batch",
+    meta="batches.meta",
+    labels={"labels": "label_names"},
 )
 CIFAR100 = Version(
-    "cifar-100-python",
-    ("train",),
-    "test",
-    "meta",
-    {"fine_labels": "fine_label_names", "coarse_labels": "coarse_label_names"},
+    folder="cifar-100-python",
+    train=("train",),
+    test="test",
+    meta="meta",
+    labels={"fine_labels": "fine_label_names", "coarse_labels": "coarse_label_names"},
 )
 
 
 @dataclass(frozen=True)
 class BatchesSource(FileSource):
-    """Read the Python version of CIFAR-10 or CIFAR-100: pickled batches, which torchvision reads too.
-
-    Attributes:
-        folder: folder of the batches.
-        version: which files it holds.
-        column: which labels are read; None reads the first of the version.
-    """
+    """Read the Python version of CIFAR-10 or CIFAR-100: pickled batches, which torchvision reads too."""
 
     folder: Path
     version: Version = CIFAR10
-    column: str | None = None
+    column: str | None = None  # which labels are read; None reads the first of the version
 
     form = "batches"
 
     @property
     def identity(self) -> str:
-        return super().identity + (f" {self.column}" if self.column else "")
+        return f"{super().identity} {self.column or ''}".strip()
 
     def found(self) -> list[tuple[str, Path]]:
         names = (*self.version.train, self.version.test, self.version.meta)
@@ -69,9 +63,8 @@ class BatchesSource(FileSource):
         if missing := [name for name, file in self.found() if not file.is_file()]:
             raise RequestError(f"data.path: {self.folder} is incomplete: {', '.join(missing)} is missing")
         if self._labels not in self.version.labels:
-            raise RequestError(
-                f"data.label_column: {self.folder} has no {self.column}; known: {', '.join(self.version.labels)}"
-            )
+            known = ", ".join(self.version.labels)
+            raise RequestError(f"data.label_column: {self.folder} has no {self.column}; known: {known}")
 
     @property
     def _labels(self) -> str:
@@ -90,7 +83,7 @@ class BatchesSource(FileSource):
 
     def read(self, lean: bool = False) -> RawImages:
         meta = self.folder / self.version.meta
-        names = _entry(_load_batch(meta), self.version.labels[self._labels], meta)
+        (names,) = _load(meta, self.version.labels[self._labels])
         return RawImages(
             classes=tuple(name.decode() if isinstance(name, bytes) else name for name in names),
             train=self._split(self.version.train),
@@ -100,8 +93,7 @@ class BatchesSource(FileSource):
     def _split(self, names: Sequence[str]) -> RawSplit:
         images, labels = [], []
         for file in (self.folder / name for name in names):
-            batch = _load_batch(file)
-            data, numbers = _entry(batch, "data", file), _entry(batch, self._labels, file)
+            data, numbers = _load(file, "data", self._labels)
             try:
                 images.append(np.asarray(data, dtype=np.uint8).reshape(len(numbers), 3, 32, 32))
                 labels.append(np.asarray(numbers, dtype=np.int64))
@@ -128,32 +120,23 @@ def find_batches(folder: Path, column: str | None) -> list[BatchesSource]:
 class _ArraysOnly(pickle.Unpickler):
     """Unpickle numpy arrays and plain values; refuse anything else, such as code to run."""
 
-    _ALLOWED = {
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("_codecs", "encode"),
-    }
+    _ALLOWED = ("numpy.ndarray", "numpy.dtype", "_codecs.encode")
+    _ALLOWED += ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
 
     def find_class(self, module_name: str, global_name: str) -> Any:
-        if (module_name, global_name) not in self._ALLOWED:
+        if f"{module_name}.{global_name}" not in self._ALLOWED:
             raise pickle.UnpicklingError(f"it contains {module_name}.{global_name}, which is not allowed")
         return super().find_class(module_name, global_name)
 
 
-def _load_batch(file: Path) -> dict[Any, Any]:
+def _load(file: Path, *keys: str) -> list[Any]:
+    """Return these entries of a batch."""
     try:
         with file.open("rb") as stream:
-            return _ArraysOnly(stream, encoding="bytes").load()
-    except FileNotFoundError:
-        raise RequestError(f"data.path: {file} is missing") from None
+            batch = _ArraysOnly(stream, encoding="bytes").load()
+        found = [batch.get(key, batch.get(key.encode())) for key in keys]
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise RequestError(f"data.path: {file} is not a readable CIFAR batch ({first_line(error)})") from None
-
-
-def _entry(batch: dict[Any, Any], key: str, file: Path) -> Any:
-    for candidate in (key, key.encode()):
-        if candidate in batch:
-            return batch[candidate]
-    raise RequestError(f"data.path: {file} has no entry {key}")
+    if lacking := [key for key, value in zip(keys, found, strict=True) if value is None]:
+        raise RequestError(f"data.path: {file} has no entry {lacking[0]}")
+    return found

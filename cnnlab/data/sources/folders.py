@@ -34,14 +34,10 @@ class FolderSource(Source):
 
     Classes are numbered in the order of their names. Test images come from `test`, or from `val` if there is no `test`,
     as in ImageNet; `val` beside `test` holds the validation images.
-
-    Attributes:
-        folder: path that the user gave.
-        splits: folders of `train`, `val` and `test` that the user chose, relative to it, or None to find them.
     """
 
     folder: Path
-    splits: Mapping[str, Any] | None = None
+    splits: Mapping[str, Any] | None = None  # folders of `train`, `val` and `test`, relative to it; None finds them
 
     @functools.cached_property
     def tree(self) -> Folder:
@@ -82,20 +78,16 @@ class FolderSource(Source):
         assert self.layout
         return self
 
-    @property
-    def identity(self) -> str:
-        return f"folders {self._unusual()}{self._digest}"
-
     @functools.cached_property
-    def _digest(self) -> str:
+    def identity(self) -> str:
         digest = hashlib.sha256()
         for name, size, time in self._images():
             place = os.path.join(self.folder, name)  # noqa: PTH118, a Path for each file would take much time
             digest.update(f"{place}|{size}|{time}\n".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        return f"folders {self._unusual()}{digest.hexdigest()}"
 
     def count(self) -> int:
-        return sum(folder.images for _, folder in self._folders())
+        return sum(folder.images for folders in self.layout.splits.values() for folder in folders if folder)
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Yield name and size of every file."""
@@ -110,29 +102,27 @@ class FolderSource(Source):
         return Findings(self.layout.places + kept, +self.layout.ignored, tuple(remarks))
 
     def read(self, lean: bool = False) -> RawImages:
-        train, val, test = (self._split(self.layout.splits.get(split, [])) for split in ("train", "val", "test"))
-        train = tuple(map(np.concatenate, zip(train, val, strict=True)))
-        held_apart = RawSplit(Files(self.folder, test[0]), test[1]) if "test" in self.layout.splits else None
-        return RawImages(self.layout.classes, RawSplit(Files(self.folder, train[0]), train[1]), held_apart, len(val[1]))
+        splits = self.layout.splits
+        validation = sum(folder.images for folder in splits.get("val", ()) if folder)
+        test = self._split("test") if "test" in splits else None
+        return RawImages(self.layout.classes, self._split("train", "val"), test, validation)
 
-    def _split(self, folders: list[Folder | None]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the names of the images of a split, bytes (N,), and their class numbers, int64 (N,)."""
+    def _split(self, *splits: str) -> RawSplit:
+        """Return the images of a split, or of several."""
         names, labels = [np.empty(0, "S1")], [np.empty(0, np.int64)]
-        for number, folder in enumerate(folders):
-            if folder is not None:
-                below = self._name(folder) + "/"
-                names.append(np.array([os.fsencode(name) for name, _, _ in folder.walk(below)], dtype=bytes))
-                labels.append(np.full(len(names[-1]), number, np.int64))
-        return np.concatenate(names), np.concatenate(labels)
+        for split in splits:
+            for number, folder in enumerate(self.layout.splits.get(split, ())):
+                if folder is not None:
+                    below = self._name(folder) + "/"
+                    names.append(np.array([os.fsencode(name) for name, _, _ in folder.walk(below)], dtype=bytes))
+                    labels.append(np.full(len(names[-1]), number, np.int64))
+        return RawSplit(Files(self.folder, np.concatenate(names)), np.concatenate(labels))
 
     def _images(self) -> Iterator[tuple[str, int, int]]:
         """Yield name, size and time of every file that is read, in the order of the parts of their paths."""
-        return (image for name, folder in self._folders() for image in folder.walk(f"{name}/"))
-
-    def _folders(self) -> list[tuple[str, Folder]]:
-        """Return the class folders of all splits with their names."""
-        found = [folder for folders in self.layout.splits.values() for folder in folders if folder]
-        return sorted(((self._name(f), f) for f in found), key=lambda entry: entry[0].split("/"))
+        folders = [folder for folders in self.layout.splits.values() for folder in folders if folder]
+        named = sorted(((self._name(folder), folder) for folder in folders), key=lambda entry: entry[0].split("/"))
+        return (image for name, folder in named for image in folder.walk(f"{name}/"))
 
     def _name(self, folder: Folder) -> str:
         """Return the path of a folder from the place of the images."""

@@ -27,7 +27,6 @@ PARTS = frozenset({"images", "image", "imgs", "img", "jpegimages", "labels", "an
 PARTS |= {"groundtruth", "gt", "segmentationclass", "segmentationobject", "depth"}
 AROUND = frozenset({"images", "imgs", "data"})
 
-
 ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
 PARTS_OF = "parts of a data set for detection or segmentation"
 TABLE = "put each class into a folder, or name a table of images and labels: data.path=labels.csv"
@@ -35,23 +34,14 @@ TABLE = "put each class into a folder, or name a table of images and labels: dat
 
 @dataclass
 class Layout:
-    """Say which folders hold the images of each class in each split.
+    """Say which folders hold the images of each class in each split: `train`, and perhaps `val` and `test`."""
 
-    Attributes:
-        classes: names by class number.
-        splits: for `train` and perhaps `val` and `test`, a folder for each class; None if it has no images there.
-        folders: the folder that holds those of a split.
-        places: the names of these, for the user.
-        ignored: number of things that were left out, by what they are.
-        remarks: what else the user should know.
-    """
-
-    classes: tuple[str, ...]
-    splits: dict[str, list[Folder | None]]
-    folders: dict[str, Folder]
-    places: str = ""
-    ignored: Counter[str] = field(default_factory=Counter)
-    remarks: list[str] = field(default_factory=list)
+    classes: tuple[str, ...]  # names by class number
+    splits: dict[str, list[Folder | None]]  # a folder for each class; None if it has no images there
+    folders: dict[str, Folder]  # that hold those of a split
+    places: str = ""  # names of these, for the user
+    ignored: Counter[str] = field(default_factory=Counter)  # number of things that were left out, by what they are
+    remarks: list[str] = field(default_factory=list)  # what else the user should know
 
 
 def find_layout(root: Folder) -> Layout:
@@ -74,7 +64,7 @@ def find_layout(root: Folder) -> Layout:
         _refuse([folder for folder in (train, val, test, *more) if folder], "look like splits")
     if not test and not val and not all(map(_looks_like_a_split, others)):
         _refuse([train], f"may be a split, or a class like {_names(others)}")
-    layout = _match(train, test or val, val if test else None, root)
+    layout = _match(train, test, val, root)
     _note_empty_folders(root, layout)
     layout.ignored.update(root.ignored, **{f"images in {kid.name}/": kid.images for kid in others})
     layout.ignored["images outside the class folders"] += len(root.names)
@@ -88,7 +78,7 @@ def chosen_layout(root: Path, choice: Mapping[str, object]) -> Layout:
         RequestError: if a folder does not exist or holds no class folders.
     """
     paths = {split: (root / str(name)).absolute() for split, name in choice.items() if name is not None}
-    found = {}
+    found: dict[str, Folder] = {}
     for split, path in paths.items():
         if not path.is_dir():
             raise RequestError(f"data.splits: {path} is not a folder")
@@ -100,20 +90,15 @@ def chosen_layout(root: Path, choice: Mapping[str, object]) -> Layout:
         if not folder.kids:
             raise RequestError(f"data.splits: {path} holds no class folders with images")
         found[split] = folder
-    test, val = found.get("test"), found.get("val")
-    return _match(found["train"], test or val, val if test else None)
+    return _match(found["train"], found.get("test"), found.get("val"))
 
 
 def _match(train: Folder, test: Folder | None, val: Folder | None, root: Folder | None = None) -> Layout:
-    """Match the class folders of the splits by name.
+    """Match the class folders of the splits by name. Without `test`, `val` holds the test images.
 
-    Args:
-        train: folder with the classes of the training images; it may be `root`.
-        test: folder with the classes of the test images, or None.
-        val: folder with the classes of the validation images, or None.
-        root: the folder that holds these, if they were not chosen by the user.
+    `root` is the folder that holds the splits, if the user has not chosen them; it may be `train`.
     """
-    found = {"train": train, "val": val, "test": test}
+    found = {"train": train, "val": val if test else None, "test": test or val}
     folders = {split: _unwrapped(f) if f is not root and root else f for split, f in found.items() if f}
     names = [kid.name for kid in folders["train"].kids]
     if len(names) < 2:

@@ -85,16 +85,12 @@ class ListSource(Source):
         numbers = all(re.fullmatch(r"-?\d+", label, re.ASCII) for label in labels)
         return tuple(sorted(labels, key=(lambda label: (int(label), label)) if numbers else None))
 
-    @property
-    def identity(self) -> str:
-        return f"list {self._digest}"
-
     @functools.cached_property
-    def _digest(self) -> str:
+    def identity(self) -> str:
         digest = hashlib.sha256()
         for row in self.rows:
             digest.update(repr((*map(str, row), *size_and_time(row.file))).encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        return f"list {digest.hexdigest()}"
 
     def count(self) -> int:
         return len(self.rows)
@@ -109,15 +105,14 @@ class ListSource(Source):
         return Findings(self.table.name + (PART_FOR_TEST if splits == {"train"} else ""))
 
     def read(self, lean: bool = False) -> RawImages:
-        numbers = {name: number for number, name in enumerate(self.classes)}
         rows = {split: [row for row in self.rows if row.split == split] for split in SPLITS}
         test, validation = rows["test"] or rows["validation"], rows["validation"] if rows["test"] else []
+        train = self._split(rows["train"] + validation)
+        return RawImages(self.classes, train, self._split(test) if test else None, len(validation))
 
-        def split(rows: Sequence[Row]) -> RawSplit:
-            return RawSplit([row.file for row in rows], np.array([numbers[row.label] for row in rows], np.int64))
-
-        train = split(rows["train"] + validation)
-        return RawImages(self.classes, train, split(test) if test else None, len(validation))
+    def _split(self, rows: Sequence[Row]) -> RawSplit:
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        return RawSplit([row.file for row in rows], np.array([numbers[row.label] for row in rows], np.int64))
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
         """Yield number and cells of every line that is not empty."""

@@ -19,27 +19,16 @@ IMAGE_SUFFIXES = frozenset((*picture_suffixes(), ".avif", ".heic", ".heif", ".jp
 
 @dataclass
 class Folder:
-    """Hold what is directly in a folder; names and numbers in arrays, which take little memory even for a million.
-
-    Attributes:
-        path: path of the folder.
-        names: names of the images, as bytes, sorted.
-        sizes: sizes of the images in bytes, int64; -1 for links that lead nowhere.
-        times: times of the images' last change in nanoseconds, int64.
-        folders: folders inside that are not hidden, sorted by name.
-        tables: names of parquet files.
-        ignored: number of other things, by what they are.
-        suffixes: number of the other files, by their suffix.
-    """
+    """Hold what is directly in a folder; names and numbers in arrays, which take little memory even for a million."""
 
     path: str
-    names: np.ndarray = field(default_factory=lambda: np.empty(0, "S1"))
-    sizes: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    times: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    folders: list["Folder"] = field(default_factory=list)
-    tables: list[str] = field(default_factory=list)
-    ignored: Counter[str] = field(default_factory=Counter)
-    suffixes: Counter[str] = field(default_factory=Counter)
+    names: np.ndarray = field(default_factory=lambda: np.empty(0, "S1"))  # of images, as bytes, sorted
+    sizes: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # in bytes; -1 of a link to nowhere
+    times: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # of the last change, in nanoseconds
+    folders: list["Folder"] = field(default_factory=list)  # that are not hidden, sorted by name
+    tables: list[str] = field(default_factory=list)  # names of parquet files
+    ignored: Counter[str] = field(default_factory=Counter)  # number of other things, by what they are
+    suffixes: Counter[str] = field(default_factory=Counter)  # number of the other files, by their suffix
     images: int = 0  # at any depth
 
     @property
