@@ -93,12 +93,7 @@ class Augmentation:
         return {step: drawn for step, drawn in draws.items() if drawn}
 
     def needed(self, positions: Tensor, draws: Draws) -> Tensor:
-        """Return the images that a batch is made of: the images at `positions`, then the partners they are mixed with.
-
-        Args:
-            positions: int64 (B,), on the CPU.
-            draws: decisions of the epoch, on the CPU.
-        """
+        """Return the images that a batch is made of: those at `positions`, int64 (B,), then their partners if mixed."""
         return torch.cat([positions, draws[Mixing]["partner"][positions]]) if Mixing in draws else positions
 
     def apply(

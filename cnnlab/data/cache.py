@@ -97,10 +97,7 @@ def write_cache(folder: Path, fill: Callable[[Path], tuple[tuple[str, ...], Note
     So neither an interruption nor a second process leaves half a cache. Of several processes, one writes and the others
     wait.
 
-    Args:
-        folder: place of the cache.
-        fill: writes the `.npy` files into the folder that it is given, and returns the names of the classes and
-            notes.
+    `fill` writes the `.npy` files into the folder that it is given, and returns the names of the classes and notes.
 
     Raises:
         RequestError: if the place cannot be written to.
@@ -120,7 +117,10 @@ def write_cache(folder: Path, fill: Callable[[Path], tuple[tuple[str, ...], Note
                 meta = {"classes": classes, "classes_sum": _digest(classes), "sums": sums, "decoder": DECODER}
                 meta |= {"notes": notes, "notes_sum": _digest(notes)}
                 write_atomically(temporary / "meta.json", json.dumps(meta))
-                _put_in_place(temporary, folder)
+                if os.path.lexists(folder):  # a damaged cache, or a file in its place
+                    folder.rename(damaged := temporary.with_name(f"{temporary.name}-damaged"))
+                    shutil.rmtree(damaged) if damaged.is_dir() and not damaged.is_symlink() else damaged.unlink()
+                temporary.rename(folder)
     finally:
         lock.unlink(missing_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
@@ -147,19 +147,6 @@ def create_array(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) ->
     )
     reserve(stream, stream.tell() + kind.itemsize * math.prod(shape))
     return stream
-
-
-def _put_in_place(temporary: Path, folder: Path) -> None:
-    """Rename the finished cache, and replace a damaged one; an intact cache of another process may stay."""
-    if os.path.lexists(folder) and read_cache(folder) is None:
-        damaged = temporary.with_name(temporary.name + "-damaged")
-        folder.rename(damaged)
-        shutil.rmtree(damaged, ignore_errors=True) if damaged.is_dir() else damaged.unlink()  # a file was in its place
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if not folder.exists():
-            raise
 
 
 def _has_form(name: str, array: np.ndarray) -> bool:

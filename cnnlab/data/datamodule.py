@@ -13,10 +13,10 @@ from cnnlab.cpu import available_cores
 from cnnlab.data.augment import Augmentation
 from cnnlab.data.damage import UnreadableImage, refusal
 from cnnlab.data.findings import Findings, listed
-from cnnlab.data.images import ImageData, Images, OnError, StoredImages, load_images, mapped_images, streamed_images
-from cnnlab.data.loader import Loader, count_batches, joins_last
+from cnnlab.data.images import ImageData, Images, OnError, Placement, StoredImages, read_for
+from cnnlab.data.loader import Loader, count_batches
 from cnnlab.data.normalization import Normalization, channel_statistics
-from cnnlab.data.placement import Placement, choose_placement
+from cnnlab.data.placement import choose_placement
 from cnnlab.data.sources import find_source
 from cnnlab.data.splits import Protocol, name_classes, split_by_protocol
 from cnnlab.data.stream import PIECE, read_by_threads
@@ -32,12 +32,8 @@ class ImageDataModule(L.LightningDataModule):
     """Serve the images of a run: `train` (augmented), `val` (selects the best epoch) and `test`.
 
     Args:
-        source: `digits`, `synthetic`, a data set of the Hugging Face Hub, or None if there is a path.
-        path: a folder or file with images; wins over `source`.
-        config: configuration of a data set of the Hub; None if it has one only.
-        image_column: column of the images in parquet files or on the Hub; None finds it.
-        label_column: column of the labels there; None finds it.
-        splits: folders of `train`, `val` and `test`, relative to the path; None finds them by their names.
+        source: what is read, as `path`, `config`, `image_column`, `label_column` and `splits` say; see
+            `cnnlab.data.sources.find_source`.
         on_error: `stop` refuses images that cannot be read, `skip` leaves them out.
         classes: names that the classes must have, in order, or None for any names.
         image_size: height and width in pixels.
@@ -47,11 +43,8 @@ class ImageDataModule(L.LightningDataModule):
         mean: mean of each channel, of pixels in [0, 1]; None computes it from the training images.
         std: standard deviation of each channel, of pixels in [0, 1]; None computes it from the training images.
         cache: folder for decoded images.
-        residence: where the images are during training. `device`: decoded, on the training device. `host`: decoded, in
-            the host's memory, mapped from the cache's files. `stream`: in their own files, decoded by worker processes
-            each time; no cache is written. `auto`: the first of these with enough room (see
-            `cnnlab.data.placement.choose_placement`). The batches are the same, with one exception: if `mean` or `std`
-            is None, `stream` computes it from at most 5,000 training images, spread evenly.
+        residence: where the images are during training, see `cnnlab.data.placement.Placement`. The batches are the
+            same, but `stream` computes a `mean` or `std` of None from at most 5,000 training images, spread evenly.
         workers: number of processes that decode for `stream`; None takes all cores but one, at least 1 and at most 8.
         protocol: `holdout` selects on training images that a fixed split holds out, the same for every seed; `article`
             trains on all training images and selects on the test images.
@@ -107,16 +100,11 @@ class ImageDataModule(L.LightningDataModule):
         if residence == "auto":
             residence = choose_placement(found, image_size, pad, cache, torch.device(device), processes)
         self.placement: Placement = residence
-        if residence == "stream":
-            self.data: ImageData = streamed_images(found, image_size, on_error)
-        else:
-            self.data = (load_images if residence == "device" else mapped_images)(found, image_size, cache, on_error)
-        self.data = name_classes(self.data, classes or ())
+        data = read_for(residence, found, image_size, cache, on_error)
+        self.data: ImageData = name_classes(data, classes or ())
         if classes is not None and tuple(classes) != self.data.classes:
-            raise RequestError(
-                f"data: {path or source} has the classes {listed(self.data.classes, 4)}, but {listed(classes, 4)} are "
-                "expected; data=folder takes any classes"
-            )
+            there = f"{path or source} has the classes {listed(self.data.classes, 4)}"
+            raise RequestError(f"data: {there}, but {listed(classes, 4)} are expected; data=folder takes any classes")
         self.train, self.val = split_by_protocol(self.data, protocol, holdout)
         self.test = self.data.test
         if mean is None or std is None:
@@ -160,10 +148,11 @@ class ImageDataModule(L.LightningDataModule):
 
     def batches(self) -> dict[str, int]:
         """Return the number of batches of `train`, `val` and `test`."""
-        small = joins_last(len(self.train), self.batch_size, shuffle=True)
-        scored = {"val": self.val, "test": self.test}
-        counts = {name: count_batches(len(images), self.eval_batch_size, False) for name, images in scored.items()}
-        return {"train": count_batches(len(self.train), self.batch_size, small), **counts}
+        return {
+            "train": count_batches(len(self.train), self.batch_size, shuffle=True),
+            "val": count_batches(len(self.val), self.eval_batch_size, shuffle=False),
+            "test": count_batches(len(self.test), self.eval_batch_size, shuffle=False),
+        }
 
     def normalize_by(self, mean: list[float], std: list[float]) -> None:
         """Normalize by these constants of each channel, of pixels in [0, 1]."""

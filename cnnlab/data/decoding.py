@@ -71,13 +71,9 @@ def decode(picture: bytes | Path) -> Tensor:
         raise UnreadablePicture(why_unreadable(content, error)) from None
 
 
-def read_square(picture: bytes | Path, size: int) -> Tensor:
-    """Decode an image and bring it to RGB and `size` x `size` pixels, uint8 (size, size, 3).
-
-    Raises:
-        UnreadablePicture: as `decode` and `to_rgb_square` do.
-    """
-    return to_rgb_square(decode(picture), size).permute(1, 2, 0).contiguous()
+def to_square(image: Tensor, size: int) -> Tensor:
+    """Bring a decoded image (C, H, W) to the form that is trained on: uint8 (size, size, 3); see `to_rgb_square`."""
+    return to_rgb_square(image, size).permute(1, 2, 0).contiguous()
 
 
 def to_rgb_square(image: Tensor, size: int) -> Tensor:

@@ -9,27 +9,15 @@ PART_FOR_TEST = " (a part of each class is kept for the test)"
 
 @dataclass(frozen=True)
 class Findings:
-    """Hold what a source says about itself, beside its classes and images.
+    """Hold what a source says about itself, beside its classes and images."""
 
-    Attributes:
-        places: where the images are, such as `train/ and test/`.
-        ignored: number of things that were left out, by what they are, in the plural: `{"hidden files": 3}`.
-        remarks: what else a user should know, such as `the labels start at 1`.
-        revision: commit of a data set of the Hugging Face Hub.
-    """
-
-    places: str = ""
-    ignored: Mapping[str, int] = field(default_factory=dict)
-    remarks: tuple[str, ...] = ()
-    revision: str | None = None
+    places: str = ""  # where the images are, such as `train/ and test/`
+    ignored: Mapping[str, int] = field(default_factory=dict)  # what was left out, such as `{"hidden files": 3}`
+    remarks: tuple[str, ...] = ()  # what else a user should know, such as `the labels start at 1`
+    revision: str | None = None  # commit of a data set of the Hugging Face Hub
 
     def about(self, classes: Sequence[str], images: Mapping[str, int]) -> str:
-        """Return the line that a run prints before it starts.
-
-        Args:
-            classes: names by class number.
-            images: number of images of each split, by its name.
-        """
+        """Return the line that a run prints before it starts, from the classes and the number of images by split."""
         shown = ", ".join([*classes[:3], *(["..."] if len(classes) > 3 else [])])
         counts = ", ".join(f"{count:,} {split}" for split, count in images.items())
         line = f"{len(classes):,} classes ({shown}), {counts} images" + (f" from {self.places}" if self.places else "")

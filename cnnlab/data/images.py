@@ -6,7 +6,6 @@ Images are decoded once, for a cache that is checked, or each time they are aske
 import contextlib
 import hashlib
 import logging
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from cnnlab.data.cache import DECODER, Notes, cache_folder, create_array, explained, read_cache, write_cache
 from cnnlab.data.damage import UnreadableImage, describe, find_faults, refusal
-from cnnlab.data.decoding import UnreadablePicture, read_square, to_rgb_square
+from cnnlab.data.decoding import UnreadablePicture, decode, to_rgb_square, to_square
 from cnnlab.data.findings import Findings
 from cnnlab.data.sources.base import Items, RawImages, RawSplit, Source
 from cnnlab.errors import RequestError
@@ -25,6 +24,10 @@ from cnnlab.errors import RequestError
 log = logging.getLogger(__name__)
 
 OnError = Literal["stop", "skip"]
+# Where images are during training. `device`: decoded, on the training device. `host`: decoded, in the host's memory,
+# mapped from the cache's files. `stream`: in their own files, decoded by worker processes each time; no cache is
+# written. `auto`: the first of these with enough room.
+Placement = Literal["auto", "device", "host", "stream"]
 
 TEST_SHARE = 1 / 6  # share of the images for the test if a source has no test images: CIFAR-10's proportion
 SPLIT_SEED = 2009  # the same for every run, so that runs with different seeds keep the same images apart
@@ -51,21 +54,13 @@ class Images:
 
 @dataclass(frozen=True)
 class StoredImages:
-    """Hold images that are read when they are asked for.
+    """Hold images that are read when they are asked for."""
 
-    Attributes:
-        items: images of the source: encoded, or uint8 (M, H, W, C), which may be mapped from a file.
-        labels: class numbers, int64 (N,).
-        rows: which of the items these images are, int64 (N,).
-        size: height and width that images are brought to, in pixels.
-        split: name of the source's split, for messages.
-    """
-
-    items: Items | Tensor
-    labels: Tensor
-    rows: Tensor
-    size: int
-    split: str = "train"
+    items: Items | Tensor  # of the source: encoded, or uint8 (M, H, W, C), which may be mapped from a file
+    labels: Tensor  # class numbers, int64 (N,)
+    rows: Tensor  # which of the items these images are, int64 (N,)
+    size: int  # height and width that images are brought to, in pixels
+    split: str = "train"  # of the source, for messages
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -79,10 +74,6 @@ class StoredImages:
         """Return the images at these positions, in this order, without reading them."""
         return replace(self, labels=self.labels[indices], rows=self.rows[indices])
 
-    def without(self, positions: Collection[int]) -> "StoredImages":
-        """Return all images but those at these positions."""
-        return self.take(torch.tensor([i for i in range(len(self)) if i not in positions], dtype=torch.int64))
-
     def read(self, indices: Tensor) -> Tensor:
         """Return the pixels of the images at these positions, uint8 (B, size, size, 3).
 
@@ -92,14 +83,12 @@ class StoredImages:
         rows = self.rows[indices]
         if isinstance(self.items, Tensor):
             pixels = self.items[rows]
-            if pixels.shape[1:] == (self.size, self.size, 3):
-                return pixels
             return to_rgb_square(pixels.permute(0, 3, 1, 2), self.size).permute(0, 2, 3, 1).contiguous()
         pixels = torch.empty(len(rows), self.size, self.size, 3, dtype=torch.uint8)
         for place, row in enumerate(rows.tolist()):
             encoded = self.items[row]
             try:
-                pixels[place] = read_square(encoded, self.size)
+                pixels[place] = to_square(decode(encoded), self.size)
             except UnreadablePicture as error:
                 image = str(encoded) if isinstance(encoded, Path) else f"image {row} of the {self.split} split"
                 raise UnreadableImage((image, str(error))) from None
@@ -110,22 +99,16 @@ class StoredImages:
 class ImageData:
     """Hold the training and test images of a data set.
 
-    Attributes:
-        train: training images, in the source's order.
-        test: test images, in the source's order.
-        classes: names by class number.
-        fingerprint: digest of all pixels and labels, 16 hexadecimal digits. Of images that were not decoded: `files-`
-            and 16 digits, of the files' names and sizes and of the labels.
-        findings: where the images are, and what was left out.
-        validation: number of images for validation, at the end of the training images; 0 if the protocol chooses them.
+    The fingerprint is a digest of all pixels and labels, 16 hexadecimal digits; of images that were not decoded,
+    `files-` and 16 digits, of the files' names and sizes and of the labels.
     """
 
-    train: Images | StoredImages
+    train: Images | StoredImages  # in the source's order, as the test images
     test: Images | StoredImages
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # names by class number
     fingerprint: str
-    findings: Findings = Findings()
-    validation: int = 0
+    findings: Findings = Findings()  # where the images are, and what was left out
+    validation: int = 0  # images for it at the end of the training images; 0 if the protocol chooses them
 
 
 def load_images(
@@ -133,13 +116,12 @@ def load_images(
 ) -> ImageData:
     """Return all images of a source as tensors, mapped into memory from the cache.
 
-    The first call decodes the images and writes the cache. Later calls check the cache, and decode again if it is
-    damaged.
+    The first call decodes the images and writes the cache. Later calls check it, and decode again if it is damaged.
 
     Args:
         source: from `cnnlab.data.sources.find_source`.
         image_size: height and width in pixels; the shorter side of other images is resized and their middle cut out.
-        cache: folder for decoded images; by default `$CNNLAB_CACHE`, else `cnnlab` in the user's cache folder.
+        cache: folder for decoded images; see `cnnlab.data.cache.cache_folder`.
         on_error: `stop` refuses images that cannot be read, `skip` leaves them out.
 
     Raises:
@@ -165,11 +147,15 @@ def load_images(
     return _with_notes(data, cached.notes)
 
 
-def mapped_images(
-    source: Source, image_size: int, cache: str | Path | None = None, on_error: OnError = "stop"
+def read_for(
+    placement: Placement, source: Source, image_size: int, cache: str | Path | None, on_error: OnError
 ) -> ImageData:
-    """Return the same images as `load_images`, left in the cache's files until they are asked for."""
+    """Return all images of a source for a placement other than `auto`; see `load_images` and `streamed_images`."""
+    if placement == "stream":
+        return streamed_images(source, image_size, on_error)
     data = load_images(source, image_size, cache, on_error)
+    if placement == "device":
+        return data
     train, test = (
         StoredImages(images.pixels, images.labels, torch.arange(len(images)), image_size, split)
         for split, images in (("train", data.train), ("test", data.test))
@@ -210,10 +196,7 @@ def _with_notes(data: ImageData, notes: Notes) -> ImageData:
 
 
 def _train_and_test(raw: RawImages, size: int, on_error: OnError) -> tuple[StoredImages, StoredImages, Notes]:
-    """Return training and test images, none of them decoded, and notes about them.
-
-    Without test images, a share of every class is taken.
-    """
+    """Return training and test images, none of them decoded, and notes. Without test images, a share is taken."""
     if len(raw.classes) < 2:
         raise RequestError(f"data: at least two classes are needed, found {len(raw.classes)}: {', '.join(raw.classes)}")
     train = _stored(raw.train, "train", len(raw.classes), size)
@@ -229,7 +212,10 @@ def _train_and_test(raw: RawImages, size: int, on_error: OnError) -> tuple[Store
         faults = [fault for faults in found for fault in faults.values()]
         notes = Notes(raw.validation - sum(position >= before for position in found[0]), faults)
         classes = set(train.labels.tolist())
-        train, test = (images.without(faults) for images, faults in zip((train, test), found, strict=True))
+        sound = [
+            [i for i in range(len(images)) if i not in bad] for images, bad in zip((train, test), found, strict=True)
+        ]
+        train, test = train.take(torch.tensor(sound[0]).long()), test.take(torch.tensor(sound[1]).long())
         if lost := classes - set(train.labels.tolist()):
             raise RequestError(f"data: no image of {raw.classes[min(lost)]} can be read: {describe(faults, 1)}")
     for name, images in (("train", train), ("test", test)):
@@ -279,7 +265,7 @@ def stratified_split(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
         share: share of each class to split off, in (0, 1), rounded to whole images.
 
     Returns:
-        Positions of the images that stay, and of the images split off, both ascending.
+        Positions of the images that stay, and of those split off, both ascending.
     """
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
     by_class = shuffled[labels[shuffled].argsort(stable=True)]

@@ -20,8 +20,7 @@ def list_pictures(asked: str | list[str]) -> Iterator[Path]:
 
     A folder stands for all files below it that have the suffix of a known format; hidden ones are left out. Files that
     are named, matched or piped are taken whatever their suffix. Links to folders are followed, and no folder is entered
-    twice. A folder that cannot be read is yielded itself, so that the reader reports it. Only the names in one folder,
-    or the matches of one pattern, are held in memory.
+    twice. A folder that cannot be read is yielded itself, so that the reader reports it.
 
     Args:
         asked: a file, a folder, a pattern such as `photos/**/*.jpg`, a list of these, or `-` to read a path from each

@@ -49,9 +49,9 @@ def joins_last(images: int, batch_size: int, shuffle: bool) -> bool:
     return shuffle and images > batch_size and 0 < images % batch_size < max(2, batch_size / 8)
 
 
-def count_batches(images: int, batch_size: int, joins_last: bool) -> int:
+def count_batches(images: int, batch_size: int, shuffle: bool) -> int:
     """Return the number of batches in an epoch."""
-    return -(-images // batch_size) - joins_last
+    return -(-images // batch_size) - joins_last(images, batch_size, shuffle)
 
 
 class Loader:
@@ -106,7 +106,6 @@ class Loader:
         self.rank, self.world_size = rank, world_size
         self.classes = classes
         self.sampler = EpochOrder(len(images), shuffle, seed)
-        self.joins_last = joins_last(len(images), batch_size, shuffle)
         self.labels = images.labels.to(self.device)
         self.pinned = self.device.type == "cuda"
         self.workers = None
@@ -114,8 +113,7 @@ class Loader:
             self.size = images.pixels.shape[1]
             self.images: Tensor | StoredImages = self.augmentation.prepare(images.pixels.to(self.device))
         else:
-            self.size = images.size
-            self.images = images
+            self.size, self.images = images.size, images
             if workers is not None:
                 self.workers = Workers(images, workers, self.pinned, stay=shuffle)
         self.normalize = Normalization(mean, std, self.size, self.device)
@@ -123,7 +121,7 @@ class Loader:
         self._resume_from: dict[str, int] | None = None
 
     def __len__(self) -> int:
-        return count_batches(self.sampler.images, self.batch_size, self.joins_last)
+        return count_batches(self.sampler.images, self.batch_size, self.sampler.shuffle)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of the sampler's epoch, which is looked up when the first batch is asked for."""
@@ -159,15 +157,14 @@ class Loader:
         return self.sampler.images - before if self.batches_done == len(self) else self.batch_size
 
     def shares(self, positions: Tensor | None = None) -> Sequence[Tensor]:
-        """Return this process's share of each batch of an epoch: positions of the images, int64 (B,) for each batch.
+        """Return this process's share of each batch: positions of the images, int64 (B,) for each batch.
 
-        Args:
-            positions: positions of all images in the epoch's order; None for their order in the data.
+        `positions` are those of all images in the epoch's order; None stands for their order in the data.
         """
         if positions is None:
             positions = torch.arange(self.sampler.images)
         batches: Sequence[Tensor] = positions.split(self.batch_size)
-        if self.joins_last:
+        if joins_last(len(positions), self.batch_size, self.sampler.shuffle):
             batches = [*batches[:-2], torch.cat(batches[-2:])]
         if self.world_size > 1:
             batches = [batch.tensor_split(self.world_size)[self.rank] for batch in batches]
@@ -176,10 +173,7 @@ class Loader:
     def _prepared(
         self, needed: Sequence[Tensor], on_device: Sequence[Tensor]
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield prepared pixels for each batch, and which rows of them it needs, or None for all rows.
-
-        Both arguments hold the positions of the images that each batch needs: on the CPU, and on the device.
-        """
+        """Yield prepared pixels for each batch, and which rows of them it needs, or None for all rows."""
         if isinstance(self.images, Tensor):
             yield from ((self.images, positions) for positions in on_device)
             return

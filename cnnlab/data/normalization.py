@@ -29,15 +29,9 @@ class Normalization:
 
 
 def channel_statistics(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each channel of uint8 images, on the scale [0, 1].
+    """Return mean and standard deviation of each channel, float32 (3,) in [0, 1], of uint8 images (N, H, W, 3).
 
     Both are exact, from the counts of the 256 values. A channel that never varies gets the deviation 1.
-
-    Args:
-        parts: images, (N, H, W, 3) each; together at least one.
-
-    Returns:
-        Two float32 tensors (3,).
     """
     counts = torch.zeros(3, 256, dtype=torch.int64)
     for part in parts:

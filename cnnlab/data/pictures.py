@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from cnnlab.cpu import available_cores
-from cnnlab.data.decoding import UnreadablePicture, decode, to_rgb, to_rgb_square
+from cnnlab.data.decoding import UnreadablePicture, decode, to_rgb, to_square
 from cnnlab.data.images import Images, StoredImages
 from cnnlab.data.stream import map_by_threads, read_by_threads
 
@@ -22,19 +22,15 @@ CHUNK = 32  # files that a thread reads at a time
 
 
 def read_picture(picture: Picture, size: int) -> Tensor:
-    """Read a picture as training reads images: as RGB, the shorter side resized, the middle cut out.
+    """Read a picture as training reads images: as RGB, resized and cut out, uint8 (size, size, 3).
 
-    PNG and JPEG files give exactly the pixels that `cnnlab.data.images` gives: uint8 (size, size, 3). See
-    `open_picture` for what a picture may be, and for errors.
+    See `open_picture` for what a picture may be, and for errors.
     """
-    return _to_square(open_picture(picture), size)
+    return to_square(open_picture(picture), size)
 
 
 def open_picture(picture: Picture) -> Tensor:
-    """Read a picture in its own size.
-
-    The picture is turned as its EXIF data say, transparency is dropped, and the upper 8 of 16 bits are kept. Of an
-    animation, the first frame is read.
+    """Read a picture in its own size, as `cnnlab.data.decoding.decode` does.
 
     Args:
         picture: a path, the bytes of a file, a PIL image, an array (H, W) or (H, W, C), or a tensor (H, W) or
@@ -86,7 +82,7 @@ def read_pictures(paths: Iterable[Path], size: int, shown: int = 0, thumbnail: i
         number, path = numbered
         try:
             image = open_picture(path)
-            pixels = _to_square(image, size)
+            pixels = to_square(image, size)
             return Reading(str(path), pixels, thumbnail=_thumbnail(image, thumbnail) if number < shown else None)
         except UnreadablePicture as error:
             return Reading(str(path), error=str(error))
@@ -103,7 +99,6 @@ def read_images(
     """Read the images of a data set in their order, a little ahead.
 
     Args:
-        images: images of the split.
         split: name of the split, with which the images' names start.
         limit: number of images to read, from the first; None reads all.
         shown: number of images, from the first, for which a thumbnail is made.
@@ -114,10 +109,6 @@ def read_images(
         for number, pixels in zip(positions.tolist(), batch, strict=True):
             small = pixels.numpy() if number < shown else None
             yield Reading(f"{split}/{number}", pixels, label=int(images.labels[number]), thumbnail=small)
-
-
-def _to_square(image: Tensor, size: int) -> Tensor:
-    return to_rgb_square(image, size).permute(1, 2, 0).contiguous()
 
 
 def _thumbnail(image: Tensor, side: int) -> np.ndarray:

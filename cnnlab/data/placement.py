@@ -13,8 +13,6 @@ from cnnlab.data.sources.base import Source
 
 log = logging.getLogger(__name__)
 
-Placement = Literal["auto", "device", "host", "stream"]
-
 DEVICE_SHARE = 0.5  # share of the device's free memory that images may take: the network needs the rest
 HOST_SHARE = 0.8  # share of the host's free memory that decoded images may take
 DISK_SHARE = 0.9  # share of the free disk space that a new cache of decoded images may take
@@ -26,10 +24,8 @@ def choose_placement(
 ) -> Literal["device", "host", "stream"]:
     """Choose a placement for `data.residence=auto` from the number of images, before any image is decoded.
 
-    `device` if the images, padded for the augmentation, take at most half of the device's free memory; else `host`.
-    Both also need room on the host: decoded images may take at most 80 % of its free memory, and a cache must exist or
-    take at most 90 % of the free disk space. Otherwise `stream`. A choice other than `device` is logged with its
-    reasons.
+    `device` if the images, padded for the augmentation, fit there; else `host`. Both also need room on the host, and a
+    cache must exist or fit on the disk. Otherwise `stream`. A choice other than `device` is logged with its reasons.
 
     Args:
         pad: pixels added on each side on the device.

@@ -13,15 +13,10 @@ from cnnlab.errors import RequestError
 
 @dataclass(frozen=True)
 class TestImages:
-    """Read test images in the data's own order.
+    """Read test images in the data's own order."""
 
-    Attributes:
-        read: returns the pixels of the images at some positions, uint8 (N, H, W, 3).
-        classes: names by class number.
-    """
-
-    read: Callable[[Sequence[int]], np.ndarray]
-    classes: tuple[str, ...]
+    read: Callable[[Sequence[int]], np.ndarray]  # the pixels at some positions, uint8 (N, H, W, 3)
+    classes: tuple[str, ...]  # names by class number
 
 
 def find_test_images(data: Mapping[str, Any], fingerprint: str) -> TestImages:
@@ -41,19 +36,13 @@ def find_test_images(data: Mapping[str, Any], fingerprint: str) -> TestImages:
         from cnnlab.data.images import streamed_images
 
         found = streamed_images(source, size, on_error)
-
-        def read(positions: Sequence[int]) -> np.ndarray:
-            return found.test.read(torch.as_tensor(list(positions))).numpy()
+        images, read = found.test, lambda positions: images.read(torch.as_tensor(list(positions))).numpy()
     else:
         folder = cache_folder(source, size, data.get("cache"), on_error)
         found = read_cache(folder)
         if found is None:
             raise RequestError(f"data.cache: the decoded images are no longer in {folder.parent}")
-        pixels = found.arrays["test_pixels"]
-
-        def read(positions: Sequence[int]) -> np.ndarray:
-            return pixels[list(positions)]
-
+        pixels, read = found.arrays["test_pixels"], lambda positions: pixels[list(positions)]
     if found.fingerprint != fingerprint:
         raise RequestError(
             f"data: the images have changed since the run (fingerprint {found.fingerprint}, recorded {fingerprint})"

@@ -7,16 +7,8 @@ from typing import Any, Literal
 import torch
 
 from cnnlab.data.findings import listed
-from cnnlab.data.images import (
-    ImageData,
-    Images,
-    OnError,
-    StoredImages,
-    mapped_images,
-    stratified_split,
-    streamed_images,
-)
-from cnnlab.data.placement import Placement, choose_placement
+from cnnlab.data.images import ImageData, Images, OnError, Placement, StoredImages, read_for, stratified_split
+from cnnlab.data.placement import choose_placement
 from cnnlab.data.sources import source_of
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import explained, read_options
@@ -68,10 +60,8 @@ def read_split(
         found, residence = source_of(vars(options)), options.residence
         if residence == "auto":
             residence = choose_placement(found, image_size, 0, options.cache, torch.device("cpu"))
-        if residence == "stream":
-            data = streamed_images(found, image_size, options.on_error)
-        else:
-            data = mapped_images(found, image_size, options.cache, options.on_error)
+        residence = "stream" if residence == "stream" else "host"
+        data = read_for(residence, found, image_size, options.cache, options.on_error)
         data = fit_classes(name_classes(data, options.classes or ()), known)
         train, val = (data.train, data.test) if split == "test" else split_by_protocol(data, protocol, options.holdout)
     images = {"train": train, "val": val, "test": data.test}[split]
@@ -116,9 +106,7 @@ def name_classes(data: ImageData, names: Sequence[str]) -> ImageData:
         return data
     numbers = [int(name) for name in data.classes]
     if max(numbers) < len(names):  # some may not occur
-        renumbered = torch.tensor(numbers)
-        train, test = (replace(images, labels=renumbered[images.labels]) for images in (data.train, data.test))
-        return replace(data, train=train, test=test, classes=tuple(names))
+        return _renumbered(data, numbers, tuple(names))
     return replace(data, classes=tuple(names)) if len(numbers) == len(names) else data
 
 
@@ -137,6 +125,10 @@ def fit_classes(data: ImageData, known: tuple[str, ...]) -> ImageData:
             f"data: the network does not know the class{'es' if len(unknown) > 1 else ''} {listed(unknown)}; "
             f"it knows {listed(known)}"
         )
-    numbers = torch.tensor([known.index(name) for name in data.classes])
-    train, test = (replace(images, labels=numbers[images.labels]) for images in (data.train, data.test))
-    return replace(data, train=train, test=test, classes=known)
+    return _renumbered(data, [known.index(name) for name in data.classes], known)
+
+
+def _renumbered(data: ImageData, numbers: list[int], classes: tuple[str, ...]) -> ImageData:
+    new = torch.tensor(numbers)
+    train, test = (replace(images, labels=new[images.labels]) for images in (data.train, data.test))
+    return replace(data, train=train, test=test, classes=classes)

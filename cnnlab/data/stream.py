@@ -33,11 +33,9 @@ Worker = tuple[BaseProcess, BufferedRWPair]  # and the socket to it
 def read_by_threads(
     images: Images | StoredImages, batches: Sequence[Tensor], pinned: bool = False, threads: int = 1
 ) -> Iterator[Tensor]:
-    """Yield the pixels of one batch after the other, uint8 (B, size, size, 3).
+    """Yield the pixels of one batch after the other, uint8 (B, size, size, 3), from positions, int64 (B,) each.
 
-    Args:
-        batches: positions of the images of each batch, int64 (B,).
-        pinned: whether a single thread returns pinned memory, from which a GPU copies asynchronously.
+    A single thread may return pinned memory, from which a GPU copies asynchronously.
     """
 
     def read(positions: Tensor) -> Tensor:

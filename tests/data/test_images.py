@@ -14,7 +14,6 @@ from cnnlab.data.findings import Findings
 from cnnlab.data.images import StoredImages, load_images, stratified_split
 from cnnlab.data.sources import FolderSource
 from cnnlab.data.sources.base import RawImages, RawSplit
-from cnnlab.errors import RequestError
 
 
 class ListSource:

@@ -66,18 +66,9 @@ class Mixing:
 
 
 def mix_labels(labels: Tensor, size: int, classes: int, partner: Tensor, weight: Tensor, box: Tensor) -> Tensor:
-    """Return the share of each class in mixed images.
+    """Return the share of each class in mixed images of this size in pixels: probabilities, float32 (B, classes).
 
-    Args:
-        labels: class numbers of the images, then of their partners, int64 (2B,).
-        size: height and width of the images in pixels.
-        classes: number of classes.
-        partner: as drawn by `Mixing`, for the B images.
-        weight: as drawn by `Mixing`.
-        box: as drawn by `Mixing`.
-
-    Returns:
-        Probabilities, float32 (B, classes).
+    `labels` are class numbers of the images, then of their partners, int64 (2B,); the rest is drawn by `Mixing`.
     """
     labels, others = labels.tensor_split(2)
     top, left, bottom, right = box.unbind(1)

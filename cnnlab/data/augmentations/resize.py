@@ -13,13 +13,9 @@ from cnnlab.data.epoch import Epoch
 
 @dataclass(frozen=True)
 class Resize:
-    """Train on smaller or larger images from some epochs on (progressive resizing).
+    """Train on smaller or larger images from some epochs on (progressive resizing)."""
 
-    Attributes:
-        sizes: pairs of an epoch and the height and width in pixels from that epoch on.
-    """
-
-    sizes: Sequence[Sequence[int]]
+    sizes: Sequence[Sequence[int]]  # pairs of an epoch, and the height and width in pixels from that epoch on
 
     stream = 0  # nothing is random here
     on_pixels = False

@@ -28,11 +28,8 @@ class DigitsSource(Source):
 
         digits: Any = load_digits()
         images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
-        return RawImages(
-            classes=tuple(str(name) for name in digits.target_names),
-            train=RawSplit(images, digits.target.astype(np.int64)),
-            test=None,
-        )
+        classes = tuple(str(name) for name in digits.target_names)
+        return RawImages(classes, RawSplit(images, digits.target.astype(np.int64)), test=None)
 
 
 @dataclass(frozen=True)

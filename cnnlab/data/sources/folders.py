@@ -79,7 +79,7 @@ class FolderSource(Source):
         return self
 
     @functools.cached_property
-    def identity(self) -> str:
+    def identity(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         digest = hashlib.sha256()
         for name, size, time in self._images():
             place = os.path.join(self.folder, name)  # noqa: PTH118, a Path for each file would take much time

@@ -51,48 +51,43 @@ def _by_status(code: int, kinds: set[str], name: str, hub: str) -> tuple[str, st
     from huggingface_hub import get_token
 
     page = f"{hub}/datasets/{name}"
+    who = "the Hugging Face Hub"
     if "GatedRepoError" in kinds:
         return f"{name} is given to people who asked for it ({code})", f"Ask on {page}, then log in with: hf auth login"
     if code == 401 and get_token():
-        return f"the Hugging Face Hub does not accept your token for {name} (401)", "Log in anew with: hf auth login"
-    if code == 401:
-        remedy = "Check the name, OWNER/NAME; for a private data set, log in with: hf auth login"
-        return f"the Hugging Face Hub shows no data set {name} without a login (401)", remedy
+        return f"{who} does not accept your token for {name} (401)", "Log in anew with: hf auth login"
     if code == 404 and "EntryNotFoundError" in kinds:
-        return f"a file of {name} is missing on the Hugging Face Hub (404)", f"Tell its authors on {page}"
-    if code == 404:
-        return f"the Hugging Face Hub has no data set {name} (404)", "Check data.source=OWNER/NAME"
-    if code == 403:
-        return f"the Hugging Face Hub refuses access to {name} (403)", f"Ask its authors on {page}"
-    if code == 407:
-        return (
-            "the proxy asks for a name and password (407)",
-            "Put them into HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT",
-        )
-    if code == 429:
-        remedy = "Wait some minutes, then repeat the command; hf auth login raises the limit"
-        return "the Hugging Face Hub was asked too often from here (429)", remedy
+        return f"a file of {name} is missing on {who} (404)", f"Tell its authors on {page}"
     if code >= 500:
-        return f"the Hugging Face Hub has a fault of its own ({code})", f"Repeat the command later. {ON_DISK}"
-    return f"the Hugging Face Hub refuses {name} ({code})", f"Look at {page}"
+        return f"{who} has a fault of its own ({code})", f"Repeat the command later. {ON_DISK}"
+    private = "Check the name, OWNER/NAME; for a private data set, log in with: hf auth login"
+    limit = "Wait some minutes, then repeat the command; hf auth login raises the limit"
+    known = {
+        401: (f"{who} shows no data set {name} without a login", private),
+        403: (f"{who} refuses access to {name}", f"Ask its authors on {page}"),
+        404: (f"{who} has no data set {name}", "Check data.source=OWNER/NAME"),
+        407: ("the proxy asks for a name and password", "Put them into HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"),
+        429: (f"{who} was asked too often from here", limit),
+    }
+    fault, remedy = known.get(code, (f"{who} refuses {name}", f"Look at {page}"))
+    return f"{fault} ({code})", remedy
 
 
 def _by_connection(chain: list[BaseException], kinds: set[str], hub: str) -> tuple[str, str] | None:
-    if "ProxyError" in kinds or ("ConnectError" in kinds and any(os.environ.get(name) for name in PROXIES)):
-        variable = next((name for name in PROXIES if os.environ.get(name)), PROXIES[0])
-        return f"the proxy in {variable} does not lead to the Hugging Face Hub", f"Correct or unset {variable}"
+    proxy = next((name for name in PROXIES if os.environ.get(name)), None)
+    if "ProxyError" in kinds or ("ConnectError" in kinds and proxy):
+        proxy = proxy or PROXIES[0]
+        return f"the proxy in {proxy} does not lead to the Hugging Face Hub", f"Correct or unset {proxy}"
     if any(isinstance(link, socket.gaierror) for link in chain):
         return f"the name in {hub} cannot be looked up, so there is no network or no DNS", f"Connect first. {ON_DISK}"
     if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
         return f"the certificate of {hub} is not trusted", "Set SSL_CERT_FILE to the certificates of your network"
-    if "TimeoutException" in kinds or any(isinstance(link, TimeoutError) for link in chain):
+    if kinds & {"TimeoutException", "TimeoutError"}:
         return f"the Hugging Face Hub ({hub}) does not answer", f"Repeat the command later. {ON_DISK}"
     if kinds & {"RemoteProtocolError", "ReadError", "WriteError", "IncompleteRead", "ConnectionResetError"}:
-        return (
-            "the connection to the Hugging Face Hub broke",
-            "Repeat the command: what is complete is not loaded again",
-        )
-    if "ConnectError" in kinds or any(isinstance(link, ConnectionError) for link in chain):
+        remedy = "Repeat the command: what is complete is not loaded again"
+        return "the connection to the Hugging Face Hub broke", remedy
+    if kinds & {"ConnectError", "ConnectionError"}:
         reason = next((f": {link.strerror}" for link in chain if isinstance(link, OSError) and link.strerror), "")
         return f"the Hugging Face Hub ({hub}) cannot be reached{reason}", f"Connect first. {ON_DISK}"
     if "LocalEntryNotFoundError" in kinds:  # the library does not tell why

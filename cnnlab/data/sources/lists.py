@@ -86,7 +86,7 @@ class ListSource(Source):
         return tuple(sorted(labels, key=(lambda label: (int(label), label)) if numbers else None))
 
     @functools.cached_property
-    def identity(self) -> str:
+    def identity(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         digest = hashlib.sha256()
         for row in self.rows:
             digest.update(repr((*map(str, row), *size_and_time(row.file))).encode("utf-8", "surrogateescape"))

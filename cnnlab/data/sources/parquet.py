@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from filelock import FileLock
 
@@ -18,6 +17,7 @@ from cnnlab.data.sources.base import Columns, FileSource, RawImages
 from cnnlab.data.sources.columns import SNIFFED, class_names, encoded, may_be_images, plain, plain_type
 from cnnlab.data.sources.tables import Split, Tables, datasets_cache
 from cnnlab.errors import RequestError
+from cnnlab.files import replacing
 from cnnlab.instantiate import first_line
 
 if TYPE_CHECKING:
@@ -186,15 +186,10 @@ def _write(parts: Iterable["pyarrow.ChunkedArray"], file: Path) -> None:
     """Write a column to an Arrow file, which is never visible half-written."""
     import pyarrow as pa
 
-    temporary = file.with_name(f".writing-{uuid4().hex}")
-    try:
-        with contextlib.ExitStack() as stack:
-            writer = None
-            for part in parts:
-                schema = pa.schema([("images", part.type)])
-                writer = writer or stack.enter_context(pa.ipc.new_file(str(temporary), schema))
-                for chunk in part.chunks:
-                    writer.write_batch(pa.record_batch([chunk], schema=schema))
-        temporary.rename(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(file) as temporary, contextlib.ExitStack() as stack:
+        writer = None
+        for part in parts:
+            schema = pa.schema([("images", part.type)])
+            writer = writer or stack.enter_context(pa.ipc.new_file(str(temporary), schema))
+            for chunk in part.chunks:
+                writer.write_batch(pa.record_batch([chunk], schema=schema))

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnlab.data.images import load_images, mapped_images, streamed_images
+from cnnlab.data.images import Placement, load_images, read_for, streamed_images
 from cnnlab.data.sources import find_source
 from cnnlab.errors import RequestError
 
@@ -67,10 +67,9 @@ def written(folder: Path, *shards: pa.Table, rows: int = 7) -> Path:
     return folder
 
 
-def by_image(folder: Path, load: Callable[..., Any], cache: Path, **columns: Any) -> list[str]:
+def by_image(folder: Path, placement: Placement, cache: Path, **columns: Any) -> list[str]:
     """Return the name of the class of each of the 24 images."""
-    source = find_source(None, folder, None, **columns)
-    data = load(source, 8, cache) if load is not streamed_images else load(source, 8)
+    data = read_for(placement, find_source(None, folder, None, **columns), 8, cache, "stop")
     found = {}
     for split in (data.train, data.test):
         for pixels, label in zip(split.pixels, split.labels.tolist(), strict=True):
@@ -78,7 +77,7 @@ def by_image(folder: Path, load: Callable[..., Any], cache: Path, **columns: Any
     return [found[pixels.tobytes()] for pixels in PIXELS]
 
 
-@pytest.fixture(params=[load_images, mapped_images, streamed_images], ids=["device", "host", "stream"])
+@pytest.fixture(params=["device", "host", "stream"])
 def read(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., list[str]]:
     """The class of each image, read for one of the residences."""
     return lambda *shards, rows=7, **columns: by_image(
@@ -271,12 +270,12 @@ def test_shards_that_do_not_fit_are_named_by_every_residence(read, other: pa.Tab
 @pytest.mark.parametrize(("key", "name"), [("image_column", "picture"), ("label_column", "labels")])
 def test_a_column_that_is_not_there_is_named(tmp_path: Path, key: str, name: str) -> None:
     with pytest.raises(RequestError, match=rf"has no column {name} \(data\.{key}\); (did you mean|known)"):
-        by_image(written(tmp_path / "data", table()), streamed_images, tmp_path, **{key: name})
+        by_image(written(tmp_path / "data", table()), "stream", tmp_path, **{key: name})
 
 
 def test_a_column_of_another_type_is_not_read_as_images(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"column label \(data\.image_column\) holds int64, not encoded images"):
-        by_image(written(tmp_path / "data", table()), streamed_images, tmp_path, image_column="label")
+        by_image(written(tmp_path / "data", table()), "stream", tmp_path, image_column="label")
 
 
 @pytest.mark.parametrize(
@@ -328,19 +327,19 @@ def test_without_labels_for_test_a_part_of_the_training_images_tests(tmp_path: P
 def test_a_copy_for_streaming_is_made_once_and_belongs_to_the_files(tmp_path: Path) -> None:
     folder = written(tmp_path / "data", table(label=TEXTS))
     for _ in range(2):
-        assert by_image(folder, streamed_images, tmp_path) == TEXTS
+        assert by_image(folder, "stream", tmp_path) == TEXTS
     copies = tmp_path / "hf_home" / "datasets" / "cnnlab"
     assert len(list(copies.glob("*.arrow"))) == 1
     assert not list(copies.glob(".writing*"))
     pq.write_table(table(label=TEXTS[::-1]).slice(0, 24), folder / "train-00000.parquet")
-    assert by_image(folder, streamed_images, tmp_path) == TEXTS[::-1]
+    assert by_image(folder, "stream", tmp_path) == TEXTS[::-1]
 
 
 def test_other_columns_of_the_same_files_have_another_cache(tmp_path: Path) -> None:
     folder = written(tmp_path / "data", table(label=TEXTS, other=[text.upper() for text in TEXTS]))
     for _ in range(2):
-        assert by_image(folder, load_images, tmp_path / "cache") == TEXTS
-        assert by_image(folder, load_images, tmp_path / "cache", label_column="other")[:2] == ["CAT", "DOG"]
+        assert by_image(folder, "device", tmp_path / "cache") == TEXTS
+        assert by_image(folder, "device", tmp_path / "cache", label_column="other")[:2] == ["CAT", "DOG"]
     plain, chosen = (streamed_images(find_source(None, folder, label_column=name), 8) for name in (None, "other"))
     assert plain.fingerprint != chosen.fingerprint
     assert torch.equal(plain.train.pixels, chosen.train.pixels)
