@@ -77,7 +77,7 @@ def decide_once(file: Path, decide: Callable[[], str]) -> str:
     if not file.exists():
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}-")
         try:
-            with os.fdopen(handle, "w") as stream:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 stream.write(decide())
             try:
                 file.hardlink_to(name)  # unlike a rename, this keeps the file of a process that was faster
@@ -87,4 +87,4 @@ def decide_once(file: Path, decide: Callable[[], str]) -> str:
                 Path(name).replace(file)
         finally:
             Path(name).unlink(missing_ok=True)
-    return file.read_text()
+    return file.read_text(encoding="utf-8")

@@ -105,7 +105,7 @@ def _own_targets(run: Path | None) -> set[str]:
     if run and here.is_relative_to(run):
         return set()
     files = [file for pattern in ("conf/*.yaml", "conf/*/*.yaml", "experiments/*.yaml") for file in here.glob(pattern)]
-    texts = [file.read_text(errors="replace") for file in files]
+    texts = [file.read_text(encoding="utf-8", errors="replace") for file in files]
     return {name for text in texts for name in re.findall(r"_target_['\"]?\s*:\s*['\"]?([\w.:]+)", text)}
 
 

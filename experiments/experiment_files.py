@@ -34,7 +34,7 @@ def read_header(file: Path) -> Header:
     """Read the header of an experiment's file; a line with spaces after its `#` continues the one before."""
     found: dict[str, str] = {}
     last = None
-    for line in file.read_text().splitlines():
+    for line in file.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
         if match := re.match(rf"#\s*({'|'.join(FIELDS)}):\s*(.*)", line):

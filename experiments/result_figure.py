@@ -20,7 +20,7 @@ from cnnlab.comparison.figures import (
     name_point,
 )
 from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
-from cnnlab.files import replacing
+from cnnlab.display import save_figure
 
 MAX_TICKS = 12  # that an axis has room for
 
@@ -48,8 +48,7 @@ def draw_result(record: ComparisonRecord, section: SectionRecord, panels: Sequen
             handles.append(Line2D([], [], color="black", marker="x", linestyle=":"))
             labels.append(section.reference["name"])
         figure.legend(handles, labels, loc="outside lower center", ncols=3 if columns == 1 else 4, fontsize=8)
-    with replacing(file) as temporary:
-        figure.savefig(temporary, dpi=130)
+    save_figure(figure, file, dpi=130)
 
 
 def _draw_panel(axes: Axes, panel: str, record: ComparisonRecord, section: SectionRecord) -> None:

@@ -1,6 +1,7 @@
 """Who may import whom: the rules that keep data flowing one way."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import cnnlab
 from cnnlab.__main__ import COMMANDS
 
 PACKAGE = Path(cnnlab.__file__).parent
-SHARED = {"arguments", "declarations", "errors", "files", "instantiate", "limits", "words"}  # all may import them
+# All may import these.
+SHARED = {"arguments", "declarations", "display", "errors", "files", "instantiate", "limits", "words"}
 # For each part, the other parts of the package that it may import.
 MAY_IMPORT = {
     "cpu": set(),
@@ -40,7 +42,7 @@ def part_of(module: Path) -> str:
 
 def imported(module: Path) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(module.read_text())):
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -87,3 +89,14 @@ def test_there_are_no_circles():
         return any(step == goal or reaches(step, goal) for step in graph[start])
 
     assert not any(reaches(part, part) for part in graph)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(PACKAGE)))
+def test_files_of_text_are_utf8_in_every_locale(module):
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        call = ast.unparse(node)
+        opens = re.match(r"(open|[^(]*\.(read_text|write_text|open|fdopen)|Path\(.*\)\.read_text)\(", call)
+        if opens and not call.startswith(("os.open(", "Image.open(")) and not re.search("['\"][rwa+]*b", call):
+            assert "encoding=" in call

@@ -1,11 +1,13 @@
 """Test `cnnlab train` from the outside: its record, its directories, reproducibility, and parts of the user's own."""
 
+import os
 import shlex
 import signal
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cnnlab.data.images import load_images
 from cnnlab.data.sources import find_source
@@ -206,3 +208,25 @@ def test_a_recipe_and_an_experiment_of_the_users_own(train, tmp_path):
     record = summary(tmp_path / "run")
     assert (record["name"], record["recipe"], record["seed"]) == ("question", "gentle", 5)
     assert configuration(tmp_path / "run")["optimizer"]["lr"] == 0.01
+
+
+def test_odd_names_of_classes_are_recorded_and_shown(train, command, tmp_path):
+    names = (b"$\\frac$", b"\xff", b"\x1b[31m", b"[red]:smile:", b"a\nb", b"<script>", b"l" * 250, "\u202e".encode())
+    noise = np.random.default_rng(0)
+    for name in names:
+        folder = tmp_path / "odd" / os.fsdecode(name)
+        folder.mkdir(parents=True)
+        for number in range(6):
+            Image.fromarray(noise.integers(0, 256, (32, 32, 3), np.uint8)).save(folder / f"{number}.png")
+    given = ("data=folder", "data.path=odd", "data.holdout=0.2", "model=lenet5", "trainer.max_epochs=1")
+    assert train(*given, "hydra.run.dir=run").code == 0
+    shown = {r"$\frac$", r"\udcff", r"\x1b[31m", "[red]:smile:", r"a\nb", "<script>", "l" * 250, "\u202e"}
+    assert set(summary(tmp_path / "run")["classes"]) == shown
+    for arguments in (
+        ["evaluate", "checkpoint=run"],
+        ["compare", "runs=run"],
+        ["visualize", "checkpoint=run", "image=test:0"],
+    ):
+        outcome = command(*arguments)
+        assert outcome.code == 0, outcome.err
+        assert "\x1b" not in outcome.out

@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from cnnlab.comparison.columns import COSTS
 from cnnlab.comparison.records import GroupRecord, SectionRecord
 from cnnlab.comparison.tables import metric_words
-from cnnlab.files import replacing
+from cnnlab.display import cut, save_figure
 
 Reader = Callable[[Sequence[int]], np.ndarray]  # returns the pixels of test images, uint8 (N, H, W, 3)
 
@@ -45,20 +45,19 @@ def draw_comparison(section: SectionRecord, folder: Path, prefix: str, read: Rea
     for title, (name, figure) in figures.items():
         if figure is not None:
             files[title] = f"{prefix}{name}.png"
-            with replacing(folder / files[title]) as file:
-                figure.savefig(file, dpi=130)
+            save_figure(figure, folder / files[title], dpi=130)
     return files
 
 
 def _wrap_names(section: SectionRecord) -> SectionRecord:
-    """Return the section with labels broken into lines of `LABEL_WIDTH` characters, five at most."""
+    """Return the section with labels in lines of `LABEL_WIDTH` characters, five at most, and names of classes cut."""
 
     def wrap(name: str) -> str:
         return textwrap.fill(name, LABEL_WIDTH, max_lines=5, placeholder=" ...")
 
     groups = [replace(group, label=wrap(group.label)) for group in section.groups]
     pairs = [replace(pair, a=wrap(pair.a), b=wrap(pair.b)) for pair in section.pairs]
-    return replace(section, groups=groups, pairs=pairs)
+    return replace(section, groups=groups, pairs=pairs, classes=[cut(name) for name in section.classes])
 
 
 def _row_height(names: Sequence[str]) -> float:

@@ -19,7 +19,7 @@ from cnnlab.comparison.tables import (
     section_extras,
     sentence,
 )
-from cnnlab.reports.terminal import SafeConsole
+from cnnlab.display import SafeConsole
 
 TERMINAL_GROUPS = 15
 TERMINAL_REASONS = 8

@@ -52,7 +52,9 @@ def register_configs(directory: Path, command: str = "", arguments: Sequence[str
     for group in CONFIG_GROUPS:
         for file in sorted((directory / group_folder(group)).glob("*.yaml")):
             if _find_file(group, file.stem, directory) != ROOT / group_folder(group) / file.name:
-                everywhere = re.match(r"(#.*\n)*# @package _global_", file.read_text())
+                everywhere = re.match(
+                    r"(#.*\n)*# @package _global_", file.read_text(encoding="utf-8", errors="replace")
+                )
                 package = "_global_" if everywhere else group
                 ConfigStore.instance().store(file.stem, _load(file), group=group, package=package)
 

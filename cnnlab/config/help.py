@@ -81,7 +81,7 @@ class _Help:
 
     def sections(self, groups: Iterable[str]) -> Iterator[str]:
         """Yield the keys that the help does not list by name, by section."""
-        text = self.file.read_text()
+        text = self.file.read_text(encoding="utf-8", errors="replace")
         shown = {name for names in re.findall(r"\$\{keys:(.*?)\}", text) for name in names.split(",")}
         own = {name: key for name, key in read_keys(self.file).items() if name not in shown}
         for section in dict.fromkeys(key.section for key in own.values()):
@@ -92,7 +92,9 @@ class _Help:
             for file in self._chosen(group):
                 if names := [name for name in read_all_keys(file, f"{group}.") if name not in shown]:
                     shown |= set(names)
-                    summary = re.search(r"^# (?!@)(.*)", file.read_text(), re.MULTILINE)
+                    summary = re.search(
+                        r"^# (?!@)(.*)", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
+                    )
                     about = textwrap.wrap(summary[1], WIDTH - 2) if summary else []
                     yield "\n".join(
                         [f"{group}={file.stem}", *(f"  {line}" for line in about), "", self.describe(names)]
@@ -124,7 +126,7 @@ def read_keys(file: Path, prefix: str = "") -> Keys:
     keys: Keys = {}
     parents: dict[int, str] = {}  # name of the last key at each indentation
     section = last = ""
-    without_header = re.sub(r"\A(#.*\n)*", "", file.read_text())
+    without_header = re.sub(r"\A(#.*\n)*", "", file.read_text(encoding="utf-8", errors="replace"))
     for line in without_header.partition("\nhydra:")[0].splitlines():
         if line.startswith("# "):
             section = line[2:]
@@ -144,7 +146,7 @@ def read_keys(file: Path, prefix: str = "") -> Keys:
 
 def read_all_keys(file: Path, prefix: str = "") -> Keys:
     """Read the keys of a YAML file and of the files that it extends."""
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8", errors="replace")
     if "# @package hydra" in text:
         return {}
     keys: Keys = {}

@@ -45,7 +45,7 @@ def _top_keys(name: str) -> list[str]:
     file = ROOT / "conf" / f"{name}.yaml"
     primary = OmegaConf.load(file)
     assert isinstance(primary, DictConfig)
-    if "# @package hydra" in file.read_text():
+    if "# @package hydra" in file.read_text(encoding="utf-8"):
         return []
     keys = [str(key) for key in primary if key != "defaults"]
     for entry in primary.get("defaults", []):

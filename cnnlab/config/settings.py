@@ -99,7 +99,7 @@ def resumed_config(config: DictConfig, recorded: RunDirectory) -> DictConfig:
             could read variables of the environment.
     """
     merged = OmegaConf.create(recorded.read_config() or {})
-    if "${" in recorded.config_file.read_text():  # a run records values
+    if "${" in recorded.config_file.read_text(encoding="utf-8", errors="replace"):  # a run records values
         raise RequestError(f"resume: {recorded.path} is not loaded: its config.yaml holds an interpolation, ${{...}}")
     epochs, steps = (OmegaConf.select(merged, f"trainer.max_{length}") for length in ("epochs", "steps"))
     for override in command_line():

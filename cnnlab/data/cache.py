@@ -18,7 +18,7 @@ from uuid import uuid4
 import numpy as np
 from filelock import FileLock
 
-from cnnlab.data.sources.base import Source
+from cnnlab.data.sources.base import Source, plain_names
 from cnnlab.errors import RequestError
 from cnnlab.files import reserve, write_atomically
 
@@ -65,7 +65,7 @@ def check_available(source: Source, image_size: int, cache: str | Path | None) -
 def read_cache(folder: Path) -> CachedArrays | None:
     """Return the cache's content, or None if it is missing, damaged, or of another version of the decoder."""
     try:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         # Copy on write: torch wants writable memory, and the files must not change.
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in ARRAYS}
         # The sums are of the numbers alone. Records name the fingerprint made from them, so it stays as it is.
@@ -78,7 +78,7 @@ def read_cache(folder: Path) -> CachedArrays | None:
         notes = Notes(*meta["notes"])
         content = json.dumps(meta["sums"], sort_keys=True) + (f" {notes.validation}" if notes.validation else "")
         fingerprint = hashlib.sha256(content.encode()).hexdigest()[:16]
-        return CachedArrays(arrays, tuple(meta["classes"]), fingerprint, notes)
+        return CachedArrays(arrays, plain_names(meta["classes"]), fingerprint, notes)
     except Exception:  # numpy raises nearly anything for a damaged header
         return None
 

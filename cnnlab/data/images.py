@@ -18,7 +18,7 @@ from cnnlab.data.cache import DECODER, Notes, cache_folder, create_array, explai
 from cnnlab.data.damage import UnreadableImage, describe, find_faults, refusal
 from cnnlab.data.decoding import UnreadablePicture, decode, to_rgb_square, to_square
 from cnnlab.data.findings import Findings
-from cnnlab.data.sources.base import Items, RawImages, RawSplit, Source
+from cnnlab.data.sources.base import Items, RawImages, RawSplit, Source, plain_names
 from cnnlab.errors import RequestError
 
 log = logging.getLogger(__name__)
@@ -173,7 +173,8 @@ def streamed_images(source: Source, image_size: int, on_error: OnError = "stop")
     """
     raw = source.read(lean=True)
     train, test, notes = _train_and_test(raw, image_size, on_error)
-    digest = hashlib.sha256(f"{DECODER}|{raw.classes}".encode())
+    classes = plain_names(raw.classes)
+    digest = hashlib.sha256(f"{DECODER}|{classes}".encode())
     for name, size in source.files():
         digest.update(f"{name}|{size}\n".encode("utf-8", "surrogateescape"))
     for images in (train, test):
@@ -183,7 +184,7 @@ def streamed_images(source: Source, image_size: int, on_error: OnError = "stop")
     if notes.validation:
         digest.update(str(notes.validation).encode())
     fingerprint = f"files-{digest.hexdigest()[:16]}"
-    return _with_notes(ImageData(train, test, raw.classes, fingerprint, source.findings()), notes)
+    return _with_notes(ImageData(train, test, classes, fingerprint, source.findings()), notes)
 
 
 def _with_notes(data: ImageData, notes: Notes) -> ImageData:

@@ -63,7 +63,7 @@ def free_memory(device: torch.device) -> int:
 
 def _free_on_host() -> int:
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except OSError:
@@ -74,8 +74,8 @@ def _free_on_host() -> int:
 def _free_in_container(group: Path = Path("/sys/fs/cgroup")) -> int:
     """Return the bytes left below a container's limit; memory that only caches files counts as free."""
     try:
-        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        kept = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        limit, used = ((group / name).read_text(encoding="utf-8").strip() for name in ("memory.max", "memory.current"))
+        kept = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
         return int(limit) - int(used) + int(kept.get("file", 0)) if limit != "max" else NO_LIMIT
     except (OSError, ValueError):
         return NO_LIMIT

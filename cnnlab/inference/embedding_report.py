@@ -11,7 +11,8 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from cnnlab.files import replacing, write_arrays
+from cnnlab.display import cut, save_figure
+from cnnlab.files import write_arrays
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -56,8 +57,7 @@ def save_embeddings(
     subset = features[mapped]
     title = f"{METHOD} of the last layer's inputs ({features.shape[1]} values), {len(mapped):,} images"
     figure = draw_map(map_to_plane(subset.numpy()), labels[mapped].numpy(), predicted[mapped].numpy(), classes, title)
-    with replacing(folder / "embeddings.png") as file:
-        figure.savefig(file, dpi=150, bbox_inches="tight")
+    save_figure(figure, folder / "embeddings.png", dpi=150, bbox_inches="tight")
     board = folder / "tensorboard"
     if (board / "projector_config.pbtxt").exists():
         shutil.rmtree(board)
@@ -118,7 +118,7 @@ def draw_map(
         chosen = labels == number
         axes.scatter(*places[chosen & ~wrong].T, s=size, color=colours[number], alpha=0.75, linewidths=0)
         axes.scatter(*places[chosen & wrong].T, s=size, color=colours[number], marker="x", alpha=0.75, linewidths=0.9)
-        axes.scatter([], [], s=36, color=colours[number], label=classes[number])
+        axes.scatter([], [], s=36, color=colours[number], label=cut(classes[number]))
     if wrong.any():
         axes.scatter([], [], s=36, color="0.3", marker="x", label="misclassified")
     axes.set_title(title, fontsize=11, loc="left")

@@ -13,7 +13,8 @@ from rich.table import Table
 from torch import Tensor
 
 from cnnlab.data.splits import Protocol, Split
-from cnnlab.files import replacing, write_arrays
+from cnnlab.display import SafeConsole, save_figure
+from cnnlab.files import write_arrays
 from cnnlab.inference.metrics import ClassScores, Scores, confident_mistakes, largest_confusions
 from cnnlab.inference.scoring import NetworkOutputs
 from cnnlab.inference.trained import Precision, Predictions
@@ -21,7 +22,6 @@ from cnnlab.intervals import wilson_interval
 from cnnlab.limits import Device, Whole
 from cnnlab.reports.confusion import draw_confusion_matrix
 from cnnlab.reports.gallery import Tile, draw_gallery
-from cnnlab.reports.terminal import SafeConsole
 from cnnlab.runs import plain
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.training.tta import Tta
@@ -148,8 +148,7 @@ def save_figures(
     classes = [row.name for row in scores.per_class]
     figures = {"confusion_matrix": draw_confusion_matrix(scores.confusion_matrix, classes)}
     for name, figure in (figures | {"reliability": draw_reliability(scores)}).items():
-        with replacing(folder / f"{name}.png") as file:
-            figure.savefig(file, dpi=DPI)
+        save_figure(figure, folder / f"{name}.png", dpi=DPI)
     wrong = confident_mistakes(logits, labels, MISTAKES_IN_GALLERY)
     draw_mistakes(wrong, read(wrong), logits, labels, classes, folder / "mistakes.png")
 

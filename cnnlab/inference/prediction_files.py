@@ -11,9 +11,9 @@ from typing import Any, TextIO
 from rich import box
 from rich.table import Table
 
+from cnnlab.display import SafeConsole
 from cnnlab.errors import printable
 from cnnlab.files import replacing
-from cnnlab.reports.terminal import SafeConsole
 from cnnlab.runs.plain import to_json
 from cnnlab.streams import lost_output
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from cnnlab.display import SafeConsole
 from cnnlab.inspection.layers import Layer, LayerTable
 from cnnlab.inspection.published import Figure, Published
 from cnnlab.runs.plain import to_json
@@ -276,7 +276,7 @@ def _plain(part: _Part, width: int | None) -> str:
     for row in part.rows:
         table.add_row(*row)
     buffer = io.StringIO()
-    console = Console(file=buffer, width=width or 240, highlight=False, markup=False)
+    console = SafeConsole(file=buffer, width=width or 240)
     console.print(table)
     for note in part.notes:
         console.print(note)

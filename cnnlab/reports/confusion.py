@@ -9,6 +9,8 @@ from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from cnnlab.display import cut
+
 MOST_CLASSES_WITH_COUNTS = 20  # with more classes, cells are too small for counts
 
 
@@ -33,9 +35,10 @@ def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes:
             if count:
                 colour = "white" if shares[row, column] > 0.2 else "black"
                 axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=8.5)
+    names = [cut(name) for name in classes]
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if few else {"rotation": 90}
-    axes.set_xticks(range(number), classes, fontsize=letters, **turned)
-    axes.set_yticks(range(number), classes, fontsize=letters)
+    axes.set_xticks(range(number), names, fontsize=letters, **turned)
+    axes.set_yticks(range(number), names, fontsize=letters)
     axes.tick_params(length=0)
     axes.spines[:].set_color("0.8")
     axes.set_xlabel("predicted class")

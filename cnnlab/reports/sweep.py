@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cnnlab.reports.terminal import SafeConsole
+from cnnlab.display import SafeConsole
 from cnnlab.runs.jobs import Job
 
 REFRESH = 2.0  # seconds between updates of the table of running jobs

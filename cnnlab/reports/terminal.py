@@ -2,32 +2,20 @@
 
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
+from rich.console import Console
 from rich.table import Table
 
+from cnnlab.display import SafeConsole
 from cnnlab.errors import printable
 
 
 def terminal_width() -> int | None:
     """Return the number of columns of the terminal, or None if stdout is not a terminal."""
     return Console().width if sys.stdout.isatty() else None
-
-
-class SafeConsole(Console):
-    """Print as rich's console does, with unprintable characters of names and records replaced, and without markup."""
-
-    def __init__(self, **options: Any):
-        super().__init__(highlight=False, markup=False, **options)
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Yield the parts of a text or table; colours are added to them later."""
-        for text, style, control in super().render(renderable, options):
-            yield Segment(text if control else printable(text, keep="\n"), style, control)
 
 
 def suggest_next(command: str) -> None:

@@ -103,7 +103,7 @@ class RunDirectory:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with self.locked():
-            before = {f: f.read_text() if f.exists() else None for f in (self.summary_file, self.config_file)}
+            before = {f: f.read_bytes() if f.exists() else None for f in (self.summary_file, self.config_file)}
             earlier = self.read_summary()
             self.summary |= earlier or {}
             # A process that was killed has not written its total, but the seconds of its training.
@@ -119,8 +119,8 @@ class RunDirectory:
                 if not isinstance(error, RequestError) and self.summary_file.exists():
                     self.record_end(error)
                 elif self._unwritten is None:
-                    for file, text in before.items():
-                        file.unlink(missing_ok=True) if text is None else write_atomically(file, text)
+                    for file, content in before.items():
+                        file.unlink(missing_ok=True) if content is None else write_atomically(file, content)
                 raise
             self.begin()
             self._end("completed", None)

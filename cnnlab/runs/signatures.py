@@ -53,7 +53,7 @@ def _write_secret(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     whole = file.with_name(f"secret.{os.getpid()}")
     whole.touch(mode=0o600)
-    whole.write_text(secrets.token_hex())
+    whole.write_text(secrets.token_hex(), encoding="utf-8")
     with contextlib.suppress(FileExistsError):  # another process was faster
         os.link(whole, file)
     whole.unlink()

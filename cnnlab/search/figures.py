@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from cnnlab.files import replacing
+from cnnlab.display import save_figure
 from cnnlab.search.terminal import describe_counts
 
 Record = Mapping[str, Any]  # content of tune.json
@@ -24,8 +24,7 @@ def draw_study(record: Record, folder: Path) -> None:
     """Draw history.png, slices.png and, if the importance is known, importance.png of a record with a best trial."""
     for name, draw in zip(FIGURES, (draw_history, draw_importance, draw_slices), strict=True):
         if draw is not draw_importance or record["importance"]:
-            with replacing(folder / name) as file:
-                draw(record).savefig(file, dpi=150)
+            save_figure(draw(record), folder / name, dpi=150)
 
 
 def draw_history(record: Record) -> Figure:

@@ -133,7 +133,7 @@ class Trials:
 def read_epochs(directory: Path) -> list[dict[str, Any]]:
     """Read the complete rows of a run's metrics.csv as numbers, with None for empty cells."""
     try:
-        text = (directory / "metrics.csv").read_text()
+        text = (directory / "metrics.csv").read_text(encoding="utf-8")
     except OSError:
         return []
     complete = text[: text.rfind("\n") + 1].splitlines()  # the last row may be half written

@@ -6,10 +6,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from cnnlab.files import replacing
+from cnnlab.display import SafeConsole, save_figure
 
 Record = Mapping[str, Any]
 TABLE_WIDTH = 100  # columns
@@ -17,7 +16,7 @@ TABLE_WIDTH = 100  # columns
 
 def print_speed(record: Record) -> None:
     """Print the result of `cnnlab.speed.benchmark.measure`, to which `images`, `recipe` and `rounds` were added."""
-    console = Console(width=TABLE_WIDTH, highlight=False)
+    console = SafeConsole(width=TABLE_WIDTH)
     if machine := record["machine"]:
         versions = machine["versions"]
         console.print(f"{machine['device']}; torch {versions['torch']}, lightning {versions['lightning']}")
@@ -64,8 +63,7 @@ def draw_speed(record: Record, file: Path) -> None:
     axes.set_title(f"{device}\nimages: {record['images']}, recipe {record['recipe']}", fontsize=9, loc="left")
     if rows:
         figure.legend(loc="outside lower center", ncols=3, fontsize=8)
-    with replacing(file) as temporary:
-        figure.savefig(temporary, dpi=150)
+    save_figure(figure, file, dpi=150)
 
 
 def label(row: Mapping[str, Any]) -> str:

@@ -14,8 +14,9 @@ import lightning as L
 import torch
 from lightning.pytorch import callbacks
 
+from cnnlab.display import save_figure
 from cnnlab.errors import RequestError
-from cnnlab.files import replacing, write_atomically
+from cnnlab.files import write_atomically
 from cnnlab.limits import Positive
 from cnnlab.training.classifier import Classifier
 
@@ -143,5 +144,4 @@ def _write(folder: Path, rates: list[float], losses: list[float], chosen: float 
         axes.axvline(chosen, color="tab:red", linestyle="--", label=f"chosen: {chosen:.3g}")
         axes.legend()
     axes.set(xscale="log", xlabel="learning rate", ylabel=f"training loss (mean over {WINDOW} steps)")
-    with replacing(folder / "lr_finder.png") as file:
-        figure.savefig(file, dpi=120)
+    save_figure(figure, folder / "lr_finder.png", dpi=120)

@@ -127,7 +127,8 @@ class StepProfiler(Profiler):
         on_gpu = any(operator.self_device_time_total for operator in operators)
         by_time = operators.table(f"self_{'device' if on_gpu else 'cpu'}_time_total", TABLE_ROWS)
         parts = _parts_table(self._seconds)
-        table.write_text(f"{parts}\n\nOperators of {self._traced_steps} steps:\n\n```\n{by_time.strip()}\n```\n")
+        text = f"{parts}\n\nOperators of {self._traced_steps} steps:\n\n```\n{by_time.strip()}\n```\n"
+        table.write_text(text, encoding="utf-8")
         log.info("%s\n\nProfile: %s, and %s for https://ui.perfetto.dev", parts, table, trace)
 
 

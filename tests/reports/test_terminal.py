@@ -1,10 +1,6 @@
-import io
 from pathlib import Path
 
-from rich.table import Table
-from rich.text import Text
-
-from cnnlab.reports.terminal import SafeConsole, print_summary, suggest_next
+from cnnlab.reports.terminal import print_summary, suggest_next
 from cnnlab.runs.directory import SUMMARY_KEYS
 
 FIGURES = {
@@ -39,21 +35,3 @@ def test_a_next_step_is_suggested_on_a_terminal_only(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     suggest_next("cnnlab compare runs=runs/sweep")
     assert capsys.readouterr() == ("", "Next: cnnlab compare runs=runs/sweep\n")
-
-
-def test_names_that_hold_commands_for_the_terminal_are_printed_harmlessly(capsys):
-    table = Table("a\x1b[31mheading", title="\x1b]0;title\x07")
-    table.add_row("cat\x1b[2J", "line\nbreak")
-    console = SafeConsole(width=80)
-    console.print(table)
-    console.print("run \x1b]8;;http://x\x1b\\ 5")
-    printed = capsys.readouterr().out
-    assert "\x1b" not in printed
-    assert "cat\N{REPLACEMENT CHARACTER}" in printed
-
-
-def test_colours_of_the_table_itself_stay():
-    file = io.StringIO()
-    console = SafeConsole(width=40, force_terminal=True, color_system="standard", file=file)
-    console.print(Text("red \x1b[5m", style="red"))
-    assert file.getvalue() == "\x1b[31mred \N{REPLACEMENT CHARACTER}[5m\x1b[0m\n"

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,14 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from cnnlab.data.findings import Findings
+
+# Control characters, line separators, and bytes that are no UTF-8: tables, terminals and figures cannot hold them.
+UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def plain_names(names: Iterable[str]) -> tuple[str, ...]:
+    r"""Return names of classes that any record can hold, with escapes such as `\x1b` for what it cannot."""
+    return tuple(UNWRITABLE.sub(lambda found: ascii(found[0])[1:-1], name) for name in names)
 
 
 class Items(Protocol):

@@ -72,7 +72,7 @@ class HubSource(Source):
 
     def _tables(self) -> Tables:
         folder = self._found() or self._fetch()
-        names: list[str] = list(json.loads((folder / "dataset_info.json").read_text())["splits"])
+        names: list[str] = list(json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))["splits"])
         chosen = {name: split for name in names for split, usual in SPLITS.items() if name.lower() in usual}
         if self.splits:
             chosen = {str(name): "validation" if split == "val" else split for split, name in self.splits.items()}
@@ -175,7 +175,7 @@ def _downloads(name: str, config: str | None) -> list[Path]:
     root = datasets_cache() / _folder_name(name)
     files = root.glob(f"{glob.escape(config or '') or '*'}/*/*/dataset_info.json")
     whole = [file for file in files if ".incomplete" not in file.parent.name]
-    own = [file for file in whole if json.loads(file.read_text()).get("config_name") == file.parts[-4]]
+    own = [file for file in whole if json.loads(file.read_text(encoding="utf-8")).get("config_name") == file.parts[-4]]
     return [file.parent for file in sorted(own, key=lambda file: file.stat().st_mtime)]
 
 

@@ -15,6 +15,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.rcsetup import cycler
 from PIL import Image
 
+from cnnlab.display import without_formulas
+
 WIDTH = 6.4  # inches of every picture
 DPI = 170
 
@@ -105,6 +107,7 @@ def shortened(name: str, length: int) -> str:
 def _png(draw: Callable[[], Figure], theme: Theme, smooth: bool) -> bytes:
     with matplotlib.rc_context(theme):
         figure = draw()
+        without_formulas(figure)
         figure.set_dpi(DPI)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

@@ -1,0 +1,49 @@
+"""Show names of strangers as they are, on the terminal and in figures: no command, markup or formula in them acts."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from cnnlab.errors import printable
+from cnnlab.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class SafeConsole(Console):
+    """Print as rich's console does, with unprintable characters replaced, and without markup, emoji and highlights."""
+
+    def __init__(self, **options: Any):
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the parts of a text or table; colours are added to them later."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable(text, keep="\n"), style, control)
+
+
+def cut(name: str, length: int = 40) -> str:
+    """Return the beginning of a name that a figure has no room for."""
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def save_figure(figure: "Figure", file: Path, dpi: int, **options: Any) -> None:
+    """Write a figure as a PNG in one step, with the further options of its `savefig`."""
+    without_formulas(figure)
+    with replacing(file) as temporary:
+        figure.savefig(temporary, dpi=dpi, **options)
+
+
+def without_formulas(figure: "Figure") -> None:
+    """Let the texts of a figure stand as they are: `$a$` is no formula, except in the powers of logarithmic axes."""
+    from matplotlib.text import Text
+
+    axes = [axis for part in figure.axes for axis in (part.xaxis, part.yaxis) if axis.get_scale() == "log"]
+    powers = {label for axis in axes for label in axis.get_ticklabels(which="both")}
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and text not in powers:
+            text.set_parse_math(False)

@@ -1,0 +1,59 @@
+"""Names appear as they are, on the terminal and in figures."""
+
+import io
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from rich.table import Table
+from rich.text import Text
+
+from cnnlab.display import SafeConsole, cut, save_figure
+
+
+def test_names_that_hold_commands_for_the_terminal_are_printed_harmlessly(capsys):
+    table = Table("a\x1b[31mheading", title="\x1b]0;title\x07")
+    table.add_row("cat\x1b[2J", "line\nbreak")
+    console = SafeConsole(width=80)
+    console.print(table)
+    console.print("run \x1b]8;;http://x\x1b\\ 5")
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "cat\N{REPLACEMENT CHARACTER}" in printed
+
+
+def test_colours_of_the_table_itself_stay():
+    file = io.StringIO()
+    console = SafeConsole(width=40, force_terminal=True, color_system="standard", file=file)
+    console.print(Text("red \x1b[5m", style="red"))
+    assert file.getvalue() == "\x1b[31mred \N{REPLACEMENT CHARACTER}[5m\x1b[0m\n"
+
+
+def test_markup_and_emoji_in_names_are_no_commands(capsys):
+    table = Table("[red]name[/red]")
+    table.add_row(":smile: [/] [link=http://x]")
+    console = SafeConsole(width=80, force_terminal=False)
+    console.print(table)
+    console.print("[bold]:smile:")
+    printed = capsys.readouterr().out
+    for text in ("[red]name[/red]", ":smile: [/] [link=http://x]", "[bold]:smile:"):
+        assert text in printed
+
+
+def test_names_in_figures_are_no_formulas(tmp_path: Path) -> None:
+    figure = Figure()
+    axes = figure.subplots()
+    axes.set_xticks([0, 1], [r"$\frac$", "$x_$"])
+    axes.set_yscale("log")
+    axes.set(title="$\\", xlabel="a$b", ylabel=r"\$")
+    axes.plot([0, 1], [1, 1000], label="$^$")
+    axes.legend()
+    figure.legend([axes.lines[0]], ["$$$"])
+    save_figure(figure, tmp_path / "figure.png", dpi=50)
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    powers = [label for label in axes.get_yticklabels() if "10" in label.get_text()]
+    assert powers and all(label.get_parse_math() for label in powers)  # otherwise they would show their source
+
+
+def test_long_names_are_cut_at_their_end() -> None:
+    assert cut("a" * 40) == "a" * 40
+    assert cut("ab" * 40) == "ab" * 19 + "a…"
