@@ -81,8 +81,8 @@ def interval(record: GroupRecord | PairRecord, form: str = "{:.2f}") -> str:
     """Return a confidence interval in percent, marked with ° if it is over images and not over seeds."""
     if record.low is None:
         return MISSING
-    over_seeds = str(record.interval).endswith("seeds")
-    return f"{percent(record.low, form)} to {percent(record.high, form)}{'' if over_seeds else '°'}"
+    mark = "" if "seeds" in str(record.interval) else "°"
+    return f"{percent(record.low, form)} to {percent(record.high, form)}{mark}"
 
 
 def counted(number: int, noun: str) -> str:
@@ -199,13 +199,19 @@ PAIR_COLUMNS: tuple[Column, ...] = (
     Column("difference", "A minus B, percentage points", form=lambda value: percent(value, "{:+.2f}"), table="pairs"),
     Column(
         "low", "95 % interval of the difference", text=lambda pair: interval(pair, "{:+.2f}"), table="pairs",
-        explanation="by Welch's t over the seeds; marked with °, over the test images. Unlike the p-values, it is not "
-        "corrected for the number of pairs.",
+        explanation="by a t test that takes seeds and test images as random. With a single seed or without predictions "
+        "only one of them can be; ° marks the test images. Unlike the p-values, it is not corrected for the number of "
+        "pairs.",
+    ),
+    Column(
+        "joint", "p (both)", form=p_value, sort=lambda pair: pair.joint and pair.joint["p_holm"], table="pairs",
+        explanation="t test over seeds and test images at once: would other seeds show the difference on other images? "
+        "Corrected by Holm's method for the number of pairs of the section that can be tested.",
     ),
     Column(
         "seeds", "p (seeds)", form=p_value, sort=lambda pair: pair.seeds and pair.seeds["p_holm"], table="pairs",
         explanation="Welch's t test over the seeds: would other seeds show the difference, on these test images? "
-        "Corrected by Holm's method for the number of pairs of the section that can be tested.",
+        "Corrected in the same way.",
     ),
     Column(
         "images", "p (images)", form=p_value, sort=lambda pair: pair.images and pair.images["p_holm"], table="pairs",
@@ -219,8 +225,8 @@ PAIR_COLUMNS: tuple[Column, ...] = (
     Column("only_b", "only B correct", form="{:,}", table="pairs"),
     Column(
         "verdict", "verdict", table="pairs",
-        explanation="better: both corrected p-values are below 0.05. No significant difference does not prove that the "
-        "two are equal.",
+        explanation="better: the corrected p-value over both is below 0.05. No significant difference does not prove "
+        "that the two are equal.",
     ),
 )  # fmt: skip
 

@@ -27,7 +27,6 @@ LABEL_WIDTH = 44  # characters of a group's label on one line
 WIDE_RANGE = 3  # ratio of the largest to the smallest cost above which a logarithmic axis is easier to read
 COLOURS: Any = mpl.colormaps["tab10"].colors  # pyright: ignore[reportAttributeAccessIssue]
 LINE_STYLES = ("-", "--", ":", "-.")
-VERDICT_COLOURS = ("0.5", "tab:orange", "tab:blue")  # by how many of the two tests are significant
 
 
 def draw_comparison(section: SectionRecord, folder: Path, prefix: str, read: Reader | None) -> dict[str, str]:
@@ -183,7 +182,7 @@ def _differences(section: SectionRecord) -> Figure | None:
     figure = Figure(figsize=(9, 1.5 + len(pairs) * _row_height([pair.b for pair in pairs])), layout="constrained")
     axes = figure.subplots()
     for place, pair in enumerate(pairs):
-        colour = VERDICT_COLOURS[len(pair.significant)]
+        colour = "tab:blue" if "joint" in pair.significant else "tab:orange" if pair.significant else "0.5"
         bounds = [100 * bound for bound in (pair.low, pair.high) if bound is not None]
         axes.plot(bounds, [place, place], color=colour, linewidth=2)
         axes.plot(100 * pair.difference, place, "o", color=colour, label=pair.verdict)

@@ -78,3 +78,8 @@ class Group:
     def correct(self) -> np.ndarray:
         """Return how many of the scored runs classify each test image correctly, int64 (N,)."""
         return (self.predicted == self.labels).sum(axis=0)
+
+    @cached_property
+    def scored_accuracies(self) -> list[float]:
+        """Return the test accuracy of each scored run."""
+        return (self.predicted == self.labels).mean(axis=1).tolist()

@@ -10,12 +10,14 @@ import numpy as np
 from cnnlab.comparison.group import Group
 from cnnlab.comparison.grouping import Section
 from cnnlab.comparison.records import PairRecord
-from cnnlab.comparison.statistics import Test, holm, over_images, welch
+from cnnlab.comparison.statistics import Test, holm, joint, over_images, welch
 
 SIGNIFICANT = 0.05
 MAX_GROUPS_ALL_PAIRS = 60  # with more groups, each is compared with the best one only
 GROUPS_WITH_IMAGES = 8  # the best groups; for their pairs the images on which they differ are listed
 LISTED_IMAGES = 12  # of either kind for such a pair
+
+Tested = Mapping[str, Any] | None  # a test as a dictionary, with its corrected p-value `p_holm`
 
 
 def compare_pairs(section: Section) -> list[PairRecord]:
@@ -29,10 +31,11 @@ def compare_pairs(section: Section) -> list[PairRecord]:
     omitted = len(every) - len(pairs)
     by_seeds = _corrected([welch(a.accuracies, b.accuracies) for a, b in pairs], omitted)
     by_images = _corrected([_over_images(a, b) for a, b in pairs], omitted)
+    by_both = _corrected([_joint(a, b) for a, b in pairs], omitted)
     with_images = [group.label for group in groups[:GROUPS_WITH_IMAGES]]
     return [
-        _pair(a, b, seeds, images, listed=LISTED_IMAGES if b.label in with_images else 0)
-        for (a, b), seeds, images in zip(pairs, by_seeds, by_images, strict=True)
+        _pair(a, b, seeds, images, both, listed=LISTED_IMAGES if b.label in with_images else 0)
+        for (a, b), seeds, images, both in zip(pairs, by_seeds, by_images, by_both, strict=True)
     ]
 
 
@@ -42,8 +45,9 @@ def _corrected(tests: Sequence[Test | None], omitted: int) -> list[dict[str, Any
     return [test and {**asdict(test), "p_holm": p} for test, p in zip(tests, p_values, strict=True)]
 
 
-def _pair(a: Group, b: Group, seeds: dict[str, Any] | None, images: dict[str, Any] | None, listed: int) -> PairRecord:
-    shown, method = (seeds, "Welch t, over seeds") if seeds else (images, "over test images")
+def _pair(a: Group, b: Group, seeds: Tested, images: Tested, both: Tested, listed: int) -> PairRecord:
+    methods = ((both, "t, over seeds and test images"), (seeds, "Welch t, over seeds"), (images, "over test images"))
+    shown, method = next(((test, method) for test, method in methods if test), (None, None))
     only_a, only_a_images = _only_correct(a, b, listed)
     only_b, only_b_images = _only_correct(b, a, listed)
     return PairRecord(
@@ -52,11 +56,12 @@ def _pair(a: Group, b: Group, seeds: dict[str, Any] | None, images: dict[str, An
         difference=float(np.mean(a.accuracies) - np.mean(b.accuracies)),
         low=shown["low"] if shown else None,
         high=shown["high"] if shown else None,
-        interval=method if shown else None,
+        interval=method,
         seeds=seeds,
         images=images,
-        significant=_significant(seeds, images),
-        verdict=verdict(seeds, images, one_seed_each=len(a.runs) == len(b.runs) == 1),
+        joint=both,
+        significant=_significant(seeds, images, both),
+        verdict=verdict(seeds, images, both, one_seed_each=len(a.runs) == len(b.runs) == 1),
         only_a=only_a,
         only_b=only_b,
         only_a_images=only_a_images,
@@ -64,13 +69,15 @@ def _pair(a: Group, b: Group, seeds: dict[str, Any] | None, images: dict[str, An
     )
 
 
-def verdict(seeds: Mapping[str, Any] | None, images: Mapping[str, Any] | None, one_seed_each: bool) -> str:
-    """Return what the tests of a difference over seeds and images show; None is a test that could not be made."""
+def verdict(seeds: Tested, images: Tested, both: Tested, one_seed_each: bool) -> str:
+    """Return what the tests of a difference over seeds, images and both show; None is a test that could not be made."""
     if seeds is None and images is None:
         return "not tested"
-    match _significant(seeds, images):
-        case ["seeds", "images"]:
+    match _significant(seeds, images, both):
+        case [*_, "joint"]:
             return "better"
+        case ["seeds", "images"]:
+            return "significant over seeds and over images, not over both at once"
         case ["seeds"]:
             return "significant over seeds only; other images might differ"
         case ["images"] if one_seed_each:
@@ -82,9 +89,9 @@ def verdict(seeds: Mapping[str, Any] | None, images: Mapping[str, Any] | None, o
     return "no significant difference"
 
 
-def _significant(seeds: Mapping[str, Any] | None, images: Mapping[str, Any] | None) -> list[str]:
-    # The images' test may have fewer runs than the seeds': both must point to the same side.
-    tests = {"seeds": seeds, "images": images}
+def _significant(seeds: Tested, images: Tested, both: Tested) -> list[str]:
+    # Some tests may have fewer runs than others: all must point to the same side.
+    tests = {"seeds": seeds, "images": images, "joint": both}
     return [name for name, test in tests.items() if test and test["p_holm"] < SIGNIFICANT and test["difference"] > 0]
 
 
@@ -111,3 +118,8 @@ def _most_frequent_mistake(group: Group, image: int) -> int:
 def _over_images(a: Group, b: Group) -> Test | None:
     scored = a.scored_runs and b.scored_runs
     return over_images(a.correct, a.scored_runs, b.correct, b.scored_runs) if scored else None
+
+
+def _joint(a: Group, b: Group) -> Test | None:
+    scored = a.scored_runs and b.scored_runs
+    return joint(a.scored_accuracies, a.correct, b.scored_accuracies, b.correct) if scored else None

@@ -80,7 +80,8 @@ class PairRecord:
     interval: str | None  # method of the interval
     seeds: dict[str, float] | None  # test over the seeds: difference, low, high, p, p_holm
     images: dict[str, float] | None  # test over the test images
-    significant: list[str]  # those of the two tests, `seeds` and `images`, that show that a is better
+    joint: dict[str, float] | None  # test over seeds and images at once
+    significant: list[str]  # those of the three tests that show that a is better
     verdict: str
     only_a: int | None  # test images that most runs of a classify correctly and most runs of b do not
     only_b: int | None

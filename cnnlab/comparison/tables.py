@@ -92,7 +92,7 @@ def explanations(record: ComparisonRecord) -> list[tuple[str, str]]:
 def sentence(pair: PairRecord) -> str:
     """Return a pair's difference in words."""
     facts = [f"95 % interval {interval(pair, '{:+.2f}')}"] if pair.low is not None else []
-    tests = (("seeds", pair.seeds), ("images", pair.images))
+    tests = (("seeds and images", pair.joint), ("seeds", pair.seeds), ("images", pair.images))
     facts += [
         f"p {p if p[0] == '<' else f'= {p}'} over {name}" for name, test in tests if (p := p_value(test)) != MISSING
     ]

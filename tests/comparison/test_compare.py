@@ -120,7 +120,8 @@ def test_curves_are_means_with_their_spread(section, runs):
 def test_a_clear_difference_is_significant_over_seeds_and_images(section):
     clear = pair(section, "good", "poor")
     assert clear.verdict == "better"
-    assert clear.interval == "Welch t, over seeds"
+    assert clear.interval == "t, over seeds and test images"
+    assert clear.joint["p_holm"] < 0.05
     assert 0 < clear.low < clear.difference < clear.high
     assert clear.seeds["p"] <= clear.seeds["p_holm"] < 0.05
     assert clear.only_a > clear.only_b
@@ -131,19 +132,21 @@ def test_a_small_difference_is_not_significant(section):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "images", "one_seed_each", "words"),
+    ("seeds", "images", "both", "one_seed_each", "words"),
     [
-        (0.01, 0.01, False, "better"),
-        (0.2, 0.01, False, "significant over images only; other seeds might differ"),
-        (0.01, 0.2, False, "significant over seeds only; other images might differ"),
-        (None, 0.01, True, "better for these two trained networks; one seed each cannot say more"),
-        (None, 0.01, False, "better for these trained networks; too few seeds to say more"),
-        (0.2, 0.2, False, "no significant difference"),
-        (None, None, True, "not tested"),
+        (0.01, 0.01, 0.01, False, "better"),
+        (0.2, 0.01, 0.01, False, "better"),
+        (0.01, 0.01, 0.2, False, "significant over seeds and over images, not over both at once"),
+        (0.2, 0.01, 0.2, False, "significant over images only; other seeds might differ"),
+        (0.01, 0.2, 0.2, False, "significant over seeds only; other images might differ"),
+        (None, 0.01, None, True, "better for these two trained networks; one seed each cannot say more"),
+        (None, 0.01, None, False, "better for these trained networks; too few seeds to say more"),
+        (0.2, 0.2, 0.2, False, "no significant difference"),
+        (None, None, None, True, "not tested"),
     ],
 )
-def test_the_verdict_says_which_tests_are_significant(seeds, images, one_seed_each, words):
-    tests = (p and {"p_holm": p, "difference": 0.1} for p in (seeds, images))
+def test_the_verdict_says_which_tests_are_significant(seeds, images, both, one_seed_each, words):
+    tests = (p and {"p_holm": p, "difference": 0.1} for p in (seeds, images, both))
     assert pairs.verdict(*tests, one_seed_each=one_seed_each) == words
 
 

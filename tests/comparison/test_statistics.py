@@ -12,6 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from cnnlab.comparison.statistics import (
     holm,
+    joint,
     mean_interval,
     over_images,
     ratio_interval,
@@ -209,8 +210,58 @@ def test_of_ten_true_null_hypotheses_holm_rejects_any_in_5_percent(repetitions):
 
 def test_the_interval_of_a_ratio_holds_it_as_often_as_it_says():
     random = np.random.default_rng(0)
-    drawn = [(np.exp(random.normal(1, 0.2, 4)), np.exp(random.normal(0.3, 0.1, 5))) for _ in range(1000)]
+    drawn = [(np.exp(random.normal(1, 0.2, 4)), np.exp(random.normal(0.3, 0.1, 5))) for _ in range(600)]
     intervals = [interval for a, b in drawn if (interval := ratio_interval(a.tolist(), b.tolist()))]
     assert 0.93 < np.mean([low < math.exp(0.7) < high for low, high in intervals]) < 0.98
     assert ratio_interval([1, 2], [3]) is None
     assert ratio_interval([0, 2], [3, 4]) is None
+
+
+# --- seeds and images at once -----------------------------------------------------------------------------------------
+
+
+def simulated(
+    random: np.random.Generator, effects: np.ndarray, seeds: float, runs: int
+) -> tuple[list[float], np.ndarray]:
+    """Return accuracies and counts of correct runs of a group whose mean accuracy is 0.7 over all seeds and images.
+
+    Args:
+        random: generator.
+        effects: what the images add to the probability of being classified correctly, (N,).
+        seeds: standard deviation of what the seeds add.
+        runs: number of runs.
+    """
+    chance = 0.7 + effects + random.normal(0, seeds, (runs, 1))
+    right = random.random((runs, len(effects))) < chance
+    return right.mean(axis=1).tolist(), right.sum(axis=0)
+
+
+@pytest.mark.parametrize(("runs_a", "runs_b"), [(3, 3), (5, 5), (10, 10), (20, 20), (3, 6)])
+@pytest.mark.parametrize(("seeds", "images"), [(0.01, 0.0), (0.01, 0.1), (0.02, 0.2), (0.0, 0.2)])
+def test_the_joint_test_is_wrong_in_5_percent_and_its_interval_covers_95(runs_a, runs_b, seeds, images):
+    random = np.random.default_rng(0)
+    wrong = covered = 0
+    for _ in range(600):
+        effects = random.normal(0, images / 2, 300)  # equal networks on average over all images, not over these
+        a, right_a = simulated(random, effects, seeds, runs_a)
+        b, right_b = simulated(random, -effects, seeds, runs_b)
+        test = joint(a, right_a, b, right_b)
+        assert test is not None
+        wrong += test.p < 0.05
+        covered += test.low <= 0 <= test.high
+    assert 0.93 <= covered / 600 <= 0.975
+    assert wrong == 600 - covered
+
+
+def test_equal_accuracies_by_chance_are_not_certain():
+    random = np.random.default_rng(0)
+    right = np.repeat([3, 2, 1, 0], 25)
+    test = joint([0.5] * 3, right, [0.49] * 3, random.permutation(np.r_[right[:-3], 0, 0, 0]))
+    assert test is not None
+    assert test.p > 0.05
+    assert test.low < 0 < test.high
+
+
+def test_the_joint_test_needs_two_runs_and_some_noise():
+    assert joint([0.5], np.array([1, 0]), [0.5, 0.5], np.array([2, 0])) is None
+    assert joint([0.5, 0.5], np.array([2, 0]), [0.5, 0.5], np.array([2, 0])) is None
