@@ -3,17 +3,18 @@
 import io
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute
 from PIL import Image
+from pyarrow import types
 
 from cnnlab.data.sources.base import Columns
 from cnnlab.errors import RequestError
 from cnnlab.words import did_you_mean
 
-if TYPE_CHECKING:
-    import pyarrow
-
+pc: Any = pyarrow.compute  # type checkers do not see its functions, which are made by its import
 # Names of a column of labels, in lower case.
 LABELS = frozenset(
     {"label", "labels", "class", "classes", "category", "target", "cls", "fine_label", "coarse_label"}
@@ -29,7 +30,7 @@ LARGEST = 2**63 - 1  # of int64
 SNIFFED = 8  # rows whose content is looked at
 
 
-def features(schema: "pyarrow.Schema") -> dict[str, dict[str, Any]]:
+def features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
     """Return what the `datasets` library has noted about each column, such as `{"label": {"_type": "ClassLabel"}}`."""
     try:
         found = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
@@ -38,13 +39,13 @@ def features(schema: "pyarrow.Schema") -> dict[str, dict[str, Any]]:
         return {}
 
 
-def class_names(schema: "pyarrow.Schema", column: str) -> list[str] | None:
+def class_names(schema: pa.Schema, column: str) -> list[str] | None:
     """Return the names of a column's class numbers, if the schema holds them."""
     names = features(schema).get(column, {}).get("names")
     return [str(name) for name in names] if isinstance(names, list) and names else None
 
 
-def find_columns(first: "pyarrow.Table", asked: Columns, where: str) -> tuple[str, str]:
+def find_columns(first: pa.Table, asked: Columns, where: str) -> tuple[str, str]:
     """Return the names of the columns of images and of labels.
 
     Args:
@@ -73,7 +74,7 @@ def find_columns(first: "pyarrow.Table", asked: Columns, where: str) -> tuple[st
     return image, _only(labels, first, "classes", "label_column", where)
 
 
-def _only(found: list[str], table: "pyarrow.Table", what: str, key: str, where: str) -> str:
+def _only(found: list[str], table: pa.Table, what: str, key: str, where: str) -> str:
     """Return the only column found; raise RequestError with the key that chooses one if there are several or none."""
     if len(found) == 1:
         if (count := table.column_names.count(found[0])) > 1:
@@ -91,7 +92,7 @@ def _only(found: list[str], table: "pyarrow.Table", what: str, key: str, where: 
     raise RequestError(f"{where} needs a column of {what}, and none is recognized{choose}. It has {there}")
 
 
-def _image_columns(table: "pyarrow.Table", masks: bool = False) -> list[str]:
+def _image_columns(table: pa.Table, masks: bool = False) -> list[str]:
     """Return the columns noted as images, else those of encoded images by their types and first rows."""
     noted = {name: about.get("_type") for name, about in features(table.schema).items()}
     names = [name for name, kind in _plain_types(table) if may_be_images(kind) and bool(MASK.search(name)) == masks]
@@ -100,7 +101,7 @@ def _image_columns(table: "pyarrow.Table", masks: bool = False) -> list[str]:
     return of_images or [name for name in unknown if _holds_images(table[name])]
 
 
-def _label_columns(table: "pyarrow.Table") -> list[str]:
+def _label_columns(table: pa.Table) -> list[str]:
     """Return the columns with class names, else those with a usual name; of several with class names, the usual."""
     names = [name for name, kind in _plain_types(table) if _may_be_labels(kind)]
     usual = list(dict.fromkeys(name for name in names if name.lower() in LABELS))
@@ -108,26 +109,22 @@ def _label_columns(table: "pyarrow.Table") -> list[str]:
     return [name for name in with_names if name in usual] or with_names or usual
 
 
-def _plain_types(table: "pyarrow.Table") -> list[tuple[str, "pyarrow.DataType"]]:
+def _plain_types(table: pa.Table) -> list[tuple[str, pa.DataType]]:
     return [(field.name, plain_type(field.type)) for field in table.schema]
 
 
-def may_be_images(kind: "pyarrow.DataType") -> bool:
+def may_be_images(kind: pa.DataType) -> bool:
     """Return whether a column of this plain type may hold encoded images."""
-    from pyarrow import types
-
     if types.is_struct(kind):
         return kind.get_field_index("bytes") >= 0 and types.is_large_binary(kind.field("bytes").type)
     return types.is_large_binary(kind)
 
 
-def _may_be_labels(kind: "pyarrow.DataType") -> bool:
-    from pyarrow import types
-
+def _may_be_labels(kind: pa.DataType) -> bool:
     return types.is_integer(kind) or types.is_floating(kind) or types.is_large_string(kind)
 
 
-def _holds_images(column: "pyarrow.ChunkedArray") -> bool:
+def _holds_images(column: pa.ChunkedArray) -> bool:
     """Return whether any of the first rows is an image: one of them may be damaged."""
     rows = [row for row in encoded(column).to_pylist() if row]
     return any(_is_image(row["bytes"]) if row["bytes"] else str(row["path"]).lower().endswith(SUFFIXES) for row in rows)
@@ -141,11 +138,8 @@ def _is_image(content: bytes) -> bool:
         return False
 
 
-def plain_type(kind: "pyarrow.DataType") -> "pyarrow.DataType":
+def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the type that `plain` brings a column of this type to."""
-    import pyarrow as pa
-    from pyarrow import types
-
     if isinstance(kind, pa.BaseExtensionType):
         return plain_type(kind.storage_type)
     if types.is_dictionary(kind):
@@ -163,23 +157,17 @@ def plain_type(kind: "pyarrow.DataType") -> "pyarrow.DataType":
     return kind
 
 
-def plain(column: "pyarrow.ChunkedArray") -> "pyarrow.ChunkedArray":
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the same values as int64, float64, large text or large bytes, or as structs of these.
 
     Files of one data set may differ in such types. Booleans become the texts `false` and `true`. Numbers above int64
     become its largest.
     """
-    import pyarrow as pa
-
     kind = plain_type(column.type)
     return pa.chunked_array([_plain_array(chunk, kind) for chunk in column.chunks], kind)
 
 
-def _plain_array(values: "pyarrow.Array", kind: "pyarrow.DataType") -> "pyarrow.Array":
-    import pyarrow as pa
-    import pyarrow.compute
-    from pyarrow import types
-
+def _plain_array(values: pa.Array, kind: pa.DataType) -> pa.Array:
     if isinstance(values, pa.ExtensionArray):
         return _plain_array(values.storage, kind)
     if isinstance(values, pa.DictionaryArray):
@@ -188,16 +176,12 @@ def _plain_array(values: "pyarrow.Array", kind: "pyarrow.DataType") -> "pyarrow.
         parts = [_plain_array(part, field.type) for part, field in zip(values.flatten(), kind, strict=True)]
         return pa.StructArray.from_arrays(parts, fields=list(kind)) if parts else values
     if types.is_uint64(values.type):
-        pc: Any = pyarrow.compute  # type checkers do not see its functions, which are made by its import
         values = pc.min_element_wise(values, pa.scalar(LARGEST, pa.uint64()))
     return values.cast(kind) if values.type != kind and not types.is_nested(kind) else values
 
 
-def encoded(column: "pyarrow.ChunkedArray") -> "pyarrow.ChunkedArray":
+def encoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column of images as structs of `bytes` and `path`, of which one is null."""
-    import pyarrow as pa
-    from pyarrow import types
-
     kind = pa.struct([("bytes", pa.large_binary()), ("path", pa.large_string())])
     chunks = []
     for chunk in plain(column).chunks:

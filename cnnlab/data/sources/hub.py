@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow as pa
+
 from cnnlab.data.findings import Findings, listed
 from cnnlab.data.sources.base import Columns, RawImages, Source
 from cnnlab.data.sources.columns import SNIFFED, encoded, plain
@@ -134,8 +136,6 @@ class HubSource(Source):
 
 def _mapped_table(folder: Path, split: str) -> Split:
     """Return the table of a split, mapped from its files. The paths in it are absolute."""
-    import pyarrow as pa
-
     files = sorted([*folder.glob(f"*-{split}.arrow"), *folder.glob(f"*-{split}-?????-of-?????.arrow")])
     try:
         table = pa.concat_tables([pa.ipc.open_stream(pa.memory_map(str(file))).read_all() for file in files])

@@ -1,31 +1,27 @@
 """Turn the labels of tables into class numbers, whatever form they have."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from pyarrow import types
 
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
 
-if TYPE_CHECKING:
-    import pyarrow
-
+pc: Any = pyarrow.compute  # type checkers do not see its functions, which are made by its import
 MOST_CLASSES = 100_000
 UNLABELLED = -1  # stands for a missing label in data sets whose test labels are not published
 
 
-def label_values(column: "pyarrow.ChunkedArray", where: str) -> "pyarrow.Array":
+def label_values(column: pa.ChunkedArray, where: str) -> pa.Array:
     """Return the labels of a plain column as int64 or large text, null where there is none: for -1 and "" too.
 
     Raises:
         RequestError: for fractions, for numbers below -1, and for numbers that are too large to count classes.
     """
-    import pyarrow as pa
-    import pyarrow.compute
-    from pyarrow import types
-
-    pc: Any = pyarrow.compute  # type checkers do not see its functions, which are made by its import
     values = column.combine_chunks()
     if types.is_large_string(values.type):
         return pc.if_else(pc.equal(values, ""), None, values)
@@ -44,7 +40,7 @@ def label_values(column: "pyarrow.ChunkedArray", where: str) -> "pyarrow.Array":
 
 
 def number_classes(
-    labels: Mapping[str, "pyarrow.Array"], names: Mapping[str, Sequence[str] | None], where: str
+    labels: Mapping[str, pa.Array], names: Mapping[str, Sequence[str] | None], where: str
 ) -> tuple[list[str], dict[str, np.ndarray]]:
     """Return the names of the classes, and the class numbers, int64 (N,), of each split.
 
@@ -58,11 +54,6 @@ def number_classes(
     Raises:
         RequestError: if an image has no label, or a label is none of the classes.
     """
-    import pyarrow as pa
-    import pyarrow.compute
-    from pyarrow import types
-
-    pc: Any = pyarrow.compute  # type checkers do not see its functions, which are made by its import
     train = labels["train"]
     classes = names["train"] or sorted(value for value in train.unique().to_pylist() if value is not None)
     if len(classes) > MOST_CLASSES:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pyarrow as pa
 from filelock import FileLock
+from pyarrow.parquet import ParquetFile
 
 from cnnlab.data.findings import Findings, counted
 from cnnlab.data.sources.base import Columns, FileSource, RawImages
@@ -19,10 +20,6 @@ from cnnlab.data.sources.tables import Split, Tables, datasets_cache
 from cnnlab.errors import RequestError
 from cnnlab.files import replacing
 from cnnlab.instantiate import first_line
-
-if TYPE_CHECKING:
-    import pyarrow
-    from pyarrow.parquet import ParquetFile
 
 log = logging.getLogger(__name__)
 
@@ -98,22 +95,18 @@ class Shards:
         counts = {file: _rows(file) for file in self.files}
         return {file: rows for file, rows in counts.items() if rows} or {self.files[0]: 0}
 
-    def first(self) -> "pyarrow.Table":
+    def first(self) -> pa.Table:
         """Return some rows with all columns."""
-        import pyarrow as pa
-
         with _opened(next(iter(self.counts))) as opened:
             rows = list(islice(opened.iter_batches(SNIFFED), 1))
             return pa.Table.from_batches(rows, opened.schema_arrow)
 
-    def column(self, name: str) -> "pyarrow.ChunkedArray":
+    def column(self, name: str) -> pa.ChunkedArray:
         """Return a column, its values in one form."""
         return _joined(self._parts(name, plain))
 
-    def images(self, name: str) -> "pyarrow.ChunkedArray":
+    def images(self, name: str) -> pa.ChunkedArray:
         """Return a column of images, mapped from the copy if there is a place for one."""
-        import pyarrow as pa
-
         if self.copy is None:
             return _joined(self._parts(name, encoded))
         try:
@@ -126,16 +119,12 @@ class Shards:
         except OSError as error:
             raise RequestError(f"data: {self.copy} cannot be written ({error.strerror or error})") from None
 
-    def _parts(
-        self, name: str, bring: Callable[["pyarrow.ChunkedArray"], "pyarrow.ChunkedArray"]
-    ) -> Iterator["pyarrow.ChunkedArray"]:
+    def _parts(self, name: str, bring: Callable[[pa.ChunkedArray], pa.ChunkedArray]) -> Iterator[pa.ChunkedArray]:
         """Yield some rows of a column after the other, brought to one type.
 
         Raises:
             RequestError: if a file cannot be read, or does not fit the others.
         """
-        import pyarrow as pa
-
         first, kind, names = None, None, None
         for file in self.counts:
             with _opened(file) as opened:
@@ -158,22 +147,17 @@ class Shards:
                     yield bring(pa.chunked_array([batch.column(name)]))
 
 
-def _joined(parts: Iterable["pyarrow.ChunkedArray"]) -> "pyarrow.ChunkedArray":
-    import pyarrow as pa
-
+def _joined(parts: Iterable[pa.ChunkedArray]) -> pa.ChunkedArray:
     return pa.chunked_array([chunk for part in parts for chunk in part.chunks])
 
 
 @contextlib.contextmanager
-def _opened(file: Path) -> Iterator["ParquetFile"]:
+def _opened(file: Path) -> Iterator[ParquetFile]:
     """Open a file; turn errors of pyarrow inside the block into a RequestError that names it."""
-    import pyarrow
-    from pyarrow.parquet import ParquetFile
-
     try:
         with ParquetFile(file) as opened:
             yield opened
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise RequestError(f"data.path: {file} is not a readable parquet file ({first_line(error)})") from None
 
 
@@ -182,10 +166,8 @@ def _rows(file: Path) -> int:
         return opened.metadata.num_rows
 
 
-def _write(parts: Iterable["pyarrow.ChunkedArray"], file: Path) -> None:
+def _write(parts: Iterable[pa.ChunkedArray], file: Path) -> None:
     """Write a column to an Arrow file, which is never visible half-written."""
-    import pyarrow as pa
-
     with replacing(file) as temporary, contextlib.ExitStack() as stack:
         writer = None
         for part in parts:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from cnnlab.data.findings import PART_FOR_TEST, Findings
 from cnnlab.data.sources.base import Columns, Items, RawImages, RawSplit
@@ -15,27 +15,24 @@ from cnnlab.data.sources.columns import class_names, find_columns
 from cnnlab.data.sources.labels import about_numbers, label_values, number_classes
 from cnnlab.errors import RequestError
 
-if TYPE_CHECKING:
-    import pyarrow
-
 
 @dataclass(frozen=True)
 class Split:
     """Give access to the table of one split, whose columns are read when they are asked for by name."""
 
     rows: int
-    first: "pyarrow.Table"  # some rows with all columns
+    first: pa.Table  # some rows with all columns
     folder: Path  # that paths of images are relative to
-    column: Callable[[str], "pyarrow.ChunkedArray"]  # as `cnnlab.data.sources.columns.plain` returns it
-    images: Callable[[str], "pyarrow.ChunkedArray"]  # as `encoded` there; mapped from a file if memory may not do
+    column: Callable[[str], pa.ChunkedArray]  # as `cnnlab.data.sources.columns.plain` returns it
+    images: Callable[[str], pa.ChunkedArray]  # as `encoded` there; mapped from a file if memory may not do
 
 
 @dataclass(frozen=True)
 class Rows:
     """Give access to encoded images; each is copied when it is asked for. Those without bytes are files."""
 
-    contents: "pyarrow.ChunkedArray"
-    paths: "pyarrow.ChunkedArray"
+    contents: pa.ChunkedArray
+    paths: pa.ChunkedArray
     folder: Path  # that relative paths start from
 
     def __getitem__(self, index: int) -> bytes | Path:
