@@ -1,7 +1,7 @@
 """Compare every two groups of a section: the difference, its significance, and the images on which they differ."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +17,7 @@ MAX_GROUPS_ALL_PAIRS = 60  # with more groups, each is compared with the best on
 GROUPS_WITH_IMAGES = 8  # the best groups; for their pairs the images on which they differ are listed
 LISTED_IMAGES = 12  # of either kind for such a pair
 
-Tested = Mapping[str, Any] | None  # a test as a dictionary, with its corrected p-value `p_holm`
+Tested = dict[str, Any] | None  # a test as a dictionary, with its corrected p-value `p_holm`
 
 
 def compare_pairs(section: Section) -> list[PairRecord]:

@@ -210,7 +210,7 @@ def test_of_ten_true_null_hypotheses_holm_rejects_any_in_5_percent(repetitions):
 
 def test_the_interval_of_a_ratio_holds_it_as_often_as_it_says():
     random = np.random.default_rng(0)
-    drawn = [(np.exp(random.normal(1, 0.2, 4)), np.exp(random.normal(0.3, 0.1, 5))) for _ in range(600)]
+    drawn = [(np.exp(random.normal(1, 0.2, 4)), np.exp(random.normal(0.3, 0.1, 5))) for _ in range(1000)]
     intervals = [interval for a, b in drawn if (interval := ratio_interval(a.tolist(), b.tolist()))]
     assert 0.93 < np.mean([low < math.exp(0.7) < high for low, high in intervals]) < 0.98
     assert ratio_interval([1, 2], [3]) is None
