@@ -146,7 +146,7 @@ def read_options(options: type[T], values: Mapping[str, Any], prefix: str = "") 
 
     Args:
         options: a dataclass. Its `__post_init__` may refuse a value with a ValueError whose message starts with the
-            field's name; see `check_at_least`.
+            field's name.
         values: all keys of the command; those without a field belong to somebody else. With a prefix, the keys below
             it, and each must have a field.
         prefix: the key that holds the values, for messages.
@@ -162,13 +162,6 @@ def read_options(options: type[T], values: Mapping[str, Any], prefix: str = "") 
             raise RequestError(f"{dotted(prefix, name)} must be given")
     with explained(prefix, dict.fromkeys(fields) | given):
         return options(**given)
-
-
-def check_at_least(least: float, **values: float | None) -> None:
-    """Raise a ValueError that names the first value below a limit; None passes."""
-    for name, value in values.items():
-        if value is not None and value < least:
-            raise ValueError(f"{name} must be {least} or more, got {value}")
 
 
 def dotted(*names: str) -> str:

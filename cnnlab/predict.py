@@ -14,7 +14,8 @@ from cnnlab import config as configuration
 from cnnlab.arguments import check_declared
 from cnnlab.data.listing import STANDARD_INPUT, list_pictures
 from cnnlab.errors import Failed, RequestError
-from cnnlab.instantiate import check_at_least, read_options
+from cnnlab.instantiate import read_options
+from cnnlab.limits import Count
 from cnnlab.runs.directory import check_output, checkpoint_file, run_of
 
 if TYPE_CHECKING:
@@ -31,15 +32,12 @@ TILES, ROWS_WITH_NEIGHBOURS = 36, 12  # images in the gallery
 
 @dataclass(frozen=True)
 class Counts:
-    """Hold the command's numbers, all 1 or more, or None for all images and no neighbours; see conf/predict.yaml."""
+    """Hold the command's numbers, or None for all images and no neighbours; see conf/predict.yaml."""
 
-    limit: int | None
-    top: int
-    neighbours: int | None
-    batch_size: int
-
-    def __post_init__(self) -> None:
-        check_at_least(1, limit=self.limit, top=self.top, neighbours=self.neighbours, batch_size=self.batch_size)
+    limit: Count | None
+    top: Count
+    neighbours: Count | None
+    batch_size: Count
 
 
 def predict(config: DictConfig) -> None:

@@ -13,7 +13,8 @@ from cnnlab.arguments import check_declared
 from cnnlab.config.paths import ROOT
 from cnnlab.errors import Failed, Interrupted, RequestError
 from cnnlab.files import write_atomically
-from cnnlab.instantiate import check_at_least, read_options
+from cnnlab.instantiate import read_options
+from cnnlab.limits import Count, Positive
 from cnnlab.runs.jobs import slots
 from cnnlab.runs.plain import to_json
 from cnnlab.runs.processes import own_rank
@@ -32,14 +33,9 @@ class Request:
 
     name: str
     storage: str | None
-    n_jobs: int
-    timeout: float | None
+    n_jobs: Count
+    timeout: Positive | None  # seconds
     search: dict[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        check_at_least(1, n_jobs=self.n_jobs)
-        if self.timeout is not None and self.timeout <= 0:
-            raise ValueError(f"timeout must be above 0 seconds, got {self.timeout}")
 
 
 def tune(config: DictConfig) -> None:

@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import check_at_least, read_options
-from cnnlab.limits import Device
+from cnnlab.instantiate import read_options
+from cnnlab.limits import Count, Device
 from cnnlab.runs.directory import RunDirectory, check_output_folder, checkpoint_file, own_folder, run_of
 
 if TYPE_CHECKING:
@@ -33,13 +33,12 @@ class Request:
 
     checkpoint: str
     image: str
-    images: int
+    images: Count
     output: str | None
     device: Device
     trust: str | list[str] | None = None
 
     def __post_init__(self) -> None:
-        check_at_least(1, images=self.images)
         if self.number is None and not self.file.is_file():
             raise ValueError(f"image: there is no file {self.image}; test:7 is the data's eighth test image")
 

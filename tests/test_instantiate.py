@@ -10,7 +10,8 @@ import torch
 from cnnlab.arguments import check_arguments, fits
 from cnnlab.data.augment import Augmentation
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import build, check_at_least, explained, first_line, read_options
+from cnnlab.instantiate import build, explained, first_line, read_options
+from cnnlab.limits import Count
 from cnnlab.models.lenet import LeNet5
 
 AUGMENTATION = "cnnlab.data.augment.Augmentation"
@@ -154,13 +155,12 @@ def test_value_errors_name_the_key(message: str, expected: str) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    count: int
-    limit: int | None = None
+    count: Count
+    limit: Count | None = None
     mode: Literal["fast", "slow"] = "fast"
     names: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_at_least(1, count=self.count, limit=self.limit)
         if self.mode == "slow" and self.limit is None:
             raise ValueError("limit: slow needs one")
 

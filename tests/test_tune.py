@@ -27,7 +27,7 @@ WRONG = {
     "search=optimizer pruner=mean": "pruner must be one of median, none, got 'mean'",
     "search=optimizer n_jobs=0": "n_jobs must be 1 or more, got 0",
     "search=optimizer warmup_epochs=-1": "warmup_epochs must be 0 or more, got -1",
-    "search=optimizer timeout=0": "timeout must be above 0 seconds, got 0",
+    "search=optimizer timeout=0": "timeout must be above 0, got 0",
     "search=optimizer timeout=long": "timeout must be a number or null, got 'long'",
     "search=optimizer storage=nonsense": "storage: nonsense cannot be used",
     "search=optimizer protocol=article": "protocol: with article, a search would choose by the test images",

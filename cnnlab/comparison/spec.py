@@ -6,7 +6,8 @@ from typing import Any, Literal, get_args
 
 from cnnlab.comparison.columns import COSTS
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import check_at_least, read_options
+from cnnlab.instantiate import read_options
+from cnnlab.limits import Whole
 from cnnlab.words import did_you_mean
 
 Metric = Literal["train/loss", "train/accuracy", "val/loss", "val/accuracy"]
@@ -73,7 +74,7 @@ class ComparisonSpec:
     axis: Axis | None = None
     figure: list[str] = field(default_factory=lambda: ["accuracy", "val/accuracy"])  # panels of a result's figure
     maps: bool = False  # whether the sizes of the feature maps are reported
-    shift: int = 0  # pixels by which test images are moved to see whether predictions change; 0 for none
+    shift: Whole = 0  # pixels by which test images are moved to see whether predictions change; 0 for none
 
     def __post_init__(self) -> None:
         if wrong := [target for target in self.targets if not 0 < target <= 1]:
@@ -81,7 +82,6 @@ class ComparisonSpec:
         _check_names(self.labels, "labels")
         if self.search and self.choose is None:
             raise ValueError("search: choose must name the setting that was searched for, such as optimizer.lr")
-        check_at_least(0, shift=self.shift)
         if unknown := [panel for panel in self.figure if panel not in PANELS]:
             raise ValueError(f"figure: {unknown[0]} is not a panel{did_you_mean(unknown[0], PANELS)}")
         if "axis" in self.figure and self.axis is None:

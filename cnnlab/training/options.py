@@ -10,9 +10,9 @@ from cnnlab.arguments import check_arguments
 from cnnlab.declarations import Declaration, read_declaration
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import read_options
+from cnnlab.limits import Count, NotNegative, Positive, Whole
 
 Compile = Literal["off", "default", "reduce-overhead", "max-autotune"]
-Count = Annotated[int, "[1, inf)"]
 # Arguments of Lightning's Trainer that cnnlab sets itself, and what to type instead.
 SET_BY_CNNLAB = {
     "logger": "logger=NAME chooses one",
@@ -35,11 +35,11 @@ SET_BY_CNNLAB = {
 class TrainerOptions:
     """Hold the keys of `trainer` that cnnlab reads itself, or allows less values of than Lightning."""
 
-    max_epochs: Annotated[float, "(0, inf)"]
+    max_epochs: Positive
     max_steps: int = -1
     max_time: str | dict[str, int] | None = None
-    min_epochs: Annotated[int, "[0, inf)"] | None = None
-    min_steps: Annotated[int, "[0, inf)"] | None = None
+    min_epochs: Whole | None = None
+    min_steps: Whole | None = None
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     num_nodes: Count = 1
     # Other strategies would shard the weights or start processes in ways that nothing here supports.
@@ -50,15 +50,15 @@ class TrainerOptions:
     tf32: bool = True
     profile: bool = False
     accumulate_grad_batches: Count = 1
-    gradient_clip_val: Annotated[float, "[0, inf)"] | None = None
+    gradient_clip_val: NotNegative | None = None
     gradient_clip_algorithm: Literal["norm", "value"] | None = None
     check_val_every_n_epoch: Count | None = 1
     num_sanity_val_steps: Annotated[int, "[-1, inf)"] | None = 0
-    log_every_n_steps: Annotated[int, "[0, inf)"] | None = None
-    limit_train_batches: float | None = None
-    limit_val_batches: float | None = None
-    limit_test_batches: float | None = None
-    fast_dev_run: bool | Annotated[int, "[0, inf)"] = False
+    log_every_n_steps: Whole | None = None
+    limit_train_batches: Positive | None = None
+    limit_val_batches: NotNegative | None = None
+    limit_test_batches: Positive | None = None
+    fast_dev_run: bool | Whole = False
     devices: Any = "auto"
 
     def __post_init__(self) -> None:
@@ -67,9 +67,10 @@ class TrainerOptions:
             raise ValueError(f"max_steps must be 1 or more, or -1 for no limit, got {self.max_steps}")
         if isinstance(self.max_time, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", self.max_time):
             raise ValueError(f"max_time must be days:hours:minutes:seconds, such as 00:00:05:00, got {self.max_time!r}")
-        for name, least in (("limit_train_batches", "above 0"), ("limit_test_batches", "above 0")):
-            _check_limit(name, getattr(self, name), getattr(self, name) != 0, least)
-        _check_limit("limit_val_batches", self.limit_val_batches, True, "0 or more")
+        for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
+            limit = getattr(self, name)
+            if limit is not None and limit > 1 and limit % 1:
+                raise ValueError(f"{name} must be a number of batches or a fraction up to 1, got {limit}")
         if (self.min_epochs or 0) > self.max_epochs:
             raise ValueError(f"min_epochs must be at most max_epochs, {self.max_epochs:g}, got {self.min_epochs}")
         if self.max_steps != -1 and (self.min_steps or 0) > self.max_steps:
@@ -103,8 +104,3 @@ def check_devices(devices: Any) -> None:
     forms = r"\[\d+(, \d+)*\]" if isinstance(devices, list) else r"auto|-1|[1-9]\d*|\d+(,\d+)+"
     if not re.fullmatch(forms, str(devices)):
         raise ValueError(f"devices must be a number, a list such as [0, 2], or auto, got {devices!r}")
-
-
-def _check_limit(name: str, limit: float | None, is_enough: bool, least: str) -> None:
-    if limit is not None and not (is_enough and (0 <= limit <= 1 or (limit > 1 and limit % 1 == 0))):
-        raise ValueError(f"{name} must be {least}, a number of batches or a fraction up to 1, got {limit}")
