@@ -141,8 +141,6 @@ def fits(value: Any, annotation: Any) -> bool:
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return fits(value, args[0])
-    if annotation is None or annotation is type(None):
-        return value is None
     if origin in (Union, types.UnionType):
         return any(fits(value, member) for member in args)
     if origin is Literal:
@@ -188,7 +186,8 @@ def _describe(annotation: Any) -> str:
         return "a list of lists" if is_nested else "a list"
     if _is_tensor(annotation):
         return "a list of numbers"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    words |= {dict: "keys with values", types.NoneType: "null"}
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 

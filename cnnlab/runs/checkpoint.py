@@ -9,28 +9,28 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from cnnlab.arguments import fits
+from cnnlab.arguments import misfit
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line, import_target
-from cnnlab.trust import NETWORKS, Trusted, check_trusted
+from cnnlab.runs.plain import check_plain
+from cnnlab.trust import NETWORKS, Trusted, check_trusted, find_targets
 
 NETWORK_PREFIX = "network."  # of the names of the network's weights in the state dict of the LightningModule
-# Keys and types of the description of a network and its images in a checkpoint.
-DESCRIPTION = {
+# What the description of a network and its images in a checkpoint holds. Nothing of it is empty or 0.
+DESCRIPTION: dict[str, Any] = {
     "classes": list[str],
-    "mean": list[float],
-    "std": list[float],
-    "image_size": int,
-    "channels": int,
+    "mean": Annotated[list[float], 3, "(-1e6, 1e6)"],
+    "std": Annotated[list[float], 3, "(0, 1e6)"],
+    "image_size": Annotated[int, "[1, 10000]"],  # pixels
+    "channels": Literal[3],
     "data_fingerprint": str,
     "model": dict,
 }
-LARGEST_IMAGE_SIZE = 10_000  # pixels
 MOST_SHARING = 4  # layers that may share their weights, on average
 # Errors that torch raises for damaged pickles.
 DAMAGE_ERRORS = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error)
@@ -117,26 +117,21 @@ def read_description(checkpoint: dict[str, Any], path: Path, key: str = "checkpo
     about = checkpoint["cnnlab"]
     for name, kind in DESCRIPTION.items():
         value = about.get(name) if isinstance(about, dict) else None
-        if not fits(value, kind) or not _is_possible(name, value):
+        if misfit(value, kind) or not value:
             raise RequestError(f"{key}: {path} is damaged: its {name} cannot be {reprlib.repr(value)}")
     return {name: about[name] for name in DESCRIPTION}
-
-
-def _is_possible(key: str, value: Any) -> bool:
-    """Check that a value of the right type is in its range."""
-    if key in ("mean", "std"):
-        numbers = len(value) == 3 and all(abs(number) < 1e6 for number in value)  # neither infinite nor NaN
-        return numbers and (key == "mean" or min(value) > 0)
-    if key == "image_size":
-        return 1 <= value <= LARGEST_IMAGE_SIZE
-    return value == 3 if key == "channels" else len(value) > 0
 
 
 def _safe_model(model: dict[str, Any], path: Path, trust: Trusted) -> dict[str, Any]:
     """Return the configuration of a network if it is harmless; a stranger's could name `os.system`."""
     target = model.get("_target_")
     options = {key: value for key, value in model.items() if key != "_target_"}
-    if not _is_plain(options):
+    try:
+        check_plain(options, depth=4)
+        harmless = not list(find_targets(options))
+    except ValueError:
+        harmless = False
+    if not harmless:
         raise RequestError(f"checkpoint: {path} is not loaded: {reprlib.repr(model)} is not a network")
     check_trusted([target], NETWORKS, trust, path, "checkpoint")
     made = import_target(target, "checkpoint: model")
@@ -148,16 +143,6 @@ def _safe_model(model: dict[str, Any], path: Path, trust: Trusted) -> dict[str, 
 def without_other_weights(model: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration of a network, changed so that no weights are downloaded, or read from another file."""
     return model | {key: value for key, value in {"pretrained": False, "checkpoint_path": None}.items() if key in model}
-
-
-def _is_plain(value: Any, depth: int = 4) -> bool:
-    """Check that a value consists of numbers, texts, lists and dictionaries, and names nothing to be called."""
-    if isinstance(value, list | tuple):
-        return depth > 0 and all(_is_plain(part, depth - 1) for part in value)
-    if isinstance(value, dict):
-        names = all(isinstance(key, str) and key != "_target_" for key in value)
-        return depth > 0 and names and all(_is_plain(part, depth - 1) for part in value.values())
-    return value is None or isinstance(value, bool | int | float | str)
 
 
 def check_weights_match(checkpoint: dict[str, Any], network: nn.Module, path: Path, key: str = "resume") -> None:

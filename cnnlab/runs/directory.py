@@ -17,19 +17,11 @@ from filelock import FileLock, Timeout
 
 from cnnlab.errors import Diverged, Failed, Interrupted, RequestError, system_error
 from cnnlab.files import write_atomically
-from cnnlab.runs.plain import finite, read_yaml, to_json
-from cnnlab.runs.summary import read_record
+from cnnlab.runs.plain import finite, read_or_note, read_yaml, to_json
+from cnnlab.runs.summary import SUMMARY_KEYS, read_record
 
 # Defaults, other than null, of keys that older records lack.
 DEFAULTS_SINCE = (("on_error", "stop"),)
-# Keys of summary.json in their order; null until known.
-SUMMARY_KEYS = (
-    *("status", "name", "model", "recipe", "data", "classes", "images", "protocol", "seed"),
-    *("parameters", "macs", "lr", "epochs", "steps"),
-    *("train_seconds", "total_seconds", "images_per_second", "peak_memory_bytes"),
-    *("val_accuracy", "val_loss", "test_accuracy", "test_loss", "test_accuracy_tta", "best_epoch"),
-    *("device", "precision", "data_fingerprint", "data_revision", "versions", "git_commit", "command", "error"),
-)
 # Columns of metrics.csv.
 METRICS: tuple[str, ...] = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 COLUMNS: tuple[str, ...] = ("epoch", "step", "seconds", "lr", *METRICS)
@@ -67,10 +59,7 @@ class RunDirectory:
 
     def read_config(self) -> dict[str, Any] | None:
         """Return the resolved configuration on disk, or None if it is missing or cannot be read."""
-        try:
-            return read_yaml(self.config_file)
-        except (OSError, ValueError):
-            return None
+        return read_or_note(read_yaml, self.config_file, [])
 
     def update_summary(self, **values: Any) -> None:
         """Set keys of the record, and write it atomically; that of a resumed run not before `begin`."""

@@ -5,9 +5,13 @@ import math
 import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+
+from cnnlab.instantiate import first_line
+
+T = TypeVar("T")
 
 MOST_BYTES, MOST_BYTES_OF_YAML, MOST_DEPTH = 1 << 24, 1 << 22, 30  # of a file that is read
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast
@@ -70,6 +74,18 @@ def read_yaml(file: Path) -> dict[str, Any]:
         loader.dispose()
 
 
+def read_or_note(read: Callable[[Path], T], file: Path, problems: list[str], expected: bool = True) -> T | None:
+    """Return what a function reads from a file; None, and a problem, if it is missing or damaged."""
+    try:
+        return read(file)
+    except FileNotFoundError:
+        if expected:
+            problems.append(f"{file.name} is missing")
+    except Exception as error:  # numpy and zipfile raise nearly anything for damaged files
+        problems.append(f"{file.name} cannot be read ({first_line(error)})")
+    return None
+
+
 def _check_tree(node: Any, seen: set[int]) -> None:
     if id(node) in seen:
         raise ValueError("it holds references")
@@ -83,19 +99,19 @@ def _check_tree(node: Any, seen: set[int]) -> None:
 def _checked(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("it does not hold keys and values")
-    _check_plain(value, MOST_DEPTH)
+    check_plain(value, MOST_DEPTH)
     return value
 
 
-def _check_plain(value: Any, depth: int) -> None:
+def check_plain(value: Any, depth: int) -> None:
     """Raise a ValueError for values that are not plain, nested too deeply, or cannot be written."""
     if isinstance(value, dict | list):
         if depth == 0:
             raise ValueError("it is nested too deeply")
         for part in value:
-            _check_plain(part, depth - 1)
+            check_plain(part, depth - 1)
             if isinstance(value, dict):
-                _check_plain(value[part], depth - 1)
+                check_plain(value[part], depth - 1)
     elif isinstance(value, str):
         value.encode()  # half a surrogate pair cannot be written
     elif isinstance(value, int) and abs(value) >= 1 << 64:

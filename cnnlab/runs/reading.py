@@ -16,10 +16,9 @@ import numpy as np
 
 from cnnlab.arguments import fits
 from cnnlab.errors import RequestError
-from cnnlab.instantiate import first_line
-from cnnlab.runs.directory import COLUMNS, SUMMARY_KEYS, RunDirectory
-from cnnlab.runs.plain import read_json, read_text, read_yaml
-from cnnlab.runs.summary import read_record
+from cnnlab.runs.directory import COLUMNS, RunDirectory
+from cnnlab.runs.plain import read_json, read_or_note, read_text, read_yaml
+from cnnlab.runs.summary import SUMMARY_KEYS, read_record
 
 SHIFT_FIGURES = ("same_answer", "accuracy", "feature_cosine")  # of an evaluation on moved images
 GROUPS = ("trainer", "optimizer", "schedule", "loss", "augmentation", "averaging")  # of config.yaml, or null
@@ -28,29 +27,17 @@ DATA_KEYS = {"image_size": int, "classes": list[str] | None}
 
 @dataclass(frozen=True)
 class Run:
-    """Content of a run directory.
-
-    Attributes:
-        path: path of the directory.
-        summary: the record with all its keys; None for unknown values and for numbers that are not finite.
-        config: the resolved configuration, with `data` and `model` at least, or None if it cannot be read.
-        curve: columns of metrics.csv by name, a value per epoch; None for missing and not finite values.
-        predicted: predicted class of each test image, int16 (N,), in the order of the data, or None.
-        labels: true classes, int16 (N,), or None.
-        classes: number of classes, or None.
-        going_on: whether a process is writing to it.
-        problems: descriptions of what is damaged or missing.
-    """
+    """Content of a run directory; None for what is missing or damaged."""
 
     path: Path
-    summary: Mapping[str, Any]
-    config: Mapping[str, Any] | None = None
-    curve: Mapping[str, list[float | None]] = field(default_factory=dict)
-    predicted: np.ndarray | None = None
-    labels: np.ndarray | None = None
-    classes: int | None = None
-    going_on: bool = False
-    problems: tuple[str, ...] = ()
+    summary: Mapping[str, Any]  # the record with all its keys
+    config: Mapping[str, Any] | None = None  # resolved, with `data` and `model` at least
+    curve: Mapping[str, list[float | None]] = field(default_factory=dict)  # columns of metrics.csv, a value per epoch
+    predicted: np.ndarray | None = None  # predicted class of each test image, int16 (N,), in the order of the data
+    labels: np.ndarray | None = None  # true classes, int16 (N,)
+    classes: int | None = None  # number of classes
+    going_on: bool = False  # a process is writing to it
+    problems: tuple[str, ...] = ()  # what is damaged or missing
 
 
 def find_runs(paths: Sequence[str]) -> list[Path]:
@@ -80,16 +67,11 @@ def read_run(path: Path) -> Run:
     directory = RunDirectory(path)
     record, wrong = read_record(directory.summary_file)
     summary, problems = dict.fromkeys(SUMMARY_KEYS) | (record or {}), list(wrong)
+    done = summary["status"] == "completed"
     config = _read_config(directory.config_file, problems)
-    curve = _read_curve(directory.metrics_file, problems, expected=summary["status"] == "completed")
-    predicted = labels = classes = None
-    if summary["status"] == "completed":
-        try:
-            predicted, labels, classes = _read_predictions(directory.predictions_file)
-        except FileNotFoundError:
-            problems.append("predictions.npz is missing")
-        except Exception as error:  # numpy and zipfile raise nearly anything for damaged files
-            problems.append(f"predictions.npz cannot be read ({first_line(error)})")
+    curve = _read_curve(directory.metrics_file, problems, expected=done)
+    arrays = read_or_note(_read_predictions, directory.predictions_file, problems) if done else None
+    predicted, labels, classes = arrays or (None, None, None)
     if predicted is not None and summary["test_accuracy"] is not None:
         scored = float((predicted == labels).mean())
         if abs(scored - summary["test_accuracy"]) > 1e-4:
@@ -139,13 +121,8 @@ def _number_or_name(part: str) -> tuple[int, str]:
 
 
 def _read_config(file: Path, problems: list[str]) -> dict[str, Any] | None:
-    try:
-        config = read_yaml(file)
-    except FileNotFoundError:
-        problems.append("config.yaml is missing")
-        return None
-    except (OSError, ValueError) as error:
-        problems.append(f"config.yaml cannot be read ({error})")
+    config = read_or_note(read_yaml, file, problems)
+    if config is None:
         return None
     if not all(isinstance(config.get(key), dict) for key in ("data", "model")):
         problems.append("config.yaml does not name data and model")
@@ -161,15 +138,7 @@ def _read_config(file: Path, problems: list[str]) -> dict[str, Any] | None:
 
 def _read_curve(file: Path, problems: list[str], expected: bool) -> dict[str, list[float | None]]:
     """Read the columns of metrics.csv, up to the first damaged row."""
-    try:
-        names, *rows = list(csv.reader(io.StringIO(read_text(file), newline=""))) or [[]]
-    except FileNotFoundError:
-        if expected:
-            problems.append("metrics.csv is missing")
-        return {}
-    except (OSError, ValueError, csv.Error) as error:
-        problems.append(f"metrics.csv cannot be read ({error})")
-        return {}
+    names, *rows = read_or_note(_read_rows, file, problems, expected) or [[]]
     whole: list[list[float | None]] = []
     for row in rows:
         try:
@@ -191,6 +160,10 @@ def _read_curve(file: Path, problems: list[str], expected: bool) -> dict[str, li
             problems.append(f"metrics.csv: {name} is not finite from row {bad[0]} on ({rows})")
             curve[name] = [value if value is None or math.isfinite(value) else None for value in values]
     return curve
+
+
+def _read_rows(file: Path) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(read_text(file), newline="")))
 
 
 def _read_predictions(file: Path) -> tuple[np.ndarray, np.ndarray, int]:

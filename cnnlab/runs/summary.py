@@ -1,28 +1,35 @@
-"""Read the record of a run, and tell which of its values are impossible."""
+"""Say what a record holds (summary.json), read it, and tell which of its values are impossible."""
 
-import math
 import re
 import reprlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from cnnlab.arguments import fits
-from cnnlab.runs.plain import read_json
+from cnnlab.arguments import misfit
+from cnnlab.limits import Share, Whole
+from cnnlab.runs.plain import read_json, read_or_note
 
-FRACTIONS = ("val_accuracy", "test_accuracy", "test_accuracy_tta")
-COUNTS = ("seed", "parameters", "macs", "steps", "best_epoch", "peak_memory_bytes")
-NUMBERS = ("lr", "epochs", "train_seconds", "total_seconds", "images_per_second")
-LARGEST = 1e15  # of a number
-LOSSES = ("val_loss", "test_loss")
-TEXTS = (
-    *("name", "model", "recipe", "data", "device", "precision", "data_fingerprint", "data_revision"),
-    *("git_commit", "command", "error"),
-)
-KINDS = {"classes": list[str], "images": dict, "versions": dict}
-CHOICES = {
-    "status": ("running", "completed", "failed", "diverged", "interrupted"),
-    "protocol": ("holdout", "article"),
+Amount = Annotated[float, "[0, 1e15)"]
+Loss = Annotated[float, "(-1e15, 1e15)"]
+# Keys of a record in their order, with what they hold. All are null until known.
+RECORD: dict[str, Any] = {
+    "status": Literal["running", "completed", "failed", "diverged", "interrupted"],
+    **dict.fromkeys(("name", "model", "recipe", "data"), str),
+    "classes": list[str],
+    "images": dict,
+    "protocol": Literal["holdout", "article"],
+    **dict.fromkeys(("seed", "parameters", "macs"), Whole),
+    **dict.fromkeys(("lr", "epochs"), Amount),
+    "steps": Whole,
+    **dict.fromkeys(("train_seconds", "total_seconds", "images_per_second"), Amount),
+    "peak_memory_bytes": Whole,
+    **{"val_accuracy": Share, "val_loss": Loss, "test_accuracy": Share, "test_loss": Loss, "test_accuracy_tta": Share},
+    "best_epoch": Whole,
+    **dict.fromkeys(("device", "precision", "data_fingerprint", "data_revision"), str),
+    "versions": dict,
+    **dict.fromkeys(("git_commit", "command", "error"), str),
 }
+SUMMARY_KEYS = tuple(RECORD)
 
 
 def read_record(file: Path) -> tuple[dict[str, Any] | None, list[str]]:
@@ -30,37 +37,14 @@ def read_record(file: Path) -> tuple[dict[str, Any] | None, list[str]]:
 
     A file that cannot be read at all gives None.
     """
-    try:
-        record = read_json(file)
-    except FileNotFoundError:
-        return None, [f"{file.name} is missing"]
-    except (OSError, ValueError) as error:
-        return None, [f"{file.name} cannot be read ({error})"]
-    problems = []
+    problems: list[str] = []
+    record = read_or_note(read_json, file, problems)
+    if record is None:
+        return None, problems
     for key, value in record.items():
-        if value is not None and (wrong := _objection(key, value)):
-            problems.append(f"{file.name}: {key} is {reprlib.repr(value)}, which is {wrong}")
+        if value is not None and (wanted := misfit(value, RECORD.get(key, Any))):
+            problems.append(f"{file.name}: {key} is {reprlib.repr(value)}, not {wanted}")
             record[key] = None
     if record.get("device"):
         record["device"] = re.sub(r"(?<!\d)1 threads$", "1 thread", record["device"])  # as it was written before
     return record, problems
-
-
-def _objection(key: str, value: Any) -> str | None:
-    """Return why a record cannot have a value, or None if it can."""
-    is_number = type(value) in (int, float) and math.isfinite(value)
-    if key in (*FRACTIONS, *COUNTS, *NUMBERS, *LOSSES) and not is_number:
-        return "not a number"
-    if key in FRACTIONS and not 0 <= value <= 1:
-        return "not between 0 and 1"
-    if key in COUNTS and (type(value) is not int or value < 0):
-        return "not a whole number of 0 or more"
-    if key in NUMBERS and not 0 <= value < LARGEST:
-        return f"not between 0 and {LARGEST:g}"
-    if key in CHOICES and value not in CHOICES[key]:
-        return f"none of {', '.join(CHOICES[key])}"
-    if key in TEXTS and not isinstance(value, str):
-        return "not a text"
-    if key in KINDS and not fits(value, KINDS[key]):
-        return f"not a {KINDS[key].__name__}"
-    return None

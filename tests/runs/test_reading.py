@@ -135,7 +135,7 @@ def test_values_that_are_not_numbers_are_reported_and_not_used(make_run, tmp_pat
     assert run.summary["test_accuracy"] is None
     assert run.summary["macs"] is None
     assert run.curve["val/accuracy"][1:4] == [pytest.approx(0.36), None, pytest.approx(0.72)]
-    assert "summary.json: test_accuracy is nan, which is not a number" in run.problems
+    assert "summary.json: test_accuracy is nan, not from 0 to 1" in run.problems
     assert "metrics.csv: val/accuracy is not finite from row 3 on (1 row)" in run.problems
 
 

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.runs import summary
-from cnnlab.runs.directory import SUMMARY_KEYS
 from cnnlab.runs.summary import read_record
 
 RECORD = Path(__file__).parents[1] / "records_of_before" / "run" / "summary.json"
@@ -18,12 +16,6 @@ def read(tmp_path: Path, text: str | bytes) -> tuple[dict | None, list[str]]:
     return read_record(file)
 
 
-def test_every_key_of_a_record_is_checked():
-    groups = (summary.FRACTIONS, summary.COUNTS, summary.NUMBERS, summary.LOSSES, summary.TEXTS)
-    checked = [*(key for group in groups for key in group), *summary.KINDS, *summary.CHOICES]
-    assert sorted(checked) == sorted(SUMMARY_KEYS)
-
-
 def test_a_sound_record_has_no_problems():
     record, problems = read_record(RECORD)
     assert problems == []
@@ -31,25 +23,25 @@ def test_a_sound_record_has_no_problems():
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "reason"),
+    ("key", "value", "wanted"),
     [
-        ("status", "finished", "none of running, completed, failed"),
-        ("protocol", {"a": 1}, "none of holdout, article"),
-        ("model", 3, "not a text"),
-        ("test_accuracy", 7.3, "not between 0 and 1"),
-        ("test_accuracy", True, "not a number"),
-        ("val_accuracy", "0.5", "not a number"),
-        ("val_loss", float("nan"), "not a number"),
-        ("seed", -1, "not a whole number of 0 or more"),
-        ("steps", 1.5, "not a whole number of 0 or more"),
-        ("train_seconds", -1.0, "not between 0 and 1e+15"),
-        ("train_seconds", 1e308, "not between 0 and 1e+15"),
-        ("lr", [0.1], "not a number"),
-        ("classes", ["cat", 3], "not a list"),
-        ("versions", "1.0", "not a dict"),
+        ("status", "finished", "one of running, completed, failed"),
+        ("protocol", {"a": 1}, "one of holdout, article"),
+        ("model", 3, "a text"),
+        ("test_accuracy", 7.3, "from 0 to 1"),
+        ("test_accuracy", True, "a number"),
+        ("val_accuracy", "0.5", "a number"),
+        ("val_loss", float("nan"), "between -1e15 and 1e15"),
+        ("seed", -1, "0 or more"),
+        ("steps", 1.5, "a whole number"),
+        ("train_seconds", -1.0, "at least 0 and below 1e15"),
+        ("train_seconds", 1e308, "at least 0 and below 1e15"),
+        ("lr", [0.1], "a number"),
+        ("classes", ["cat", 3], "a list"),
+        ("versions", "1.0", "keys with values"),
     ],
 )
-def test_impossible_values_are_named_and_not_used(tmp_path, key, value, reason):
+def test_impossible_values_are_named_and_not_used(tmp_path, key, value, wanted):
     sound = json.loads(RECORD.read_text())
     record, problems = read(tmp_path, json.dumps(sound | {key: value}))
     assert record is not None
@@ -57,7 +49,7 @@ def test_impossible_values_are_named_and_not_used(tmp_path, key, value, reason):
     assert record["parameters"] == 1163
     assert len(problems) == 1
     assert problems[0].startswith(f"summary.json: {key} is ")
-    assert f", which is {reason}" in problems[0]
+    assert f", not {wanted}" in problems[0]
     assert len(problems[0]) < 200
 
 
