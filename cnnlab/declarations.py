@@ -26,17 +26,11 @@ TYPES: dict[str, Any] = {kind.__name__: kind for kind in (int, float, bool, str,
 
 @dataclass(frozen=True)
 class Declaration:
-    """Hold the parameters of a function, or of a class when it is made.
-
-    Attributes:
-        names: names of the parameters.
-        open_ended: whether it takes arguments of any name.
-        hint: returns the annotation of a parameter; `Any` if it has none or it is not understood.
-    """
+    """Hold the parameters of a function, or of a class when it is made."""
 
     names: tuple[str, ...]
-    open_ended: bool
-    hint: Callable[[str], Any]
+    open_ended: bool  # whether it takes arguments of any name
+    hint: Callable[[str], Any]  # returns the annotation of a parameter; `Any` if it has none or it is not understood
 
 
 def declaration_of(target: Callable[..., Any]) -> Declaration:

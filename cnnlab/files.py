@@ -73,7 +73,10 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def decide_once(file: Path, decide: Callable[[], str]) -> str:
-    """Return the text of a file. The first process that asks decides on it and writes it; later ones read it."""
+    """Return the text of a file. The first process that asks decides on it and writes it; later ones read it.
+
+    Only the user may read the file.
+    """
     if not file.exists():
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}-")
         try:

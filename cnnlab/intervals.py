@@ -8,19 +8,12 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """Range that holds the true value in 95 % of all experiments.
-
-    Attributes:
-        low: lower bound.
-        high: upper bound.
-        confidence: share of such intervals that hold the true value.
-        method: name of the method that computed it.
-    """
+    """Range that holds the true value in 95 % of all experiments."""
 
     low: float
     high: float
-    confidence: float = CONFIDENCE
-    method: str = "Wilson"
+    confidence: float = CONFIDENCE  # share of such intervals that hold the true value
+    method: str = "Wilson"  # that computed it
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:

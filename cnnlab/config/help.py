@@ -17,19 +17,12 @@ COMMENT_GOES_ON = re.compile(r" {8,}# (.*)")
 
 @dataclass(frozen=True)
 class Key:
-    """Hold a key of a YAML file.
+    """Hold a key of a YAML file."""
 
-    Attributes:
-        value: the default, as text; empty if the key holds other keys.
-        comment: the description.
-        section: the heading before it, which is a comment on a line of its own.
-        group: True for a group of files to choose from, such as `model`.
-    """
-
-    value: str
-    comment: str
-    section: str
-    group: bool
+    value: str  # the default, as text; empty if the key holds other keys
+    comment: str  # the description
+    section: str  # the heading before it, which is a comment on a line of its own
+    group: bool  # True for a group of files to choose from, such as `model`
 
 
 Keys = dict[str, Key]  # by dotted name

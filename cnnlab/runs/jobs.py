@@ -21,41 +21,23 @@ POLL_EVERY = 0.2  # seconds
 
 @dataclass(eq=False)
 class Job:
-    """One run of a sweep, and its state.
+    """One run of a sweep, and its state."""
 
-    Attributes:
-        name: name among the jobs of the sweep.
-        overrides: its key=value arguments.
-        command: command that trains it.
-        directory: its run directory.
-        epochs: length of its training in epochs, or None if it is not given in epochs.
-        state: waiting, running, completed, failed, diverged or interrupted.
-        earlier: whether an earlier sweep has completed it, or seen it diverge.
-        resumes: whether it continues from the checkpoint of an earlier sweep.
-        reason: why it failed.
-        code: its exit code, negative if a signal ended it; None if not known.
-        started: its start by the monotonic clock.
-        seconds: its duration in this sweep.
-        epochs_before: epochs that earlier sweeps have trained it.
-        unwanted: set from outside to have it save and end early.
-        record: its summary.json as last read.
-    """
-
-    name: str
-    overrides: list[str]
-    command: list[str]
-    directory: Path
-    epochs: float | None
-    state: str = "waiting"
-    earlier: bool = False
-    resumes: bool = False
-    reason: str | None = None
-    code: int | None = None
-    started: float | None = None
-    seconds: float = 0.0
-    epochs_before: float = 0.0
-    unwanted: bool = False
-    record: dict[str, Any] = field(default_factory=dict)
+    name: str  # among the jobs of the sweep
+    overrides: list[str]  # key=value arguments
+    command: list[str]  # that trains it
+    directory: Path  # of the run
+    epochs: float | None  # length of the training, or None if it is not given in epochs
+    state: str = "waiting"  # or running, completed, failed, diverged, interrupted
+    earlier: bool = False  # an earlier sweep has completed it, or seen it diverge
+    resumes: bool = False  # it continues from the checkpoint of an earlier sweep
+    reason: str | None = None  # why it failed
+    code: int | None = None  # exit code, negative if a signal ended it; None if not known
+    started: float | None = None  # by the monotonic clock
+    seconds: float = 0.0  # in this sweep
+    epochs_before: float = 0.0  # that earlier sweeps have trained it
+    unwanted: bool = False  # set from outside to have it save and end early
+    record: dict[str, Any] = field(default_factory=dict)  # summary.json as last read
 
     def read_record(self) -> None:
         """Read the record that the run has written."""

@@ -46,15 +46,10 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Rank:
-    """Number of a process among those of its run.
+    """Number of a process among those of its run."""
 
-    Attributes:
-        number: from 0, which leads.
-        world_size: number of processes, or None if the leader starts them itself.
-    """
-
-    number: int
-    world_size: int | None = None
+    number: int  # from 0, which leads
+    world_size: int | None = None  # number of processes, or None if the leader starts them itself
 
 
 def own_rank() -> Rank:

@@ -1,6 +1,5 @@
 """Sign the messages between the processes of a run: others may be able to write to their store."""
 
-import contextlib
 import hashlib
 import hmac
 import os
@@ -8,6 +7,7 @@ import secrets
 from pathlib import Path
 
 from cnnlab.errors import RequestError
+from cnnlab.files import decide_once
 
 SECRET = "CNNLAB_SECRET"  # environment variable with the secret; without it, a file in the user's home is used
 
@@ -41,19 +41,7 @@ def _secret() -> bytes:
         return given.encode()
     try:
         file = Path("~/.config/cnnlab/secret").expanduser()
-        if not file.exists():
-            _write_secret(file)
-        return file.read_bytes()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return decide_once(file, secrets.token_hex).encode()  # only the user may read it
     except (OSError, RuntimeError) as error:  # there may be no home
         raise RequestError(f"trainer=ddp: set {SECRET} to a secret text ({error})") from None
-
-
-def _write_secret(file: Path) -> None:
-    """Write a new secret, which only the user may read; another process never reads half of it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    whole = file.with_name(f"secret.{os.getpid()}")
-    whole.touch(mode=0o600)
-    whole.write_text(secrets.token_hex(), encoding="utf-8")
-    with contextlib.suppress(FileExistsError):  # another process was faster
-        os.link(whole, file)
-    whole.unlink()
