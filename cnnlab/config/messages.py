@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
+from cnnlab.config.help import read_all_keys
 from cnnlab.config.paths import CONFIG_GROUPS, ROOT, list_names
 from cnnlab.errors import RequestError
 from cnnlab.words import did_you_mean
@@ -42,18 +43,7 @@ def _check_finite(value: Any, name: str) -> None:
 
 def _top_keys(name: str) -> list[str]:
     """Return the keys and groups of a primary file and of the files that it extends."""
-    file = ROOT / "conf" / f"{name}.yaml"
-    primary = OmegaConf.load(file)
-    assert isinstance(primary, DictConfig)
-    if "# @package hydra" in file.read_text(encoding="utf-8"):
-        return []
-    keys = [str(key) for key in primary if key != "defaults"]
-    for entry in primary.get("defaults", []):
-        if isinstance(entry, DictConfig):
-            keys.append(str(next(iter(entry))).removeprefix("override "))
-        elif entry != "_self_":
-            keys += _top_keys(entry)
-    return keys
+    return list(dict.fromkeys(key.partition(".")[0] for key in read_all_keys(ROOT / "conf" / f"{name}.yaml")))
 
 
 def explain(error: BaseException, name: str) -> str:
