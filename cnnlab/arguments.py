@@ -17,15 +17,10 @@ UNTYPED = ("self", "params", "args", "kwargs")  # parameters that no key sets
 def check_node(config: Mapping[str, Any], key: str, filled_in: Sequence[str] = ()) -> None:
     """Check names, types and values of a configuration with a `_target_`, and of those inside, without importing it.
 
-    What the source of the target does not tell is left to `build`.
-
-    Args:
-        config: holds `_target_` and its arguments.
-        key: the user's name for this part, for messages.
-        filled_in: arguments that are added later, and cannot be given.
+    What the source of the target does not tell is left to `build`. Arguments that are `filled_in` cannot be given.
 
     Raises:
-        RequestError: if the target is not in its module, or an argument has a wrong name, type or value.
+        RequestError: if the target is not in its module, or an argument is wrong; names it, with `key` before it.
     """
     target = config["_target_"]
     if not isinstance(target, str):
@@ -61,25 +56,21 @@ def check_arguments(
     key: str = "",
     limits: Mapping[str, str] | None = None,
 ) -> None:
-    """Check the names, types and values of arguments against the declaration of a function or class.
+    """Check the names, types and values of some or all arguments of a function or class against its declaration.
 
-    Args:
-        target: the function or class.
-        arguments: some or all of its arguments.
-        key: the user's name for this part, for messages.
-        limits: intervals by name, beside those that are declared.
+    `limits` holds intervals by name, beside those that are declared.
 
     Raises:
-        RequestError: if one is wrong; the message names the nearest valid one.
+        RequestError: if one is wrong; names it, with `key` before it, and the nearest valid one.
     """
-    declared, limits = target if isinstance(target, Declaration) else declaration_of(target), limits or {}
+    declared = target if isinstance(target, Declaration) else declaration_of(target)
     prefix = f"{key}." if key else ""
     for name, value in arguments.items():
         if name not in declared.names and not declared.open_ended:
             known = [p for p in declared.names if p not in UNTYPED]
             raise RequestError(f"{prefix}{name} is not a key{did_you_mean(name, known, prefix)}")
         hint = declared.hint(name)
-        wanted = misfit(value, Annotated[hint, limits[name]] if name in limits else hint)
+        wanted = misfit(value, Annotated[hint, limits[name]] if limits and name in limits else hint)
         if wanted is not None:
             literals = [str(choice) for choice in _literals(hint)]
             near = did_you_mean(str(value), literals) if nearest(str(value), literals) else ""
@@ -87,16 +78,10 @@ def check_arguments(
 
 
 def check_declared(target: str, values: Mapping[str, Any], key: str = "") -> None:
-    """Check values against the declaration of a function or class, without importing it.
+    """Check values against the declaration of the function or class with a dotted name, without importing it.
 
-    Args:
-        target: dotted name of the function or class.
-        values: all keys of a command; those without an argument belong to somebody else. With a key, those below it,
-            and there must be an argument for each.
-        key: the key that holds the values, for messages.
-
-    Raises:
-        RequestError: as `check_arguments`.
+    The values are all keys of a command, of which some belong to somebody else. With a key, they are those below it,
+    and there must be an argument for each. Errors are as in `check_arguments`.
     """
     if declared := read_declaration(target):
         check_arguments(declared, {name: value for name, value in values.items() if key or name in declared.names}, key)

@@ -27,12 +27,9 @@ T = TypeVar("T")
 
 
 def build(config: Mapping[str, Any], key: str, **extra: Any) -> Any:
-    """Call the `_target_` of a configuration with its other keys as arguments.
+    """Call the `_target_` of a configuration with its other keys, and `extra`, as arguments.
 
-    Args:
-        config: holds `_target_`, the arguments, and `_partial_: true` for a function that takes more arguments later.
-        key: the user's name for this part, for messages.
-        extra: further arguments, which are not part of the configuration.
+    With `_partial_: true`, return a function that takes more arguments later. Messages call this part `key`.
 
     Raises:
         RequestError: if the target cannot be imported, an argument is missing or has a wrong name or type, or the
@@ -96,22 +93,18 @@ def import_target(target: Any, key: str) -> Callable[..., Any]:
 
 
 def _resolve(name: str) -> Any:
-    found = _resolve_in_path(name)
+    try:
+        found = pkgutil.resolve_name(name)
+    except ModuleNotFoundError as error:
+        if str(Path.cwd()) in sys.path or error.name != re.split("[.:]", name)[0]:
+            raise
+        sys.path.append(str(Path.cwd()))  # the user's own module
+        importlib.invalidate_caches()
+        found = pkgutil.resolve_name(name)
     if isinstance(found, types.ModuleType):  # a function may have the name of its module: torchvision.models.googlenet
         parent, _, last = name.rpartition(".")
         found = getattr(sys.modules.get(parent), last, found)
     return found
-
-
-def _resolve_in_path(name: str) -> Any:
-    try:
-        return pkgutil.resolve_name(name)
-    except ModuleNotFoundError as error:
-        if str(Path.cwd()) in sys.path or error.name != re.split("[.:]", name)[0]:
-            raise
-    sys.path.append(str(Path.cwd()))  # the user's own module
-    importlib.invalidate_caches()
-    return pkgutil.resolve_name(name)
 
 
 @contextlib.contextmanager
@@ -134,9 +127,7 @@ def explained(
         if any(message.startswith((f"{name} ", f"{name}: ", f"{name}.", f"{name}=")) for name in arguments):
             raise RequestError(dotted(key, message)) from None
         by_name = [name for name in arguments if re.search(rf"\b{name}\b", message)]
-        by_value = [
-            name for name, value in arguments.items() if type(value) in (int, float) and _quotes(message, value)
-        ]
+        by_value = [name for name, value in arguments.items() if _quotes(message, value)]
         named = dotted(key, *(by_name or by_value)[:1])
         raise RequestError(f"{named}: {message}" if named else message) from None
 
@@ -144,12 +135,9 @@ def explained(
 def read_options(options: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     """Read keys of a command into a dataclass that has a field for each, and check their types and values.
 
-    Args:
-        options: a dataclass. Its `__post_init__` may refuse a value with a ValueError whose message starts with the
-            field's name.
-        values: all keys of the command; those without a field belong to somebody else. With a prefix, the keys below
-            it, and each must have a field.
-        prefix: the key that holds the values, for messages.
+    The values are all keys of the command, of which some belong to somebody else. With a prefix, they are the keys
+    below it, and each must have a field. The `__post_init__` of the dataclass may refuse a value with a ValueError
+    whose message starts with the field's name.
 
     Raises:
         RequestError: for a wrong name, type or value, and for a missing key whose field has no default.
@@ -188,5 +176,7 @@ def describe_error(error: Exception) -> str:
     return f"{text if text == kind or isinstance(error, RuntimeError) else f'{kind}: {text}'}{place}"
 
 
-def _quotes(message: str, value: float) -> bool:
-    return re.search(rf"(?<![\w.-]){re.escape(str(value))}(?!\w|\.\w)", message) is not None
+def _quotes(message: str, value: Any) -> bool:
+    """Return whether a message names this number."""
+    is_number = type(value) in (int, float)
+    return is_number and re.search(rf"(?<![\w.-]){re.escape(str(value))}(?!\w|\.\w)", message) is not None

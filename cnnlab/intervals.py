@@ -17,14 +17,9 @@ class Interval:
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
-    """Return the score interval of a share (Wilson 1927).
+    """Return the score interval of the share of 0 to `trials` successes in 1 or more trials (Wilson 1927).
 
     Unlike the usual interval it stays in [0, 1], and it holds for few trials.
-
-    Args:
-        successes: 0 to `trials`.
-        trials: 1 or more.
-        confidence: in (0, 1).
     """
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share, weight = successes / trials, z**2 / trials

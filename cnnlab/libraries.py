@@ -20,7 +20,7 @@ def timm_network(
     pretrained: bool = False,
     **options: Any,
 ) -> nn.Module:
-    """Return a classifier of timm (needs `pip install 'cnnlab[timm]'`).
+    """Return a classifier of timm (needs `pip install 'cnnlab[timm]'`) with options of this network, as `drop_rate`.
 
     Args:
         name: one of `timm.list_models()`.
@@ -28,7 +28,6 @@ def timm_network(
         in_channels: channels of the images.
         image_size: height and width of the images in pixels, for networks whose weights depend on it.
         pretrained: True downloads timm's pretrained weights; the last layer is initialized randomly.
-        options: further arguments of the network, such as `drop_rate`.
 
     Raises:
         ValueError: for an unknown name or option.

@@ -83,9 +83,9 @@ def outside(value: Any, interval: str) -> str | None:
         return None
     if high == "inf":
         return f"{low} or more" if first == "[" else f"above {low}"
-    ends = first + last
-    if ends == "[]":
-        return f"from {low} to {high}"
-    return {"[)": "at least {} and below {}", "(]": "above {} and at most {}", "()": "between {} and {}"}[ends].format(
-        low, high
-    )
+    return {
+        "[]": f"from {low} to {high}",
+        "[)": f"at least {low} and below {high}",
+        "(]": f"above {low} and at most {high}",
+        "()": f"between {low} and {high}",
+    }[first + last]

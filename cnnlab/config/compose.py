@@ -17,7 +17,7 @@ from cnnlab.config.parts import open_parts, own_names
 from cnnlab.config.paths import CONFIG_GROUPS, ROOT, group_folder, list_names
 from cnnlab.config.request import check_settings
 from cnnlab.config.settings import chosen_groups, command_line, identity, plain, settings
-from cnnlab.config.sweeps import check_number_of_jobs, expand_seeds, read_grids
+from cnnlab.config.sweeps import check_number_of_jobs, expand_seeds, quoted, read_grids
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import default_directory
 from cnnlab.runs.sweeps import sweep_directory
@@ -36,7 +36,7 @@ def register_configs(directory: Path, command: str = "", arguments: Sequence[str
     Args:
         directory: the working directory; its `experiments/` and `conf/` extend the project's own.
         command: `compare` takes the comparison from an experiment, `train` the sweep, all others a single run.
-        arguments: key=value arguments, of which `experiment=NAME` is read.
+        arguments: those of the command line, of which `experiment=NAME` is read.
 
     Raises:
         RequestError: if a file of the user has a name that the project uses, or is not YAML.
@@ -202,5 +202,4 @@ def _quoted(argument: str) -> str:
     plain = is_plain or re.match(r"\[.*\]$|['\"]", value) or "${" in value
     if key not in PATH_KEYS or plain or (key == "name" and "," in value):  # a sweep over names
         return argument
-    escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + match[2].replace("'", r"\'"), value)
-    return f"{key}='{escaped}'"
+    return f"{key}={quoted(value)}"

@@ -32,10 +32,7 @@ def register_help(directory: Path) -> None:
     """Define `${keys:NAME,...}` and `${other_keys:GROUP,...}` for the help texts in conf/*.yaml.
 
     The first describes the keys with these names. The second describes all further keys of the command's own file, and
-    those of the files that are chosen in these groups.
-
-    Args:
-        directory: the working directory, which may hold a conf/ of its own.
+    those of the files that are chosen in these groups; the working directory may hold some in its own conf/.
     """
 
     def keys(*names: str, _root_: DictConfig) -> str:
@@ -44,17 +41,12 @@ def register_help(directory: Path) -> None:
     def other_keys(*groups: str, _root_: DictConfig) -> str:
         return "\n\n".join(_Help(_root_, directory).sections(groups))
 
-    OmegaConf.register_new_resolver("keys", keys, replace=True)
-    OmegaConf.register_new_resolver("other_keys", other_keys, replace=True)
+    for resolver in (keys, other_keys):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
 class _Help:
-    """Describe the keys of a command.
-
-    Args:
-        config: the composed configuration of the command.
-        directory: the working directory.
-    """
+    """Describe the keys of a command, of which the composed configuration and the working directory are given."""
 
     def __init__(self, config: DictConfig, directory: Path):
         self.directory = directory
@@ -85,13 +77,10 @@ class _Help:
             for file in self._chosen(group):
                 if names := [name for name in read_all_keys(file, f"{group}.") if name not in shown]:
                     shown |= set(names)
-                    summary = re.search(
-                        r"^# (?!@)(.*)", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
-                    )
-                    about = textwrap.wrap(summary[1], WIDTH - 2) if summary else []
-                    yield "\n".join(
-                        [f"{group}={file.stem}", *(f"  {line}" for line in about), "", self.describe(names)]
-                    )
+                    text = file.read_text(encoding="utf-8", errors="replace")
+                    summary = re.search(r"^# (?!@)(.*)", text, re.MULTILINE)
+                    about = [f"  {line}" for line in textwrap.wrap(summary[1], WIDTH - 2)] if summary else []
+                    yield "\n".join([f"{group}={file.stem}", *about, "", self.describe(names)])
 
     def describe(self, names: Iterable[str]) -> str:
         """Return a line or more for each key: its name, its default, its description."""

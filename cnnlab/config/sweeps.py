@@ -6,11 +6,12 @@ Values are written in the syntax of Hydra's command line.
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
+from cnnlab.arguments import fits, misfit
 from cnnlab.errors import RequestError
 
 # Flags of Hydra that print something instead of running the command.
@@ -20,10 +21,7 @@ MOST_SEEDS = MOST_JOBS = 10_000
 
 
 def expand_seeds(arguments: Sequence[str]) -> list[str]:
-    """Replace `seeds=5` by `--multirun seed=0,1,2,3,4`.
-
-    Args:
-        arguments: the command line of a command that takes sweeps.
+    """Replace `seeds=5` by `--multirun seed=0,1,2,3,4` in the command line of a command that takes sweeps.
 
     Raises:
         RequestError: if `seeds` is neither a number nor a list of numbers, or if `seed` is given too.
@@ -47,16 +45,12 @@ def list_seeds(value: Any) -> list[int]:
     Raises:
         RequestError: if the value is neither a number of seeds up to `MOST_SEEDS` nor a list of seeds.
     """
-    if _is_number(value) and value > MOST_SEEDS:
+    if fits(value, int) and value > MOST_SEEDS:
         raise RequestError(f"seeds must be at most {MOST_SEEDS:,}, got {value}")
-    seeds = list(range(value)) if _is_number(value) else value
-    if not isinstance(seeds, list) or not seeds or not all(_is_number(seed) for seed in seeds):
+    seeds = list(range(value)) if fits(value, int) else value
+    if not seeds or misfit(seeds, Annotated[list[int], "[0, inf)"]):
         raise RequestError(f"seeds must be a number of seeds such as 5, or a list such as [3,7], got {value!r}")
     return seeds
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def check_number_of_jobs(overrides: Sequence[Override]) -> None:
@@ -91,7 +85,7 @@ def read_grids(sweep: Any, seeds: Any = None) -> list[dict[str, str]]:
         seeds: a number or list of seeds for grids without seeds of their own, or None.
 
     Returns:
-        The grids, with the values of a key in Hydra's syntax: [{"model": "lenet5,vgg11"}].
+        Grids with values in Hydra's syntax: [{"model": "lenet5,vgg11"}].
 
     Raises:
         RequestError: if the sweep has another form.
@@ -130,5 +124,10 @@ def to_override(value: Any) -> str:
         return f"{{{','.join(f'{key}:{to_override(item)}' for key, item in value.items())}}}"
     if not isinstance(value, str) or (re.fullmatch(r"[A-Za-z_][\w./-]*", value) and yaml.safe_load(value) == value):
         return str(value)
-    escaped = re.sub(r"(\\*)(?='|$)", r"\1\1", value).replace("'", "\\'")  # Hydra escapes with \ only before quotes
+    return quoted(value)
+
+
+def quoted(text: str) -> str:
+    """Write a text in quotes for Hydra, which escapes with a backslash only before quotes."""
+    escaped = re.sub(r"(\\*)(?='|$)", r"\1\1", text).replace("'", "\\'")
     return f"'{escaped}'"

@@ -171,13 +171,10 @@ class RunDirectory:
 
 
 def default_directory(folder: Path, resume: str | None, identity: Callable[[], dict[str, Any]]) -> Path:
-    """Choose the directory of a run.
+    """Choose the directory of a run in a folder.
 
-    Args:
-        folder: folder for the runs of this name.
-        resume: None for a new run, `auto` for the last unfinished run with the same identity, or the run directory
-            to continue, or one of its checkpoints.
-        identity: computes the part of the configuration that decides the result.
+    `resume` is None for a new run, `auto` for the last unfinished one with the same identity (the part of the
+    configuration that decides the result), or names the run directory to continue or one of its checkpoints.
     """
     if resume == "auto":
         wanted = identity()
@@ -268,11 +265,9 @@ def check_output(output: str | None, suffixes: Iterable[str], key: str = "output
     file = Path(output).expanduser()
     if file.suffix not in suffixes:
         raise RequestError(f"{key}: {file} must end in {', '.join(suffixes)}")
-    if not file.absolute().parent.is_dir():
-        raise RequestError(f"{key}: the folder of {file} does not exist")
     if file.is_dir():
         raise RequestError(f"{key}: {file} is a folder")
-    _check_writable(file.absolute().parent, key)
+    _check_writable(file, key)
     return file
 
 
@@ -296,13 +291,15 @@ def check_output_folder(output: str | Path) -> Path:
     folder = Path(output).expanduser()
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"output: {folder} is not a folder")
-    if not folder.absolute().parent.is_dir():
-        raise RequestError(f"output: the folder of {folder} does not exist")
-    _check_writable(folder if folder.exists() else folder.absolute().parent, "output")
+    _check_writable(folder, "output")
     return folder
 
 
-def _check_writable(folder: Path, key: str) -> None:
+def _check_writable(path: Path, key: str) -> None:
+    """Check that a folder, or a file in an existing folder, can be written."""
+    folder = path if path.is_dir() else path.absolute().parent
+    if not folder.is_dir():
+        raise RequestError(f"{key}: the folder of {path} does not exist")
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass

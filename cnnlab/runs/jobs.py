@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -199,8 +199,9 @@ def run_jobs(
     free = list(environments)
     running: dict[Job, tuple[Execution, dict[str, str], dict[str, Any]]] = {}
     told: set[Job] = set()  # jobs that were asked to end because they are unwanted
+    signals: list[int] = []  # those that came
     passed_on = 0
-    with _noted_signals() as signals:
+    with handled(lambda number, _: signals.append(number)):
         try:
             while running or (more and not signals):
                 while more and free and not signals:
@@ -241,14 +242,6 @@ def run_jobs(
                 execution.kill()
     if signals:
         raise Interrupted("The sweep was interrupted; the same command continues it.")
-
-
-@contextlib.contextmanager
-def _noted_signals() -> Iterator[list[int]]:
-    """Only note signals inside the block; yield the list of those that came."""
-    came: list[int] = []
-    with handled(lambda number, _: came.append(number)):
-        yield came
 
 
 def _record_end(job: Job, code: int, execution: Execution, before: dict[str, Any], stopping: bool) -> None:
