@@ -37,14 +37,7 @@ def evaluate(config: DictConfig) -> None:
     source_of(data)  # fail before the slow imports
 
     from cnnlab.data.splits import read_split
-    from cnnlab.inference.evaluation_report import (
-        EvaluationOptions,
-        default_folder,
-        print_evaluation,
-        save_figures,
-        save_outputs,
-        to_json,
-    )
+    from cnnlab.inference import evaluation_report as report
     from cnnlab.inference.metrics import confident_mistakes, score
     from cnnlab.inference.scoring import Clock, check_shift, chosen_tta, measure_shift_invariance, run_network
     from cnnlab.inference.trained import load
@@ -53,7 +46,7 @@ def evaluate(config: DictConfig) -> None:
     from cnnlab.runs.environment import device_name, versions
 
     clock = Clock(imports=time.perf_counter() - started)
-    options = read_options(EvaluationOptions, settings)
+    options = read_options(report.EvaluationOptions, settings)
     recorded = summary.get("precision")
     precision = options.precision or (recorded if recorded in ("32-true", "bf16-mixed") else "auto")
     protocol = options.protocol or summary.get("protocol") or "holdout"
@@ -65,16 +58,16 @@ def evaluate(config: DictConfig) -> None:
     same_data = same_images(fingerprint, net.data_fingerprint)
     data_is_given = {"data", "data.path", "data.source"} & configuration.command_line_keys()
     other_data = fingerprint if same_data is False or (same_data is None and data_is_given) else None
-    folder = output or own_folder(default_folder(run, net.checkpoint, options.split, other_data))
+    folder = output or own_folder(report.default_folder(run, net.checkpoint, options.split, other_data))
     outputs = run_network(net, images, batch_size, options.tta, options.embeddings, clock)
     shift = measure_shift_invariance(net, images, batch_size, options.shift, clock) if options.shift else None
     with clock("metrics"):
         scores = score(outputs.logits, images.labels, net.classes)
         tta_scores = None if outputs.tta_logits is None else score(outputs.tta_logits, images.labels, net.classes)
     folder.mkdir(parents=True, exist_ok=True)
-    save_outputs(outputs, images.labels, folder)
+    report.save_outputs(outputs, images.labels, folder)
     with clock("figures"):
-        save_figures(folder, scores, outputs.logits, images.labels, images.read)
+        report.save_figures(folder, scores, outputs.logits, images.labels, images.read)
     embeddings = None
     if outputs.features is not None:
         from cnnlab.inference.embedding_report import save_embeddings
@@ -105,8 +98,8 @@ def evaluate(config: DictConfig) -> None:
         "versions": versions(),
         "command": shlex.join(["cnnlab", "evaluate", *configuration.command_line()]),
     }
-    write_atomically(folder / "evaluation.json", to_json(record))
-    print_evaluation(record, scores, tta_scores, folder)
+    write_atomically(folder / "evaluation.json", report.to_json(record))
+    report.print_evaluation(record, scores, tta_scores, folder)
     mistakes = confident_mistakes(outputs.logits, images.labels, 1).tolist() if options.split == "test" else []
     suggest_visualize(options.checkpoint, f"test:{mistakes[0] if mistakes else 0}", configuration.command_line())
 

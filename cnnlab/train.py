@@ -85,13 +85,7 @@ def follow(processes: Processes, settings: dict[str, Any], directory: str, check
 def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | None, processes: Processes) -> None:
     """Build the parts, train, test the best epoch, and complete the record."""
     from cnnlab.build.run import build_data, build_parts, checkpoint_metadata, seed_everything, try_parts
-    from cnnlab.runs.checkpoint import (
-        check_images,
-        check_weights_match,
-        read_checkpoint,
-        read_description,
-        without_other_weights,
-    )
+    from cnnlab.runs import checkpoint as checkpoints
     from cnnlab.runs.environment import git_commit, versions
     from cnnlab.runs.recorder import Recorder
     from cnnlab.training.interruption import StopRequest
@@ -104,14 +98,14 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
         try_parts(settings)
         seed_everything(settings["seed"])
         data = build_data(settings)
-        checkpoint = read_checkpoint(checkpoint_file) if checkpoint_file else None
+        checkpoint = checkpoints.read_checkpoint(checkpoint_file) if checkpoint_file else None
         if checkpoint and checkpoint_file:
-            about = read_description(checkpoint, checkpoint_file, "resume")
-            check_images(about, data.classes, data.fingerprint, checkpoint_file)
+            about = checkpoints.read_description(checkpoint, checkpoint_file, "resume")
+            checkpoints.check_images(about, data.classes, data.fingerprint, checkpoint_file)
             data.normalize_by(about["mean"], about["std"])  # a sample drawn today may give slightly different values
         precision, model = _choose_precision(settings["trainer"], run, checkpoint), settings["model"]
         chosen = {"trainer": settings["trainer"] | {"precision": precision}}
-        chosen["model"] = without_other_weights(model) if checkpoint else model
+        chosen["model"] = checkpoints.without_other_weights(model) if checkpoint else model
         parts = build_parts(
             settings | chosen,
             data,
@@ -123,7 +117,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
         )
         trainer = parts.trainer
         if checkpoint and checkpoint_file:
-            check_weights_match(checkpoint, parts.network, checkpoint_file)
+            checkpoints.check_weights_match(checkpoint, parts.network, checkpoint_file)
         precision = str(trainer.precision)
         run.update_summary(
             parameters=parts.cost.parameters,
@@ -155,15 +149,10 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
 
 
 def _choose_precision(options: dict[str, Any], run: RunDirectory, checkpoint: dict[str, Any] | None) -> Any:
-    """Return the number format of a run.
+    """Return the number format of a run, for the settings of the Trainer and the checkpoint that it is resumed from.
 
     With `auto`, a resumed run keeps the one that it was trained with, and the jobs of a sweep share one. The choice may
     depend on a measurement, which varies from process to process.
-
-    Args:
-        options: settings of the Trainer.
-        run: the run directory.
-        checkpoint: from which the run is resumed, or None.
     """
     from cnnlab.training.precision import FORMATS, auto_precision, device_type
 

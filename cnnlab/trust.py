@@ -35,14 +35,10 @@ LOCAL_LOGGERS = ("cnnlab.training.tensorboard.TensorBoard",)  # that write into 
 
 
 def check_trusted(targets: Iterable[Any], known: Iterable[str], trust: Trusted, file: Path, key: str) -> None:
-    """Check the functions that a file names.
+    """Check the functions (values of `_target_`) that a run directory or checkpoint names.
 
-    Args:
-        targets: values of `_target_`.
-        known: patterns of names that need no trust: `NETWORKS` or `PARTS_OF_A_RUN`.
-        trust: names that the user trusts, with all that is below them; those of `CNNLAB_TRUST` are added.
-        file: a run directory, or a checkpoint.
-        key: key of the command line that names the file, for messages.
+    Names that match the `known` patterns (`NETWORKS` or `PARTS_OF_A_RUN`) need no trust. The user trusts the names in
+    `trust` and `CNNLAB_TRUST`, with all that is below them. Messages begin with the key that names the file.
 
     Raises:
         RequestError: if a name is not trusted or cannot be imported, or leads to another module's function.
@@ -52,7 +48,8 @@ def check_trusted(targets: Iterable[Any], known: Iterable[str], trust: Trusted, 
     for target in targets:
         if not isinstance(target, str) or not re.fullmatch(r"[^\W\d]\w*([.:]\w+)+", target):
             raise RequestError(f"{key}: {file} is not loaded: {target!r} is not the name of a class or function")
-        if not (target in own or any(_is_below(target, name) for name in given) or _matches(target, known)):
+        is_known = any(re.fullmatch(pattern, target) for pattern in known)
+        if not (is_known or target in own or any(_is_below(target, name) for name in given)):
             top = re.split("[.:]", target)[0]
             raise RequestError(
                 f"{key}: {file} is not loaded: it names {target}, which may run any code; trust={top} allows it"
@@ -85,9 +82,8 @@ def find_targets(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
         if "_target_" in value:
             yield value["_target_"]
-        for part in value.values():
-            yield from find_targets(part)
-    elif isinstance(value, list | tuple):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
         for part in value:
             yield from find_targets(part)
 
@@ -130,7 +126,3 @@ def _check_place(target: str, run: Path | None, key: str) -> None:
 
 def _is_below(name: str, parent: str) -> bool:
     return name == parent or name.startswith((f"{parent}.", f"{parent}:"))
-
-
-def _matches(target: str, patterns: Iterable[str]) -> bool:
-    return any(re.fullmatch(pattern, target) for pattern in patterns)

@@ -90,10 +90,6 @@ def resumed_config(config: DictConfig, recorded: RunDirectory) -> DictConfig:
     If `trainer.max_epochs` or `max_steps` changes, `lengthened` lists the former values. Such a run followed another
     schedule than a run planned at that length, so the two are never averaged.
 
-    Args:
-        config: the configuration composed from this command line.
-        recorded: the run.
-
     Raises:
         RequestError: if the command line changes how the run is trained, such as its recipe or seed, or the record
             could read variables of the environment.
@@ -131,15 +127,9 @@ def resumed_config(config: DictConfig, recorded: RunDirectory) -> DictConfig:
 def data_settings(config: DictConfig, run: RunDirectory | None) -> dict[str, Any]:
     """Return the data settings for a trained network: those of its run, with the values of this command line.
 
-    If the command line chooses `data=NAME`, or the run is unknown, only the command line counts. A record may come
-    from a stranger, so plain values are taken from it, but never the name of a function.
-
-    Args:
-        config: the configuration composed from this command line.
-        run: the run that trained the network, or None.
-
-    Returns:
-        The keys of `data` without those that the checkpoint fixes or that only affect training.
+    Keys that the checkpoint fixes, or that only affect training, are left out. If the command line chooses
+    `data=NAME`, or the run is unknown, only the command line counts. A record may come from a stranger, so plain
+    values are taken from it, but never the name of a function.
 
     Raises:
         RequestError: if the command line gives one of these, or the record is damaged.

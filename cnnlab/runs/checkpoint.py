@@ -37,11 +37,7 @@ DAMAGE_ERRORS = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeE
 
 
 def read_checkpoint(path: Path, key: str = "resume") -> dict[str, Any]:
-    """Read a checkpoint to the CPU.
-
-    Args:
-        path: the file.
-        key: key of the command line that names it, for messages.
+    """Read a checkpoint, which a key of the command line names, to the CPU.
 
     Raises:
         RequestError: if the file does not exist, is damaged, or holds anything that would run code when loaded.
@@ -91,15 +87,10 @@ def network_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def network_description(checkpoint: dict[str, Any], path: Path, trust: Trusted = None) -> dict[str, Any]:
-    """Read and check the description of a network and its images in a checkpoint, which may be a stranger's.
+    """Read the description of a network and its images in a checkpoint: the keys of `DESCRIPTION`.
 
-    Args:
-        checkpoint: from `read_checkpoint`.
-        path: its file.
-        trust: modules and full names that `model` may name beside cnnlab's networks; see `cnnlab.trust`.
-
-    Returns:
-        The keys of `DESCRIPTION`. Building `model` calls nothing but a network, and reads no other weights.
+    The checkpoint may be a stranger's. Building `model` calls nothing but a network, and reads no other weights.
+    `trust` names what `model` may name beside cnnlab's networks; see `cnnlab.trust`.
 
     Raises:
         RequestError: if a key is missing or impossible, or `model` names anything but a network.
@@ -165,13 +156,9 @@ def check_weights_match(checkpoint: dict[str, Any], network: nn.Module, path: Pa
 
 
 def check_images(about: dict[str, Any], classes: Sequence[str], fingerprint: str, path: Path) -> None:
-    """Check that a checkpoint was trained on these images: with others, training images could be used for testing.
+    """Check that a checkpoint with a description was trained on images with these classes and this fingerprint.
 
-    Args:
-        about: description in the checkpoint, from `read_description`.
-        classes: names of the classes of these images.
-        fingerprint: of these images.
-        path: file of the checkpoint, for messages.
+    With others, training images could be used for testing.
 
     Raises:
         RequestError: if classes or fingerprint differ.

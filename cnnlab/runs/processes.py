@@ -81,13 +81,10 @@ class Processes:
     def running_job(
         self, devices: int, machines: int, job: Job, on_hang: Callable[[BaseException], None]
     ) -> Iterator[None]:
-        """Have all processes of the run work on the same job inside the block.
+        """Have all processes of the run, one for each device of each machine, work on the same job inside the block.
 
-        Args:
-            devices: number of devices of each machine; each device has a process.
-            machines: number of machines.
-            job: plain values for the followers.
-            on_hang: called with the error of another process if this one hangs waiting for it, before this one ends.
+        The job holds plain values for the followers. If this process hangs waiting for another one that has failed,
+        `on_hang` is called with the error of that one, and this process ends.
 
         Raises:
             RequestError: if another number of processes was started.
@@ -185,11 +182,7 @@ class Processes:
     # --- a follower --------------------------------------------------------------------------------------------------
 
     def follow(self, work: Callable[..., None]) -> int:
-        """Work on the job of the leader, and return the exit code.
-
-        Args:
-            work: called with the entries of the job, and with these processes as `processes`.
-        """
+        """Call `work` with the entries of the leader's job and these `processes`, and return the exit code."""
         assert self._store is not None
         code = 0
         try:

@@ -39,11 +39,7 @@ def recorded_run(resume: str | None) -> RunDirectory | None:
 
 
 def check_length(options: Mapping[str, Any], run: RunDirectory) -> None:
-    """Check that a resumed run is not asked for less than it has done.
-
-    Args:
-        options: settings of its Trainer.
-        run: its directory.
+    """Check that the settings of the Trainer do not ask a resumed run for less than it has done.
 
     Raises:
         RequestError: if it has more epochs, steps or seconds than a limit that was not its own before.
@@ -76,12 +72,10 @@ def _seconds(time: Any) -> float | None:
 
 
 def find_checkpoint(run: RunDirectory, resume: str | None, identity: dict[str, Any]) -> Path | None:
-    """Return the checkpoint to continue from, or None to start at the beginning.
+    """Return the checkpoint from which a run continues in its directory, or None to start at the beginning.
 
-    Args:
-        run: run directory that will be written to.
-        resume: None, `auto`, a run directory or a checkpoint.
-        identity: part of the configuration that decides the result.
+    `resume` is None, `auto`, a run directory or a checkpoint. `identity` is the part of the configuration that decides
+    the result.
 
     Raises:
         RequestError: if the directory holds a run and `resume` is None, or another run; if there is no checkpoint.
