@@ -12,7 +12,7 @@ from cnnlab.config import ROOT, identity, register_configs, settings, sweep_fold
 from cnnlab.config.sweeps import expand_seeds
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import RunDirectory
-from cnnlab.runs.sweeps import RecordedRuns, job_names
+from hydra_plugins.cnnlab_sweep.planning import RecordedRuns, job_names
 from hydra_plugins.cnnlab_sweep.sweeper import combinations
 
 # Keys that would put the runs into another folder.

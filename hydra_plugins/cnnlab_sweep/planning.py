@@ -1,8 +1,10 @@
 """Compose the jobs of a sweep, and find the runs that were started before."""
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, open_dict
@@ -10,8 +12,8 @@ from omegaconf import DictConfig, open_dict
 from cnnlab.config import check_settings, identity, settings, sweep_folder
 from cnnlab.config.sweeps import to_override
 from cnnlab.errors import RequestError
+from cnnlab.runs.directory import RunDirectory, is_same
 from cnnlab.runs.jobs import Job
-from cnnlab.runs.sweeps import RecordedRuns, job_names, unused_directory
 
 # Arguments that are meant for the sweep and are not passed on to its jobs.
 SWEEP_ONLY = ("hydra.mode=", "hydra.run.", "hydra.sweep", "hydra/sweep", "hydra.launcher", "hydra/launcher")
@@ -110,3 +112,57 @@ def _command(config: DictConfig, overrides: Sequence[str], directory: Path, resu
 
 def _names(overrides: Sequence[str], key: str) -> bool:
     return any(override.partition("=")[0] == key for override in overrides)
+
+
+def unused_directory(directory: Path) -> Path:
+    """Return the directory, with a number added to its name if it already holds the record of a run."""
+    number, free = 2, directory
+    while RunDirectory(free).summary_file.exists():
+        free, number = directory.with_name(f"{directory.name}_{number}"), number + 1
+    return free
+
+
+class RecordedRuns:
+    """Runs of earlier sweeps.
+
+    Args:
+        directories: possible run directories, the latest last.
+    """
+
+    def __init__(self, directories: Sequence[Path]):
+        self._runs: list[tuple[RunDirectory, str, dict[str, Any]]] = []
+        for directory in directories:
+            run = RunDirectory(directory)
+            summary, config = run.read_summary(), run.read_config()
+            if summary is not None and config is not None:
+                self._runs.append((run, summary.get("status", ""), config))
+
+    def find(self, identity: Mapping[str, Any]) -> tuple[RunDirectory, str] | None:
+        """Return the last run of this configuration with its status, a completed one if there is any; else None."""
+        same = [(run, status) for run, status, config in self._runs if is_same(config, identity)]
+        completed = [found for found in same if found[1] == "completed"]
+        return next(reversed(completed or same), None)
+
+
+def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """Return a name for each job, which is also a folder name: the values that differ between the jobs.
+
+    Choices of a group appear as their value, other keys with their name: `lenet5_seed-1`. A single job is `0`.
+    """
+    values: list[dict[str, str]] = []
+    for job in jobs:
+        parts = [argument.lstrip("+~").partition("=") for argument in job]
+        values.append({key: value for key, _, value in parts})
+    keys = list(dict.fromkeys(key for job in values for key in job))
+    differing = [key for key in keys if len({job.get(key) for job in values}) > 1]
+    names: list[str] = []
+    for number, job in enumerate(values):
+        parts = [_label(key, job[key]) for key in differing if key in job]
+        name = "_".join(parts)[:120] or str(number)
+        names.append(f"{name}_{number}" if name in names else name)
+    return names
+
+
+def _label(key: str, value: str) -> str:
+    text = re.sub(r"[^\w.-]+", "-", value.strip("'\"/"))
+    return text if "." not in key and re.match(r"[A-Za-z_]", text) else f"{key.rpartition('.')[2]}-{text}"

@@ -11,7 +11,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from cnnlab.runs.cluster import make_executor, submit
+from hydra_plugins.cnnlab_sweep.cluster import make_executor, submit
 from hydra_plugins.cnnlab_sweep.launcher import check_n_jobs, job_returns, run_and_show
 from hydra_plugins.cnnlab_sweep.planning import compose_jobs, plan_jobs
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cnnlab.errors import RequestError
-from cnnlab.runs.cluster import Allocation, make_executor, submit
 from cnnlab.runs.jobs import Job
+from hydra_plugins.cnnlab_sweep.cluster import Allocation, make_executor, submit
 
 pytest.importorskip("submitit")
 
