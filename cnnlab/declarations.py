@@ -51,14 +51,14 @@ def read_declaration(target: str) -> Declaration | None:
     Nothing of it is run: only types are taken from annotations.
     """
     module, _, name = target.replace(":", ".").rpartition(".")
-    found = _find(module, name) if module else None
+    found = _find(module, name)
     return _declare(*found) if found else None
 
 
 def names_beside(target: str) -> list[str] | None:
     """Return the full names in the module of a dotted name that the module lacks; None if it may have this name."""
     module, _, name = target.replace(":", ".").rpartition(".")
-    tree = _parse(module) if module else None
+    tree = _parse(_file(module))
     if tree is None:
         return None if _spec(target.partition(".")[0]) else []
     names: set[str] = set()
@@ -76,35 +76,29 @@ def names_beside(target: str) -> list[str] | None:
 
 def _declare(module: str, node: ast.stmt, depth: int = DEPTH) -> Declaration | None:
     hints: dict[str, ast.expr | None]
-    open_ended = False
     if isinstance(node, ast.FunctionDef):
         arguments = node.args
         hints = {a.arg: a.annotation for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
-        open_ended = arguments.kwarg is not None
         hints.pop("self", None)
-    elif isinstance(node, ast.ClassDef):
-        if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-            fields = [part for part in node.body if isinstance(part, ast.AnnAssign) and not _is_made_later(part)]
-            hints = {ast.unparse(field.target): field.annotation for field in fields}
-        else:
-            makers = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
-            base = node.bases[0] if node.bases else None
-            inherited = _find(module, base.id, depth - 1) if isinstance(base, ast.Name) and depth else None
-            if makers:
-                return _declare(module, makers[-1])
-            return _declare(*inherited, depth - 1) if inherited else None
-    else:
+    elif not isinstance(node, ast.ClassDef):
         return None
+    elif any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
+        hints = {ast.unparse(f.target): f.annotation for f in fields if "init=False" not in ast.unparse(f)}
+    else:
+        makers = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
+        if makers:
+            return _declare(module, makers[-1])
+        base = node.bases[0] if node.bases else None
+        inherited = _find(module, base.id, depth - 1) if isinstance(base, ast.Name) and depth else None
+        return _declare(*inherited, depth - 1) if inherited else None
+    open_ended = isinstance(node, ast.FunctionDef) and node.args.kwarg is not None
     return Declaration(tuple(hints), open_ended, lambda name: _evaluate(module, hints.get(name)))
-
-
-def _is_made_later(field: ast.AnnAssign) -> bool:
-    return field.value is not None and "init=False" in ast.unparse(field.value)
 
 
 def _find(module: str, name: str, depth: int = DEPTH) -> tuple[str, ast.stmt] | None:
     """Return where a name of a module is defined, and the statement that defines it; follow imports."""
-    if depth == 0 or (tree := _parse(module)) is None:
+    if depth == 0 or (tree := _parse(_file(module))) is None:
         return None
     for node in reversed(list(_statements(tree.body))):
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
@@ -138,15 +132,10 @@ def _source(module: str, node: ast.ImportFrom) -> str:
     return ".".join([*parent, *([node.module] if node.module else [])])
 
 
-def _parse(module: str) -> ast.Module | None:
-    file = _file(module)
-    return _parse_file(file) if file else None
-
-
 @functools.cache
-def _parse_file(file: Path) -> ast.Module | None:
+def _parse(file: Path | None) -> ast.Module | None:
     try:
-        return ast.parse(file.read_bytes())
+        return ast.parse(file.read_bytes()) if file else None
     except (OSError, SyntaxError, ValueError):
         return None
 

@@ -124,7 +124,8 @@ class Processes:
         """Start the followers on this machine, and wait for their end."""
         import torch
 
-        port = _free_port()
+        with socket.create_server((LOOPBACK, 0)) as probe:
+            port = probe.getsockname()[1]  # a free one
         own = {"MASTER_ADDR": LOOPBACK, "MASTER_PORT": str(port), "WORLD_SIZE": str(world_size), "NODE_RANK": "0"}
         own |= {SECRET: secrets.token_hex(), **_loopback_only()}
         before, threads = dict(os.environ), torch.get_num_threads()
@@ -309,12 +310,6 @@ def _leave_nccl(together: bool) -> None:
             torch.distributed.destroy_process_group()
         else:
             torch.distributed.distributed_c10d._abort_process_group()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _loopback_only() -> dict[str, str]:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from cnnlab.errors import Interrupted, RequestError
-from cnnlab.runs import processes
 from cnnlab.runs.processes import Processes, Rank, own_rank
 
 LAUNCHERS = (
@@ -54,7 +53,8 @@ def test_the_rank_is_read_from_the_environment(environment, rank, monkeypatch) -
 def pair(monkeypatch: pytest.MonkeyPatch) -> tuple[Processes, Processes]:
     """Return two processes as torchrun or Slurm start them."""
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", str(processes._free_port()))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        monkeypatch.setenv("MASTER_PORT", str(probe.getsockname()[1]))
     leader = Processes(Rank(0, 2))
     return leader, Processes(Rank(1, 2))
 
