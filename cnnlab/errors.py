@@ -11,11 +11,9 @@ SYSTEM_ERRORS = {
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return a text with unprintable characters replaced: names may hold escape sequences, commands for the terminal.
+    """Return a text with unprintable characters replaced, except those to keep, such as line breaks.
 
-    Args:
-        text: text with names from files, records or data.
-        keep: unprintable characters that stay, such as line breaks.
+    Names in files, records and data may hold escape sequences, which are commands for the terminal.
     """
     return "".join(letter if letter.isprintable() or letter in keep else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
@@ -39,12 +37,7 @@ class Diverged(Exception):
 
 
 class SweepFailed(Exception):
-    """Report jobs of a sweep that did not complete.
-
-    Args:
-        message: lists the jobs and the reasons.
-        code: exit code of the sweep.
-    """
+    """Report jobs of a sweep that did not complete, with the reasons and the exit code of the sweep."""
 
     def __init__(self, message: str, code: int):
         super().__init__(message)

@@ -111,12 +111,10 @@ def _resolve(name: str) -> Any:
 def explained(
     key: str, arguments: Mapping[str, Any] | None = None, errors: type[Exception] = ValueError
 ) -> Iterator[None]:
-    """Turn an error inside the block into a RequestError that names the key.
+    """Turn an error of the part that works inside the block into a RequestError that names its key.
 
-    Args:
-        key: the user's name for the part that works inside the block.
-        arguments: arguments of this part, among which the message is searched for a name, or else for a value.
-        errors: type of the errors to explain: Exception if a library or the user's own code works inside the block.
+    The message is searched for the name, or else the value, of one of the part's arguments. `errors` is Exception if a
+    library or the user's own code works inside the block.
     """
     try:
         yield

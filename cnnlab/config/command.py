@@ -29,13 +29,10 @@ from cnnlab.signals import handled, interrupt, settle
 
 
 def make_command(name: str, task: Callable[..., Any], follow: Callable[..., None] | None = None) -> Callable[[], None]:
-    """Return the `main` function of a command: compose `conf/<name>.yaml`, run the task, exit with a code.
+    """Return the `main` function of a command: compose `conf/<name>.yaml`, run the task with it, exit with a code.
 
-    Args:
-        name: name of the command and of its primary configuration.
-        task: takes the composed configuration; a sweeper optimizes what it returns.
-        follow: for a command that may run in several processes: the task of all processes but the first (see
-            `cnnlab.runs.processes`). `task` then takes `processes` too.
+    A sweeper optimizes what the task returns. If the command may run in several processes, `follow` is the task of all
+    processes but the first (see `cnnlab.runs.processes`), and `task` takes `processes` too.
     """
 
     def main() -> None:

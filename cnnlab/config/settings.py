@@ -62,9 +62,7 @@ def chosen_groups() -> dict[str, str | None]:
 def model_name(choice: str, model: Mapping[str, Any] | DictConfig) -> str:
     """Return the name of a network; for networks of a library with the library's name, as `timm/convnext_atto`.
 
-    Args:
-        choice: the choice of the group `model`, or the recorded name if a run is resumed.
-        model: the configuration of the network.
+    `choice` is the choice of the group `model`, or the recorded name if a run is resumed.
     """
     return f"{choice.partition('/')[0]}/{model['name']}" if "name" in model else choice
 

@@ -81,11 +81,8 @@ class RunDirectory:
         """Write the record when the work in the block starts, and when it ends, fails or is interrupted.
 
         After a wrong request the directory is as it was before. The record of a run with a checkpoint stays as it is
-        until the block calls `begin`, so that a failure before that loses nothing.
-
-        Args:
-            config: the resolved configuration, for config.yaml.
-            known: keys of the record that are known at the start.
+        until the block calls `begin`, so that a failure before that loses nothing. `config` is the resolved
+        configuration, `known` are the keys of the record that are known at the start.
 
         Raises:
             RequestError: if another process is writing to this directory.

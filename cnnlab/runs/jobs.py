@@ -162,9 +162,7 @@ def explain_code(code: int) -> str:
 def slots(at_once: int, devices: Sequence[str]) -> list[dict[str, str]]:
     """Return environment variables for each of the jobs that run at once: an equal share of the cores, and one GPU.
 
-    Args:
-        at_once: number of jobs that run at once. A single one uses the whole machine.
-        devices: GPUs, as `CUDA_VISIBLE_DEVICES` names them.
+    A single job uses the whole machine. `devices` are the GPUs, as `CUDA_VISIBLE_DEVICES` names them.
     """
     if at_once == 1:
         return [{}]
@@ -188,9 +186,9 @@ def run_jobs(
     the jobs, which save and end. A second signal ends them without saving, a third kills them.
 
     Args:
-        jobs: jobs to run. One is taken as soon as it can start; None means that there is none at the moment.
-        start: function that starts a job with one of the environments.
-        environments: environment variables for the jobs that run at once.
+        jobs: one is taken as soon as it can start; None means that there is none at the moment.
+        start: starts a job with one of the environments.
+        environments: environment variables for each of the jobs that run at once.
 
     Raises:
         Interrupted: after a signal, when the jobs have ended.

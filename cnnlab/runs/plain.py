@@ -18,12 +18,10 @@ YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is t
 
 
 def to_json(value: Any, indent: int | None = 2, default: Callable[[Any], Any] | None = None) -> str:
-    """Return plain values as JSON. NaN and infinities become null, because JSON has no word for them.
+    """Return dictionaries, lists and plain values as JSON, in a single line if `indent` is None.
 
-    Args:
-        value: dictionaries, lists and plain values.
-        indent: spaces of each level, or None for a single line.
-        default: returns a plain value for any other object.
+    NaN and infinities become null, because JSON has no word for them. `default` returns a plain value for any other
+    object.
     """
     return json.dumps(finite(value), indent=indent, default=default, allow_nan=False)
 
@@ -62,16 +60,14 @@ def read_json(file: Path) -> dict[str, Any]:
 
 def read_yaml(file: Path) -> dict[str, Any]:
     """Return the mapping in a YAML file; errors as in `read_json`. References (`*name`) are refused."""
-    loader = YAML_LOADER(read_text(file, MOST_BYTES_OF_YAML))
+    text = read_text(file, MOST_BYTES_OF_YAML)
     try:
-        node = loader.get_single_node()
         # A few references can stand for themselves, or for more values than fit into memory.
-        _check_tree(node, set())
-        return _checked(loader.construct_document(node) if node else None)
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, YAML_LOADER)):
+            raise ValueError("it holds references")
+        return _checked(yaml.load(text, YAML_LOADER))
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split())) from None
-    finally:
-        loader.dispose()
 
 
 def read_or_note(read: Callable[[Path], T], file: Path, problems: list[str], expected: bool = True) -> T | None:
@@ -84,16 +80,6 @@ def read_or_note(read: Callable[[Path], T], file: Path, problems: list[str], exp
     except Exception as error:  # numpy and zipfile raise nearly anything for damaged files
         problems.append(f"{file.name} cannot be read ({first_line(error)})")
     return None
-
-
-def _check_tree(node: Any, seen: set[int]) -> None:
-    if id(node) in seen:
-        raise ValueError("it holds references")
-    seen.add(id(node))
-    if isinstance(node, yaml.CollectionNode):
-        for part in node.value:
-            for child in part if isinstance(part, tuple) else (part,):
-                _check_tree(child, seen)
 
 
 def _checked(value: Any) -> dict[str, Any]:
