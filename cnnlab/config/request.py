@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cnnlab.arguments import check_declared, check_node
+from cnnlab.config.parts import SEVERAL
 from cnnlab.errors import RequestError
 from cnnlab.training.options import check_trainer
 from cnnlab.words import did_you_mean, nearest
@@ -18,15 +19,11 @@ TARGETS = {
     "averaging": "cnnlab.training.averaging.AveragedWeights",
 }
 OPTIONAL = ("averaging",)  # may be null
-SEVERAL = ("callbacks", "logger")  # parts that hold others by name
 CLASSIFIER = "cnnlab.training.classifier.Classifier"
 # Single keys, and the function or class that takes an argument of this name.
 SINGLE = {
     **dict.fromkeys(("protocol", "seed"), "cnnlab.data.datamodule.ImageDataModule"),
-    **dict.fromkeys(
-        ("tta", "bias_lr_factor", "decay_norms_and_biases", "schedule_interval"),
-        "cnnlab.training.classifier.Classifier",
-    ),
+    **dict.fromkeys(("tta", "bias_lr_factor", "decay_norms_and_biases", "schedule_interval"), CLASSIFIER),
     "trust": "cnnlab.inference.trained.load",
 }
 # Arguments that cnnlab itself fills in.
