@@ -87,14 +87,6 @@ def check_declared(target: str, values: Mapping[str, Any], key: str = "") -> Non
         check_arguments(declared, {name: value for name, value in values.items() if key or name in declared.names}, key)
 
 
-def check_values(target: Callable[..., Any], **values: Any) -> None:
-    """Raise a ValueError that names the first value which does not fit the annotation of this argument of a target."""
-    declared = declaration_of(target)
-    for name, value in values.items():
-        if (wanted := misfit(value, declared.hint(name))) is not None:
-            raise ValueError(f"{name} must be {wanted}, got {value!r}")
-
-
 def misfit(value: Any, annotation: Any) -> str | None:
     """Return what a value must be if it does not have the annotated type, or lies outside of the interval; else None.
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnlab.arguments import check_values
 from cnnlab.data.augmentations.blanking import Cutout, Erasing
 from cnnlab.data.augmentations.crop import Crop, PaddingMode
 from cnnlab.data.augmentations.flip import Flip, FlipMode
@@ -63,7 +62,6 @@ class Augmentation:
     _steps: tuple[Any, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_values(Augmentation, **vars(self))
         # Augmentations of pixels are applied in this order, and then those of normalized images. Crop, cutout and flip
         # draw from one random stream in this order too: another order would change the decisions of every run.
         steps = (

@@ -8,7 +8,6 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from cnnlab.arguments import check_values
 from cnnlab.cpu import available_cores
 from cnnlab.data.augment import Augmentation
 from cnnlab.data.damage import UnreadableImage, refusal
@@ -84,8 +83,6 @@ class ImageDataModule(L.LightningDataModule):
         processes: int = 1,
     ):
         super().__init__()
-        sizes = {"image_size": image_size, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
-        check_values(ImageDataModule, **sizes, holdout=holdout, mean=mean, std=std, workers=workers)
         pad = augmentation.pad if augmentation else 0
         if pad >= image_size:
             raise RequestError(f"augmentation.pad must be less than image_size, {image_size}, got {pad}")

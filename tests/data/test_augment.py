@@ -14,6 +14,8 @@ from cnnlab.data.augmentations.mixing import Mixing
 from cnnlab.data.epoch import Epoch
 from cnnlab.data.images import Images, StoredImages
 from cnnlab.data.loader import Loader
+from cnnlab.errors import RequestError
+from cnnlab.instantiate import build
 
 # Options, a digest of their draws in three epochs, and the sum of projections of all batches. If they change, old runs
 # cannot be repeated.
@@ -142,5 +144,5 @@ def test_nothing_is_drawn_unless_asked_for() -> None:
     ],
 )
 def test_options_are_checked_at_once(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Augmentation(**options)
+    with pytest.raises(RequestError, match=f"^augmentation.{message}"):
+        build({"_target_": "cnnlab.data.augment.Augmentation", **options}, "augmentation")

@@ -13,6 +13,7 @@ from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.data.images import ImageData, Images, StoredImages
 from cnnlab.data.normalization import channel_statistics
 from cnnlab.errors import RequestError
+from cnnlab.instantiate import build
 
 
 def rows(images: Images | StoredImages) -> set[bytes]:
@@ -133,8 +134,8 @@ def test_images_have_the_image_size(class_folders: Path) -> None:
     ],
 )
 def test_values_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        ImageDataModule(source="digits", **options)
+    with pytest.raises(RequestError, match=f"^data.{message}"):
+        build({"_target_": "cnnlab.data.datamodule.ImageDataModule", "source": "digits", **options}, "data")
 
 
 def test_padding_that_cannot_be_reflected_is_refused() -> None:
