@@ -164,7 +164,7 @@ def _describe(annotation: Any) -> str:
     if _is_tensor(annotation):
         return "a list of numbers"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    words |= {dict: "keys with values", types.NoneType: "null"}
+    words |= {dict: "keys and values", types.NoneType: "null"}
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 

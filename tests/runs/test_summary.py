@@ -38,7 +38,7 @@ def test_a_sound_record_has_no_problems():
         ("train_seconds", 1e308, "at least 0 and below 1e15"),
         ("lr", [0.1], "a number"),
         ("classes", ["cat", 3], "a list"),
-        ("versions", "1.0", "keys with values"),
+        ("versions", "1.0", "keys and values"),
     ],
 )
 def test_impossible_values_are_named_and_not_used(tmp_path, key, value, wanted):
