@@ -77,8 +77,8 @@ class _Help:
             for file in self._chosen(group):
                 if names := [name for name in read_all_keys(file, f"{group}.") if name not in shown]:
                     shown |= set(names)
-                    text = file.read_text(encoding="utf-8", errors="replace")
-                    summary = re.search(r"^# (?!@)(.*)", text, re.MULTILINE)
+                    content = file.read_text(encoding="utf-8", errors="replace")
+                    summary = re.search(r"^# (?!@)(.*)", content, re.MULTILINE)
                     about = [f"  {line}" for line in textwrap.wrap(summary[1], WIDTH - 2)] if summary else []
                     yield "\n".join([f"{group}={file.stem}", *about, "", self.describe(names)])
 
