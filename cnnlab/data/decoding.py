@@ -1,9 +1,13 @@
 """Decode images into pixels."""
 
+import ctypes
 import io
 import logging
+import os
+import platform
 import stat
 import struct
+import threading
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +31,35 @@ FRAMES, SCAN, APP1 = (0xC0, 0xC1, 0xC2), 0xDA, 0xE1  # parts of a JPEG file: siz
 warnings.filterwarnings("ignore", "The image decoding", DeprecationWarning)
 warnings.filterwarnings("ignore", module="PIL")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
+
+
+class _Silence:
+    """Keep what libjpeg prints about damaged files from the terminal: its lines name no file.
+
+    C's variable `stderr` leads elsewhere meanwhile, for all threads. What Python prints does not go through it.
+    """
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()  # no lock, because a process may be forked while a thread holds one
+        if platform.libc_ver()[0] == "glibc":  # the variable has another name, or cannot be written to, elsewhere
+            libc = ctypes.CDLL(None)
+            libc.fopen.restype = ctypes.c_void_p
+            self.stream = ctypes.c_void_p.in_dll(libc, "stderr")
+            self.open, self.null = self.stream.value, libc.fopen(os.devnull.encode(), b"w")
+        else:
+            self.stream, self.open, self.null = ctypes.c_void_p(), None, None
+
+    def __enter__(self) -> None:
+        self.threads.add(threading.get_ident())
+        self.stream.value = self.null
+
+    def __exit__(self, *_: object) -> None:
+        self.threads.discard(threading.get_ident())
+        if not self.threads:
+            self.stream.value = self.open
+
+
+_silence = _Silence()
 
 
 class UnreadablePicture(ValueError):
@@ -169,7 +202,8 @@ def _decode_jpeg(content: bytes) -> Tensor:
     damaged (93 of 150 files that were cut short or changed did so; no JPEG file did).
     """
     # A bytearray, because torch warns about memory that cannot be written to.
-    return decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)
+    with _silence:
+        return decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)
 
 
 def _check_size(picture: Image.Image) -> None:

@@ -12,7 +12,6 @@ from PIL import Image
 from torchvision.io import decode_image
 
 from cnnlab.data.decoding import UnreadablePicture, decode, to_rgb
-from tests.odd_files import odd_files
 
 NOISE = np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)
 
@@ -71,6 +70,8 @@ def test_a_file_that_is_too_large_is_not_read_into_memory(tmp_path: Path) -> Non
 
 def test_libraries_write_nothing_about_the_files(tmp_path: Path) -> None:
     """In a process of its own, because pytest changes the filters of warnings."""
+    from tests.odd_files import odd_files  # here, because all tests of a file that imports it may be skipped
+
     for number, odd in enumerate(odd_files().values()):
         (tmp_path / f"{number:03}").write_bytes(odd.content)
     program = f"""
@@ -85,5 +86,4 @@ for path in sorted(Path({str(tmp_path)!r}).iterdir()):
         pass
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    lines = done.stderr.splitlines()
-    assert [line for line in lines if not line.startswith("Corrupt JPEG data")] == []  # libjpeg, of what it then reads
+    assert done.stderr == ""
