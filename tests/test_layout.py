@@ -73,7 +73,7 @@ def test_the_plugin_knows_the_door_and_the_parts_of_a_sweep():
     assert modules
     names = {name for module in modules for name in imported(module)}
     ours = {name.split(".")[1] for name in names if name.startswith("cnnlab.")}
-    assert ours <= {"config", "errors", "files", "reports", "runs"}
+    assert ours <= {"config", "display", "errors", "files", "reports", "runs"}
 
 
 @pytest.mark.parametrize("module", sorted((PACKAGE / "models").glob("*.py")), ids=lambda m: m.name)

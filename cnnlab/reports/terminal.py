@@ -11,6 +11,10 @@ from rich.table import Table
 
 from cnnlab.display import SafeConsole
 from cnnlab.errors import printable
+from cnnlab.runs.jobs import Job
+
+# Of the states of a job.
+STYLES = {"completed": "green", "failed": "bold red", "diverged": "bold red", "interrupted": "yellow"}
 
 
 def terminal_width() -> int | None:
@@ -52,3 +56,17 @@ def print_summary(summary: dict[str, Any], path: Path) -> None:
     table.add_row("device", summary["device"])
     table.add_row("run directory", str(path))
     SafeConsole(soft_wrap=True).print(table)
+
+
+def job_event(job: Job) -> str:
+    """Return what a line about a job says: its state, or how a run has begun."""
+    if job.state == "running":
+        return "resumed" if job.resumes else "started"
+    return f"{job.state} before" if job.earlier else job.state
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as 1:02:03, or as 2:03 if it is less than an hour."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlab.display import SafeConsole
-from cnnlab.reports.sweep import STYLES, format_duration, job_event
+from cnnlab.reports.terminal import STYLES, format_duration, job_event
 from cnnlab.runs.jobs import Job
 
 Record = Mapping[str, Any]  # content of tune.json

@@ -76,8 +76,8 @@ def run_and_show(
         start: starts a job with one of the environments.
         environments: environment variables, one dictionary for each job that runs at the same time.
     """
-    from cnnlab.reports.sweep import SweepProgress, print_outcome
     from cnnlab.reports.terminal import suggest_next
+    from hydra_plugins.cnnlab_sweep._progress import SweepProgress, print_outcome
 
     directory = Path(config.hydra.sweep.dir)
     waiting = [job for job in planned if job.state == "waiting"]
@@ -109,7 +109,7 @@ def _keep_precision(planned: Sequence[Job], directory: Path) -> None:
 
 def job_returns(planned: Sequence[Job], composed: Sequence[DictConfig]) -> list[JobReturn]:
     """Return the validation accuracy or the error of each job, as Hydra's sweepers read it."""
-    from cnnlab.reports.sweep import describe_failures
+    from hydra_plugins.cnnlab_sweep._progress import describe_failures
 
     failed = [job for job in planned if job.state != "completed"]
     error = SweepFailed(describe_failures(planned), 2 if all(job.code == 2 for job in failed) else 1)

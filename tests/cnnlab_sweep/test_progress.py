@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.reports.sweep import SweepProgress, describe_failures, format_duration, print_outcome, time_left
+from cnnlab.reports.terminal import format_duration
 from cnnlab.runs.jobs import Job
+from hydra_plugins.cnnlab_sweep._progress import SweepProgress, describe_failures, print_outcome, time_left
 
 
 def job(name: str, state: str = "waiting", **values) -> Job:

@@ -1,4 +1,7 @@
-"""Print the progress of a sweep, and a table of its jobs at the end."""
+"""Print the progress of a sweep, and a table of its jobs at the end.
+
+Hydra loads the modules of plugins at every start, except those whose names begin like this one's. rich takes long.
+"""
 
 import sys
 import time
@@ -12,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlab.display import SafeConsole
+from cnnlab.reports.terminal import STYLES, format_duration, job_event
 from cnnlab.runs.jobs import Job
 
 REFRESH = 2.0  # seconds between updates of the table of running jobs
-STYLES = {"completed": "green", "failed": "bold red", "diverged": "bold red", "interrupted": "yellow"}
 
 
 class SweepProgress:
@@ -99,13 +102,6 @@ class SweepProgress:
         return table
 
 
-def job_event(job: Job) -> str:
-    """Return what a line about a job says: its state, or how a run has begun."""
-    if job.state == "running":
-        return "resumed" if job.resumes else "started"
-    return f"{job.state} before" if job.earlier else job.state
-
-
 def time_left(jobs: Sequence[Job], at_once: int) -> float | None:
     """Estimate the seconds until all jobs have ended, or return None as long as no duration is known.
 
@@ -120,13 +116,6 @@ def time_left(jobs: Sequence[Job], at_once: int) -> float | None:
         if job.state == "running" and job.started is not None:
             left.append(max(0.0, (job.expected_seconds() or mean) - (now - job.started)))
     return max([sum(left) / at_once, *left])
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration as 1:02:03, or as 2:03 if it is less than an hour."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def print_outcome(jobs: Sequence[Job], directory: Path) -> None:
