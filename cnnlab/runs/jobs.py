@@ -43,15 +43,6 @@ class Job:
         """Read the record that the run has written."""
         self.record = RunDirectory(self.directory).read_summary() or {}
 
-    def expected_seconds(self) -> float | None:
-        """Estimate the duration in this sweep from the epochs done so far; None if not known yet."""
-        if self.state == "completed":
-            return None if self.earlier else self.seconds
-        done = (self.record.get("epochs") or 0) - self.epochs_before
-        if self.state != "running" or self.started is None or self.epochs is None or done <= 0:
-            return None
-        return (time.monotonic() - self.started) * (self.epochs - self.epochs_before) / done
-
 
 class Execution(Protocol):
     """Job that was started on this machine or by a cluster."""
@@ -108,26 +99,6 @@ class LocalProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-
-    def wait(self) -> int:
-        """Wait for the end of the job, and return the exit code."""
-        code = self._process.wait()
-        self._tidy(code)
-        return code
-
-    def save_and_end(self, seconds: float) -> None:
-        """Ask the job to save and end, and kill it if it has not ended after some seconds.
-
-        The exit code is left for `wait`. A signal handler that has interrupted `wait` may call this, and `wait` holds a
-        lock until the process has ended.
-        """
-        self.interrupt()
-        deadline = time.monotonic() + seconds
-        with contextlib.suppress(ChildProcessError, ProcessLookupError):  # the job has ended already
-            while os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-                if time.monotonic() > deadline:
-                    os.killpg(self._process.pid, signal.SIGKILL)
-                time.sleep(0.1)
 
     def explain(self, code: int) -> str:
         """Return the exit code or signal, and the last line of stderr (the last two after a wrong request)."""

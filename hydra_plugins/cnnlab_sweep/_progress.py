@@ -107,15 +107,25 @@ def time_left(jobs: Sequence[Job], at_once: int) -> float | None:
 
     Waiting jobs are assumed to take the mean time of the others.
     """
-    known = [seconds for job in jobs if (seconds := job.expected_seconds()) is not None]
+    known = [seconds for job in jobs if (seconds := _expected_seconds(job)) is not None]
     if not known:
         return None
     mean, now = sum(known) / len(known), time.monotonic()
     left = [mean for job in jobs if job.state == "waiting"]
     for job in jobs:
         if job.state == "running" and job.started is not None:
-            left.append(max(0.0, (job.expected_seconds() or mean) - (now - job.started)))
+            left.append(max(0.0, (_expected_seconds(job) or mean) - (now - job.started)))
     return max([sum(left) / at_once, *left])
+
+
+def _expected_seconds(job: Job) -> float | None:
+    """Estimate the duration of a job in this sweep from the epochs done so far; None if not known yet."""
+    if job.state == "completed":
+        return None if job.earlier else job.seconds
+    done = (job.record.get("epochs") or 0) - job.epochs_before
+    if job.state != "running" or job.started is None or job.epochs is None or done <= 0:
+        return None
+    return (time.monotonic() - job.started) * (job.epochs - job.epochs_before) / done
 
 
 def print_outcome(jobs: Sequence[Job], directory: Path) -> None:

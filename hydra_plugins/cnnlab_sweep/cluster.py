@@ -1,6 +1,9 @@
 """Run the jobs of a sweep on a Slurm cluster, through submitit (an extra: `pip install 'cnnlab[slurm]'`)."""
 
+import contextlib
+import os
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +17,30 @@ if TYPE_CHECKING:
 SECONDS_TO_SAVE = 60.0  # when the time of a run is up; Slurm gives notice 90 seconds before
 
 
+class AllocatedProcess(LocalProcess):
+    """Job on a machine of the cluster."""
+
+    def wait(self) -> int:
+        """Wait for the end of the job, and return the exit code."""
+        code = self._process.wait()
+        self._tidy(code)
+        return code
+
+    def save_and_end(self, seconds: float) -> None:
+        """Ask the job to save and end, and kill it if it has not ended after some seconds.
+
+        The exit code is left for `wait`. A signal handler that has interrupted `wait` may call this, and `wait` holds a
+        lock until the process has ended.
+        """
+        self.interrupt()
+        deadline = time.monotonic() + seconds
+        with contextlib.suppress(ChildProcessError, ProcessLookupError):  # the job has ended already
+            while os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                if time.monotonic() > deadline:
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                time.sleep(0.1)
+
+
 class Allocation:
     """Function that runs a job on a machine of the cluster.
 
@@ -23,13 +50,13 @@ class Allocation:
 
     def __init__(self, command: Sequence[str], directory: Path):
         self.command, self.directory = command, directory
-        self.process: LocalProcess | None = None
+        self.process: AllocatedProcess | None = None
 
     def __call__(self) -> tuple[int, str]:
         """Run the job, and return its exit code and an explanation of it."""
         # The notice reaches all processes of the job, and would end the run before it has saved.
         notice = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-        self.process = LocalProcess(self.command, self.directory, {})
+        self.process = AllocatedProcess(self.command, self.directory, {})
         signal.signal(signal.SIGUSR2, notice)
         code = self.process.wait()
         return code, self.process.explain(code)
