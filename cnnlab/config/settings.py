@@ -138,13 +138,13 @@ def data_settings(config: DictConfig, run: RunDirectory | None) -> dict[str, Any
         if f"data.{key}" in given:
             near = "; data.eval_batch_size sets the images per batch" if key == "batch_size" else ""
             raise RequestError(f"data.{key} is fixed by the training{near}")
-    config_file = run.config_file if run and run.config_file.exists() and "data" not in given else None
-    recorded = (run.read_config() or {}).get("data") if run and config_file else None
-    if config_file and not isinstance(recorded, dict):
-        raise RequestError(f"checkpoint: {config_file} is damaged; data=NAME says which images")
-    if isinstance(recorded, dict):
-        kept = [k for k, value in recorded.items() if k in own and (k == "splits" or not isinstance(value, dict))]
-        own |= {key: recorded[key] for key in kept if f"data.{key}" not in given}
+    if run and run.config_file.exists() and "data" not in given:
+        recorded = (run.read_config() or {}).get("data")
+        if not isinstance(recorded, dict):
+            raise RequestError(f"checkpoint: {run.config_file} is damaged; data=NAME says which images")
+        for key, value in recorded.items():
+            if key in own and f"data.{key}" not in given and (key == "splits" or not isinstance(value, dict)):
+                own[key] = value
     kept = {key: value for key, value in own.items() if key not in (*TRAINING_DATA_KEYS, "_target_")}
     check_declared("cnnlab.data.datamodule.ImageDataModule", kept, "data")
     return kept
