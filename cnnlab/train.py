@@ -96,11 +96,13 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
     stop = StopRequest(not processes.leads, lambda: processes.end_at_once(interrupted, 130, run.record_end))
     with stop.listening():
         try_parts(settings)
+        checkpoint, about = None, {}
+        if checkpoint_file:  # before images are decoded, which may take minutes
+            checkpoint = checkpoints.read_checkpoint(checkpoint_file)
+            about = checkpoints.read_description(checkpoint, checkpoint_file, "resume")
         seed_everything(settings["seed"])
         data = build_data(settings)
-        checkpoint = checkpoints.read_checkpoint(checkpoint_file) if checkpoint_file else None
-        if checkpoint and checkpoint_file:
-            about = checkpoints.read_description(checkpoint, checkpoint_file, "resume")
+        if checkpoint_file:
             checkpoints.check_images(about, data.classes, data.fingerprint, checkpoint_file)
             data.normalize_by(about["mean"], about["std"])  # a sample drawn today may give slightly different values
         precision, model = _choose_precision(settings["trainer"], run, checkpoint), settings["model"]

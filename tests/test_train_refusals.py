@@ -213,7 +213,8 @@ def test_a_checkpoint_that_would_run_code_is_refused(train, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 torn"])
-def test_a_damaged_checkpoint_is_refused(train, tmp_path, content):
+def test_a_damaged_checkpoint_is_refused_before_images_are_read(train, tmp_path, monkeypatch, content):
+    monkeypatch.setattr("cnnlab.build.run.build_data", lambda settings: pytest.fail("images are read"))
     (tmp_path / "torn.ckpt").write_bytes(content)
     outcome = train(*TINY, "resume=torn.ckpt")
     assert (outcome.code, "torn.ckpt" in outcome.err) == (2, True)
