@@ -10,7 +10,9 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.arguments import check_declared
+from cnnlab.errors import RequestError
 from cnnlab.files import write_atomically
+from cnnlab.instantiate import read_options
 from cnnlab.runs.directory import check_output
 
 if TYPE_CHECKING:
@@ -25,15 +27,16 @@ def describe(config: DictConfig) -> None:
     models = configuration.each_model(config)
     output = check_output(settings["output"], SUFFIXES)
     check_declared("cnnlab.inspection.layer_report.render", {"format": settings["format"]})
-    if isinstance(settings["data"], dict):
-        check_declared("cnnlab.build.network.DescribedImages", settings["data"], "data")
+    if not isinstance(settings["data"], dict):
+        raise RequestError("data: give data.image_size, data.channels and data.classes; no images are loaded here")
+    check_declared("cnnlab.build.network.DescribedImages", settings["data"], "data")
 
-    from cnnlab.build.network import described_images, tabulate_network
+    from cnnlab.build.network import DescribedImages, tabulate_network
     from cnnlab.inspection.layer_report import Description, render
     from cnnlab.inspection.published import published
     from cnnlab.reports.terminal import suggest_next, terminal_width
 
-    data = described_images(settings["data"])
+    data = read_options(DescribedImages, settings["data"], "data")
     descriptions = []
     for choice, model in models.items():
         table = tabulate_network(model, data)

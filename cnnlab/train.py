@@ -108,7 +108,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
         precision, model = _choose_precision(settings["trainer"], run, checkpoint), settings["model"]
         chosen = {"trainer": settings["trainer"] | {"precision": precision}}
         chosen["model"] = checkpoints.without_other_weights(model) if checkpoint else model
-        parts = build_parts(
+        cost, classifier, trainer = build_parts(
             settings | chosen,
             data,
             run.path,
@@ -117,13 +117,12 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
             initialize=checkpoint is None,
             started_from_outside=processes.rank.world_size is not None,
         )
-        trainer = parts.trainer
         if checkpoint and checkpoint_file:
-            checkpoints.check_weights_match(checkpoint, parts.network, checkpoint_file)
+            checkpoints.check_weights_match(checkpoint, classifier.network, checkpoint_file)
         precision = str(trainer.precision)
         run.update_summary(
-            parameters=parts.cost.parameters,
-            macs=parts.cost.macs,
+            parameters=cost.parameters,
+            macs=cost.macs,
             precision=precision,
             data_fingerprint=data.fingerprint,
             data_revision=data.data.findings.revision,
@@ -143,9 +142,9 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
         }
         with processes.running_job(trainer.num_devices, trainer.num_nodes, job, run.record_end):
             with stop.waiting(), refused_by_lightning(trainer):
-                trainer.fit(parts.classifier, datamodule=data, ckpt_path=checkpoint_file, weights_only=True)
+                trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint_file, weights_only=True)
             run.begin()  # of a complete run, Lightning starts no training
-            _test(parts.classifier, trainer, data, run)
+            _test(classifier, trainer, data, run)
             if processes.leads:
                 _log_outcome(trainer, settings, run, data)
 

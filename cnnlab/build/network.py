@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from cnnlab.errors import RequestError
 from cnnlab.inspection.cost import Cost, empty_image, measure_cost, run_image
 from cnnlab.inspection.layers import LayerTable, tabulate
-from cnnlab.instantiate import build, explained, import_target, read_options
+from cnnlab.instantiate import build, explained, import_target
 from cnnlab.limits import Count
 
 Settings = Mapping[str, Any]
@@ -22,15 +22,9 @@ CHANNELS = 3  # all images are converted to RGB
 
 
 def build_network(model: Settings, classes: int, image_size: int = 32, channels: int = CHANNELS) -> nn.Module:
-    """Make a network. It gets `num_classes`, `image_size` and `in_channels` if it has arguments of these names.
+    """Make a network from `_target_` and options. Lazy layers get their weights.
 
-    Lazy layers get their weights.
-
-    Args:
-        model: `_target_` and options.
-        classes: number of classes.
-        image_size: height and width in pixels.
-        channels: 3 for colour.
+    It gets `num_classes`, `image_size` (height and width in pixels) and `in_channels` if it has such arguments.
 
     Raises:
         RequestError: if the network cannot be made.
@@ -53,10 +47,7 @@ def build_network(model: Settings, classes: int, image_size: int = 32, channels:
 def build_knowing(config: Settings, key: str, **known: Any) -> Any:
     """Build an object that gets those of the known values for which its `_target_` has arguments.
 
-    Args:
-        config: `_target_` and options; an option of the same name as a known value replaces it.
-        key: the user's name for this part, for messages.
-        known: values by the names of the arguments.
+    An option of the configuration replaces a known value of the same name. `key` is the user's name for this part.
     """
     if isinstance(config, Mapping) and "_target_" in config:
         wanted = inspect.signature(import_target(config["_target_"], key)).parameters
@@ -104,17 +95,6 @@ class DescribedImages:
         return self.channels, self.image_size, self.image_size
 
 
-def described_images(data: Any) -> DescribedImages:
-    """Read `data.image_size`, `data.channels` and `data.classes`.
-
-    Raises:
-        RequestError: if one of them is not a positive whole number.
-    """
-    if not isinstance(data, Mapping):
-        raise RequestError("data: give data.image_size, data.channels and data.classes; no images are loaded here")
-    return read_options(DescribedImages, data, "data")
-
-
 def tabulate_network(model: Settings, images: DescribedImages) -> LayerTable:
     """List the layers of a network, without making its weights if possible.
 
@@ -137,11 +117,6 @@ def tabulate_network(model: Settings, images: DescribedImages) -> LayerTable:
 
 
 def map_sizes(model: Settings, images: DescribedImages) -> list[int]:
-    """Return the heights of the feature maps after each convolution and pooling; equal neighbours once.
-
-    Raises:
-        RequestError: as `tabulate_network`.
-    """
-    layers = tabulate_network(model, images).layers
-    heights = [layer.sides[0] for layer in layers if layer.window and layer.sides]
-    return [height for number, height in enumerate(heights) if number == 0 or height != heights[number - 1]]
+    """Return the heights of the feature maps after each convolution and pooling; equal neighbours once."""
+    heights = (layer.sides[0] for layer in tabulate_network(model, images).layers if layer.window and layer.sides)
+    return [height for height, _ in itertools.groupby(heights)]

@@ -2,13 +2,13 @@
 
 import contextlib
 import copy
-import io
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 
 from cnnlab.errors import RequestError
@@ -16,6 +16,7 @@ from cnnlab.instantiate import describe_error, explained
 from cnnlab.training.classifier import Classifier, all_logits
 from cnnlab.training.losses import LossFunction
 from cnnlab.training.optimizers import build_optimizer
+from cnnlab.training.scheduling import check_readable
 
 IMAGES = 3
 FAR = 10_000.0  # from usual logits
@@ -26,12 +27,7 @@ def rehearse(
 ) -> None:
     """Evaluate and train a copy of the network with a few random images. Random generators stay as they are.
 
-    Args:
-        classifier: network, loss and optimizer.
-        trainer: knows the number format.
-        shape: of the images, (C, H, W).
-        classes: number of classes of the data.
-        mixed: whether labels are probabilities (N, classes).
+    Images have the shape (C, H, W), labels the classes of the data; if `mixed`, they are probabilities (N, classes).
 
     Raises:
         RequestError: if the network fails, changes its images, or returns anything but logits; or if the averaging of
@@ -64,8 +60,8 @@ def rehearse(
         _check_state(shapes, network)
         loss.backward()
     with explained("optimizer", errors=Exception):
-        decays, factor = classifier.decay_norms_and_biases, classifier.bias_lr_factor
-        build_optimizer(classifier.optimizer, network, decays, factor).step(lambda: loss)
+        options = (classifier.decay_norms_and_biases, classifier.bias_lr_factor)
+        build_optimizer(classifier.optimizer, network, *options).step(lambda: loss)
 
 
 @contextlib.contextmanager
@@ -91,12 +87,7 @@ def _check_state(before: dict[str, Any], network: nn.Module) -> None:
     for name, shape in _shapes(network).items():
         if shape != before.get(name, shape) or (shape is None and not name.endswith("_extra_state")):
             raise ValueError(f"{name} is no tensor of a constant shape, so a checkpoint could not be loaded")
-    torch.save({name: state[name] for name, shape in before.items() if shape is None}, extra := io.BytesIO())
-    extra.seek(0)
-    try:
-        torch.load(extra, weights_only=True)
-    except Exception as error:  # pickle raises many types
-        raise ValueError(f"its extra state cannot be read from a checkpoint ({describe_error(error)})") from None
+    check_readable({name: state[name] for name, shape in before.items() if shape is None}, "extra state")
 
 
 def _copy(network: nn.Module, trainer: L.Trainer) -> nn.Module | None:
@@ -104,11 +95,9 @@ def _copy(network: nn.Module, trainer: L.Trainer) -> nn.Module | None:
     try:
         return copy.deepcopy(network)
     except Exception as error:  # a module may raise anything
-        if any(isinstance(callback, L.pytorch.callbacks.WeightAveraging) for callback in trainer.callbacks):  # pyright: ignore
-            reason = describe_error(error)
-            raise ValueError(
-                f"the network cannot be copied, which averaging needs; averaging=null ({reason})"
-            ) from None
+        if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # pyright: ignore
+            problem = "the network cannot be copied, which averaging needs; averaging=null"
+            raise ValueError(f"{problem} ({describe_error(error)})") from None
         return None
 
 
@@ -138,7 +127,5 @@ def _check_bounded(loss: LossFunction, logits: Tensor, labels: Tensor) -> None:
     are_probabilities = logits.logsumexp(dim=1).abs().max() < 0.01
     lowest = min(loss(logits + FAR, labels), loss(logits - FAR, labels))
     if not are_probabilities and lowest < loss(logits, labels) - FAR / 10:
-        raise RequestError(
-            "loss: it falls without end for the logits of this network; NLLLoss and KLDivLoss need one that ends in "
-            "LogSoftmax, CrossEntropyLoss does not"
-        )
+        need = "NLLLoss and KLDivLoss need one that ends in LogSoftmax, CrossEntropyLoss does not"
+        raise RequestError(f"loss: it falls without end for the logits of this network; {need}")

@@ -1,16 +1,14 @@
 """Make the parts of a run from its settings (the composed configuration as plain values)."""
 
-import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from torch import Tensor, nn
+from torch import nn
 
 from cnnlab.arguments import check_arguments
 from cnnlab.build.network import CHANNELS, Settings, build_knowing, build_network, check_image_shape
@@ -30,26 +28,6 @@ from cnnlab.training.scheduling import check_schedule
 from cnnlab.training.side_by_side import side_by_side
 from cnnlab.training.trainer import build_trainer, compile_network, training_devices
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-
-@dataclass(frozen=True)
-class RunParts:
-    """Parts of one training.
-
-    Attributes:
-        network: the network; it belongs to the classifier.
-        cost: its parameters and multiplications per image.
-        classifier: network, loss, optimizer and schedule.
-        trainer: Lightning's Trainer, with all callbacks and loggers.
-    """
-
-    network: nn.Module
-    cost: Cost
-    classifier: Classifier
-    trainer: L.Trainer
-
 
 def build_parts(
     settings: Settings,
@@ -60,14 +38,14 @@ def build_parts(
     bar: bool = False,
     initialize: bool = True,
     started_from_outside: bool = False,
-) -> RunParts:
-    """Make everything that a training needs beside its images.
+) -> tuple[Cost, Classifier, L.Trainer]:
+    """Make everything that a training needs beside its images, and count the network's parameters and multiplications.
 
     Args:
         settings: the settings of the run.
         data: the images, from `build_data`.
-        directory: place for the files of loggers and callbacks.
-        more_callbacks: callbacks beside the configured ones, called after them.
+        directory: for files of loggers and callbacks.
+        more_callbacks: called after the configured ones.
         bar: whether to show a progress bar.
         initialize: whether to show the network images before its first step; False for a run that is resumed.
         started_from_outside: whether torchrun or Slurm have started the processes.
@@ -86,28 +64,19 @@ def build_parts(
     trainer = build_lightning_trainer(settings, callbacks, loggers, directory, started_from_outside)
     mixes = data.augmentation is not None and data.augmentation.mixes
     rehearse(classifier, trainer, (CHANNELS, data.image_size, data.image_size), len(data.classes), mixes)
-    with explained("trainer", settings["trainer"]):
-        compile_network(network, settings["trainer"]["compile"])
-    return RunParts(network, cost, classifier, trainer)
+    compile_network(network, settings["trainer"]["compile"])
+    return cost, classifier, trainer
 
 
 def seed_everything(seed: Any) -> None:
-    """Seed the random generators of Python, numpy and torch, which initial weights and dropout use.
-
-    Raises:
-        RequestError: if the seed is not a whole number that numpy accepts.
-    """
+    """Seed the generators of Python, numpy and torch, or raise a RequestError for a seed that numpy does not accept."""
     check_arguments(L.seed_everything, {"seed": seed})
     with explained("seed"):
         L.seed_everything(seed, verbose=False)
 
 
 def try_parts(settings: Settings) -> None:
-    """Make the parts that need neither images nor network, and drop them, to find wrong values before images are read.
-
-    Raises:
-        RequestError: if a value is wrong.
-    """
+    """Make and drop the parts that need neither images nor network, to find wrong values before images are read."""
     build_callbacks(settings)
     options = settings["optimizer"]
     with explained("optimizer", options, Exception):
@@ -121,17 +90,12 @@ def build_data(settings: Settings) -> ImageDataModule:
     augmentation = build(settings["augmentation"], "augmentation")
     with explained("trainer", settings["trainer"]):
         devices = training_devices(settings["trainer"])
-    about_run = {"protocol": settings["protocol"], "seed": settings["seed"]}
-    about_run |= {"device": str(devices[0]), "processes": len(devices)}
-    return build(settings["data"], "data", augmentation=augmentation, **about_run)
+    about_run = {"protocol": settings["protocol"], "seed": settings["seed"], "device": str(devices[0])}
+    return build(settings["data"], "data", augmentation=augmentation, processes=len(devices), **about_run)
 
 
 def check_batches(options: Settings, batches: Mapping[str, int]) -> None:
-    """Check that limits of the Trainer leave a batch.
-
-    Args:
-        options: settings of the Trainer.
-        batches: number of batches of each split.
+    """Check the Trainer's limits against the number of batches of each split.
 
     Raises:
         RequestError: if a fraction is less than one batch, or validation would come after the last batch.
@@ -147,21 +111,13 @@ def check_batches(options: Settings, batches: Mapping[str, int]) -> None:
 
 
 def initialize_from_data(network: nn.Module, data: ImageDataModule) -> None:
-    """Show training images to a network that computes its first weights from them.
-
-    Such a network has a method `initialize_from(images)`. It gets normalized images (N, C, H, W).
-    """
-    initialize = getattr(network, "initialize_from", None)
-    if callable(initialize):
+    """Show normalized training images (N, C, H, W) to a network with a method `initialize_from(images)`."""
+    if callable(initialize := getattr(network, "initialize_from", None)):
         initialize(data.sample())
 
 
 def check_network(network: nn.Module, data: ImageDataModule) -> Cost:
-    """Check that a network accepts the images, in all sizes of the augmentation too, and return its cost on one.
-
-    Raises:
-        RequestError: if it does not.
-    """
+    """Check that a network accepts the images, in all sizes of the augmentation too, and return its cost on one."""
     for _, size in data.augmentation.sizes if data.augmentation else ():
         try:
             check_image_shape(network, (CHANNELS, size, size), len(data.classes))
@@ -173,15 +129,7 @@ def check_network(network: nn.Module, data: ImageDataModule) -> Cost:
 def build_classifier(settings: Settings, network: nn.Module, classes: int) -> Classifier:
     """Make the LightningModule: the network with faster layers, its loss, optimizer and schedule.
 
-    Each of them is tried out, so that a wrong value is found now.
-
-    Args:
-        settings: the settings of the run.
-        network: the network to train.
-        classes: number of classes of the data.
-
-    Raises:
-        RequestError: if a value is wrong.
+    Each of them is tried out, so that a wrong value raises a RequestError now. `classes` are those of the data.
     """
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise RequestError("model: the network has no weights to train")
@@ -191,8 +139,7 @@ def build_classifier(settings: Settings, network: nn.Module, classes: int) -> Cl
     options["schedule_interval"] = settings.get("schedule_interval")  # runs of earlier versions have none
     check_arguments(Classifier, options)
     with explained("optimizer", settings["optimizer"], Exception):
-        decay_all, bias_factor = options["decay_norms_and_biases"], options["bias_lr_factor"]
-        trial = build_optimizer(optimizer, network, decay_all, bias_factor)
+        trial = build_optimizer(optimizer, network, options["decay_norms_and_biases"], options["bias_lr_factor"])
     check_schedule(schedule, trial, interval=options["schedule_interval"])
     mixes = build(settings["augmentation"], "augmentation").mixes
     with explained("loss", settings["loss"], Exception):
@@ -224,11 +171,7 @@ def build_callbacks(settings: Settings) -> list[Callback]:
 
 
 def build_loggers(settings: Settings, directory: Path) -> list[Logger]:
-    """Make the configured loggers.
-
-    Raises:
-        RequestError: if the package of a logger is not installed.
-    """
+    """Make the configured loggers, or raise a RequestError if the package of one is not installed."""
     loggers = []
     for name, part in (settings["logger"] or {}).items():
         try:
@@ -240,19 +183,14 @@ def build_loggers(settings: Settings, directory: Path) -> list[Logger]:
 
 def build_pictures(loggers: list[Logger], data: ImageDataModule) -> list[Callback]:
     """Make the callback that draws filters, predictions and confusions, if TensorBoard is among the loggers."""
-    from cnnlab.training.tensorboard import LearnedSoFar, TensorBoard
-
-    def draw_samples(positions: Tensor, probabilities: Tensor) -> "Image":
-        return samples_picture(data.val.read(positions), data.val.labels[positions], probabilities, data.classes)
+    from cnnlab.training.tensorboard import TensorBoard
 
     boards = [logger for logger in loggers if isinstance(logger, TensorBoard)]
     if not boards:
         return []
-    from cnnlab.reports.learned import confusion_picture, filters_picture, samples_picture
+    from cnnlab.build.learned import LearnedSoFar  # what draws takes long to import
 
-    shape = (CHANNELS, data.image_size, data.image_size)
-    draw_confusions = functools.partial(confusion_picture, classes=data.classes)
-    return [LearnedSoFar(board, shape, filters_picture, draw_samples, draw_confusions) for board in boards]
+    return [LearnedSoFar(board, data) for board in boards]
 
 
 def build_lightning_trainer(
@@ -262,11 +200,7 @@ def build_lightning_trainer(
     directory: Path,
     started_from_outside: bool = False,
 ) -> L.Trainer:
-    """Make the Trainer (see `cnnlab.training.trainer.build_trainer`) after checking its arguments.
-
-    Raises:
-        RequestError: if an argument is wrong.
-    """
+    """Make the Trainer (see `cnnlab.training.trainer.build_trainer`) after checking its arguments."""
     options = settings["trainer"]
     check_trainer(options)
     with explained("trainer", options):

@@ -33,30 +33,32 @@ class StepClock:
 
     def __init__(self, device: torch.device):
         self._device = device
-        self._stretches: list[list[Any]] = []  # moments between which steps follow each other
+        self._start: Any = None  # moment at which the current step began
+        self._steps: list[tuple[Any, Any]] = []
 
     def begin(self) -> None:
         """Start the next step now; the time since the step before is not counted."""
-        self._stretches.append([self._now()])
+        self._start = self._now()
 
     def step(self) -> None:
         """End a step and start the next one."""
-        self._stretches[-1].append(self._now())
+        now = self._now()
+        self._steps.append((self._start, now))
+        self._start = now
 
     @property
     def steps(self) -> int:
         """Number of steps since the last `take`."""
-        return sum(len(stretch) - 1 for stretch in self._stretches)
+        return len(self._steps)
 
     def take(self) -> list[float]:
         """Wait for the device and return the seconds of every step since the last call."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-        pairs = [pair for stretch in self._stretches for pair in zip(stretch, stretch[1:], strict=False)]
-        self._stretches.clear()
+        steps, self._steps = self._steps, []
         if self._device.type == "cuda":
-            return [start.elapsed_time(end) / 1000 for start, end in pairs]
-        return [end - start for start, end in pairs]
+            return [start.elapsed_time(end) / 1000 for start, end in steps]
+        return [end - start for start, end in steps]
 
     def _now(self) -> Any:
         if self._device.type != "cuda":
@@ -76,14 +78,11 @@ class TimedTurns(Callback):
         report: see `cnnlab.speed.turns`.
         loader: makes a loader of images for the inference.
         steps: number of steps in a turn; None for about TURN_SECONDS.
-
-    Attributes:
-        first_entries: entries to add to the first report.
     """
 
     def __init__(self, report: Report, loader: Callable[[], Loader], steps: int | None):
         self.report, self.loader = report, loader
-        self.first_entries: dict[str, Any] = {}
+        self.first_entries: dict[str, Any] = {}  # to add to the first report
         self._steps = self._inference_steps = steps
         self._is_first = True
         self._uncounted = 0  # steps left that are not counted
@@ -118,8 +117,8 @@ class TimedTurns(Callback):
         train = {"images": self._images, "seconds": self.clock.take()}
         memory = peak_memory_bytes(self.device)
         if self._is_first:
-            precision = str(trainer.precision)
-            result = {**self.first_entries, "machine": machine(self.device), "precision": precision, "train": train}
+            about = {"machine": machine(self.device), "precision": str(trainer.precision)}
+            result = {**self.first_entries, **about, "train": train}
             self._is_first, self._steps_of_turn = False, WARM_UP_STEPS
         else:
             network = pl_module.network
@@ -168,10 +167,9 @@ def time_training(task: dict[str, Any], report: Report) -> None:
         run = RunDirectory(folder)
         timed = TimedTurns(report, data.val_dataloader, task["steps"])
         recorder = Recorder(run, {}, stop_requested=lambda: False, minutes=float("inf"))
-        parts = build_parts(settings, data, run.path, [timed, recorder])
-        timed.first_entries |= {"parameters": parts.cost.parameters, "macs": parts.cost.macs}
-        timed.first_entries |= {"data_fingerprint": data.fingerprint}
-        parts.trainer.fit(parts.classifier, datamodule=data)
+        cost, classifier, trainer = build_parts(settings, data, run.path, [timed, recorder])
+        timed.first_entries |= {"parameters": cost.parameters, "macs": cost.macs, "data_fingerprint": data.fingerprint}
+        trainer.fit(classifier, datamodule=data)
 
 
 def time_machine(task: dict[str, Any], report: Report) -> None:

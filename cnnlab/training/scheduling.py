@@ -34,15 +34,9 @@ class Schedule:
         factory: creates the scheduler from the optimizer, such as `partial(StepLR, step_size=10)`. A scheduler has
             torch's method `step()`, or timm's `step(epoch, metric)` and `step_update(num_updates)`.
         optimizer: its rates are scheduled.
-        steps: of the whole training; None if not known yet.
-        epochs: of the whole training; None if not known yet.
+        steps, epochs: length of the whole training; None if not known yet.
         interval: when the scheduler moves; None for `epoch` if it watches a figure (ReduceLROnPlateau) or counts epochs
             (timm's `t_in_epochs: true`), else `step`.
-
-    Attributes:
-        scheduler: what the factory made.
-        peak_lr: highest planned rate of the first parameter group, before the scheduler lowers it.
-        watches: metric that moves the scheduler, or None. It moves after epochs with a validation only.
 
     Raises:
         RequestError: if the scheduler cannot be made.
@@ -59,8 +53,8 @@ class Schedule:
         given = getattr(factory, "keywords", {})
         in_epochs = given.get("t_in_epochs")  # timm's word for the interval
         self.optimizer, self._factory = optimizer, factory
-        self._groups = [_without_parameters(group) for group in optimizer.param_groups]
-        self.peak_lr: float = self._groups[0]["lr"]
+        self._groups = [{**group, "params": None} for group in optimizer.param_groups]
+        self.peak_lr: float = self._groups[0]["lr"]  # highest planned rate of the first group
         self.per_epoch = bool(in_epochs) if interval is None else interval == "epoch"
         self.length = epochs if self.per_epoch else steps
         with explained("schedule", given, Exception):
@@ -75,7 +69,9 @@ class Schedule:
             highest = given["max_lr"]
             self.peak_lr = highest[0] if isinstance(highest, list) else highest
         self.per_epoch = self.per_epoch or self._plateau is not None
-        self.watches = None if self._plateau is None else f"val/{'accuracy' if self._plateau.mode == 'max' else 'loss'}"
+        self.watches: str | None = None  # metric whose validations move the scheduler
+        if self._plateau is not None:
+            self.watches = "val/accuracy" if self._plateau.mode == "max" else "val/loss"
         self._moves = 0
 
     def after_step(self) -> None:
@@ -84,20 +80,12 @@ class Schedule:
             self.move()
 
     def after_epoch(self, figures: Mapping[str, float]) -> None:
-        """Move, if the scheduler moves by epoch.
-
-        Args:
-            figures: of the epoch's validation by name; empty if it had none.
-        """
+        """Move, if the scheduler moves by epoch, by the figures of its validation, which are empty if it had none."""
         if self.per_epoch:
             self.move(figures.get(self.watches or ""))
 
     def move(self, metric: float | None = None) -> None:
-        """Set the rates of the next step or epoch.
-
-        Args:
-            metric: the figure that the scheduler watches.
-        """
+        """Set the rates of the next step or epoch; `metric` is the figure that the scheduler watches."""
         if self.watches and metric is None and self._plateau is self.scheduler:
             return
         self._moves += 1
@@ -118,8 +106,7 @@ class Schedule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state, after that of the optimizer. A run that was made longer follows the longer plan from there.
 
-        Args:
-            state: from `state_dict`, or of torch's scheduler alone, as earlier versions saved it.
+        Earlier versions saved the state of torch's scheduler alone.
         """
         own = state.get("scheduler", state)
         found_lr = state.get("peak_lr", own["base_lrs"][0] if "base_lrs" in own else self.peak_lr)
@@ -170,7 +157,7 @@ def check_schedule(
                     unit = "epoch" if schedule.per_epoch else "step"
                     raise ValueError(f"the learning rate of {unit} {move + 1} would be {rate}")
             schedule.move(1.0 if schedule.watches else None)
-        _check_can_be_saved(schedule.state_dict())
+        check_readable(schedule.state_dict())
 
 
 def _make(factory: ScheduleFactory, optimizer: Optimizer, length: int | None, per_epoch: bool) -> Any:
@@ -188,9 +175,8 @@ def _make(factory: ScheduleFactory, optimizer: Optimizer, length: int | None, pe
         lengths = [max(1, end - start) for start, end in itertools.pairwise(ends)]
         if len(lengths) != len(parts):
             lengths = [length or LONG] * len(parts)
-        arguments["schedulers"] = [
-            _make(part, optimizer, size, per_epoch) for part, size in zip(parts, lengths, strict=True)
-        ]
+        pairs = zip(parts, lengths, strict=True)
+        arguments["schedulers"] = [_make(part, optimizer, size, per_epoch) for part, size in pairs]
     first = () if "optimizer" in parameters else (optimizer,)
     if not first:
         arguments["optimizer"] = optimizer
@@ -213,15 +199,12 @@ def _rates_of_groups(given: Mapping[str, Any], optimizer: Optimizer) -> dict[str
     return {name: [value * (rate / rates[0] if rates[0] else 1) for rate in rates] for name, value in numbers.items()}
 
 
-def _check_can_be_saved(state: dict[str, Any]) -> None:
+def check_readable(state: dict[str, Any], name: str = "state") -> None:
     """Raise a ValueError if a checkpoint with this state could not be read: only tensors and plain values are."""
     file = io.BytesIO()
     try:
         torch.save(state, file)
         torch.load(io.BytesIO(file.getvalue()), weights_only=True)
     except Exception as error:  # pickle raises many types
-        raise ValueError(f"its state cannot be saved, so the run could not be resumed ({first_line(error)})") from None
-
-
-def _without_parameters(group: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in group.items() if key != "params"}
+        problem = f"its {name} cannot be read from a checkpoint, so the run could not be resumed"
+        raise ValueError(f"{problem} ({first_line(error)})") from None

@@ -323,7 +323,7 @@ def test_a_schedule_that_cannot_be_carried_out_is_refused(factory: Any, interval
 def test_a_state_that_no_checkpoint_can_hold_is_refused():
     falls = Falling(0.5)
     falls.helper = object()  # pyright: ignore[reportAttributeAccessIssue]
-    with pytest.raises(RequestError, match="schedule: its state cannot be saved"):
+    with pytest.raises(RequestError, match="schedule: its state cannot be read from a checkpoint"):
         check_schedule(part(torchs.LambdaLR, lr_lambda=falls), sgd(), STEPS, EPOCHS)
 
 

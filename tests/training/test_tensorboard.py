@@ -13,7 +13,8 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.summary.writer import event_file_writer
 from torch import nn
 
-from cnnlab.training.tensorboard import TensorBoard, first_convolution
+from cnnlab.build.learned import first_convolution
+from cnnlab.training.tensorboard import TensorBoard
 from tests.helpers import checkpoint, metrics, same_weights, stop_when_asked, summary
 
 # A run of a second: 3 epochs of 3 steps.
