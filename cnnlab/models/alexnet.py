@@ -43,15 +43,12 @@ class AlexNet(nn.Module):
     Parameters: 28,714,826 (cifar, 10 classes); 61,100,840 (imagenet, 1000 classes). Weights start as torch's defaults,
     as in torchvision.
 
-    Args:
-        in_channels: channels of the images.
-        num_classes: number of logits.
-        activation: after every layer with weights except the last; figure 1 of the paper compares ReLU and tanh.
+    Args (others in `cnnlab.models.layers`):
+        activation: figure 1 of the paper compares ReLU and tanh.
         pooling: `max` as in the paper, or `avg`.
         normalization: `local_response` normalizes the outputs of the first two convolutions over neighbouring channels
             (section 3.3); later networks left it out. The others stand between a convolution and its activation.
-        dropout: probability before the first and second linear layer (section 4.2).
-        width: factor on all channels and on the hidden linear layers.
+        dropout: of section 4.2.
         stem: `cifar` or `imagenet`.
     """
 

@@ -32,16 +32,8 @@ class ArticleNet(nn.Module):
     """Five convolutions, three overlapping max-poolings and three linear layers.
 
     2,997,642 parameters with 3 channels and 10 classes. The first linear layer needs maps of 2x2 pixels, so images must
-    be 26 to 33 pixels high and wide. Weights start as torch's defaults.
-
-    Args:
-        in_channels: channels of the images.
-        num_classes: number of logits.
-        activation: after every convolution and every linear layer except the last.
-        pooling: `max` as in the guide, or `avg`.
-        normalization: between a convolution and its activation; the guide has none.
-        dropout: probability in [0, 1] of zeroing an input of the first and second linear layer.
-        width: factor on all channels and on the hidden linear layers.
+    be 26 to 33 pixels high and wide. Weights start as torch's defaults. The guide's pooling is `max`, without
+    normalization. `cnnlab.models.layers` explains the arguments.
     """
 
     def __init__(

@@ -28,17 +28,12 @@ class FourLayers(nn.Module):
 
     89,578 parameters with 3 channels and 10 classes. Weights start as torch's defaults.
 
-    Args:
-        in_channels: channels of the images.
-        num_classes: number of logits.
+    Args (others in `cnnlab.models.layers`):
         image_size: height and width of the images, in pixels; it fixes the size of the linear layer.
-        activation: after every convolution.
         kernel_size: height and width of the filters, in pixels; odd.
         padding: `same` keeps height and width, `none` reduces them by `kernel_size - 1`.
         downsampling: `pooling` halves after the convolution, `stride` within it.
         pooling: `max` or `avg`; ignored with `downsampling="stride"`.
-        normalization: between a convolution and its activation.
-        width: factor on all channels.
 
     Raises:
         ValueError: if the kernel size is even, or no pixels remain.

@@ -1,4 +1,10 @@
-"""Create the layers that several networks offer as options, by the names used in configurations."""
+"""Create the layers that several networks offer as options, by the names used in configurations.
+
+Networks name their arguments alike, and document only what is special: `in_channels`, channels of the images;
+`num_classes`, number of logits; `activation`, after every layer with weights except the last; `pooling`;
+`normalization`, between a convolution and its activation; `dropout`, probability in [0, 1] of zeroing an input of the
+first and second linear layer; `width`, above 0, factor on all channels and on hidden linear layers.
+"""
 
 from collections.abc import Callable
 from math import gcd
@@ -32,23 +38,15 @@ _NORMALIZATIONS: dict[Normalization, Callable[[int], nn.Module]] = {
 
 
 def activation_layer(name: Activation, inplace: bool = False) -> nn.Module:
-    """Return a new activation module.
-
-    Args:
-        name: name of the activation.
-        inplace: whether `relu` overwrites its input, which saves memory; other activations ignore this.
-    """
+    """Return a new activation module; `inplace` lets `relu` (no other) overwrite its input, which saves memory."""
     return nn.ReLU(inplace=True) if inplace and name == "relu" else _ACTIVATIONS[name]()
 
 
 def normalization_layer(name: Normalization, channels: int) -> nn.Module:
     """Return a module that normalizes maps (N, channels, H, W), with a learned scale and offset per channel.
 
-    Args:
-        name: `batch` normalizes over the images of a batch (Ioffe and Szegedy 2015); the others within each image:
-            `group` over groups of about 16 channels, `layer` over all channels, `instance` over each channel. `none`
-            does nothing.
-        channels: channels of the maps.
+    `batch` normalizes over the images of a batch (Ioffe and Szegedy 2015); the others within each image: `group` over
+    groups of about 16 channels, `layer` over all channels, `instance` over each channel. `none` does nothing.
     """
     return _NORMALIZATIONS[name](channels)
 
@@ -63,13 +61,7 @@ def convolution_layers(
 ) -> list[nn.Module]:
     """Return a convolution, its normalization (if any) and its activation.
 
-    Args:
-        in_channels: channels of the input.
-        channels: channels of the output.
-        kernel_size: height and width of the filters, in pixels.
-        activation: name of the activation.
-        normalization: name of the normalization.
-        options: further arguments of `nn.Conv2d`, such as `stride` and `padding`.
+    The filters have `kernel_size` pixels in height and width; `options` are further arguments of `nn.Conv2d`.
     """
     norms = [] if normalization == "none" else [normalization_layer(normalization, channels)]
     return [nn.Conv2d(in_channels, channels, kernel_size, **options), *norms, activation_layer(activation)]
@@ -86,11 +78,7 @@ def pooling_layer(name: Pooling, kernel_size: int, stride: int) -> nn.Module:
 
 
 def scaled(channels: int, width: float) -> int:
-    """Return channels times width, rounded, at least 1.
-
-    Raises:
-        ValueError: if the width is not above 0.
-    """
+    """Return channels times width, rounded, at least 1, or raise a ValueError if the width is not above 0."""
     if width <= 0:
         raise ValueError(f"width must be above 0, got {width}")
     return max(1, round(channels * width))

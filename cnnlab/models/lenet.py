@@ -32,16 +32,8 @@ from cnnlab.models.layers import (
 class LeNet5(nn.Module):
     """Two convolutions, two poolings and three linear layers: 62,006 parameters with 3 channels and 10 classes.
 
-    Weights start as torch's defaults.
-
-    Args:
-        in_channels: channels of the images; one in the paper.
-        num_classes: number of logits.
-        activation: after every layer with weights except the last.
-        pooling: `max`, or `avg`, which is closer to the paper.
-        normalization: between a convolution and its activation; the paper has none.
-        dropout: probability in [0, 1] of zeroing an input of the first and second linear layer.
-        width: factor on all channels and on the hidden linear layers.
+    Weights start as torch's defaults. The paper's images have one channel; the pooling `avg` is closer to its own, and
+    it has no normalization. `cnnlab.models.layers` explains the arguments.
     """
 
     def __init__(

@@ -40,18 +40,13 @@ class ScaledTanh(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """Sum each 2x2 window, times a coefficient, plus a bias, both learned per channel (section II.B, S2).
-
-    Args:
-        channels: channels of input and output.
-    """
+    """Sum each 2x2 window, times a coefficient, plus a bias, both learned per channel (section II.B, S2)."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.coefficient = nn.Parameter(torch.empty(channels))
         self.bias = nn.Parameter(torch.empty(channels))
-        nn.init.uniform_(self.coefficient, -2.4 / 4, 2.4 / 4)
-        nn.init.uniform_(self.bias, -2.4 / 4, 2.4 / 4)
+        _initialize(self, fan_in=4)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, channels, H, W) to (N, channels, H // 2, W // 2)."""
@@ -64,11 +59,7 @@ class PartialConvolution(nn.Module):
     """Convolve with 5x5 filters; each output map sees only some of the input maps (table I).
 
     The weights are one tensor (connections, 5, 5). They are copied into a full set of filters, zero elsewhere: one full
-    convolution is faster than one convolution per output map.
-
-    Args:
-        connections: for each output map, the input maps that it sees.
-        in_channels: number of input maps.
+    convolution is faster than one convolution per output map. `connections` lists for each the input maps that it sees.
     """
 
     def __init__(self, connections: tuple[tuple[int, ...], ...], in_channels: int):
@@ -98,10 +89,6 @@ class RadialBasis(nn.Module):
     II.B). Classes here need not be characters, so the codes are random, -1 or +1, from a fixed seed. The nearest code
     has the largest value, so negative distances serve as logits: their cross-entropy is the paper's equation 9 without
     its constant class.
-
-    Args:
-        states: length of the input.
-        num_classes: number of logits.
     """
 
     def __init__(self, states: int, num_classes: int):
@@ -120,17 +107,13 @@ class LeNet5Of1998(nn.Module):
 
     A scaled tanh follows every layer up to F6. Weights and biases start uniform between plus and minus 2.4 / (number of
     inputs of the unit) (appendix A).
-
-    Args:
-        in_channels: channels of the images; one in the paper.
-        num_classes: number of logits.
     """
 
     def __init__(self, in_channels: int = 1, num_classes: int = 10):
         super().__init__()
         self.layers = nn.Sequential(
             OrderedDict(
-                C1=_initialized(nn.Conv2d(in_channels, 6, kernel_size=5), in_channels * 25),
+                C1=_initialize(nn.Conv2d(in_channels, 6, kernel_size=5), in_channels * 25),
                 C1_squash=ScaledTanh(),
                 S2=Subsampling(6),
                 S2_squash=ScaledTanh(),
@@ -138,10 +121,10 @@ class LeNet5Of1998(nn.Module):
                 C3_squash=ScaledTanh(),
                 S4=Subsampling(16),
                 S4_squash=ScaledTanh(),
-                C5=_initialized(nn.Conv2d(16, 120, kernel_size=5), 16 * 25),
+                C5=_initialize(nn.Conv2d(16, 120, kernel_size=5), 16 * 25),
                 C5_squash=ScaledTanh(),
                 flatten=nn.Flatten(),
-                F6=_initialized(nn.Linear(120, 84), 120),
+                F6=_initialize(nn.Linear(120, 84), 120),
                 F6_squash=ScaledTanh(),
                 output=RadialBasis(84, num_classes),
             )
@@ -152,7 +135,7 @@ class LeNet5Of1998(nn.Module):
         return self.layers(images)
 
 
-def _initialized(layer: nn.Conv2d | nn.Linear, fan_in: int) -> nn.Module:
+def _initialize(layer: nn.Module, fan_in: int) -> nn.Module:
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -2.4 / fan_in, 2.4 / fan_in)
     return layer

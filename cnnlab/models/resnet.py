@@ -27,12 +27,7 @@ Depth = Literal[18, 34, 50, 101, 152]
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with a shortcut around them (figure 5, left): relu(F(x) + shortcut(x)).
 
-    Args:
-        in_channels: channels of the input.
-        channels: channels of the convolutions and of the output.
-        stride: stride of the first convolution; 2 halves height and width.
-        activation: after every norm except the last, and after the sum.
-        normalization: after every convolution.
+    The stride is that of the first convolution; 2 halves height and width. The output has `channels` channels.
     """
 
     expansion = 1
@@ -65,7 +60,7 @@ class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions with a shortcut around them (figure 5, right).
 
     The output has four times the channels of the 3x3 convolution. The stride is in the 3x3 convolution as in
-    torchvision; the paper has it in the first. Arguments as in `BasicBlock`.
+    torchvision; the paper has it in the first.
     """
 
     expansion = 4
@@ -115,13 +110,9 @@ class ResNet(nn.Module):
     and 58,156,618 (152). Convolutions start normal, fan out (He et al. 2015, "Delving deep into rectifiers"); norms
     start with scale one and offset zero.
 
-    Args:
+    Args (others in `cnnlab.models.layers`):
         depth: number of layers with weights, shortcuts excluded.
-        in_channels: channels of the images.
-        num_classes: number of logits.
         activation: after every norm except the last of a block, and after the sum.
-        normalization: after every convolution.
-        width: factor on all channels.
         stem: `cifar` or `imagenet`.
     """
 

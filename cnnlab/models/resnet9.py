@@ -18,13 +18,7 @@ from cnnlab.models.layers import Activation, Normalization, activation_layer, no
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, each with norm and activation, added to their input.
-
-    Args:
-        channels: channels of input and output.
-        activation: after each norm.
-        normalization: after each convolution.
-    """
+    """Two 3x3 convolutions, each with norm and activation, added to their input."""
 
     def __init__(self, channels: int, activation: Activation, normalization: Normalization):
         super().__init__()
@@ -39,14 +33,8 @@ class ResidualBlock(nn.Module):
 class ResNet9(nn.Module):
     """Eight convolutions, four of them in two residual blocks, and a linear layer.
 
-    6,573,120 parameters with 3 channels and 10 classes. Weights start as torch's defaults.
-
-    Args:
-        in_channels: channels of the images.
-        num_classes: number of logits.
-        activation: after every norm.
-        normalization: after every convolution.
-        width: factor on all channels.
+    6,573,120 parameters with 3 channels and 10 classes. Weights start as torch's defaults. `cnnlab.models.layers`
+    explains the arguments.
     """
 
     def __init__(

@@ -21,23 +21,10 @@ from cnnlab.models.layers import Activation, Normalization, activation_layer, no
 
 
 class CifarBlock(nn.Module):
-    """Two 3x3 convolutions, with or without a shortcut (which has no parameters) around them.
-
-    Args:
-        in_channels: channels of the input.
-        channels: channels of the output.
-        shortcut: whether there is a shortcut; the paper's plain networks have none.
-        activation: after the first norm and after the sum.
-        normalization: after each convolution.
-    """
+    """Two 3x3 convolutions, with or without a shortcut (which has no parameters) around them."""
 
     def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        shortcut: bool,
-        activation: Activation = "relu",
-        normalization: Normalization = "batch",
+        self, in_channels: int, channels: int, shortcut: bool, activation: Activation, normalization: Normalization
     ):
         super().__init__()
         bias = normalization == "none"  # a norm has its own offset
@@ -68,14 +55,10 @@ class CifarResNet(nn.Module):
     or without. Convolutions start normal, fan in (He et al. 2015, "Delving deep into rectifiers", the paper's
     reference 13).
 
-    Args:
+    Args (others in `cnnlab.models.layers`):
         depth: number of layers with weights, 6n + 2.
-        in_channels: channels of the images.
-        num_classes: number of logits.
         shortcuts: False for the plain network.
         activation: after every norm except the last of a block, and after the sum.
-        normalization: after every convolution.
-        width: factor on all channels.
 
     Raises:
         ValueError: if the depth is not 6n + 2.

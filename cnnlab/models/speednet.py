@@ -22,13 +22,7 @@ from cnnlab.models.layers import Activation, activation_layer, scaled
 class SpeedBlock(nn.Module):
     """Convolution, pooling, norm, activation, convolution, norm, activation.
 
-    Filters start as the identity. Norms learn an offset only.
-
-    Args:
-        in_channels: channels of the input.
-        channels: channels of the output.
-        activation: after each norm.
-        norm_momentum: weight of the last batch in the norms' running statistics.
+    Filters start as the identity. Norms learn an offset only; `norm_momentum` as in `SpeedNet`.
     """
 
     def __init__(self, in_channels: int, channels: int, activation: Activation, norm_momentum: float):
@@ -57,9 +51,7 @@ class SpeedNet(nn.Module):
     1,971,352 trained parameters with 3 channels and 10 classes, and 288 in the whitening filters. The first filters of
     a convolution start as the identity, one per input channel; the others as torch's default (section 3.3).
 
-    Args:
-        in_channels: channels of the images.
-        num_classes: number of logits.
+    Args (others in `cnnlab.models.layers`):
         activation: GELU as in the source; ReLU is faster on a CPU.
         width: factor on the channels of the blocks: 0.5 gives 32, 128, 128.
         whitening_eps: added to the variances by which the whitening filters are scaled, above 0; 0.0005 as in the
@@ -79,10 +71,6 @@ class SpeedNet(nn.Module):
         norm_momentum: float = 0.4,
     ):
         super().__init__()
-        if whitening_eps <= 0:
-            raise ValueError(f"whitening_eps must be above 0, got {whitening_eps}")
-        if not 0 < norm_momentum <= 1:
-            raise ValueError(f"norm_momentum must be above 0 and at most 1, got {norm_momentum}")
         self.whitening_eps = whitening_eps
         whitened = 2 * in_channels * 2 * 2
         narrow, wide = scaled(64, width), scaled(256, width)
@@ -104,11 +92,7 @@ class SpeedNet(nn.Module):
 
     @torch.no_grad()
     def initialize_from(self, images: Tensor) -> None:
-        """Set the whitening filters.
-
-        Args:
-            images: normalized training images (N, in_channels, H, W); a few thousand are enough.
-        """
+        """Set the whitening filters from normalized training images (N, in_channels, H, W), best a few thousand."""
         patches = images.float().unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
         covariance = (patches.T @ patches / len(patches)).double()
         variances, components = torch.linalg.eigh(covariance)

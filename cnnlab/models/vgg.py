@@ -40,15 +40,11 @@ class VGG(nn.Module):
     convolutions normal, fan out (He et al. 2015, "Delving deep into rectifiers"), linear layers normal with standard
     deviation 0.01, biases zero.
 
-    Args:
+    Args (others in `cnnlab.models.layers`):
         configuration: column of table 1: A, B, D and E have 11, 13, 16 and 19 layers with weights.
-        in_channels: channels of the images.
-        num_classes: number of logits.
         batch_norm: whether a batch norm follows every convolution.
-        activation: after every convolution, and in the imagenet form after all linear layers except the last.
         pooling: `max` as in the paper, or `avg`.
         dropout: probability before the second and third linear layer of the imagenet form.
-        width: factor on all channels and on the hidden linear layers.
         stem: `cifar` or `imagenet`.
     """
 

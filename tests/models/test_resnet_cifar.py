@@ -59,7 +59,7 @@ def test_every_parameter_is_trained(assert_trains, shortcuts: bool) -> None:
 def test_a_block_with_a_zero_residual_is_its_shortcut_or_zero() -> None:
     x = torch.rand(2, 4, 8, 8)
     for shortcut, expected in ((True, x), (False, torch.zeros_like(x))):
-        block = CifarBlock(4, 4, shortcut).eval()
+        block = CifarBlock(4, 4, shortcut, "relu", "batch").eval()
         nn.init.zeros_(block.conv2.weight)
         torch.testing.assert_close(block(x), expected)
 

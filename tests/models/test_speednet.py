@@ -2,6 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from cnnlab.errors import RequestError
+from cnnlab.instantiate import build
 from cnnlab.models.speednet import SpeedNet
 
 
@@ -65,8 +67,8 @@ def test_the_norms_statistics_move_by_their_momentum() -> None:
     "wrong", [{"whitening_eps": 0}, {"whitening_eps": -0.1}, {"norm_momentum": 0}, {"norm_momentum": 1.5}]
 )
 def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        SpeedNet(**wrong)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(RequestError, match=f"model.{next(iter(wrong))} must be above 0"):
+        build({"_target_": "cnnlab.models.speednet.SpeedNet", **wrong}, "model")
 
 
 def test_the_components_that_vary_most_come_first() -> None:
