@@ -41,9 +41,8 @@ def combinations(
         RequestError: if a list is empty.
     """
     lists = {"models": models, "batch_sizes": batch_sizes, "precisions": precisions, "compile": compile}
-    for name, values in lists.items():
-        if not values:
-            raise RequestError(f"{name} must have at least one entry")
+    if empty := [name for name, values in lists.items() if not values]:
+        raise RequestError(f"{empty[0]} must have at least one entry")
     return [Combination(*values) for values in product(*lists.values())]
 
 
@@ -81,31 +80,27 @@ def measure(
     ]
     machine = [Contestant(time_machine, {"settings": _settings_of(rows[0], settings, models)})] if floor else []
     reports = take_turns([*contestants, *machine], rounds + 1, show)
-    rates = _best_rates(reports[-1]) if machine and reports[-1] else None
+    rates = None
+    if machine and reports[-1]:
+        turns = [report["rates"] for report in reports[-1]]
+        best = {name: max(turn[name] for turn in turns) for name in turns[0]}
+        rates = {"device_type": reports[-1][0]["device_type"], "rates": best}
     tf32 = bool(settings["trainer"]["tf32"])
     return {
         "machine": next((own[0]["machine"] for own in reports[: len(rows)] if own), None),
         "seconds": round(time.perf_counter() - started, 1),
         "load": [round(load, 2), round(os.getloadavg()[0], 2)],
         "floor": rates,
-        "results": [
-            result(row, contestant, own, rates, tf32)
-            for row, contestant, own in zip(rows, contestants, reports, strict=False)
-        ],
+        "results": [result(*measured, rates, tf32) for measured in zip(rows, contestants, reports, strict=False)],
     }
 
 
 def result(
     row: Combination, contestant: Contestant, reports: list[dict[str, Any]], rates: dict[str, Any] | None, tf32: bool
 ) -> dict[str, Any]:
-    """Compute the figures of one row.
+    """Compute the figures of one row from the reports of its process: of the first step, the warm-up and each round.
 
-    Args:
-        row: the combination.
-        contestant: the process that measured it.
-        reports: its reports: of the first step, of the warm-up, and of each round.
-        rates: rates of the device, or None.
-        tf32: whether float32 was multiplied in TensorFloat-32 if the device supports it.
+    `rates` are those of the device; `tf32`: float32 was multiplied in TensorFloat-32 if the device supports it.
     """
     figures: dict[str, Any] = {**asdict(row), "error": contestant.error}
     if len(reports) < 3:
@@ -132,14 +127,10 @@ def result(
 
 
 def speed(turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Compute images per second and the duration of a step, with their spread.
+    """Compute speed and its spread from turns with `images` and `seconds`, a list of the durations of their steps.
 
-    Args:
-        turns: each with `images` and `seconds`, a list of the durations of its steps.
-
-    Returns:
-        `rounds`, the images per second of each turn, and `images_per_second`, their median; `step_seconds`, the median
-        over all steps, and `step_iqr`, the distance between their quartiles; `steps`, their number.
+    Returns `rounds`, the images per second of each turn, and `images_per_second`, their median; `step_seconds`, the
+    median over all steps, and `step_iqr`, the distance between their quartiles; `steps`, their number.
     """
     rounds = [turn["images"] / sum(turn["seconds"]) for turn in turns]
     steps = [seconds for turn in turns for seconds in turn["seconds"]]
@@ -155,15 +146,6 @@ def speed(turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _settings_of(row: Combination, settings: Settings, models: Mapping[str, Settings]) -> dict[str, Any]:
     data = {**settings["data"], "batch_size": row.batch_size, "eval_batch_size": row.batch_size}
-    trainer = {
-        **settings["trainer"],
-        **{"precision": row.precision, "compile": row.compile},
-        # Train until told to stop, without validation.
-        **{"max_epochs": 100_000, "limit_val_batches": 0, "enable_progress_bar": False},
-    }
+    endless = {"max_epochs": 100_000, "limit_val_batches": 0, "enable_progress_bar": False}
+    trainer = {**settings["trainer"], **endless, "precision": row.precision, "compile": row.compile}
     return {**settings, "model": models[row.model], "data": data, "trainer": trainer, "logger": None, "callbacks": None}
-
-
-def _best_rates(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    best = {name: max(report["rates"][name] for report in reports) for name in reports[0]["rates"]}
-    return {"device_type": reports[0]["device_type"], "rates": best}

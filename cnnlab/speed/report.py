@@ -42,11 +42,8 @@ def draw_speed(record: Record, file: Path) -> None:
     for part, offset, colour in (("training", -0.2, "tab:blue"), ("inference", 0.2, "tab:orange")):
         heights = [number + offset for number in range(len(rows))]
         speeds = [row[part]["images_per_second"] for row in rows]
-        axes.barh(heights, speeds, height=0.36, color=colour, label=part)
-        for height, value in zip(heights, speeds, strict=True):
-            axes.annotate(
-                f"{value:,.0f}", (value, height), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8
-            )
+        bars = axes.barh(heights, speeds, height=0.36, color=colour, label=part)
+        axes.bar_label(bars, [f"{value:,.0f}" for value in speeds], padding=4, fontsize=8)
         if record["floor"] and rows:
             bounds = [row[part]["floor_images_per_second"] for row in rows]
             label_once = "upper bound: only the multiplications" if part == "training" else None
@@ -107,7 +104,6 @@ def _names(row: Mapping[str, Any]) -> list[str]:
 
 def _table(*figures: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
-    for name in ("model", "precision", "compile", "batch", *figures):
-        left = name in ("model", "precision", "compile")
-        table.add_column(name, justify="left" if left else "right", no_wrap=True)
+    for number, name in enumerate(("model", "precision", "compile", "batch", *figures)):
+        table.add_column(name, justify="left" if number < 3 else "right", no_wrap=True)
     return table

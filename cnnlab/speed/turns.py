@@ -28,24 +28,16 @@ class Contestant:
         work: a function of a module, called in the new process with the task and `report`. It prepares itself and
             reports once when it is ready. What it does between two reports is a turn.
         task: plain values.
-
-    Attributes:
-        startup_seconds: time from the start of the process to its first report.
-        error: the error that has ended the process, or None.
     """
 
     def __init__(self, work: Work, task: Any):
         self.work, self.task = work, task
-        self.startup_seconds = 0.0
-        self.error: str | None = None
+        self.startup_seconds = 0.0  # from the start of the process to its first report
+        self.error: str | None = None  # that has ended the process
         self._process: BaseProcess | None = None
 
     def start(self) -> Any:
-        """Start the process and return its first report, or None if it failed.
-
-        Raises:
-            RequestError: if the work raised one; `turn` raises it too.
-        """
+        """Start the process and return its first report, or None if it failed; raise a RequestError of the work."""
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         process = context.Process(target=_run, args=(self.work, self.task, theirs))
@@ -93,12 +85,8 @@ class Contestant:
 def take_turns(contestants: Sequence[Contestant], rounds: int, show: Callable[[str], None]) -> list[list[Any]]:
     """Start the processes one after the other, then give each a turn in every round.
 
-    Every second round goes backwards. A process that fails drops out; its `error` tells why.
-
-    Args:
-        contestants: processes to start; all have ended on return.
-        rounds: number of turns of each.
-        show: called with a line of progress.
+    Every second round goes backwards. A process that fails drops out; its `error` tells why. All have ended on return.
+    `show` is called with lines of progress.
 
     Returns:
         Reports of each process: the first one, then one for each turn that it has finished.
