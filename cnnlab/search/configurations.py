@@ -76,16 +76,14 @@ class TrialConfigurations:
             if parameter.key in ("name", "resume"):
                 raise RequestError(f"search: {parameter.key} cannot be searched")
             if parameter.key in KEYS_OF_SCORING:
-                raise RequestError(
-                    f"search: {parameter.key} decides how trials are scored; it must be the same for all"
-                )
+                problem = "decides how trials are scored; it must be the same for all"
+                raise RequestError(f"search: {parameter.key} {problem}")
             is_group = parameter.kind == "choice" and parameter.key in (*CONFIG_GROUPS, "experiment")
             for value in parameter.values if is_group else parameter.values[:1]:
                 config = self._checked({**parent_values(parameter, self.space), parameter.key: value})
                 if config.protocol == "article":
-                    raise RequestError(
-                        "protocol: with article, a search would choose by the test images; use protocol=holdout"
-                    )
+                    problem = "with article, a search would choose by the test images; use protocol=holdout"
+                    raise RequestError(f"protocol: {problem}")
         start = configuration.settings(self.compose({}))
         if start["resume"] is not None:
             raise RequestError("resume: leave it out; the same command resumes a search by itself")
@@ -95,11 +93,7 @@ class TrialConfigurations:
             _check_parts(configuration.settings(end))
 
     def _checked(self, values: Values) -> DictConfig:
-        """Compose the configuration of a run, and check what its source files tell.
-
-        Raises:
-            RequestError: if something is wrong.
-        """
+        """Compose the configuration of a run, and check what its source files tell."""
         try:
             config = self.compose(values)
             configuration.check_settings(configuration.settings(config))

@@ -32,23 +32,14 @@ EXAMPLE = "{float: [0.1, 0.9]}, {int: [1, 9]} or {choice: [a, b]}"
 
 @dataclass(frozen=True)
 class Parameter:
-    """Hold one entry of a space.
+    """Hold one entry of a space."""
 
-    Attributes:
-        key: a dotted key of the configuration, or the name of a configuration group.
-        kind: type of the values.
-        values: lowest and highest value, or the choices.
-        log: whether the logarithm of the value is drawn uniformly.
-        step: difference between neighbouring values, or None for any value.
-        when: conditions: other keys of the space, and the values of theirs for which this entry is used.
-    """
-
-    key: str
+    key: str  # a dotted key of the configuration, or the name of a configuration group
     kind: Kind
-    values: tuple[Any, ...]
-    log: bool = False
-    step: float | None = None
-    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    values: tuple[Any, ...]  # lowest and highest value, or the choices
+    log: bool = False  # whether the logarithm of the value is drawn uniformly
+    step: float | None = None  # difference between neighbouring values
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # other keys, and their values that use this
 
     @property
     def name(self) -> str:
@@ -65,11 +56,9 @@ class Parameter:
         if self.kind == "choice":
             return _among(value, self.values)
         low, high = self.values
-        return (
-            _is_number(value, self.kind)
-            and low <= value <= high
-            and (not self.step or _is_whole((value - low) / self.step))
-        )
+        if not _is_number(value, self.kind) or not low <= value <= high:
+            return False
+        return self.step is None or _is_whole((value - low) / self.step)
 
     def stored(self, value: Any) -> Any:
         """Return the value as a study stores it: a list becomes text."""
@@ -125,22 +114,16 @@ def starting_point(space: Sequence[Parameter], settings: Mapping[str, Any]) -> V
     """
     values, kept = {}, {}
     for parameter in space:
-        if not parameter.holds(values):
-            continue
-        value = settings.get(parameter.key)
-        if not parameter.has(value):
-            return None
-        values[parameter.key] = value
-        kept[parameter.name] = parameter.stored(value)
+        if parameter.holds(values):
+            value = settings.get(parameter.key)
+            if not parameter.has(value):
+                return None
+            values[parameter.key], kept[parameter.name] = value, parameter.stored(value)
     return kept
 
 
 def read_space(space: Any) -> list[Parameter]:
-    """Check a space as its file holds it, and return its entries in order.
-
-    Raises:
-        RequestError: for a wrong kind, range, choice or condition.
-    """
+    """Check a space as its file holds it, and return its entries in order, or raise a RequestError for a wrong one."""
     if not isinstance(space, dict) or not space:
         raise RequestError("search: a space holds keys of the configuration, such as optimizer.lr: {float: [0.01, 1]}")
     parameters: list[Parameter] = []
@@ -167,13 +150,12 @@ def _read_entry(key: str, entry: Any, before: Sequence[Parameter]) -> Parameter:
     if len(kinds) != 1:
         raise ValueError(f"must have one of float, int and choice: {EXAMPLE}")
     kind = kinds[0]
-    for name in ("log", "step"):
-        if name in entry and kind == "choice":
-            raise ValueError(f"{name} is for float and int, not for {kind}")
     values, when = entry[kind], _read_conditions(entry.get("when", {}), before)
-    if kind == "choice":
-        return Parameter(key, kind, _read_choices(values), when=when)
     log, step = entry.get("log", False), entry.get("step")
+    if kind == "choice":
+        if log or step:
+            raise ValueError("log and step are for float and int, not for choice")
+        return Parameter(key, kind, _read_choices(values), when=when)
     _check_range(kind, values, log, step)
     low, high = map(float, values) if kind == "float" else values
     return Parameter(key, kind, (low, high), log, step, when)
@@ -190,14 +172,13 @@ def _check_range(kind: Kind, values: Any, log: Any, step: Any) -> None:
         raise ValueError(f"log must be true or false, got {log!r}")
     if log and low <= 0:
         raise ValueError(f"with log: true the lowest value must be above 0, got {low}")
-    if step is None:
-        return
-    if log:
-        raise ValueError("step and log: true cannot be combined")
-    if not _is_number(step, kind) or step <= 0:
-        raise ValueError(f"step must be one of the {numbers} above 0, got {step!r}")
-    if not _is_whole((high - low) / step):
-        raise ValueError(f"steps of {step} from {low} do not lead to {high}")
+    if step is not None:
+        if log:
+            raise ValueError("step and log: true cannot be combined")
+        if not _is_number(step, kind) or step <= 0:
+            raise ValueError(f"step must be one of the {numbers} above 0, got {step!r}")
+        if not _is_whole((high - low) / step):
+            raise ValueError(f"steps of {step} from {low} do not lead to {high}")
 
 
 def _read_choices(values: Any) -> tuple[Any, ...]:

@@ -93,7 +93,8 @@ class SharedStudy:
                     self.study.enqueue_trial(first)
             elif difference := _difference(self.study.user_attrs[ABOUT], about):
                 raise RequestError(f"{folder} holds a study with {difference}; name=NAME starts another")
-        self.study.pruner = _pruner(options)
+        median = optuna.pruners.MedianPruner(options.startup_trials, n_warmup_steps=options.warmup_epochs + 1)
+        self.study.pruner = median if options.pruner == "median" else optuna.pruners.NopPruner()
 
     def take(self) -> Claim | None:
         """Return the next trial to run: an abandoned one, or a new one if there are too few, or None."""
@@ -186,12 +187,6 @@ def _sampler(options: Options, number: int) -> optuna.samplers.BaseSampler:
         constant_liar=True,  # avoid values close to those of running trials
         seed=seed,
     )
-
-
-def _pruner(options: Options) -> optuna.pruners.BasePruner:
-    if options.pruner == "median":
-        return optuna.pruners.MedianPruner(options.startup_trials, n_warmup_steps=options.warmup_epochs + 1)
-    return optuna.pruners.NopPruner()
 
 
 def _difference(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:

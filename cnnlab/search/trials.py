@@ -36,8 +36,7 @@ class Trials:
         epochs: float | None,
         timeout: float | None,
     ):
-        self.study, self.command, self.epochs = study, command, epochs
-        self.environments = environments
+        self.study, self.command, self.environments, self.epochs = study, command, environments, epochs
         self.deadline = math.inf if timeout is None else time.monotonic() + timeout
         self._running: dict[Job, Claim] = {}
         self._failures = 0
@@ -99,10 +98,8 @@ class Trials:
                 trial.report(accuracy, epoch)
                 if (self.epochs is None or epoch < self.epochs) and trial.should_prune():
                     best = max(self.study.trials()[trial.number].intermediate_values.values())
-                    claim.reason = (
-                        f"pruned after epoch {epoch}: its best val accuracy so far, {best:.2%}, is below the median of "
-                        "the completed trials"
-                    )
+                    problem = f"its best val accuracy so far, {best:.2%}, is below the median of the completed trials"
+                    claim.reason = f"pruned after epoch {epoch}: {problem}"
         job.unwanted = claim.reason is not None and not claim.diverged  # such a run ends by itself
 
     def _finish(self, job: Job) -> None:

@@ -96,7 +96,7 @@ WRONG = {
     "x: {choice: [a]}": "x: choice must be a list of two values or more",
     "x: {choice: [a, a]}": "x: a is listed twice",
     "x: {choice: [a, {b: 1}]}": "x: a choice cannot be a mapping",
-    "x: {choice: [a, b], step: 1}": "x: step is for float and int, not for choice",
+    "x: {choice: [a, b], step: 1}": "x: log and step are for float and int, not for choice",
     "x: {float: [0, 1], when: fast}": "x: when must be of the form",
     "x: {float: [0, 1], when: {recipe: fast}}": "x: when: recipe must be a choice listed before it",
     "r: {choice: [a, bc]}\nx: {float: [0, 1], when: {r: bd}}": "bd is not among the choices of r; did you mean bc?",
