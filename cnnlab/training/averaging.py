@@ -27,29 +27,22 @@ class AveragedWeights(WeightAveraging):
         super().__init__()
         self.decay = decay
         self.every_n_steps = every_n_steps
-        self._updates = 0
-
-    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """Return True after every `every_n_steps`-th step, and after each step before the first of these."""
-        if step_idx is None:
-            return False
-        self._updates, rest = divmod(step_idx + 1, self.every_n_steps)
-        return self._updates == 0 or rest == 0
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Update the average if an update is due.
+        """Update the average after every `every_n_steps`-th step, and after each step before the first of these.
 
         Replaces Lightning's method, whose `AveragedModel.update_parameters` waits for the device twice per update.
         """
         step = trainer.global_step  # does not change between batches whose gradients are accumulated
-        if step > self._latest_update_step and self.should_update(step_idx=step - 1):
-            self._update(pl_module)
+        updates, rest = divmod(step, self.every_n_steps)
+        if step > self._latest_update_step and (updates == 0 or rest == 0):
+            self._update(pl_module, updates)
             self._latest_update_step = step
 
     @torch.no_grad()
-    def _update(self, module: L.LightningModule) -> None:
+    def _update(self, module: L.LightningModule, n: int) -> None:
         assert self._average_model is not None
         tensors = [chain(m.parameters(), m.buffers()) for m in (self._average_model.module, module)]
         pairs = list(zip(*tensors, strict=True))
@@ -57,6 +50,5 @@ class AveragedWeights(WeightAveraging):
             if not average.is_floating_point():  # batch counters of the norms
                 average.copy_(current)
         averages, currents = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
-        n = self._updates
         keep = min(self.decay**self.every_n_steps, (1 + n) / (10 + n)) if n > 1 else 0.0
         torch._foreach_lerp_(averages, currents, 1 - keep)  # pyright: ignore[reportPrivateImportUsage]

@@ -35,14 +35,10 @@ class Totals:
     overflowed: Tensor | int = 0  # images whose loss is left out
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor, may_overflow: bool = False) -> None:
-        """Add a batch of at least one image.
+        """Add a batch of at least one image: the mean loss, a scalar, and logits (N, classes).
 
-        Args:
-            loss: mean over the batch, a scalar.
-            logits: (N, classes).
-            labels: classes (N,), or probabilities (N, classes) of mixed images. The most probable class counts as
-                correct.
-            may_overflow: leaves a loss that is not finite out of the mean, because the step is skipped too.
+        Labels are classes (N,), or probabilities (N, classes) of mixed images, of which the most probable class counts
+        as correct. With `may_overflow`, a loss that is not finite is left out of the mean: its step is skipped too.
         """
         if labels.ndim == 2:
             labels = labels.argmax(1)
@@ -64,9 +60,8 @@ class Totals:
 def all_logits(output: Any) -> list[Any]:
     """Return the logits that a network returns in training: its own, then those of auxiliary classifiers.
 
-    Args:
-        output: one tensor (N, classes), or several in a tuple, list or mapping; in a mapping, the logits are called
-            `logits` or `out`, or come first.
+    The output is one tensor (N, classes), or several in a tuple, list or mapping; in a mapping, the network's own are
+    called `logits` or `out`, or come first.
     """
     if isinstance(output, Tensor):
         return [output]
@@ -87,14 +82,11 @@ class Classifier(L.LightningModule):
     Args:
         network: maps images (N, C, H, W) to logits (N, classes). In training it may return those of auxiliary
             classifiers too; see `all_logits`. Their losses are added with a weight of 0.3.
-        optimizer: creates the optimizer from parameter groups, such as `partial(torch.optim.SGD, lr=0.1)`.
-        schedule: creates the learning-rate scheduler; see `cnnlab.training.scheduling.Schedule`.
+        optimizer, decay_norms_and_biases, bias_lr_factor: see `cnnlab.training.optimizers.build_optimizer`.
+        schedule, schedule_interval: see `cnnlab.training.scheduling.Schedule`.
         loss: maps logits (N, classes) and labels (N,) to a scalar. If training images are mixed, it must also accept
             probabilities (N, classes) as labels.
-        decay_norms_and_biases: see `cnnlab.training.optimizers.parameter_groups`.
-        bias_lr_factor: see `cnnlab.training.optimizers.build_optimizer`.
         tta: test-time augmentation, reported in addition to the plain accuracy; see `cnnlab.training.tta`.
-        schedule_interval: when the schedule moves; see `cnnlab.training.scheduling.Schedule`.
     """
 
     def __init__(
@@ -146,10 +138,8 @@ class Classifier(L.LightningModule):
         plan = (self.schedule, optimizer, total_steps(self.trainer), total_epochs(self.trainer), self.schedule_interval)
         check_schedule(*plan)
         schedule = Schedule(*plan)
-        if schedule.watches and not self.trainer.limit_val_batches:
-            raise RequestError(
-                f"schedule: the scheduler watches {schedule.watches}, but trainer.limit_val_batches is 0"
-            )
+        if (figure := schedule.watches) and not self.trainer.limit_val_batches:
+            raise RequestError(f"schedule: the scheduler watches {figure}, but trainer.limit_val_batches is 0")
         # Lightning calls `lr_scheduler_step` after every step; the schedule itself knows whether it moves.
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}  # pyright: ignore
 
@@ -184,12 +174,8 @@ class Classifier(L.LightningModule):
         clipping. With bf16-mixed, gradients are not scaled.
         """
         if gradient_clip_val and self._scaler is None:
-            Precision.clip_gradients(
-                self.trainer.precision_plugin,
-                optimizer,
-                gradient_clip_val,
-                GradClipAlgorithmType(gradient_clip_algorithm or "norm"),
-            )
+            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+            Precision.clip_gradients(self.trainer.precision_plugin, optimizer, gradient_clip_val, algorithm)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 

@@ -35,11 +35,9 @@ class Duration(Callback):
         """Raise a RequestError if a run that is resumed has more steps already; Lightning would fail or do nothing."""
         done, planned = checkpoint["global_step"], self.steps(trainer)
         if done > planned:
-            length = "max_steps" if planned == self.max_steps else "max_epochs"
-            raise RequestError(
-                f"trainer.{length}={getattr(self, length.replace('max_epochs', 'epochs'))}: the run has trained {done}"
-                f" steps, and cannot be made shorter to {planned}"
-            )
+            length = f"max_steps={planned}" if planned == self.max_steps else f"max_epochs={self.epochs}"
+            problem = f"the run has trained {done} steps, and cannot be made shorter to {planned}"
+            raise RequestError(f"trainer.{length}: {problem}")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Tell Lightning the number of epochs. A resumed run may already have all its steps."""

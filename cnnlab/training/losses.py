@@ -15,11 +15,9 @@ LossFunction = Callable[..., Any]
 
 
 class Loss(nn.Module):
-    """Calls a function of logits and labels, or a loss that takes probabilities in place of labels.
+    """Calls a function of logits and labels; if `one_hot`, labels become probabilities, float (N, classes).
 
-    Args:
-        function: a module or function. Tensors among the arguments of a `functools.partial` move with this module.
-        one_hot: whether it gets the labels as probabilities, float (N, classes).
+    Tensors among the arguments of a `functools.partial` move with this module.
     """
 
     def __init__(self, function: LossFunction, one_hot: bool = False):
@@ -41,12 +39,7 @@ class Loss(nn.Module):
 def tried_loss(loss: Any, classes: int, mixed: bool) -> nn.Module:
     """Try a loss on random logits, and return it as a module that takes this training's labels.
 
-    A loss that takes no class numbers gets one-hot probabilities.
-
-    Args:
-        loss: a module or function of logits (N, classes) and labels.
-        classes: number of classes of the data.
-        mixed: whether all labels are probabilities (N, classes), because images are mixed.
+    A loss that takes no class numbers gets one-hot probabilities. If images are mixed, all labels are probabilities.
 
     Raises:
         ValueError: if the loss takes neither kind of labels, or returns anything but a finite mean over the images that
@@ -95,8 +88,7 @@ def _check_value(value: Any, logits: Tensor) -> None:
     """Raise a ValueError if a loss cannot be minimized, or is not finite."""
     if not isinstance(value, Tensor):
         raise ValueError(f"the loss must return a tensor with one number, got {type(value).__name__}")
-    if value.ndim:
-        shape = tuple(value.shape)
+    if shape := tuple(value.shape):
         raise ValueError(f"the loss must return one number per batch, got the shape {shape} for {len(logits)} images")
     if not value.isfinite():
         raise ValueError(f"the loss is {value.item()} for random logits")

@@ -37,8 +37,7 @@ class LearningRateFinder(callbacks.LearningRateFinder):
     to the run directory. A resumed run keeps its rate.
 
     Args:
-        min_lr: rate of the first step.
-        max_lr: rate of the last step.
+        min_lr, max_lr: rates of the first and last step.
         num_training_steps: steps of the search.
         early_stop_threshold: stop the search if the smoothed loss exceeds its minimum by this factor.
     """
@@ -63,16 +62,15 @@ class LearningRateFinder(callbacks.LearningRateFinder):
         if trainer.ckpt_path is not None:
             return
         assert isinstance(pl_module, Classifier)
+        problem = ""
         if trainer.world_size > 1:
-            raise RequestError(
-                "callbacks.lr_finder works on one device only; for several, search on one and set optimizer.lr"
-            )
-        if len({group["lr"] for group in trainer.optimizers[0].param_groups}) > 1:
-            raise RequestError(
-                "callbacks.lr_finder needs one rate for all parameters: bias_lr_factor must be 1; Muon has two rates"
-            )
-        if "max_lr" in getattr(pl_module.schedule, "keywords", {}):
-            raise RequestError("callbacks.lr_finder: leave out schedule.max_lr; the rate that is found takes its place")
+            problem = " works on one device only; for several, search on one and set optimizer.lr"
+        elif len({group["lr"] for group in trainer.optimizers[0].param_groups}) > 1:
+            problem = " needs one rate for all parameters: bias_lr_factor must be 1; Muon has two rates"
+        elif "max_lr" in getattr(pl_module.schedule, "keywords", {}):
+            problem = ": leave out schedule.max_lr; the rate that is found takes its place"
+        if problem:
+            raise RequestError(f"callbacks.lr_finder{problem}")
         with _unlimited_and_quiet(trainer):
             self.lr_find(trainer, pl_module)
         assert self.optimal_lr is not None
@@ -82,10 +80,8 @@ class LearningRateFinder(callbacks.LearningRateFinder):
         if trainer.is_global_zero:
             _write(folder, rates, losses, lr)
         if lr is None:
-            raise RequestError(
-                f"callbacks.lr_finder: the loss does not fall at any rate from {self._min_lr} to {self._max_lr} "
-                f"({folder / 'lr_finder.csv'})"
-            )
+            problem = f"the loss does not fall at any rate from {self._min_lr} to {self._max_lr}"
+            raise RequestError(f"callbacks.lr_finder: {problem} ({folder / 'lr_finder.csv'})")
         log.info("Learning rate %.3g: the loss rises above it (%s)", lr, folder / "lr_finder.png")
         pl_module.optimizer = functools.partial(pl_module.optimizer, lr=lr)  # pyright: ignore[reportCallIssue]
         trainer.strategy.setup_optimizers(trainer)
@@ -108,11 +104,9 @@ def smooth_losses(running_means: list[float]) -> list[float]:
 
 
 def rate_of_lowest_loss(rates: list[float], losses: list[float]) -> float | None:
-    """Return the rate with the lowest loss, or None if that is hardly below the first loss.
+    """Return the rate with the lowest smoothed loss, or None if that is hardly below the first loss.
 
-    Args:
-        rates: rising.
-        losses: smoothed, one for each rate; there may be fewer.
+    Rates rise; there may be fewer losses.
     """
     points = [(loss, rate) for rate, loss in zip(rates, losses, strict=False) if math.isfinite(loss)]
     if not points or min(points)[0] > (1 - SMALLEST_FALL) * points[0][0]:

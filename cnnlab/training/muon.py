@@ -26,8 +26,8 @@ class Muon(Optimizer):
     Lightning runs only one optimizer; this class serves all parameters at once.
 
     Args:
-        params: groups of `cnnlab.training.optimizers.parameter_groups`; Muon takes those with `hidden` true. Without
-            groups, Muon takes parameters of two or more dimensions.
+        params: groups of `cnnlab.training.optimizers.parameter_groups`; Muon takes those with `hidden` true. Of
+            parameters without groups, Muon takes those of two or more dimensions.
         lr: of hidden layers; times sqrt(out / in) if the matrix is taller than wide. The gradient's length does not
             change the length of a step.
         momentum: of hidden layers, in [0, 1).
@@ -58,13 +58,13 @@ class Muon(Optimizer):
     ):
         self.ns_steps, self.normalize_weights = ns_steps, normalize_weights
         hidden = {"lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
-        others = {
-            "lr": sgd_lr,
-            "momentum": sgd_momentum,
-            "nesterov": sgd_momentum > 0,
-            "weight_decay": sgd_weight_decay,
-        }
-        super().__init__([(hidden if group["hidden"] else others) | group for group in _marked(params)], hidden)
+        others = {"lr": sgd_lr, "momentum": sgd_momentum, "nesterov": sgd_momentum > 0}
+        others["weight_decay"] = sgd_weight_decay
+        groups = list(params)
+        if not isinstance(groups[0], dict):
+            matrices, vectors = [p for p in groups if p.ndim >= 2], [p for p in groups if p.ndim < 2]
+            groups = [{"params": matrices, "hidden": True}, {"params": vectors, "hidden": False}]
+        super().__init__([(hidden if group["hidden"] else others) | group for group in groups], hidden)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -74,12 +74,9 @@ class Muon(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if not params:
-                continue
-            gradients = [p.grad for p in params]
             update = self._muon_step if group["hidden"] else self._sgd_step
-            update(params, gradients, group)
+            if params := [p for p in group["params"] if p.grad is not None]:
+                update(params, [p.grad for p in params], group)
         return loss
 
     def _muon_step(self, params: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
@@ -104,17 +101,9 @@ class Muon(Optimizer):
                 p.add_(update.view(p.shape), alpha=-lr)
 
     def _sgd_step(self, params: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
-        sgd(
-            params,
-            gradients,
-            [self._momentum_buffer(p) for p in params] if group["momentum"] else [None] * len(params),
-            weight_decay=group["weight_decay"],
-            momentum=group["momentum"],
-            lr=group["lr"],
-            dampening=0.0,
-            nesterov=group["nesterov"],
-            maximize=False,
-        )
+        momenta = [self._momentum_buffer(p) if group["momentum"] else None for p in params]
+        options = {name: group[name] for name in ("weight_decay", "momentum", "lr", "nesterov")}
+        sgd(params, gradients, momenta, dampening=0.0, maximize=False, **options)
 
     def _momentum_buffer(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]
@@ -146,20 +135,3 @@ def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if tall else x).to(matrices.dtype)
-
-
-def _marked(params: Iterable[Any]) -> list[dict[str, Any]]:
-    """Return parameter groups with a key `hidden`, splitting groups without it by dimensions."""
-    groups = list(params)
-    if groups and not isinstance(groups[0], dict):
-        groups = [{"params": groups}]
-    marked = []
-    for group in groups:
-        if "hidden" in group:
-            marked.append(group)
-            continue
-        members = list(group["params"])
-        for hidden in (True, False):
-            if chosen := [p for p in members if (p.ndim >= 2) is hidden]:
-                marked.append({**group, "params": chosen, "hidden": hidden})
-    return marked

@@ -38,10 +38,8 @@ def build_optimizer(
 def fused_on_gpu(factory: OptimizerFactory, device: torch.device, precision: str) -> OptimizerFactory:
     """Return a factory whose optimizer updates all parameters with one GPU kernel, if torch has such a kernel.
 
-    Args:
-        factory: as for `build_optimizer`. If it sets `fused` or `foreach` itself, it is returned unchanged.
-        device: device of the parameters; other devices than a GPU leave the factory unchanged.
-        precision: Lightning's name. With `16-mixed`, gradients of fused optimizers cannot be clipped.
+    A factory that sets `fused` or `foreach` itself is returned unchanged, and so is one for another device. With the
+    precision `16-mixed`, gradients of fused optimizers cannot be clipped.
     """
     keywords = getattr(factory, "keywords", {})
     is_chosen = any(keywords.get(name) is not None for name in ("fused", "foreach"))
@@ -52,7 +50,9 @@ def fused_on_gpu(factory: OptimizerFactory, device: torch.device, precision: str
 def parameter_groups(
     network: nn.Module, decay_norms_and_biases: bool, bias_lr_factor: float = 1.0, separate_hidden: bool = False
 ) -> list[dict[str, Any]]:
-    """Return parameter groups for any optimizer of `torch.optim`.
+    """Return parameter groups for any optimizer of `torch.optim`: filters and matrices first, vectors last.
+
+    If all parameters are treated alike, there is one group.
 
     Args:
         network: its trainable parameters are grouped.
@@ -61,9 +61,6 @@ def parameter_groups(
         bias_lr_factor: stored as `lr_factor` in the group of the vectors.
         separate_hidden: whether each group gets a key `hidden`, true for filters and matrices except those of the first
             layer (trained or not) and the last layer.
-
-    Returns:
-        One group if all parameters are treated alike; else filters and matrices first and vectors last.
     """
     trainable = [p for p in network.parameters() if p.requires_grad]
     matrices = [p for p in trainable if p.ndim >= 2]

@@ -76,10 +76,8 @@ class TrainerOptions:
         if self.max_steps != -1 and (self.min_steps or 0) > self.max_steps:
             raise ValueError(f"min_steps must be at most max_steps, {self.max_steps}, got {self.min_steps}")
         if (self.check_val_every_n_epoch or 1) > math.ceil(self.max_epochs):
-            raise ValueError(
-                f"check_val_every_n_epoch must be at most max_epochs, {self.max_epochs:g}, or there is no validation;"
-                f" got {self.check_val_every_n_epoch}"
-            )
+            most = f"at most max_epochs, {self.max_epochs:g}, or there is no validation"
+            raise ValueError(f"check_val_every_n_epoch must be {most}; got {self.check_val_every_n_epoch}")
 
 
 def check_trainer(options: Mapping[str, Any]) -> None:

@@ -32,12 +32,9 @@ EPOCH_ENDS = ("on_validation_start", "on_train_epoch_end")
 class StepProfiler(Profiler):
     """Time the parts of a few training steps, then trace the operators of a few more.
 
-    Writes `table.md` with both results, and `trace.json.gz` for https://ui.perfetto.dev. Parts are timed without
-    tracing, which slows small operators down. On a GPU, the clock waits for the device after each part, so the timed
-    steps take longer than others. After the last traced step, the profiler does nothing.
-
-    Args:
-        folder: directory for the files.
+    Writes `table.md` with both results, and `trace.json.gz` for https://ui.perfetto.dev, into a folder. Parts are timed
+    without tracing, which slows small operators down. On a GPU, the clock waits for the device after each part, so the
+    timed steps take longer than others. After the last traced step, the profiler does nothing.
     """
 
     def __init__(self, folder: Path):

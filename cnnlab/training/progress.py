@@ -21,8 +21,7 @@ HEADER = "   epoch   train loss  train acc   val loss   val acc    images/s   el
 class Progress(Callback):
     """Show a bar with loss, accuracy, images/s and time left on a terminal, and log a line of metrics per epoch.
 
-    Args:
-        bar: whether to show the bar; without a terminal, there is none.
+    Without `bar` or a terminal, there is no bar.
     """
 
     def __init__(self, bar: bool = True):
@@ -35,11 +34,7 @@ class Progress(Callback):
         self._steps_before = trainer.global_step
         self._total_steps = total_steps(trainer)
         log.info(HEADER)
-        self._start_epoch(trainer)
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start a new bar."""
-        self._start_epoch(trainer)
+        self.on_train_epoch_start(trainer, pl_module)  # Lightning leaves it out if a run resumes within an epoch
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: L.Trainer, pl_module: Classifier, outputs: Any, batch: Any, batch_idx: int
@@ -88,13 +83,13 @@ class Progress(Callback):
         """Remove the bar from the terminal."""
         self._close_bar()
 
-    def _start_epoch(self, trainer: L.Trainer) -> None:
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock of the epoch, and a new bar."""
         self._epoch_started = self._refreshed = time.perf_counter()
         self._epoch_seconds = 0.0
         self._validated = False
-        module = trainer.lightning_module
-        assert isinstance(module, Classifier)
-        self._images_before = module.train_totals.images if trainer.fit_loop.restarted_mid_epoch else 0
+        assert isinstance(pl_module, Classifier)
+        self._images_before = pl_module.train_totals.images if trainer.fit_loop.restarted_mid_epoch else 0
         if self._show_bar and self._bar is None:
             self._bar = tqdm(
                 total=int(trainer.num_training_batches),

@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import lightning as L
 import torch
@@ -51,8 +51,7 @@ def build_trainer(
     Args:
         options: arguments of `lightning.Trainer` (`precision` may also be `auto`, `max_epochs` a fraction), and `tf32`,
             `compile` and `profile`.
-        callbacks: Lightning callbacks.
-        loggers: where metrics go besides the run directory.
+        callbacks, loggers: Lightning's, beside those that are always there.
         directory: the run directory, for files that callbacks write.
         started_from_outside: whether torchrun or Slurm started the processes of a run on several devices. Then they say
             which process this is.
@@ -120,24 +119,12 @@ def check_accumulation(mode: Compile, batches: int, kind: str) -> None:
     With CUDA graphs, the next batch would overwrite the gradients.
     """
     if batches > 1 and kind == "cuda" and mode in ("reduce-overhead", "max-autotune"):
-        raise ValueError(
-            f"accumulate_grad_batches={batches} does not work with compile={mode}: its CUDA graphs overwrite"
-            " gradients; use compile=default"
-        )
+        problem = f"accumulate_grad_batches={batches} does not work with compile={mode}"
+        raise ValueError(f"{problem}: its CUDA graphs overwrite gradients; use compile=default")
 
 
 def compile_network(network: nn.Module, mode: Compile) -> None:
-    """Compile a network in place, so that its weights keep their names.
-
-    Args:
-        network: its `forward` is compiled at the first call.
-        mode: of `torch.compile`; `off` does nothing.
-
-    Raises:
-        ValueError: for another mode.
-    """
-    if mode not in get_args(Compile):
-        raise ValueError(f"compile must be one of {', '.join(get_args(Compile))}, got {mode!r}")
+    """Compile a network in place at its first call, so that its weights keep their names; `off` does nothing."""
     if mode != "off":
         torch._dynamo.reset()  # networks that this process compiled earlier count against the limit below
         # Each shape is compiled by itself: a smaller last batch, other image sizes, evaluation and its views. Code for
@@ -148,9 +135,6 @@ def compile_network(network: nn.Module, mode: Compile) -> None:
 
 def training_devices(options: Mapping[str, Any]) -> list[torch.device]:
     """Return the devices of this machine that a Trainer with these options would use, if they can do what is asked.
-
-    Args:
-        options: as for `build_trainer`.
 
     Raises:
         ValueError: if `devices` has an unknown form, or a device is missing or cannot compute in that precision.
