@@ -1,4 +1,4 @@
-"""List published figures about networks of the zoo: parameters, multiplications, accuracy on CIFAR-10."""
+"""List published figures about networks: parameters, multiplications, accuracy on CIFAR-10."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,7 +55,7 @@ def published(
     """
     return [
         entry
-        for entry in TABLE
+        for entry in (*TABLE, *(_of_torchvision(model, options) if classes == IMAGENET[0] else ()))
         if (entry.model, entry.classes) == (model, classes)
         and (entry.channels, entry.image_size, entry.image_size) == image_shape
         and all(options.get(key) == value for key, value in entry.options.items())
@@ -74,40 +74,6 @@ BATCH_NORM = {"normalization": "batch", "width": 1.0}
 RESNET = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
 
 IMAGENET = (1000, 224)  # classes and image size
-TORCHVISION = (
-    ("AlexNet", 224, 61100840, "0.714"),
-    ("VGG11", 224, 132863336, "7.609"),
-    ("VGG11_BN", 224, 132868840, "7.609"),
-    ("VGG13", 224, 133047848, "11.308"),
-    ("VGG13_BN", 224, 133053736, "11.308"),
-    ("VGG16", 224, 138357544, "15.47"),
-    ("VGG16_BN", 224, 138365992, "15.47"),
-    ("VGG19", 224, 143667240, "19.632"),
-    ("VGG19_BN", 224, 143678248, "19.632"),
-    ("ResNet18", 224, 11689512, "1.814"),
-    ("ResNet34", 224, 21797672, "3.664"),
-    ("ResNet50", 224, 25557032, "4.089"),
-    ("ResNet101", 224, 44549160, "7.801"),
-    ("ResNet152", 224, 60192808, "11.514"),
-    ("ResNeXt50_32X4D", 224, 25028904, "4.23"),
-    ("Wide_ResNet50_2", 224, 68883240, "11.398"),
-    ("DenseNet121", 224, 7978856, "2.834"),
-    ("GoogLeNet", 224, 6624904, "1.498"),
-    ("MobileNet_V2", 224, 3504872, "0.301"),
-    ("MobileNet_V3_Small", 224, 2542856, "0.057"),
-    ("MobileNet_V3_Large", 224, 5483032, "0.217"),
-    ("ShuffleNet_V2_X1_0", 224, 2278604, "0.145"),
-    ("SqueezeNet1_0", 224, 1248424, "0.819"),
-    ("SqueezeNet1_1", 224, 1235496, "0.349"),
-    ("MNASNet1_0", 224, 4383312, "0.314"),
-    ("EfficientNet_B0", 224, 5288548, "0.386"),
-    ("EfficientNet_V2_S", 384, 21458488, "8.366"),
-    ("RegNet_Y_400MF", 224, 4344144, "0.402"),
-    ("ConvNeXt_Tiny", 224, 28589128, "4.456"),
-    ("ViT_B_16", 224, 86567656, "17.564"),
-    ("Swin_T", 224, 28288354, "4.491"),
-    ("MaxVit_T", 224, 30919624, "5.558"),
-)
 
 
 def _resnet(model: str, stem: str) -> dict[str, Any]:
@@ -118,18 +84,29 @@ def _vgg(model: str, stem: str, batch_norm: bool) -> dict[str, Any]:
     return {"configuration": VGG[model], "batch_norm": batch_norm, "stem": stem, "width": 1.0}
 
 
-def _torchvision(weights: str, image_size: int, parameters: int, gmac: str) -> list[Published]:
-    """Return what torchvision prints about one of its networks, and about our own network if it is the same."""
-    networks: dict[str, dict[str, Any]] = {"torchvision": {"name": weights.lower()}}
-    model = weights.lower().removesuffix("_bn")
-    if model in RESNET:
-        networks[model] = _resnet(model, "imagenet")
-    elif model in VGG:
-        networks[model] = _vgg(model, "imagenet", weights.endswith("_BN"))
-    elif model == "alexnet":
-        networks[model] = {"stem": "imagenet", "normalization": "none", "width": 1.0}
-    source, counts = f"torchvision, {weights}_Weights.IMAGENET1K_V1", (Figure(str(parameters)), Figure(gmac, "G"))
-    return [Published(name, options, source, 1000, image_size, 3, *counts) for name, options in networks.items()]
+# Networks of the zoo that are also torchvision's.
+SHARED = {
+    "alexnet": {"stem": "imagenet", "normalization": "none", "width": 1.0},
+    **{model: _resnet(model, "imagenet") for model in RESNET},
+    **{model: _vgg(model, "imagenet", False) for model in VGG},
+}
+
+
+def _of_torchvision(model: str, options: Mapping[str, Any]) -> list[Published]:
+    """Return what torchvision prints about one of its networks, or about a network of the zoo that is the same."""
+    name, needed = model, SHARED.get(model, {})
+    if model == "torchvision":
+        name = str(options["name"])
+        needed = {"name": name}
+    elif model in VGG and options.get("batch_norm"):
+        name, needed = f"{model}_bn", _vgg(model, "imagenet", True)
+    if not needed or name == "inception_v3":  # whose printed count includes outputs that only training uses
+        return []
+    from torchvision import models  # takes seconds
+
+    weights: Any = next(iter(models.get_model_weights(name)))
+    counts = Figure(str(weights.meta["num_params"])), Figure(str(weights.meta["_ops"]), "G")
+    return [Published(model, needed, f"torchvision, {weights}", 1000, weights.transforms().crop_size[0], 3, *counts)]
 
 
 TABLE = (
@@ -186,7 +163,4 @@ TABLE = (
         Published(model, _vgg(model, "imagenet", False), SIMONYAN, *IMAGENET, parameters=Figure(millions, "M"))
         for model, millions in zip(VGG, ("133", "133", "138", "144"), strict=True)
     ),
-    # Networks of torchvision, chosen by name or built here. Left out are networks whose printed count includes outputs
-    # that only training uses.
-    *(entry for network in TORCHVISION for entry in _torchvision(*network)),
 )

@@ -1,6 +1,5 @@
 import pytest
 import torch
-import torchvision
 import yaml
 
 from cnnlab.build.network import DescribedImages, tabulate_network
@@ -17,39 +16,55 @@ def test_an_entry_is_about_a_shipped_model_and_its_options(entry: Published) -> 
     config = yaml.safe_load(file.read_text())
     for key, value in entry.options.items():
         assert key in config
-        assert config[key] == value or key in ("stem", "batch_norm", "name")
+        assert config[key] == value or key in ("stem", "batch_norm")
     for key in ("width", "normalization", "batch_norm", "depth", "configuration", "stem", "shortcuts"):
         assert (key in entry.options) == (key in config), f"{key} changes the counts"
     assert entry.parameters or entry.macs or entry.accuracy
     assert entry.accuracy is None or 0.5 < entry.accuracy < 1
 
 
-@pytest.mark.parametrize(
-    "entry", [entry for entry in TABLE if "torchvision" in entry.source], ids=lambda entry: entry.source
+SMALL = ("AlexNet", "ShuffleNet_V2_X1_0", "SqueezeNet1_1")
+LARGE = (
+    "VGG11_BN",
+    "ResNet50",
+    "DenseNet121",
+    "GoogLeNet",
+    "MobileNet_V3_Large",
+    "EfficientNet_V2_S",
+    "ViT_B_16",
+    "Swin_T",
 )
-def test_figures_of_torchvision_equal_those_of_the_installed_package(entry: Published) -> None:
-    name = entry.source.partition(", ")[2].partition("_Weights")[0].lower()
-    meta = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].meta
-    assert entry.parameters == Figure(str(meta["num_params"]))
-    assert entry.macs == Figure(str(meta["_ops"]), "G")
 
 
-# Three; the others with `make test-all`.
-@pytest.mark.parametrize(
-    "entry",
-    [
-        pytest.param(entry, marks=pytest.mark.slow if number >= 3 else (), id=entry.source)
-        for number, entry in enumerate(entry for entry in TABLE if entry.model == "torchvision")
-    ],
-)
-def test_our_counts_of_torchvisions_networks_agree_with_its_own(entry: Published) -> None:
-    images = DescribedImages(entry.image_size, entry.channels, entry.classes)
-    target = "cnnlab.libraries.torchvision_network"
-    table = tabulate_network({"_target_": target, **entry.options}, images)
+@pytest.mark.parametrize("name", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
+def test_our_counts_of_torchvisions_networks_agree_with_its_own(name: str) -> None:
+    options = {"name": name.lower()}
+    size = 384 if name == "EfficientNet_V2_S" else 224
+    (entry,) = published("torchvision", options, 1000, (3, size, size))
+    assert entry.source == f"torchvision, {name}_Weights.IMAGENET1K_V1"
+    table = tabulate_network(
+        {"_target_": "cnnlab.libraries.torchvision_network", **options}, DescribedImages(size, 3, 1000)
+    )
     assert entry.parameters is not None
     assert entry.macs is not None
     assert entry.parameters.agrees(table.parameters)
     assert entry.macs.agrees(table.macs)
+
+
+@pytest.mark.parametrize(
+    ("model", "batch_norm", "parameters"), [("vgg16", False, "138,357,544"), ("vgg16", True, "138,365,992")]
+)
+def test_a_network_that_is_also_torchvisions_has_its_figures(model: str, batch_norm: bool, parameters: str) -> None:
+    options = {"configuration": "D", "stem": "imagenet", "width": 1.0, "batch_norm": batch_norm}
+    counts = {
+        entry.source.partition(",")[0]: entry.parameters for entry in published(model, options, 1000, (3, 224, 224))
+    }
+    assert str(counts["torchvision"]) == parameters
+    assert ("Simonyan and Zisserman 2014" in counts) != batch_norm
+
+
+def test_a_count_with_outputs_that_only_training_uses_is_left_out() -> None:
+    assert not published("torchvision", {"name": "inception_v3"}, 1000, (3, 299, 299))
 
 
 def test_figures_apply_to_exactly_one_form() -> None:
