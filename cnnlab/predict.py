@@ -56,8 +56,12 @@ def predict(config: DictConfig) -> None:
     from cnnlab.data.pictures import read_images, read_pictures
     from cnnlab.errors import printable
     from cnnlab.inference.classify import KnownImages, classify
-    from cnnlab.inference.prediction_files import prediction_writer, print_predictions
-    from cnnlab.inference.prediction_summary import PREDICTIONS_PRINTED, PredictionSummary, draw_predictions
+    from cnnlab.inference.prediction_files import (
+        PredictionSummary,
+        draw_predictions,
+        prediction_writer,
+        print_predictions,
+    )
     from cnnlab.inference.trained import load
     from cnnlab.reports.terminal import suggest_visualize
 
@@ -90,7 +94,7 @@ def predict(config: DictConfig) -> None:
         if not summary.done + summary.unreadable:
             raise RequestError("images: standard input names no file")
     if summary.done and not to_stdout:
-        print_predictions([prediction for prediction, _ in summary.first[:PREDICTIONS_PRINTED]], summary.done)
+        print_predictions(summary)
     log.info("%s", summary)
     if output:
         log.info("%s", output)

@@ -1,6 +1,7 @@
 """Classify images that are read one after the other, and find the training images most similar to them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
@@ -8,22 +9,41 @@ from torch import Tensor
 
 from cnnlab.data.images import Images, StoredImages
 from cnnlab.data.pictures import Reading
-from cnnlab.inference.prediction_files import Neighbour, Prediction
 from cnnlab.inference.scoring import read_batches
 from cnnlab.inference.trained import Predictions, TrainedNetwork
 
 CHUNK = 65536  # known images that are compared at a time, to bound the memory
 
 
+@dataclass(frozen=True)
+class Neighbour:
+    """Hold a training image whose features are similar to those of another image."""
+
+    number: int  # position among the training images, from 0
+    label: str  # name of its class
+    distance: float  # cosine distance of the features, in [0, 2]
+
+    @property
+    def image(self) -> str:
+        """Return the name of the image."""
+        return f"train/{self.number}"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Hold the prediction for an image."""
+
+    image: str  # name of the image
+    top: Sequence[tuple[str, float]]  # one or more class names with confidences in [0, 1], most probable first
+    label: str | None = None  # name of the true class, or None if unknown
+    neighbours: Sequence[Neighbour] = ()  # most similar training images, nearest first; empty if not asked for
+
+
 class KnownImages:
     """Labelled images among which neighbours of other images are searched; their features are held in memory.
 
-    Args:
-        net: computes the features.
-        images: with the network's class numbers as labels.
-        count: neighbours per image; all images, if there are fewer.
-        batch_size: images per forward pass.
-        progress: called after each batch with its number of images.
+    The labels are the network's class numbers. Each image gets `count` neighbours, or all if there are fewer.
+    `progress` is called after each batch with its number of images.
     """
 
     def __init__(
@@ -96,12 +116,11 @@ def scale_to_unit_length(features: Tensor) -> Tensor:
 
 
 def find_nearest(known: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Find the known images with the smallest cosine distance to each query.
+    """Find the `count` known images with the smallest cosine distance to each query, or all if there are fewer.
 
     Args:
         known: features scaled by `scale_to_unit_length`, float32 (N, D).
         queries: features of other images, float32 (B, D).
-        count: neighbours per query; N if that is smaller.
 
     Returns:
         Distances, float32 (B, count) in [0, 2], nearest first (0: same direction; 1: orthogonal), and positions among

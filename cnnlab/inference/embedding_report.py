@@ -39,16 +39,10 @@ def save_embeddings(
     Args:
         folder: an existing folder.
         features: float32 (N, F).
-        labels: class numbers, int64 (N,).
-        predicted: class numbers, int64 (N,).
-        classes: names by class number.
+        labels: class numbers, int64 (N,), as those that were predicted.
         read: returns pixels, uint8 (M, H, W, 3), for positions, int64 (M,).
 
-    Returns:
-        The entry `embeddings` of evaluation.json.
-
-    Raises:
-        ValueError: if there are too few images for a map.
+    Returns the entry `embeddings` of evaluation.json. Raises ValueError if there are too few images for a map.
     """
     from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -71,16 +65,8 @@ def map_to_plane(features: np.ndarray) -> np.ndarray:
     """Place images with similar features near each other.
 
     Applies t-SNE (van der Maaten and Hinton 2008) to the first 50 principal components, starting from the first two.
-    The result is deterministic. Neighbourhoods mean something, distances between groups do not.
-
-    Args:
-        features: float32 (N, F); some thousand images take seconds.
-
-    Returns:
-        float32 (N, 2).
-
-    Raises:
-        ValueError: for fewer than eight images.
+    The result is deterministic. Neighbourhoods mean something, distances between groups do not. Turns features, float32
+    (N, F), into places, float32 (N, 2), some thousand in seconds; raises ValueError for fewer than eight.
     """
     if len(features) < FEWEST_IMAGES:
         raise ValueError(f"a map needs {FEWEST_IMAGES} images or more, got {len(features)}")
@@ -97,15 +83,7 @@ def map_to_plane(features: np.ndarray) -> np.ndarray:
 def draw_map(
     places: np.ndarray, labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], title: str
 ) -> Figure:
-    """Draw images as points in the colour of their class, and as crosses if they are misclassified.
-
-    Args:
-        places: float32 (N, 2).
-        labels: class numbers, int64 (N,).
-        predicted: class numbers, int64 (N,).
-        classes: names by class number.
-        title: title of the figure.
-    """
+    """Draw images at places (N, 2) as points in the colour of their class, and as crosses if they are misclassified."""
     present = [number for number in range(len(classes)) if (labels == number).any()]
     columns = -(-len(present) // 30)
     figure = Figure(figsize=(8.6 + 1.4 * columns, 8), layout="constrained")
@@ -126,23 +104,17 @@ def draw_map(
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_color("0.85")
-    axes.legend(
-        loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9 if columns == 1 else 7, ncols=columns
-    )
+    size = 9 if columns == 1 else 7
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=size, ncols=columns)
     return figure
 
 
 def add_to_projector(
     writer: "SummaryWriter", features: Tensor, pixels: Tensor, labels: Sequence[str], predicted: Sequence[str]
 ) -> None:
-    """Add embeddings with thumbnails and class names to an event file, for TensorBoard's projector.
+    """Add embeddings to an event file, for TensorBoard's projector.
 
-    Args:
-        writer: an open event file.
-        features: float32 (N, F).
-        pixels: uint8 (N, H, W, 3).
-        labels: names of the true classes.
-        predicted: names of the predicted classes.
+    Their features, float32 (N, F), are shown with thumbnails of pixels, uint8 (N, H, W, 3), and the names of classes.
     """
     images = pixels.permute(0, 3, 1, 2).float() / 255
     if images.shape[-1] > THUMBNAIL:

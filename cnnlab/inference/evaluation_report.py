@@ -140,10 +140,8 @@ def save_figures(
 ) -> None:
     """Write `confusion_matrix.png`, `reliability.png` and `mistakes.png` into an existing folder.
 
-    Args:
-        logits: float32 (N, classes).
-        labels: class numbers, int64 (N,).
-        read: returns pixels, uint8 (M, H, W, 3), for positions, int64 (M,).
+    Logits are float32 (N, classes), labels int64 (N,). `read` returns pixels, uint8 (M, H, W, 3), for positions, int64
+    (M,).
     """
     classes = [row.name for row in scores.per_class]
     figures = {"confusion_matrix": draw_confusion_matrix(scores.confusion_matrix, classes)}
@@ -192,14 +190,9 @@ def draw_reliability(scores: Scores) -> Figure:
 def draw_mistakes(
     positions: Tensor, pixels: Tensor, logits: Tensor, labels: Tensor, classes: Sequence[str], file: Path
 ) -> None:
-    """Write a gallery of wrong predictions as a `.png`.
+    """Write a gallery of wrong predictions as a `.png`: M images with these pixels, uint8 (M, H, W, 3).
 
-    Args:
-        positions: positions of the images to show among all, int64 (M,).
-        pixels: pixels of these images, uint8 (M, H, W, 3).
-        logits: float32 (N, classes), of all images, as the labels.
-        labels: class numbers, int64 (N,).
-        classes: names by class number.
+    Their `positions`, int64 (M,), are among all images, with logits, float32 (N, classes), and labels, int64 (N,).
     """
     predictions = Predictions(logits[positions], tuple(classes)).top(3)
     tiles = [

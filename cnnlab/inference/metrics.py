@@ -69,12 +69,7 @@ class Scores:
 
 
 def score(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Scores:
-    """Compute all metrics.
-
-    Args:
-        logits: float32 (N, classes), N > 0.
-        labels: class numbers, int64 (N,).
-        classes: names by class number, at least two.
+    """Compute all metrics of logits, float32 (N, classes) with N > 0, and class numbers, int64 (N,).
 
     Raises:
         ValueError: if a logit is not finite.
@@ -95,13 +90,7 @@ def score(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Scores:
 
 
 def calibration(logits: Tensor, labels: Tensor, bins: int = CONFIDENCE_BINS) -> Calibration:
-    """Compute the expected calibration error (ECE) of the most probable class, with its bins.
-
-    Args:
-        logits: float32 (N, classes).
-        labels: class numbers, int64 (N,).
-        bins: number of bins of equal width over [0, 1].
-    """
+    """Compute the expected calibration error (ECE) of the most probable class; arguments as in `score`."""
     confidences, predicted = logits.softmax(dim=1).max(dim=1)
     edges = torch.linspace(0, 1, bins + 1)
     places = (torch.bucketize(confidences, edges, right=True) - 1).clamp(max=bins - 1)  # 1 belongs to the last bin

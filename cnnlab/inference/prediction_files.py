@@ -1,46 +1,26 @@
-"""Write predictions as rows of a CSV file, as lines of JSON, and on the terminal."""
+"""Write predictions as rows of a CSV file and as lines of JSON, count them, and show the first ones."""
 
 import contextlib
 import csv
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 from rich import box
 from rich.table import Table
 
 from cnnlab.display import SafeConsole
 from cnnlab.errors import printable
 from cnnlab.files import replacing
+from cnnlab.inference.classify import KnownImages, Prediction
+from cnnlab.reports.gallery import Tile, draw_gallery, draw_neighbours
 from cnnlab.runs.plain import to_json
 from cnnlab.streams import lost_output
 
-
-@dataclass(frozen=True)
-class Neighbour:
-    """Hold a training image whose features are similar to those of another image."""
-
-    number: int  # position among the training images, from 0
-    label: str  # name of its class
-    distance: float  # cosine distance of the features, in [0, 2]
-
-    @property
-    def image(self) -> str:
-        """Return the name of the image."""
-        return f"train/{self.number}"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Hold the prediction for an image."""
-
-    image: str  # name of the image
-    top: Sequence[tuple[str, float]]  # one or more class names with confidences in [0, 1], most probable first
-    label: str | None = None  # name of the true class, or None if unknown
-    neighbours: Sequence[Neighbour] = ()  # most similar training images, nearest first; empty if not asked for
-
+PREDICTIONS_PRINTED = 10
 
 Write = Callable[[Prediction], None]
 
@@ -109,8 +89,31 @@ def _json_lines(stream: TextIO) -> Write:
     return write
 
 
-def print_predictions(predictions: Sequence[Prediction], total: int) -> None:
-    """Print some of all predictions, one or more with the same number of classes each, as a table."""
+@dataclass
+class PredictionSummary:
+    """Hold the number of predictions, and the first of them with the thumbnails, uint8 (H, W, 3), of those to draw."""
+
+    done: int = 0
+    correct: int | None = None  # None if no true class is known
+    unreadable: int = 0
+    first: list[tuple[Prediction, np.ndarray | None]] = field(default_factory=list)
+
+    def add(self, prediction: Prediction, thumbnail: np.ndarray | None) -> None:
+        """Count a prediction; keep it if it is to be printed or drawn."""
+        self.done += 1
+        if prediction.label is not None:
+            self.correct = (self.correct or 0) + (prediction.label == prediction.top[0][0])
+        if thumbnail is not None or len(self.first) < PREDICTIONS_PRINTED:
+            self.first.append((prediction, thumbnail))
+
+    def __str__(self) -> str:
+        correct = "" if self.correct is None else f", {self.correct:,} correct ({self.correct / self.done:.1%})"
+        return f"{self.done:,} image{'' if self.done == 1 else 's'}{correct}"
+
+
+def print_predictions(summary: PredictionSummary) -> None:
+    """Print the first predictions, one or more with the same number of classes each, as a table."""
+    predictions = [prediction for prediction, _ in summary.first[:PREDICTIONS_PRINTED]]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     labelled = predictions[0].label is not None
     table.add_column("image", overflow="fold")
@@ -126,5 +129,23 @@ def print_predictions(predictions: Sequence[Prediction], total: int) -> None:
         table.add_row(printable(prediction.image), *label, shown[0] + (" (wrong)" if wrong else ""), *shown[1:])
     console = SafeConsole()
     console.print(table)
-    if total > len(predictions):
-        console.print(f"... and {total - len(predictions):,} more")
+    if summary.done > len(predictions):
+        console.print(f"... and {summary.done - len(predictions):,} more")
+
+
+def draw_predictions(summary: PredictionSummary, checkpoint: Path, known: KnownImages | None, file: Path) -> None:
+    """Draw a gallery of the predictions that have thumbnails, with their neighbours if there are known images."""
+    rows = []
+    for prediction, thumbnail in summary.first:
+        if thumbnail is not None:
+            neighbours = [
+                Tile(known.pixels(n).numpy(), n.image, (), n.label, f"distance {n.distance:.3f}")
+                for n in prediction.neighbours
+                if known
+            ]
+            rows.append([Tile(thumbnail, prediction.image, prediction.top, prediction.label), *neighbours])
+    title = f"{checkpoint}: {summary}" + (f"; the first {len(rows)}" if len(rows) < summary.done else "")
+    if known:
+        draw_neighbours(rows, file, title)
+    else:
+        draw_gallery([tile for row in rows for tile in row], file, title)

@@ -14,11 +14,11 @@ from cnnlab.data.images import Images, StoredImages
 from cnnlab.data.stream import read_by_threads
 from cnnlab.errors import RequestError
 from cnnlab.inference.trained import TrainedNetwork
+from cnnlab.runs.reading import SHIFT_FIGURES
 from cnnlab.training.tta import Tta, tta_logits
 
 # Rows and columns by which a shift of one pixel moves the content.
 DIRECTIONS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
-SHIFT_MEASURES = ("same_answer", "accuracy", "feature_cosine")
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ def run_network(
     """Compute a network's outputs for all images of a data set.
 
     Args:
-        images: one or more, in the network's size.
-        batch_size: images per forward pass.
+        images: one or more, in the network's size; `batch_size` of them go through it at a time.
         tta: test-time augmentation to compute as well; True means `flip_translate`.
         embeddings: whether to keep the features.
         clock: receives the seconds of `network`, of `tta`, and of waiting for `data`.
@@ -108,11 +107,7 @@ def measure_shift_invariance(
 ) -> dict[str, Any]:
     """Compare a network's outputs for the images with those for copies shifted up, down, left and right.
 
-    Args:
-        images: one or more, in the network's size.
-        batch_size: images per forward pass.
-        shift: pixels, see `check_shift`; the border is filled by reflection.
-        clock: receives the seconds of `shift`.
+    Arguments are as in `run_network`; `shift` is in pixels, see `check_shift`, and the clock receives its seconds.
 
     Returns:
         `pixels`, the shift. `same_answer`, share of the shifted images whose predicted class is that of the original.
@@ -120,32 +115,22 @@ def measure_shift_invariance(
         original's; 1 if nothing changes. `directions`, these three measures for each direction.
     """
     clock = Clock() if clock is None else clock
-    sums = {direction: torch.zeros(len(SHIFT_MEASURES), dtype=torch.float64) for direction in DIRECTIONS}
+    means = torch.zeros(len(DIRECTIONS), len(SHIFT_FIGURES), dtype=torch.float64)
     for positions, pixels in read_batches(images, batch_size):
         with clock("shift"):
             logits, features = net.logits_and_features(pixels)
-            for direction, (rows, columns) in DIRECTIONS.items():
+            for direction, (rows, columns) in enumerate(DIRECTIONS.values()):
                 shifted, seen = net.logits_and_features(move(pixels, shift * rows, shift * columns))
                 predicted = shifted.argmax(dim=1)
                 same, right = predicted == logits.argmax(dim=1), predicted == images.labels[positions]
                 cosines = torch.nn.functional.cosine_similarity(features, seen, dim=1)
-                sums[direction] += torch.stack([part.double().sum() for part in (same, right, cosines)])
-    directions: dict[str, dict[str, float]] = {
-        direction: dict(zip(SHIFT_MEASURES, (total / len(images)).tolist(), strict=True))
-        for direction, total in sums.items()
-    }
-    means = {name: sum(values[name] for values in directions.values()) / len(directions) for name in SHIFT_MEASURES}
-    return {"pixels": shift, **means, "directions": directions}
+                means[direction] += torch.stack([part.double().sum() for part in (same, right, cosines)]) / len(images)
+    figures = [dict(zip(SHIFT_FIGURES, row, strict=True)) for row in (means.mean(dim=0).tolist(), *means.tolist())]
+    return {"pixels": shift, **figures[0], "directions": dict(zip(DIRECTIONS, figures[1:], strict=True))}
 
 
 def move(pixels: Tensor, rows: int, columns: int) -> Tensor:
-    """Shift the content of images down and to the right; fill the border by reflection.
-
-    Args:
-        pixels: (N, H, W, C).
-        rows: fewer than H; negative shifts up.
-        columns: fewer than W; negative shifts to the left.
-    """
+    """Shift the content of images (N, H, W, C) down and to the right, or back if negative; reflect it at the border."""
     height, width = pixels.shape[1:3]
     return pixels[:, _reflected(height, rows)][:, :, _reflected(width, columns)]
 

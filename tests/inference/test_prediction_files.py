@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.inference.prediction_files import Neighbour, Prediction, prediction_writer, print_predictions
+from cnnlab.inference.classify import Neighbour, Prediction
+from cnnlab.inference.prediction_files import PredictionSummary, prediction_writer, print_predictions
 
 TOP = [("cat", 0.75), ("dog, small", 0.25)]
 NEAR = [Neighbour(7, "cat", 0.125), Neighbour(0, "dog", 1.5)]
@@ -84,9 +85,9 @@ def test_a_closed_pipe_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_terminal_shows_the_first_predictions(capsys: pytest.CaptureFixture[str]) -> None:
-    print_predictions(PREDICTIONS, total=1002)
+    print_predictions(PredictionSummary(done=1002, first=[(prediction, None) for prediction in PREDICTIONS]))
     printed = capsys.readouterr().out
     for text in ("a,b.png", "75.0% cat", "25.0% dog, small", "(wrong)", "... and 1,000 more"):
         assert text in printed
-    print_predictions([Prediction("c", TOP)], total=1)
+    print_predictions(PredictionSummary(done=1, first=[(Prediction("c", TOP), None)]))
     assert "label" not in capsys.readouterr().out
