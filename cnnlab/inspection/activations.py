@@ -58,17 +58,14 @@ class ActivationUse:
 
 
 def watch_activations(network: nn.Module, batches: Iterable[Tensor]) -> tuple[ActivationUse, ...]:
-    """Run images through a network and watch its activation functions, modules and functions alike.
+    """Run images through a network and watch its activation functions, modules and functions alike, in their order.
 
-    Args:
-        network: maps images (N, C, H, W) to logits.
-        batches: normalized images, (N, C, H, W) each, on the network's device; at least one batch.
-
-    Returns:
-        The uses in the order in which the network computes them.
+    The network maps images (N, C, H, W) to logits. The batches, one or more, are such images, normalized and on its
+    device.
     """
     watch = _Watch()
-    with watch_calls(network, watch.on_end, watch.on_begin), watch:
+    begin, end = (lambda name, _: watch.running.append(name or "forward")), (lambda *_: watch.running.pop())
+    with watch_calls(network, end, begin), watch:
         for images in batches:
             watch.place = 0
             run_image(network, images)
@@ -76,20 +73,13 @@ def watch_activations(network: nn.Module, batches: Iterable[Tensor]) -> tuple[Ac
 
 
 class _Counter:
-    """Counts what passes through an activation function at one place.
-
-    Args:
-        name: of the module.
-        operation: PyTorch's name of the function.
-        inputs: of the first batch; they determine the range of the histogram.
-        function: the activation function.
-    """
+    """Counts what passes through an activation function, an operation of PyTorch, at one place: in a module."""
 
     def __init__(self, name: str, operation: str, inputs: Tensor, function: Callable[[Tensor], Tensor]):
         self.name, self.function = name, function
         self.title: str = FUNCTIONS[operation][0]
         self.quiet: Quiet = FUNCTIONS[operation][1]
-        low, high = inputs.aminmax()
+        low, high = inputs.aminmax()  # those of the first batch determine the range of the histogram
         margin = max(float(high - low), 1e-3)
         self.range = float(low) - margin / 4, float(high) + margin / 4
         self.counts = torch.zeros(BINS, dtype=torch.float64)
@@ -150,15 +140,7 @@ class _Watch(TorchDispatchMode):
         super().__init__()
         self.counters: list[_Counter] = []
         self.place = 0
-        self._running: list[str] = []  # names of the modules whose calls have begun and not ended
-
-    def on_begin(self, name: str, module: nn.Module) -> None:
-        """Note that a call begins."""
-        self._running.append(name or "forward")
-
-    def on_end(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        """Note that a call ends."""
-        self._running.pop()
+        self.running: list[str] = []  # names of the modules whose calls have begun and not ended
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and count its values if it is an activation function."""
@@ -173,7 +155,7 @@ class _Watch(TorchDispatchMode):
             def function(values: Tensor) -> Tensor:
                 return func(values.clone(), *args[1:], **kwargs)
 
-            self.counters.append(_Counter(self._running[-1], operation, inputs, function))
+            self.counters.append(_Counter(self.running[-1], operation, inputs, function))
         self.counters[self.place].add(inputs, outputs)
         self.place += 1
         return outputs

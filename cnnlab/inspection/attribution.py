@@ -19,7 +19,7 @@ class ClassMap:
 
 
 def class_activation(network: nn.Module, layer: str, image: Tensor, classes: list[int]) -> Tensor:
-    """Compute a Grad-CAM map for each class.
+    """Compute a Grad-CAM map for each class: float32 (classes, h, w), 0 or more, in the layer's size, on the CPU.
 
     Each map of the layer is weighted by how much the class's logit rises with it. The weighted maps are summed, and
     negative values are set to zero (Selvaraju et al. 2017, "Grad-CAM: visual explanations from deep networks via
@@ -27,12 +27,8 @@ def class_activation(network: nn.Module, layer: str, image: Tensor, classes: lis
 
     Args:
         network: in evaluation mode.
-        layer: name of the module whose maps are used, as in `named_modules`; it must be called once.
+        layer: name of a module, as in `named_modules`, that is called once.
         image: normalized, (1, C, H, W), on the network's device.
-        classes: their numbers.
-
-    Returns:
-        float32 (classes, h, w), 0 or more, in the size of the layer's maps, on the CPU.
     """
     cam = LayerGradCam(network, network.get_submodule(layer))
     images = image.expand(len(classes), -1, -1, -1).contiguous()
@@ -44,19 +40,11 @@ def class_activation(network: nn.Module, layer: str, image: Tensor, classes: lis
 
 
 def spread_over_image(maps: Tensor, field: ReceptiveField | None, height: int, width: int) -> Tensor:
-    """Enlarge maps to the size of the image, with interpolation.
+    """Enlarge maps, float32 (N, h, w), to the image's size, (N, height, width), with interpolation.
 
     Each value is placed at the middle of its receptive field. Simply stretching the map would misplace it, because
-    networks without padding lose the border of the image.
-
-    Args:
-        maps: float32 (N, h, w).
-        field: receptive field of the values. If it is unknown, or the same for all, the maps are stretched.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-
-    Returns:
-        float32 (N, height, width). Pixels near the border repeat the outermost values.
+    networks without padding lose the border of the image. Pixels near the border repeat the outermost values. If the
+    field is unknown, or the same for all, the maps are stretched.
     """
     grids = []
     for axis, (length, pixels) in enumerate(((maps.shape[1], height), (maps.shape[2], width))):

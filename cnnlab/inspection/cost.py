@@ -27,11 +27,7 @@ class Cost:
 
 
 def measure_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
-    """Run one empty image through the network and count.
-
-    Args:
-        network: maps images (N, C, H, W) to logits (N, classes).
-        image_shape: (C, H, W).
+    """Run one empty image (C, H, W) through the network, which returns logits (N, classes), and count.
 
     Raises:
         ValueError: if such images do not fit the network. The message names the sizes that do.
@@ -43,11 +39,11 @@ def measure_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
     except MISFITS as error:
         with _evaluating(network):
             raise ValueError(misfit(image_shape, error) + _fitting_sizes(network, image_shape)) from None
-    if not isinstance(logits, torch.Tensor):
-        raise ValueError(f"the network must return logits (images, classes), got {type(logits).__name__}")
-    if logits.ndim != 2 or not logits.is_floating_point():
-        kind = f"{logits.dtype} {tuple(logits.shape)}".removeprefix("torch.")
-        raise ValueError(f"the network must return logits (images, classes), got {kind} for one image")
+    if not (isinstance(logits, Tensor) and logits.ndim == 2 and logits.is_floating_point()):
+        kind = type(logits).__name__
+        if isinstance(logits, Tensor):
+            kind = f"{logits.dtype} {tuple(logits.shape)} for one image".removeprefix("torch.")
+        raise ValueError(f"the network must return logits (images, classes), got {kind}")
     parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
     return Cost(parameters, counter.get_total_flops() // 2, logits.shape[1])
 
@@ -55,8 +51,7 @@ def measure_cost(network: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
 def run_image(network: nn.Module, image: Tensor) -> Any:
     """Return the network's output for images (N, C, H, W) in evaluation mode, computed so that counters see everything.
 
-    Raises:
-        MISFITS: if the images do not fit the network.
+    Raises one of `MISFITS` if the images do not fit the network.
     """
     with _evaluating(network):
         return network(image)

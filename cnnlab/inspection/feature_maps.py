@@ -58,11 +58,7 @@ def trace_maps(network: nn.Module, image: Tensor) -> FeatureMaps:
 
     Outputs of shape (1, C, H, W) with H = W > 1 count as maps. Images are square, so this excludes tensors with
     channels last. Maps inside a block that reduces the size count as the last ones of the larger size only if there
-    are no others.
-
-    Args:
-        network: maps images (N, C, H, W) to logits (N, classes).
-        image: normalized, (1, C, H, W), on the network's device.
+    are no others. The image is normalized, (1, C, H, W), and on the network's device.
     """
     calls = _count_calls(network, image)
     watch = _Watch(network, image, calls)

@@ -15,10 +15,8 @@ def watch_calls(
 ) -> Iterator[None]:
     """Call functions whenever a module is called inside the `with` block.
 
-    Args:
-        network: its modules are watched, the network itself included.
-        on_end: gets the module's name (as in `named_modules`), the module, its inputs and its output.
-        on_begin: gets the module's name and the module.
+    The network itself is watched too. `on_end` gets the module's name (as in `named_modules`), the module, its inputs
+    and its output; `on_begin` gets the name and the module.
     """
     with ExitStack() as stack:
         for name, module in network.named_modules():

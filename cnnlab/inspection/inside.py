@@ -39,14 +39,10 @@ class Inside(Subject):
 def look_inside(
     subject: Subject, network: nn.Module, classes: Sequence[str], image: Tensor, batches: Iterable[Tensor]
 ) -> Inside:
-    """Run an image through a network and collect what happens.
+    """Run an image, (1, C, H, W), through a network and collect what happens.
 
-    Args:
-        subject: describes the network and the image.
-        network: maps images (N, C, H, W) to logits (N, classes).
-        classes: their names.
-        image: normalized, (1, C, H, W), on the network's device.
-        batches: normalized images, (N, C, H, W) each, on which activation functions are watched.
+    The activation functions are watched on the batches, (N, C, H, W) each. All images are normalized and on the
+    network's device.
     """
     maps = trace_maps(network, image)
     probabilities, numbers = maps.logits.softmax(dim=0).topk(min(PREDICTIONS, len(classes)))

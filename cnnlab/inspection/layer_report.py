@@ -37,13 +37,9 @@ class Description:
 
 
 def render(descriptions: Sequence[Description], compare: bool, format: Form, width: int | None = None) -> str:
-    """Return a text that describes networks.
+    """Return a text with the layers of the first network, or one line for each if they are compared.
 
-    Args:
-        descriptions: of the networks; only the first is used unless they are compared.
-        compare: whether to write one line for each network instead of the layers of one.
-        format: `plain`, `markdown` or `json`.
-        width: columns available for plain text; None for as many as needed.
+    `width` is the number of columns available for plain text; None for as many as needed.
     """
     if format == "json":
         objects = [_as_dictionary(description) for description in descriptions]

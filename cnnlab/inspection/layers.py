@@ -83,11 +83,9 @@ class LayerTable:
 
 
 def tabulate(network: nn.Module, image_shape: tuple[int, int, int]) -> LayerTable:
-    """Run one empty image through the network and list its layers.
+    """Run one empty image (C, H, W) through the network, on any device, and list its layers.
 
-    Args:
-        network: maps images (N, C, H, W) to logits (N, classes), on any device; on `meta` nothing is computed.
-        image_shape: (C, H, W).
+    On the device `meta`, nothing is computed.
 
     Raises:
         ValueError: if such images do not fit the network.

@@ -45,13 +45,9 @@ class Published:
 def published(
     model: str, options: Mapping[str, Any], classes: int, image_shape: tuple[int, int, int]
 ) -> list[Published]:
-    """Return what is published about exactly this network.
+    """Return what is published about exactly this network, for images (C, H, W).
 
-    Args:
-        model: name of the network in conf/model.
-        options: of the model. Options that no entry names do not change any count.
-        classes: number of classes.
-        image_shape: (C, H, W).
+    `model` is its name in conf/model. Options that no entry names do not change any count.
     """
     return [
         entry

@@ -38,10 +38,9 @@ class ReceptiveField:
         return self.size[0] > height or self.size[1] > width
 
     def box(self, row: int, column: int, height: int, width: int) -> tuple[int, int, int, int] | None:
-        """Return the field of one position, cut at the border of an image of height x width.
+        """Return the field of one position, cut at the border of an image of height x width; None if the steps differ.
 
-        Returns:
-            Top, left, bottom and right, the last two inside the field. None if the steps differ.
+        It consists of top, left, bottom and right, the last two inside the field.
         """
         edges = []
         for index, start, step, size, length in zip(

@@ -42,14 +42,9 @@ class Window:
 
 
 class Call:
-    """An operation with its arguments by name.
+    """An operation with its arguments by name, and its results.
 
-    Args:
-        func: the operation.
-        args: positional arguments.
-        kwargs: named arguments.
-        output: the result.
-        field_of: returns the field of a tensor, or None if it does not depend on the image.
+    `field_of` returns the field of a tensor, or None if it does not depend on the image.
     """
 
     def __init__(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], output: Any, field_of: FieldOf):

@@ -18,24 +18,13 @@ from cnnlab.inspection.page.tiles import MAPS_SHOWN, draw_class_maps, draw_filte
 
 
 def write_inside(inside: Inside, folder: Path) -> list[Path]:
-    """Write `index.html`, and the pictures on white.
-
-    Args:
-        inside: the network and image to show.
-        folder: must exist.
-
-    Returns:
-        The files, the page first.
-    """
+    """Write `index.html` and the pictures on white into an existing folder; return the files, the page first."""
     pictures = draw(inside)
-    files = []
-    for one in pictures.values():
-        file = folder / f"{one.name}.png"
-        write_atomically(file, one.light)
-        files.append(file)
-    page = folder / "index.html"
-    write_atomically(page, render(inside, pictures))
-    return [page, *files]
+    files = {folder / "index.html": render(inside, pictures)}
+    files |= {folder / f"{one.name}.png": one.light for one in pictures.values()}
+    for file, content in files.items():
+        write_atomically(file, content)
+    return list(files)
 
 
 def draw(inside: Inside) -> dict[str, Picture]:
@@ -64,18 +53,10 @@ def draw(inside: Inside) -> dict[str, Picture]:
 
 
 def render(inside: Inside, pictures: dict[str, Picture]) -> str:
-    """Return the page as HTML that contains the pictures.
-
-    Args:
-        inside: the network and image to show.
-        pictures: the result of `draw`.
-    """
+    """Return the page as HTML that contains the pictures, which `draw` has made."""
+    loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     image = io.BytesIO()
     Image.fromarray(inside.pixels.numpy()).save(image, "PNG")

@@ -54,12 +54,8 @@ def steps(table: LayerTable) -> list[Step]:
 def formula(window: Window, output: Pair) -> str:
     """Return the formula for the height of the output, such as `⌊(32 + 2·1 − 4) / 1⌋ + 1 = 31`.
 
-    If the formula for the width differs, both are given. For a transposed convolution, the formula does not hold and
-    only the sizes are given.
-
-    Args:
-        window: of a convolution or pooling.
-        output: computed height and width.
+    `output` is the computed height and width. If the formula for the width differs, both are given. For a transposed
+    convolution, the formula does not hold and only the sizes are given.
     """
     height, width = (_formula(window, axis, output[axis]) for axis in (0, 1))
     return height if height == width else f"height {height}, width {width}"
@@ -100,12 +96,9 @@ def _short(pair: Pair) -> str:
 
 
 def draw_path(pixels: Tensor, stages: Sequence[Stage], found: Sequence[Step]) -> Figure:
-    """Draw the image and a map of every stage to scale, and below them the receptive field of the middle value.
+    """Draw the image, uint8 (H, W, 3), and a map of every stage to scale, above the middle value's receptive field.
 
-    Args:
-        pixels: uint8 (H, W, 3).
-        stages: in the order of the network.
-        found: layers with windows; they are listed under the stage of their output's size.
+    The layers with windows are listed under the stage of their output's size.
     """
     image = pixels.numpy() / 255
     height, width = pixels.shape[:2]

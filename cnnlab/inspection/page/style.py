@@ -55,23 +55,15 @@ class Picture:
 
 
 def picture(name: str, alt: str, draw: Callable[[], Figure], smooth: bool = False) -> Picture:
-    """Draw a picture in both themes.
+    """Draw a picture in both themes; `draw` takes its colours from matplotlib's settings.
 
-    Args:
-        name: of its file, without the suffix.
-        alt: description for people who cannot see it.
-        draw: returns the figure, with colours from matplotlib's settings.
-        smooth: whether the picture needs more than 256 colours, which take three times the space.
+    A smooth picture may have more than 256 colours, which take three times the space.
     """
     return Picture(name, alt, _png(draw, LIGHT, smooth), _png(draw, DARK, smooth))
 
 
 class Sheet:
-    """Figure with positions in inches, measured from the upper left corner to the right and down.
-
-    Args:
-        height: in inches; the width is that of every picture.
-    """
+    """Figure with positions in inches, measured from the upper left corner to the right and down."""
 
     def __init__(self, height: float):
         self.figure = Figure((WIDTH, height))

@@ -32,10 +32,8 @@ def weak_filters(filters: Tensor) -> list[int]:
 def draw_filters(filters: Tensor) -> Figure:
     """Draw every filter: as one tile in colours if it has three channels, else as a grey tile for each channel.
 
-    Grey stands for a weight of zero. Each filter is scaled by its own largest weight. Weak filters have a frame.
-
-    Args:
-        filters: (out, in, height, width).
+    Filters are (out, in, height, width). Grey stands for a weight of zero. Each filter is scaled by its own largest
+    weight. Weak filters have a frame.
     """
     scaled = (0.5 + 0.5 * filters / filters.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)).numpy()
     weak = set(weak_filters(filters))
@@ -76,12 +74,9 @@ def draw_maps(stage: Stage) -> Figure:
 
 
 def draw_class_maps(pixels: Tensor, class_maps: Sequence[ClassMap], field: ReceptiveField | None) -> Figure:
-    """Draw the image, and for each class its map, laid over the image and below it in its own size.
+    """Draw the image, uint8 (H, W, 3), and for each class its map, laid over the image and below it in its own size.
 
-    Args:
-        pixels: uint8 (H, W, 3).
-        class_maps: of the classes.
-        field: receptive field of the maps' values; None if it is unknown.
+    The maps' values have this receptive field; None if it is unknown.
     """
     height, width = pixels.shape[:2]
     colours = pixels.numpy() / 255
@@ -120,16 +115,9 @@ def _columns(tiles: int) -> int:
 def _tiled(
     count: int, columns: int, above: float = 0.2, right: float = 0.0
 ) -> tuple[Sheet, list[tuple[float, float]], float]:
-    """Make a sheet with room for square tiles.
+    """Make a sheet for square tiles, with room above each and to the right of all; return their corners and side too.
 
-    Args:
-        count: number of tiles.
-        columns: tiles in a row.
-        above: room above each tile, in inches.
-        right: room to the right of all tiles, in inches.
-
-    Returns:
-        The sheet, the upper left corners of the tiles, and their side, in inches.
+    All lengths are in inches.
     """
     side = min((WIDTH - right - 0.1) / (columns + GAP * (columns - 1)), LARGEST_TILE)
     down, across = side + above, side * (1 + GAP)
