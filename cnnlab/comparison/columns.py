@@ -13,10 +13,7 @@ MISSING = "-"
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of every group, or of every pair of groups.
-
-    To add a column, add an entry to `GROUP_COLUMNS` or `PAIR_COLUMNS`.
-    """
+    """One figure of every group, or of every pair of groups: an entry of `GROUP_COLUMNS` or `PAIR_COLUMNS`."""
 
     key: str  # its name in the CSV file
     heading: str  # in tables; `{axis}`, `{reach}`, `{against}` and `{pixels}` stand for values of the request
@@ -51,8 +48,9 @@ class Column:
 def group_columns(record: ComparisonRecord) -> list[Column]:
     """Return the columns of all groups that a request asks for."""
     wanted = [column for column in GROUP_COLUMNS if not column.requires or getattr(record, column.requires)]
-    times = (_target_columns(place, target) for place, target in enumerate(record.targets))
-    return [*wanted, *(column for columns in times for column in columns)]
+    for place, target in enumerate(record.targets):
+        wanted += _target_columns(place, target)
+    return wanted
 
 
 # --- text ------------------------------------------------------------------------------------------------------------
@@ -67,8 +65,7 @@ def short(value: float | None) -> str:
     """Return a count with three digits and a unit."""
     if value is None:
         return MISSING
-    units = (("G", 1e9), ("M", 1e6), ("k", 1e3))
-    unit, scale = next(((unit, scale) for unit, scale in units if value >= 0.9995 * scale), ("", 1))
+    unit, scale = next(((u, s) for u, s in (("G", 1e9), ("M", 1e6), ("k", 1e3)) if value >= 0.9995 * s), ("", 1))
     return f"{value / scale:.3g} {unit}".rstrip()
 
 

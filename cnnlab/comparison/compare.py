@@ -14,7 +14,7 @@ from cnnlab.comparison.labels import name_of
 from cnnlab.comparison.pairs import MAX_GROUPS_ALL_PAIRS, compare_pairs
 from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
 from cnnlab.comparison.spec import Axis, ComparisonSpec, Reference
-from cnnlab.comparison.statistics import mean_interval
+from cnnlab.comparison.statistics import mean, mean_interval
 from cnnlab.comparison.time_to_value import reach_times, target_times, with_ratios
 from cnnlab.inspection.published import published
 from cnnlab.intervals import wilson_interval
@@ -81,8 +81,8 @@ def _section_notices(section: Section) -> list[str]:
 
 
 def _trial_notices(grouping: Grouping) -> list[str]:
-    compared = [run for section in grouping.sections for group in section.groups for run in group.runs]
-    trials = sum(is_trial(run.path) for run in compared)
+    groups = [group for section in grouping.sections for group in section.groups]
+    trials = sum(is_trial(run.path) for group in groups for run in group.runs)
     if trials < 2:
         return []
     return [
@@ -155,7 +155,7 @@ def _group(group: Group, spec: ComparisonSpec, map_sizes: MapSizes | None) -> Gr
         interval=method,
         best=best.summary["test_accuracy"],
         best_run=str(best.path),
-        val_accuracy=_mean(group.values("val_accuracy")),
+        val_accuracy=mean(group.values("val_accuracy")),
         test_accuracy_tta=_tta(group),
         **{key: _median(group.values(key)) for key in MEDIANS},
         devices=sorted({str(run.summary["device"]) for run in group.runs}),
@@ -183,11 +183,7 @@ def _tta(group: Group) -> float | None:
     """Return the mean accuracy with test-time augmentation if all runs have it, and of the same kind."""
     values = group.values("test_accuracy_tta")
     kinds = {str((run.config or {}).get("tta")) for run in group.runs}
-    return _mean(values) if len(values) == len(group.runs) and len(kinds) == 1 else None
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
+    return mean(values) if len(values) == len(group.runs) and len(kinds) == 1 else None
 
 
 def _median(values: Sequence[float]) -> float | None:
@@ -218,7 +214,7 @@ def _place(group: Group, axis: Axis) -> float | None:
 def _shift(group: Group, pixels: int) -> dict[str, Any]:
     """Return how predictions and features change if images are moved, averaged over the runs that were evaluated."""
     found = [shift for run in group.runs if (shift := read_shift(run.path, pixels))]
-    return {"runs": len(found), **{name: _mean([shift[name] for shift in found]) for name in SHIFT_FIGURES}}
+    return {"runs": len(found), **{name: mean([shift[name] for shift in found]) for name in SHIFT_FIGURES}}
 
 
 def _with_groups(reference: Reference, groups: Sequence[GroupRecord]) -> dict[str, Any]:
@@ -274,7 +270,7 @@ def _curve(group: Group) -> dict[str, Any]:
     for metric in METRICS:
         values = at_epochs(metric)
         curve[metric] = {
-            "mean": [_mean(several) for several in values],
+            "mean": [mean(several) for several in values],
             "low": [min(several, default=None) for several in values],
             "high": [max(several, default=None) for several in values],
         }

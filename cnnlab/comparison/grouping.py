@@ -6,7 +6,7 @@ left out silently: settings that keep runs apart are in the groups' labels, and 
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,6 @@ IGNORED_SETTINGS = (
 MAX_VALUES = 6  # of a setting in a notice
 
 Excluded = tuple[Run, str]  # a run that is not counted, and the reason
-_Groups = tuple[list[Group], list[Excluded], list[str]]  # groups of a section, runs that are not counted, notices
 
 
 @dataclass(frozen=True)
@@ -48,35 +47,31 @@ class Section:
 class Grouping:
     """Sections of groups of runs."""
 
-    sections: list[Section]  # the one with the most runs first
-    set_aside: list[Excluded]
-    notices: list[str]  # on how runs were put together
+    sections: list[Section] = field(default_factory=list)  # the one with the most runs first
+    set_aside: list[Excluded] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)  # on how runs were put together
 
 
 def group_runs(runs: Sequence[Run], spec: ComparisonSpec = ComparisonSpec()) -> Grouping:  # noqa: B008, it cannot change
     """Put runs into sections that may be compared and groups that may be averaged."""
-    set_aside: list[Excluded] = []
+    made = Grouping()
     by_images: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
         if reason := _exclusion_reason(run):
-            set_aside.append((run, reason))
+            made.set_aside.append((run, reason))
         else:
             by_images[str(run.summary["protocol"]), str(run.summary["data_fingerprint"])].append(run)
-    notices = []
     if len(by_images) > 1:
-        notices.append(
+        made.notices.append(
             "The runs differ in protocol or images. Each protocol and set of images has a section of its own, and runs "
             "are not compared across sections. (Streamed images have a fingerprint of their own.)"
         )
-    sections = []
     for (protocol, fingerprint), members in sorted(by_images.items(), key=lambda item: (-len(item[1]), item[0])):
-        labels, members, label_notices = _with_common_labels(members)
-        groups, more_set_aside, group_notices = _make_groups(members, spec)
-        set_aside += more_set_aside
-        notices += [*label_notices, *group_notices]
+        labels, members = _with_common_labels(members, made)
+        groups = _make_groups(members, spec, made)
         data = sorted({group.data for group in groups})
-        sections.append(Section(protocol, data, fingerprint, labels, groups))
-    return Grouping(sections, set_aside, notices)
+        made.sections.append(Section(protocol, data, fingerprint, labels, groups))
+    return made
 
 
 def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -103,37 +98,34 @@ def _exclusion_reason(run: Run) -> str | None:
     return None
 
 
-def _with_common_labels(runs: list[Run]) -> tuple[np.ndarray | None, list[Run], list[str]]:
-    """Return the test labels that most runs share, the runs, and notices; runs with other labels lose predictions."""
+def _with_common_labels(runs: list[Run], made: Grouping) -> tuple[np.ndarray | None, list[Run]]:
+    """Return the test labels that most runs share, and the runs; those with other labels lose predictions."""
     kinds = Counter(run.labels.tobytes() for run in runs if run.labels is not None)
     if not kinds:
-        return None, runs, []
+        return None, runs
     common = kinds.most_common(1)[0][0]
     others = [run for run in runs if run.labels is not None and run.labels.tobytes() != common]
     paths = [run.path for run in others]
     kept = [replace(run, predicted=None, labels=None, classes=None) if run.path in paths else run for run in runs]
-    notices = [
-        f"{path} was tested on other images than most runs; it is not compared image by image." for path in paths
-    ]
-    return np.frombuffer(common, dtype=np.int16), kept, notices
+    for path in paths:
+        made.notices.append(f"{path} was tested on other images than most runs; it is not compared image by image.")
+    return np.frombuffer(common, dtype=np.int16), kept
 
 
-def _make_groups(runs: list[Run], spec: ComparisonSpec) -> _Groups:
+def _make_groups(runs: list[Run], spec: ComparisonSpec, made: Grouping) -> list[Group]:
     """Return the labelled groups of a section, the most accurate first."""
-    groups, set_aside, notices = _separate(runs, spec)
-    notices += unknown_settings([group.all_settings for group in groups], spec.names)
+    groups = _separate(runs, spec, made)
+    made.notices.extend(unknown_settings([group.all_settings for group in groups], spec.names))
     if spec.choose is not None:
-        groups, more_set_aside, choice_notices = _choose(groups, spec, spec.choose, runs[0].summary["protocol"])
-        set_aside += more_set_aside
-        notices += choice_notices
+        groups = _choose(groups, spec, spec.choose, runs[0].summary["protocol"], made)
     labels = label_groups(groups, spec.labels)
     labelled = [replace(group, label=label) for group, label in zip(groups, labels, strict=True)]
     for group in labelled:
-        notices += [*_circumstance_notices(group), *_choice_notices(group)]
-    return sorted(labelled, key=lambda group: -np.mean(group.accuracies)), set_aside, notices
+        made.notices.extend([*_circumstance_notices(group), *_choice_notices(group)])
+    return sorted(labelled, key=lambda group: -np.mean(group.accuracies))
 
 
-def _separate(runs: list[Run], spec: ComparisonSpec) -> _Groups:
+def _separate(runs: list[Run], spec: ComparisonSpec, made: Grouping) -> list[Group]:
     """Return groups of the runs that differ in the seed alone, still without labels."""
     named: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for run in runs:
@@ -142,35 +134,37 @@ def _separate(runs: list[Run], spec: ComparisonSpec) -> _Groups:
     several_data = len({data for _, _, data in named}) > 1 and spec.choose != "data"
     expected = {key for names in spec.names for settings in names.values() for key in settings}
     expected |= {spec.choose, *spec.search}
-    groups, set_aside, notices = [], [], []
+    groups = []
     for (model, recipe, data), members in named.items():
         base = " ".join([model, *([recipe] if several_recipes else []), *([data] if several_data else [])])
         split = _split_by_settings(members)
         if differing := [key for key in split[0][0] if key not in expected]:
             every = "; ".join(f"{key} ({_values(key, split)})" for key in differing)
-            notices.append(f"{base}: its runs differ in more than the seed and are kept apart: {every}.")
+            made.notices.append(f"{base}: its runs differ in more than the seed and are kept apart: {every}.")
         for settings, same in split:
             one_each, repeated = _one_for_each_seed(same)
-            set_aside += repeated
+            made.set_aside.extend(repeated)
             every = _settings(same[0]) | {"model": model, "recipe": recipe, "data": data}
             groups.append(Group(base, model, recipe, data, settings, one_each, every))
-    return groups, set_aside, notices
+    return groups
 
 
-def _choose(groups: list[Group], spec: ComparisonSpec, key: str, protocol: str | None) -> _Groups:
+def _choose(groups: list[Group], spec: ComparisonSpec, key: str, protocol: str | None, made: Grouping) -> list[Group]:
     """Keep the best of the groups that differ in one setting alone; see `selection.choose`."""
     known = sorted({name for group in groups for name in group.all_settings})
-    notices = [] if key in known else [f"choose: no run has a setting {key}{did_you_mean(key, known)}"]
+    if key not in known:
+        made.notices.append(f"choose: no run has a setting {key}{did_you_mean(key, known)}")
     chosen, unfollowed = choose(groups, spec, key)
     reason = f"it only searched for {key}, and no full training followed"
+    made.set_aside.extend((run, reason) for group in unfollowed for run in group.runs)
     if any(group.choice for group in chosen) and protocol == "article":
-        notices.append(f"{key} was chosen by the test images: protocol article validates with them.")
+        made.notices.append(f"{key} was chosen by the test images: protocol article validates with them.")
     if spec.search and all(is_search(group, spec) for group in groups):
         settings = ", ".join(f"{name}={value}" for name, value in spec.search.items())
-        notices.append(
+        made.notices.append(
             f"The runs that only searched for {key} ({settings}) are compared, because there are no others yet."
         )
-    return chosen, [(run, reason) for group in unfollowed for run in group.runs], notices
+    return chosen
 
 
 def _choice_notices(group: Group) -> list[str]:
@@ -178,9 +172,8 @@ def _choice_notices(group: Group) -> list[str]:
         return []
     notices = []
     if choice.best != choice.value:
-        notices.append(
-            f"{group.label} uses {choice.key}={choice.value}, but {choice.best} was the best value that was tried."
-        )
+        better = f"but {choice.best} was the best value that was tried"
+        notices.append(f"{group.label} uses {choice.key}={choice.value}, {better}.")
     if not choice.has_common_seeds:
         notices.append(f"{group.label}: the values of {choice.key} have no seed in common, so all seeds count.")
     if choice.at_edge:
@@ -230,12 +223,11 @@ def _one_for_each_seed(runs: list[Run]) -> tuple[tuple[Run, ...], list[Excluded]
 def _circumstance_notices(group: Group) -> list[str]:
     """Return notices if averaged runs come from different devices or commits."""
     devices, commits = (sorted({str(run.summary[key]) for run in group.runs}) for key in ("device", "git_commit"))
-    notices = []
-    if len(devices) > 1:
-        notices.append(f"{group.label}: times and memory are medians over different devices: {'; '.join(devices)}.")
-    if len(commits) > 1:
-        notices.append(f"{group.label}: its runs come from different commits: {', '.join(map(short_commit, commits))}.")
-    return notices
+    every = {
+        f"times and memory are medians over different devices: {'; '.join(devices)}": devices,
+        f"its runs come from different commits: {', '.join(map(short_commit, commits))}": commits,
+    }
+    return [f"{group.label}: {notice}." for notice, values in every.items() if len(values) > 1]
 
 
 def short_commit(commit: str) -> str:

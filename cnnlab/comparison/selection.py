@@ -1,6 +1,5 @@
 """Keep the best of groups that differ in one setting alone, such as the learning rate that suits each network."""
 
-import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +7,7 @@ from typing import Any
 
 from cnnlab.comparison.group import Choice, Group
 from cnnlab.comparison.spec import ComparisonSpec, Reach
+from cnnlab.comparison.statistics import mean
 from cnnlab.comparison.time_to_value import time_to_reach
 from cnnlab.runs.reading import Run
 
@@ -76,15 +76,10 @@ def _entry(group: Group, key: str, seeds: set[Any], reach: Reach | None) -> dict
     runs = [run for run in group.runs if run.summary["seed"] in seeds]
     entry = {"value": group.all_settings.get(key), "runs": len(runs), "dropped": False}
     if reach is None:
-        return entry | {"val_accuracy": _mean([run.summary["val_accuracy"] for run in runs])}
+        return entry | {"val_accuracy": mean([run.summary["val_accuracy"] for run in runs])}
     epochs = [time[1] for run in runs if (time := time_to_reach(run, reach))]
-    nearest = _mean([_nearest(run, reach) for run in runs])
-    return entry | {"reached": len(epochs), "epochs": _mean(epochs), "nearest": nearest}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+    nearest = mean([_nearest(run, reach) for run in runs])
+    return entry | {"reached": len(epochs), "epochs": mean(epochs), "nearest": nearest}
 
 
 def _nearest(run: Run, reach: Reach) -> float | None:

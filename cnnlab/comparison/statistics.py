@@ -12,7 +12,7 @@ variances); Holm 1979 (many tests).
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +34,16 @@ class Test:
     p: float  # two-sided p-value
 
 
+def mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are known, or None if there are none."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the bounds of the mean of at least two values, by Student's t distribution."""
-    mean, error = float(np.mean(values)), float(stats.sem(values))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
-    return mean - half, mean + half
+    low, high = stats.t.interval(CONFIDENCE, len(values) - 1, np.mean(values), stats.sem(values))
+    return float(low), float(high)
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> Test | None:
@@ -68,15 +73,10 @@ def ratio_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, float
 def over_images(right_a: np.ndarray, runs_a: int, right_b: np.ndarray, runs_b: int) -> Test:
     """Compare two groups of trained networks on the same test images with a sign-flip permutation test.
 
-    Each image gives the difference between the shares of correct runs in the two groups. If the groups were equally
-    good, each difference could just as well have the opposite sign. The p-value says how often random signs give a sum
-    at least as extreme (mid-p). With one run in each group this is McNemar's test.
-
-    Args:
-        right_a: number of runs of the first group that classify each image correctly, int (N,).
-        runs_a: number of runs of the first group.
-        right_b: the same counts for the second group, on the same images.
-        runs_b: number of runs of the second group.
+    `right_a` counts the runs of the first group, of `runs_a`, that classify each image correctly, int (N,). Each image
+    gives the difference between the shares of correct runs in the two groups. If the groups were equally good, each
+    difference could just as well have the opposite sign. The p-value says how often random signs give a sum at least as
+    extreme (mid-p). With one run in each group this is McNemar's test.
     """
     differences = right_a.astype(np.int64) * runs_b - right_b.astype(np.int64) * runs_a
     scale, images = runs_a * runs_b, len(differences)
@@ -138,10 +138,9 @@ def joint(a: Sequence[float], right_a: np.ndarray, b: Sequence[float], right_b: 
 
 
 def sign_flip(differences: np.ndarray) -> float:
-    """Return how often random signs give a sum as far from zero as these differences: a two-sided mid-p value.
+    """Return how often random signs give a sum as far from zero as these integers, (N,): a two-sided mid-p value.
 
-    Args:
-        differences: integers (N,). The value is exact if at most 200 of them are not zero.
+    It is exact if at most 200 of them are not zero.
     """
     sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
     total = abs(int(differences.sum()))
@@ -163,11 +162,8 @@ def sign_flip(differences: np.ndarray) -> float:
 def holm(p_values: Sequence[float | None], omitted: int = 0) -> list[float | None]:
     """Correct the p-values of several tests for their number, by Holm's method.
 
-    If no difference is real, the chance that any corrected value falls below 0.05 is at most 5 %.
-
-    Args:
-        p_values: None for a test that could not be made.
-        omitted: number of further tests. Their p-values are not known and count as larger than all of these.
+    If no difference is real, the chance that any corrected value falls below 0.05 is at most 5 %. A test that could not
+    be made has None. The p-values of `omitted` further tests are not known and count as larger than all of these.
     """
     made = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)

@@ -64,12 +64,8 @@ def with_ratios(groups: Mapping[str, Times], runs: Mapping[str, int], against: s
     """Return the groups' times with `epochs_ratio` and `seconds_ratio`: divided by those of one group.
 
     `epochs_ratio_interval` and `seconds_ratio_interval` are low and high, over the seeds. They are None unless all runs
-    of both groups reached the value, because those that did are the faster ones.
-
-    Args:
-        groups: `reach_times` by label.
-        runs: number of runs by label.
-        against: label of the group to divide by; None for the fastest, in epochs and in seconds.
+    of both groups reached the value, because those that did are the faster ones. `groups` and `runs` hold `reach_times`
+    and the number of runs by label; `against` is None for the fastest group, in epochs and in seconds.
     """
     made = {label: dict(times) for label, times in groups.items()}
     for name in ("epochs", "seconds"):

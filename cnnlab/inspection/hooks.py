@@ -10,8 +10,8 @@ from torch import nn
 @contextmanager
 def watch_calls(
     network: nn.Module,
-    on_end: Callable[[str, nn.Module, Any, Any], None],
-    on_begin: Callable[[str, nn.Module], None] | None = None,
+    on_end: Callable[[str, nn.Module, Any, Any], object],
+    on_begin: Callable[[str, nn.Module], object] | None = None,
 ) -> Iterator[None]:
     """Call functions whenever a module is called inside the `with` block.
 
