@@ -61,6 +61,14 @@ def test_output_that_is_lost_is_a_failure(code: int) -> None:
     assert ended.stderr == "stdout: No space left on device; what was printed is incomplete\n"
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--cfg", "job"]], ids=" ".join)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_help_that_is_lost_is_a_failure(arguments: list[str], tmp_path: Path) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        ended = run("-m", "cnnlab", *arguments, stdout=full, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+
+
 def test_ascii_terminals_get_escaped_names() -> None:
     code = r"from cnnlab import streams; streams.prepare(); print('caf\xe9 \udcff')"
     ended = run("-c", code, env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"})

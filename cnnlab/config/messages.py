@@ -61,13 +61,16 @@ def explain(error: BaseException, name: str) -> str:
     match = re.search(r"append to your config use \+experiment=(\S+)", text)
     if match and "experiment" in _top_keys(name):  # Hydra knows no group in which nothing is loaded
         return _unknown_choice("experiment", match[1], [])
-    if match := re.search(
-        r"Could not override '([^']+)'|full_key: (\S+)\n.*not in struct|Key '([^']+)' is not in", text
-    ):
-        key = next(group for group in match.groups() if group)
-        if children := [known for known in _all_keys(name) if known.startswith(f"{key}.")]:
+    pattern = (
+        r"Could not (override|delete from config.) '([^']+)'|full_key: (\S+)\n.*not in struct|Key '([^']+)' is not in"
+    )
+    if match := re.search(pattern, text):
+        key, keys = next(group for group in match.groups()[1:] if group), _all_keys(name)
+        if key in keys and match[1] != "override":
+            return f"{key} is null already"
+        if children := [known for known in keys if known.startswith(f"{key}.")]:
             return f"{key} has no choices here; known: {', '.join(children)}"
-        return _unknown_key(key, _all_keys(name), name)
+        return _unknown_key(key, keys, name)
     if match := re.search(r"Missing mandatory value: \S+\s+full_key: (\S+)", text):
         return f"{match[1]} must be given: {match[1]}=..."
     # OmegaConf puts this before the message of an error that one of our resolvers raises.

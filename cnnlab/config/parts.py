@@ -26,13 +26,15 @@ def open_parts() -> None:
 
 def apply_overrides(overrides: list[Override], cfg: DictConfig) -> None:
     """Apply arguments to a composed configuration: empty the parts that they replace, and accept new keys in parts."""
-    for part in replaced_parts(overrides):
+    replaced = replaced_parts(overrides)
+    for part in replaced:
         OmegaConf.update(cfg, part, {}, merge=False, force_add=True)
     opened = [
         dataclasses.replace(override, type=OverrideType.FORCE_ADD)
         if _part(override) in (*cfg, *SEVERAL) and not override.is_delete()
         else override
         for override in overrides
+        if not (override.is_delete() and _part(override) in replaced)  # such options are gone already
     ]
     _apply(opened, cfg)
 

@@ -79,14 +79,14 @@ def export_network(
     _check_options(format, opset, normalize, softmax)
     net = load(checkpoint, "cpu", "32-true", trust)
     metadata = describe_file(net, normalize, softmax)
-    if format == "safetensors":
-        content, run_file = _weights(net, metadata)
-    else:
-        graph = _Graph(net, normalize, softmax)
-        if format == "onnx":
-            metadata["opset"] = opset or OPSETS[0]
-        content, run_file = (_onnx if format == "onnx" else _program)(graph, metadata)
-    difference = _check_outputs(net, run_file, normalize, softmax)
+    if format == "onnx":
+        metadata["opset"] = opset or OPSETS[0]
+    with _exporting(), torch.no_grad():
+        if format == "safetensors":
+            content, run_file = _weights(net, metadata)
+        else:
+            content, run_file = (_onnx if format == "onnx" else _program)(_Graph(net, normalize, softmax), metadata)
+        difference = _check_outputs(net, run_file, normalize, softmax)
     file = output or net.checkpoint.with_suffix(SUFFIXES[format])
     files = (file,)
     write_atomically(file, content)
@@ -163,16 +163,15 @@ def _onnx(graph: _Graph, metadata: dict[str, Any]) -> tuple[bytes, RunFile]:
     import onnxruntime
 
     output = metadata["output"].partition(":")[0]
-    with _exporting(), torch.no_grad():
-        exported = torch.onnx.export(
-            graph,
-            **graph.example(),
-            input_names=["images"],
-            output_names=[output],
-            opset_version=metadata["opset"],
-            dynamo=True,
-            verbose=False,
-        )
+    exported = torch.onnx.export(
+        graph,
+        **graph.example(),
+        input_names=["images"],
+        output_names=[output],
+        opset_version=metadata["opset"],
+        dynamo=True,
+        verbose=False,
+    )
     assert exported is not None
     model = exported.model_proto
     if (written := {entry.domain: entry.version for entry in model.opset_import}[""]) != metadata["opset"]:
@@ -187,13 +186,12 @@ def _onnx(graph: _Graph, metadata: dict[str, Any]) -> tuple[bytes, RunFile]:
 
 def _program(graph: _Graph, metadata: dict[str, Any]) -> tuple[bytes, RunFile]:
     buffer = io.BytesIO()
-    with _exporting(), torch.no_grad():
-        program = torch.export.export(graph, **graph.example())
-        for node in program.graph.nodes:
-            node.meta.pop("stack_trace", None)  # contains paths of this machine
-        torch.export.save(program, buffer, extra_files={METADATA_FILE: to_json(metadata)})
-        buffer.seek(0)
-        return buffer.getvalue(), torch.export.load(buffer).module()
+    program = torch.export.export(graph, **graph.example())
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # contains paths of this machine
+    torch.export.save(program, buffer, extra_files={METADATA_FILE: to_json(metadata)})
+    buffer.seek(0)
+    return buffer.getvalue(), torch.export.load(buffer).module()
 
 
 def _weights(net: TrainedNetwork, metadata: dict[str, Any]) -> tuple[bytes, RunFile]:
@@ -231,9 +229,7 @@ def _check_outputs(net: TrainedNetwork, run_file: RunFile, normalize: bool, soft
             images = (images - net.mean[:, None, None]) / net.std[:, None, None]
         if softmax:
             expected, scale = expected.softmax(dim=1), torch.ones(())
-        with torch.no_grad():
-            actual = run_file(images)
-        difference = (actual - expected).abs().max()
+        difference = (run_file(images) - expected).abs().max()
         if not difference <= TOLERANCE * scale:  # also if it is not a number
             raise Failed(
                 f"the file's outputs differ from the checkpoint's by up to {difference:.2g} in a batch of {count}; "
@@ -245,14 +241,17 @@ def _check_outputs(net: TrainedNetwork, run_file: RunFile, normalize: bool, soft
 
 @contextlib.contextmanager
 def _exporting() -> Iterator[None]:
-    """Silence the progress of torch's exporters, and explain their errors in one line."""
+    """Silence the progress of torch's exporters, and explain errors, those of a file's first use too, in a line."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        # torch prints the code of a network that it cannot export.
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stderr(io.StringIO()):
             yield
+    except (RequestError, Failed):
+        raise
     except Exception as error:  # torch raises many types
-        raise Failed(f"torch cannot export this network ({first_line(error)}); nothing was written") from error
+        reason = first_line(error.__cause__ or error)
+        raise Failed(f"torch cannot export this network ({reason}); nothing was written") from error
     finally:
         logging.disable(before)

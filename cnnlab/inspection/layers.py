@@ -193,7 +193,7 @@ class _Watch:
                 output=tuple(output.shape[1:]),
                 activation_bytes=BYTES * output.numel() if computed else 0,
                 field=self.fields.field(output),
-                compression=self._image.numel() / output.numel(),
+                compression=self._image.numel() / output.numel() if output.numel() else None,
             )
         self.layers.append(row)
 

@@ -51,6 +51,11 @@ def test_a_network_by_its_class() -> None:
     assert compose("model=resnet18", "model._target_=mynet.Net")["model"] == {"_target_": "mynet.Net"}
 
 
+def test_options_of_a_replaced_part_may_be_deleted_too() -> None:
+    for order in (("~model.activation", "model._target_=mynet.Net"), ("model._target_=mynet.Net", "~model.activation")):
+        assert compose("model=resnet18", *order)["model"] == {"_target_": "mynet.Net"}
+
+
 def test_callbacks_and_loggers_by_name() -> None:
     timer = {"_target_": "lightning.pytorch.callbacks.Timer"}
     assert compose(f"callbacks={{mine:{{_target_:{timer['_target_']}}}}}")["callbacks"] == {"mine": timer}

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from cnnlab.build.network import build_network
 from cnnlab.config.paths import ROOT
-from cnnlab.inference.export import Export, export_network
+from cnnlab.errors import Failed
+from cnnlab.inference.export import Export, Format, export_network
 from cnnlab.inference.trained import TrainedNetwork, load
 
 MODELS = sorted(file.stem for file in (ROOT / "conf" / "model").glob("*.yaml"))
@@ -164,6 +165,31 @@ def test_a_file_with_other_outputs_is_not_written(
         export_network(checkpoint, format="torch", trust="torch.nn.Otherwise")
     assert (tmp_path / "best.pt2").read_text() == "older"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+class Branching(Otherwise):
+    """Choose what to compute by the values of the images."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(images.mean((2, 3)) if images.sum() > 0 else images.amax((2, 3)))
+
+
+class ForPairs(Otherwise):
+    """Compute something else with batches of two, with which networks are exported."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + (len(images) == 2)
+
+
+@pytest.mark.parametrize("network", [Branching, ForPairs])
+@pytest.mark.parametrize("format", ["onnx", "torch"])
+def test_a_network_that_torch_cannot_export_is_told_in_a_line(
+    save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capfd: Any, network: type[nn.Module], format: Format
+) -> None:
+    monkeypatch.setattr("torch.nn.Odd", network, raising=False)
+    with pytest.raises(Failed, match=r"^torch cannot export this network \([^\n\x1b]+\); nothing was written$"):
+        export_network(save({"_target_": "torch.nn.Odd"}), format=format, trust="torch.nn.Odd")
+    assert capfd.readouterr() == ("", "")
 
 
 # --- every network ---------------------------------------------------------------------------------------------------
