@@ -191,7 +191,7 @@ def _with_notes(data: ImageData, notes: Notes) -> ImageData:
     """Add to images what only a look at them tells."""
     findings, faults = data.findings, notes.faults
     if faults:
-        log.info("%s.", describe(faults, len(data.train) + len(data.test) + len(faults)))
+        log.info("Left out: %s.", describe(faults, len(data.train) + len(data.test) + len(faults)))
         findings = replace(findings, ignored={**findings.ignored, "damaged images": len(faults)})
     return replace(data, findings=findings, validation=notes.validation)
 

@@ -59,7 +59,10 @@ def find_source(
     if path is not None:
         if name == "digits":
             raise RequestError("data.path: the digits are built in; data=folder data.path=... reads your own images")
-        return _find_on_disk(Path(path).expanduser().absolute(), columns, splits)
+        try:
+            return _find_on_disk(Path(path).expanduser().absolute(), columns, splits)
+        except PermissionError as error:
+            raise RequestError(f"data.path: no permission to read {error.filename}") from None
     if splits is not None and name in (None, *BUILT_IN):
         raise RequestError("data.splits chooses folders below data.path, which is not given")
     if name is None:
@@ -76,16 +79,19 @@ def _find_on_disk(path: Path, columns: Columns, splits: Mapping[str, Any] | None
         if splits:
             raise RequestError(f"data.splits chooses folders below data.path, but {path} is a file")
         return _find_file(path, columns)
+    if not path.is_dir():
+        raise RequestError(f"data.path: {path} is neither a file nor a folder")
     folders = FolderSource(path, splits)
     if splits:
         if all(str(name).endswith(".parquet") for name in splits.values()):
             train, test, val = ((path / str(splits[key]),) if key in splits else () for key in ("train", "test", "val"))
             return ParquetSource(train, test, val, columns)
         return folders.checked(columns)
+    tree = folders.tree  # first, because it tells which folder cannot be read
     readings: list[tuple[Source, str, str]] = [
         (source, source.version.folder, f"data.path={source.folder}") for source in find_batches(path, columns.label)
     ]
-    tables = sorted(Path(folder.path, name) for folder in folders.tree.everything() for name in folder.tables)
+    tables = sorted(Path(folder.path, name) for folder in tree.everything() for name in folder.tables)
     if (parquet := _parquet_files(path, tables, columns)) and (may_hold_images(tables[0]) or not folders.has_classes):
         common = os.path.commonpath([file.parent for file in tables])
         place = common if common != str(path) else parquet.train[0]

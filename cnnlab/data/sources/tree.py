@@ -74,7 +74,7 @@ def scan(path: Path | str, above: frozenset[tuple[int, int]] | None = None) -> F
         with os.scandir(path) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
     except PermissionError:
-        raise RequestError(f"data.path: no permission to read {path}") from None
+        raise
     except OSError as error:
         raise RequestError(f"data.path: {path} cannot be read ({error.strerror})") from None
     images: list[tuple[bytes, int, int]] = []
@@ -91,7 +91,8 @@ def scan(path: Path | str, above: frozenset[tuple[int, int]] | None = None) -> F
         else:
             folder.ignored["files"] += 1
             folder.suffixes[suffix] += 1
-            folder.tables += [entry.name] if suffix == ".parquet" else []
+            if suffix == ".parquet" and entry.is_file():  # a pipe would be waited for
+                folder.tables.append(entry.name)
     if images:
         names, sizes, times = zip(*images, strict=True)
         folder.names, folder.sizes, folder.times = np.array(names), np.array(sizes), np.array(times)

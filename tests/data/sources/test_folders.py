@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -92,6 +93,24 @@ def test_links_to_folders_are_followed_and_loops_end(
 def test_a_link_that_may_be_a_missing_class_is_named(class_folders: Path, name: str, request_error) -> None:
     (class_folders / "train" / name).symlink_to("self")
     assert f"{name} is a link to a missing file or folder" in request_error(class_folders)
+
+
+def test_what_is_no_file_is_never_waited_for(photo_folders: Path, request_error) -> None:
+    for name in ("a.png", "b.parquet"):
+        os.mkfifo(photo_folders / "cat" / name)
+    (photo_folders / "cat" / "c.png").symlink_to("/dev/zero")
+    message = request_error(photo_folders)
+    assert "2 of 38 images cannot be read: " in message
+    assert "a.png: it is not a file" in message and "c.png" in message
+    assert "is neither a file nor a folder" in request_error(photo_folders / "cat" / "a.png")
+
+
+def test_a_place_without_permission_is_named(photo_folders: Path, request_error, monkeypatch) -> None:
+    def refuse(path: str) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may read everything
+    assert request_error(photo_folders) == f"data.path: no permission to read {photo_folders}"
 
 
 def test_test_folder_with_an_unknown_class_is_refused(class_folders: Path, request_error) -> None:
