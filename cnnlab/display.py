@@ -13,12 +13,16 @@ from cnnlab.files import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+NARROWEST = 30  # columns
+
 
 class SafeConsole(Console):
     """Print as rich's console does, with unprintable characters replaced, and without markup, emoji and highlights."""
 
     def __init__(self, **options: Any):
         super().__init__(highlight=False, markup=False, emoji=False, **options)
+        if self.width < NARROWEST:  # rich fails to spread a table over one column
+            self.width = NARROWEST
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield the parts of a text or table; colours are added to them later."""

@@ -22,6 +22,20 @@ def write_atomically(file: Path, content: str | bytes | memoryview) -> None:
         stream.write(data)
 
 
+def overwrite(file: Path, content: str) -> None:
+    """Write an existing file where it lies, which a full disk has room for; an error leaves its old content."""
+    data = content.encode("utf-8", "surrogateescape")
+    size = file.stat().st_size
+    with file.open("r+b", buffering=0) as stream:
+        try:
+            reserve(stream, len(data))
+        except OSError:
+            stream.truncate(size)
+            raise
+        stream.write(data)
+        stream.truncate()
+
+
 def write_arrays(file: Path, **arrays: Any) -> None:
     """Write a `.npz` in one step."""
     import numpy as np

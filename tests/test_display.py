@@ -39,6 +39,14 @@ def test_markup_and_emoji_in_names_are_no_commands(capsys):
         assert text in printed
 
 
+def test_a_terminal_of_one_column_gets_a_table(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1")
+    table = Table("first", "second", min_width=60)
+    table.add_row("a long cell of several words", "another one")
+    SafeConsole().print(table)
+    assert "another" in capsys.readouterr().out
+
+
 def test_names_in_figures_are_no_formulas(tmp_path: Path) -> None:
     figure = Figure()
     axes = figure.subplots()

@@ -13,7 +13,8 @@ import pytest
 from cnnlab.data.images import load_images
 from cnnlab.data.sources import find_source
 from cnnlab.errors import RequestError
-from cnnlab.files import decide_once, replacing, write_arrays, write_atomically
+from cnnlab.files import decide_once, overwrite, replacing, write_arrays, write_atomically
+from cnnlab.runs.directory import RunDirectory
 from tests.conftest import Outcome
 from tests.helpers import TINY, files, metrics, summary
 
@@ -95,6 +96,34 @@ def test_a_training_survives_a_full_disk(train: Train, tmp_path: Path) -> None:
     assert train("trainer.max_epochs=2", f"resume={run}").code == 0
     assert summary(run)["status"] == "completed"
     assert [row["epoch"] for row in metrics(run)] == ["1", "2"]
+
+
+def test_a_record_ends_on_a_disk_without_any_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "metrics.csv")
+
+    run = RunDirectory(tmp_path)
+    with pytest.raises(OSError, match="No space"), run.recording({}, name="a name that is longer than the end"):
+        monkeypatch.setattr("tempfile.mkstemp", full)
+        write_atomically(run.metrics_file, "")
+    assert (summary(tmp_path)["status"], summary(tmp_path)["error"]) == (
+        "failed",
+        "metrics.csv: No space left on device",
+    )
+
+
+def test_an_overwritten_file_keeps_its_content_if_there_is_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "file").write_text("a long content")
+    overwrite(tmp_path / "file", "short")
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match="No space"):
+        overwrite(tmp_path / "file", "longer than before")
+    assert (tmp_path / "file").read_text() == "short"
 
 
 def test_a_run_without_room_for_its_record_leaves_nothing(train: Train, tmp_path: Path) -> None:

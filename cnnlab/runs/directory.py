@@ -16,7 +16,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from cnnlab.errors import Diverged, Failed, Interrupted, RequestError, system_error
-from cnnlab.files import write_atomically
+from cnnlab.files import overwrite, write_atomically
 from cnnlab.runs.plain import finite, read_or_note, read_yaml, to_json
 from cnnlab.runs.summary import SUMMARY_KEYS, read_record
 
@@ -128,8 +128,11 @@ class RunDirectory:
         else:
             found = system_error(error)
             status, text = "failed", found[0] if found else f"{type(error).__name__}: {error}"
-        with suppress(OSError):  # on a full disk, the first error tells more than this one
+        try:
             self._end(status, text)
+        except OSError:  # on a full disk, the first error tells more than this one
+            with suppress(OSError):
+                overwrite(self.summary_file, to_json(self.summary) + "\n")
 
     def _end(self, status: str, error: str | None) -> None:
         seconds = round(self._seconds_before + time.perf_counter() - self._started, 3)
