@@ -1,7 +1,7 @@
 """Compare runs: accuracies, costs and curves of each group, and the significance of the differences."""
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -170,7 +170,7 @@ def _group(group: Group, spec: ComparisonSpec, map_sizes: MapSizes | None) -> Gr
         front=[],
         per_class=_per_class(confusion) if confusion else None,
         confusion=confusion,
-        curve=_curve(group),
+        curve=average_curves([run.curve for run in group.runs]),
         runs=[{"path": str(run.path), "seed": run.summary["seed"], **_numbers(run)} for run in group.runs],
     )
 
@@ -252,12 +252,12 @@ def _confusion(group: Group, classes: int) -> list[list[float]]:
     return (counts / group.scored_runs).round(3).tolist()
 
 
-def _curve(group: Group) -> dict[str, Any]:
+def average_curves(curves: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return mean, lowest and highest value of each metric, over the epochs that all runs with a curve have.
 
     If some runs end earlier, as with early stopping, a mean over the others would be that of the slower ones.
     """
-    curves = [run.curve for run in group.runs if run.curve.get("epoch")]
+    curves = [curve for curve in curves if curve.get("epoch")]
     rows = [{epoch: row for row, epoch in enumerate(curve["epoch"]) if epoch is not None} for curve in curves]
     epochs = sorted(set.intersection(*map(set, rows))) if rows else []
 

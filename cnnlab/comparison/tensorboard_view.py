@@ -12,6 +12,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from cnnlab.comparison.columns import counted
+from cnnlab.comparison.compare import average_curves
 from cnnlab.comparison.group import Group
 from cnnlab.comparison.grouping import group_runs
 from cnnlab.errors import printable
@@ -30,28 +31,23 @@ def _tags(metric: str) -> tuple[str, str, str]:
     return f"seeds/{name}", f"seeds/{name}_lowest", f"seeds/{name}_highest"
 
 
-def _each(metric: str) -> list[Any]:
-    """Return a chart with a line for each run; TensorBoard takes regular expressions."""
-    return ["Multiline", [f"{metric}$"]]
-
-
-# By category and chart, as SummaryWriter.add_custom_scalars takes it.
+# By category and chart, as SummaryWriter.add_custom_scalars takes it. Tags of several lines are regular expressions.
 LAYOUT: Mapping[str, Mapping[str, list[Any]]] = {
     "Accuracy and loss by architecture: mean, lowest and highest over the seeds": {
         "validation accuracy": ["Margin", list(_tags("val/accuracy"))],
         "validation loss": ["Margin", list(_tags("val/loss"))],
     },
     "Accuracy and loss of each run": {
-        "validation accuracy": _each("val/accuracy"),
-        "validation loss": _each("val/loss"),
-        "training accuracy": _each("train/accuracy"),
-        "training loss": _each("train/loss"),
+        "validation accuracy": ["Multiline", ["val/accuracy$"]],
+        "validation loss": ["Multiline", ["val/loss$"]],
+        "training accuracy": ["Multiline", ["train/accuracy$"]],
+        "training loss": ["Multiline", ["train/loss$"]],
     },
     "Speed": {
-        "training images per second": _each("speed/images_per_second"),
-        "seconds per epoch, with validation": _each("speed/epoch_seconds"),
+        "training images per second": ["Multiline", ["speed/images_per_second$"]],
+        "seconds per epoch, with validation": ["Multiline", ["speed/epoch_seconds$"]],
     },
-    "Learning rate": {"learning rate at the end of the epoch": _each("lr")},
+    "Learning rate": {"learning rate at the end of the epoch": ["Multiline", ["lr$"]]},
 }
 
 
@@ -61,12 +57,8 @@ class View:
     A run is called by its network and its path: `runs/depth/2026-11-25_05-13-07/resnet20_seed-1/tensorboard` becomes
     `resnet20/depth seed-1 11-25_05-13-07`. TensorBoard thus sorts runs by architecture, and can filter by it.
 
-    Args:
-        folder: an empty folder; nothing is written anywhere else.
-        paths: of the runs, as for `cnnlab.runs.reading.find_runs`.
-
-    Raises:
-        RequestError: if there is no run.
+    The folder must be empty; nothing is written anywhere else. The paths are those of
+    `cnnlab.runs.reading.find_runs`, which raises RequestError if there is no run.
     """
 
     def __init__(self, folder: Path, paths: Sequence[str]):
@@ -90,7 +82,7 @@ class View:
         root = Path(os.path.commonpath([path.absolute().parent for path in found]))
         for run in self.runs:
             self._link(run, root)
-        self._write_means(self.runs)
+        self._write_means()
 
     def _link(self, run: Run, root: Path) -> None:
         """Link the event files of the training and those of evaluations with embeddings."""
@@ -108,9 +100,9 @@ class View:
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(events)
 
-    def _write_means(self, runs: Sequence[Run]) -> None:
+    def _write_means(self) -> None:
         """Write the means of each group whose runs have changed."""
-        sections = group_runs(runs).sections
+        sections = group_runs(self.runs).sections
         groups: dict[str, Group] = {}
         for section in sections:
             about = "" if len(sections) == 1 else f", {' '.join(section.data)}, {section.protocol}"
@@ -123,7 +115,7 @@ class View:
         for name, group in groups.items():
             if self._averaged.get(name) != averaged[name]:
                 with SummaryWriter(str(self.folder / MEANS / name)) as writer:
-                    _add_means(writer, [run.curve for run in group.runs])
+                    _add_means(writer, average_curves([run.curve for run in group.runs]))
         self._averaged = averaged
 
     def _write_shared(self) -> None:
@@ -178,12 +170,9 @@ def _columns(chosen: Sequence[Mapping[str, Any]]) -> Any:
     return Summary(value=[Summary.Value(tag=metadata.EXPERIMENT_TAG, metadata=about)])
 
 
-def _add_means(writer: SummaryWriter, curves: Sequence[Mapping[str, list[float | None]]]) -> None:
-    """Add mean, lowest and highest value of several runs for each epoch that all of them have."""
+def _add_means(writer: SummaryWriter, curve: Mapping[str, Any]) -> None:
     for metric in AVERAGED:
-        for epoch, values in enumerate(zip(*(curve.get(metric, []) for curve in curves), strict=False), start=1):
-            known = [value for value in values if value is not None]
-            if len(known) == len(curves):
-                figures = sum(known) / len(known), min(known), max(known)
-                for tag, value in zip(_tags(metric), figures, strict=True):
+        for tag, values in zip(_tags(metric), curve[metric].values(), strict=True):
+            for epoch, value in zip(curve["epoch"], values, strict=True):
+                if value is not None:
                     writer.add_scalar(tag, value, epoch)

@@ -90,9 +90,8 @@ def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | No
         table.add_row("top-5 accuracy", f"{scores.top5_accuracy:.2%}")
     table.add_row("loss", f"{scores.loss:.4f}")
     found = scores.calibration
-    table.add_row(
-        "calibration", f"ECE {found.error:.4f} in {len(found.bins)} bins; mean confidence {found.confidence:.2%}"
-    )
+    about = f"ECE {found.error:.4f} in {len(found.bins)} bins; mean confidence {found.confidence:.2%}"
+    table.add_row("calibration", about)
     if confusions := largest_confusions(scores, 3):
         listed = ", ".join(f"{true} -> {predicted} ({images:,})" for true, predicted, images in confusions)
         table.add_row("most frequent confusions\n(true -> predicted)", listed)
@@ -109,9 +108,8 @@ def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | No
     console.print(table)
     console.print(_class_table(scores.per_class))
     if (classes := len(scores.per_class)) > CLASSES_IN_TABLE:
-        console.print(
-            f"These are the {CLASSES_IN_TABLE} classes with the lowest F1 of {classes}; evaluation.json lists all."
-        )
+        lowest = f"the {CLASSES_IN_TABLE} classes with the lowest F1 of {classes}"
+        console.print(f"These are {lowest}; evaluation.json lists all.")
 
 
 def _accuracy(scores: Scores) -> str:
@@ -140,15 +138,13 @@ def save_figures(
 ) -> None:
     """Write `confusion_matrix.png`, `reliability.png` and `mistakes.png` into an existing folder.
 
-    Logits are float32 (N, classes), labels int64 (N,). `read` returns pixels, uint8 (M, H, W, 3), for positions, int64
-    (M,).
+    Logits are float32 (N, classes), labels int64 (N,). `read` returns the pixels, uint8 (M, H, W, 3), of M positions.
     """
     classes = [row.name for row in scores.per_class]
     figures = {"confusion_matrix": draw_confusion_matrix(scores.confusion_matrix, classes)}
     for name, figure in (figures | {"reliability": draw_reliability(scores)}).items():
         save_figure(figure, folder / f"{name}.png", dpi=DPI)
-    wrong = confident_mistakes(logits, labels, MISTAKES_IN_GALLERY)
-    draw_mistakes(wrong, read(wrong), logits, labels, classes, folder / "mistakes.png")
+    draw_mistakes(logits, labels, classes, read, folder / "mistakes.png")
 
 
 def draw_reliability(scores: Scores) -> Figure:
@@ -170,9 +166,8 @@ def draw_reliability(scores: Scores) -> Figure:
     above.set_ylabel("accuracy")
     above.set_ylim(0, 1.02)
     above.legend(loc="upper left", fontsize=8, frameon=False)
-    above.set_title(
-        f"ECE {found.error:.4f}: accuracy {scores.accuracy:.2%}, mean confidence {found.confidence:.2%}", fontsize=10
-    )
+    title = f"ECE {found.error:.4f}: accuracy {scores.accuracy:.2%}, mean confidence {found.confidence:.2%}"
+    above.set_title(title, fontsize=10)
     total = sum(part.images for part in bins)
     below.bar(centres, [part.images / total for part in bins], width, color="0.6")
     below.set_ylabel("images")
@@ -188,16 +183,14 @@ def draw_reliability(scores: Scores) -> Figure:
 
 
 def draw_mistakes(
-    positions: Tensor, pixels: Tensor, logits: Tensor, labels: Tensor, classes: Sequence[str], file: Path
+    logits: Tensor, labels: Tensor, classes: Sequence[str], read: Callable[[Tensor], Tensor], file: Path
 ) -> None:
-    """Write a gallery of wrong predictions as a `.png`: M images with these pixels, uint8 (M, H, W, 3).
-
-    Their `positions`, int64 (M,), are among all images, with logits, float32 (N, classes), and labels, int64 (N,).
-    """
+    """Write a gallery of the most confident wrong predictions as a `.png`; arguments as in `save_figures`."""
+    positions = confident_mistakes(logits, labels, MISTAKES_IN_GALLERY)
     predictions = Predictions(logits[positions], tuple(classes)).top(3)
     tiles = [
         Tile(image, f"image {position}", best, label=classes[int(labels[position])])
-        for image, position, best in zip(pixels.numpy(), positions.tolist(), predictions, strict=True)
+        for image, position, best in zip(read(positions).numpy(), positions.tolist(), predictions, strict=True)
     ]
     wrong = int((logits.argmax(dim=1) != labels).sum())
     draw_gallery(tiles, file, f"The most confident of {wrong:,} wrong predictions on {len(labels):,} images")

@@ -17,9 +17,7 @@ MOST_CLASSES_WITH_COUNTS = 20  # with more classes, cells are too small for coun
 def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes: Sequence[str]) -> Figure:
     """Draw a confusion matrix, coloured by the share of each true class, with counts if there is room for them.
 
-    Args:
-        counts: number of images by true class (row) and predicted class (column).
-        classes: names by class number.
+    The counts are numbers of images by true class (row) and predicted class (column).
     """
     matrix, number = np.asarray(counts), len(classes)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)

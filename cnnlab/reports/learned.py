@@ -36,11 +36,7 @@ def confusion_picture(logits: Tensor, labels: Tensor, classes: Sequence[str]) ->
 def samples_picture(pixels: Tensor, labels: Tensor, probabilities: Tensor, classes: Sequence[str]) -> Image.Image:
     """Draw images with predicted class and confidence: correct ones in green, the others with their true class.
 
-    Args:
-        pixels: uint8 (M, H, W, 3), square, of any size.
-        labels: class numbers, int64 (M,).
-        probabilities: of the classes, float32 (M, classes).
-        classes: names by class number.
+    Pixels are uint8 (M, H, W, 3), square, of any size; labels int64 (M,); probabilities float32 (M, classes).
     """
     height = SIDE + 2 * LINE + 14
     rows = -(-len(pixels) // COLUMNS)

@@ -1,11 +1,13 @@
 """Draw the inside of a network, and write a page that explains the pictures and needs no other file."""
 
 import base64
-import functools
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
 from PIL import Image
 
 from cnnlab.files import write_atomically
@@ -30,26 +32,28 @@ def write_inside(inside: Inside, folder: Path) -> list[Path]:
 def draw(inside: Inside) -> dict[str, Picture]:
     """Draw all pictures that apply to the network, and return them by name."""
     maps, found = inside.maps, steps(inside.table)
-    pictures = []
-    if (filters := maps.filters) is not None:
-        pictures.append(picture("filters", f"{len(filters)} filters as small tiles", lambda: draw_filters(filters)))
+    pictures: dict[str, Picture] = {}
+
+    def add(name: str, alt: str, draw: Callable[..., Figure], *arguments: Any, smooth: bool = False) -> None:
+        pictures[name] = picture(name, alt, lambda: draw(*arguments), smooth)
+
+    if maps.filters is not None:
+        add("filters", f"{len(maps.filters)} filters as small tiles", draw_filters, maps.filters)
     for name, stage in _named_stages(maps).items():
-        alt = f"{min(MAPS_SHOWN, len(stage.maps))} feature maps of {stage.name}"
-        pictures.append(picture(name, alt, functools.partial(draw_maps, stage)))
+        add(name, f"{min(MAPS_SHOWN, len(stage.maps))} feature maps of {stage.name}", draw_maps, stage)
     if maps.stages:
         alt = "the image, a map of each stage drawn to scale, and the receptive field of its middle value"
-        pictures.append(picture("path", alt, lambda: draw_path(inside.pixels, maps.stages, found)))
+        add("path", alt, draw_path, inside.pixels, maps.stages, found)
     if drawn := drawn_steps(found):
-        alt = "rows of pixels with the positions of the window"
-        pictures.append(picture("windows", alt, lambda: draw_windows(drawn)))
+        add("windows", "rows of pixels with the positions of the window", draw_windows, drawn)
     if inside.uses:
         alt = "curves of the activation functions over histograms of their inputs"
-        pictures.append(picture("activations", alt, lambda: draw_functions(drawn_uses(inside.uses))))
-    if inside.class_maps and (explaining := maps.explaining):
+        add("activations", alt, draw_functions, drawn_uses(inside.uses))
+    if inside.class_maps and maps.explaining:
         alt = "the image, and for each class a heat map laid over it"
-        draw_them = functools.partial(draw_class_maps, inside.pixels, inside.class_maps, explaining.field)
-        pictures.append(picture("class_maps", alt, draw_them, smooth=True))
-    return {one.name: one for one in pictures}
+        shown = inside.pixels, inside.class_maps, maps.explaining.field
+        add("class_maps", alt, draw_class_maps, *shown, smooth=True)
+    return pictures
 
 
 def render(inside: Inside, pictures: dict[str, Picture]) -> str:
