@@ -11,7 +11,7 @@ from typing import Any
 from experiment_files import Header
 
 from cnnlab.comparison.columns import TableName
-from cnnlab.comparison.labels import first_few
+from cnnlab.comparison.group import first_few
 from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
 from cnnlab.comparison.tables import Table, group_table, sentence
 from cnnlab.comparison.text import explanation_lines, markdown_table, section_lines, titled_table

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnlab.comparison.group import Group
-from cnnlab.comparison.labels import UNSET, first_few, label_groups, setting_text, unknown_settings
+from cnnlab.comparison.group import UNSET, Group, first_few, label_groups, setting_text, unknown_settings
 from cnnlab.comparison.selection import choose, is_search
 from cnnlab.comparison.spec import ComparisonSpec
 from cnnlab.runs.reading import Run
