@@ -1,11 +1,13 @@
 """Show names of strangers as they are, on the terminal and in figures: no command, markup or formula in them acts."""
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from tqdm import tqdm
 
 from cnnlab.errors import printable
 from cnnlab.files import replacing
@@ -28,6 +30,11 @@ class SafeConsole(Console):
         """Yield the parts of a text or table; colours are added to them later."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable(text, keep="\n"), style, control)
+
+
+def progress_bar(total: int | None, title: str | None = None) -> "tqdm[Any]":
+    """Return a bar that counts images on a terminal, and is gone in the end; nothing is shown elsewhere."""
+    return tqdm(total=total, desc=title, unit=" images", leave=False, disable=not sys.stderr.isatty())
 
 
 def cut(name: str, length: int = 40) -> str:

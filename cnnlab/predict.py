@@ -13,6 +13,7 @@ from tqdm import tqdm
 from cnnlab import config as configuration
 from cnnlab.arguments import check_declared
 from cnnlab.data.listing import STANDARD_INPUT, list_pictures
+from cnnlab.display import progress_bar
 from cnnlab.errors import Failed, RequestError
 from cnnlab.instantiate import read_options
 from cnnlab.limits import Count
@@ -69,7 +70,7 @@ def predict(config: DictConfig) -> None:
     known = None
     if counts.neighbours:
         trained_on = _read_data(config, net, "train")
-        with _progress_bar(len(trained_on), "features of the training images") as bar:
+        with progress_bar(len(trained_on), "features of the training images") as bar:
             known = KnownImages(net, trained_on, counts.neighbours, counts.batch_size, bar.update)
     drawn = (ROWS_WITH_NEIGHBOURS if known else TILES) if gallery else 0
     if paths is not None:
@@ -81,7 +82,7 @@ def predict(config: DictConfig) -> None:
     summary = PredictionSummary()
     columns = (min(counts.top, len(net.classes)), paths is None, known.count if known else 0)
     writer = prediction_writer(output, *columns) if output or to_stdout else nullcontext()
-    with writer as write, _progress_bar(total) as bar:
+    with writer as write, progress_bar(total) as bar:
         for reading, prediction in classify(net, readings, counts.top, counts.batch_size, known):
             bar.update()
             if prediction is None:
@@ -124,10 +125,6 @@ def _count(images: Any, counts: Counts) -> int | None:
     if images == STANDARD_INPUT or not sys.stderr.isatty():
         return None
     return sum(1 for _ in islice(list_pictures(images), counts.limit))
-
-
-def _progress_bar(total: int | None, title: str | None = None) -> "tqdm[Any]":
-    return tqdm(total=total, desc=title, unit=" images", leave=False, disable=not sys.stderr.isatty())
 
 
 main = configuration.make_command("predict", predict)

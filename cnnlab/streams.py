@@ -50,7 +50,7 @@ def prepare() -> None:
                 io.BufferedWriter(_Output(number, "w", closefd=False)),
                 encoding=stream.encoding,
                 errors="backslashreplace",
-                line_buffering=stream.line_buffering,
+                line_buffering=stream.line_buffering or stream.write_through,  # as with PYTHONUNBUFFERED
                 write_through=stream.write_through,
             )
             setattr(sys, name, safe)

@@ -44,6 +44,15 @@ def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path: Path) -> No
     assert (tmp_path / "record").read_text() == "kept"
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_lines_of_both_streams_come_in_their_order(unbuffered: str) -> None:
+    lines = "import sys; from cnnlab import streams; streams.prepare()"
+    for number in range(3):
+        lines += f"; print({number}, file=sys.stderr); print({number}, flush=True)"
+    environment = {"PYTHONUNBUFFERED": unbuffered}  # an empty one does not count
+    assert run("-c", lines, stderr=subprocess.STDOUT, env=environment).stdout.split() == list("001122")
+
+
 def test_a_reader_that_leaves_is_no_failure() -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -9,6 +9,7 @@ import torch
 
 from cnnlab.cpu import available_cores
 from cnnlab.data.findings import listed
+from cnnlab.display import progress_bar
 from cnnlab.errors import RequestError
 
 if TYPE_CHECKING:
@@ -37,10 +38,13 @@ def find_faults(images: "Images | StoredImages") -> dict[int, Fault]:
         return None
 
     faults: dict[int, Fault] = {}
-    with ThreadPoolExecutor(available_cores()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool, progress_bar(len(images), "trying to read") as bar:
         for piece in torch.arange(len(images)).split(PIECE):
             found = zip(piece.tolist(), pool.map(try_to_read, piece.tolist()), strict=True)
-            faults |= {position: fault for position, fault in found if fault}
+            for position, fault in found:
+                bar.update()
+                if fault:
+                    faults[position] = fault
     return faults
 
 

@@ -19,6 +19,7 @@ from cnnlab.data.damage import UnreadableImage, describe, find_faults, refusal
 from cnnlab.data.decoding import UnreadablePicture, decode, to_rgb_square, to_square
 from cnnlab.data.findings import Findings
 from cnnlab.data.sources.base import Items, RawImages, RawSplit, Source, plain_names
+from cnnlab.display import progress_bar
 from cnnlab.errors import RequestError
 
 log = logging.getLogger(__name__)
@@ -245,13 +246,15 @@ def _decode_all(source: Source, image_size: int, on_error: OnError, folder: Path
             shape = (len(images), image_size, image_size, 3)
             for part, dtype, size in (("pixels", np.uint8, shape), ("labels", np.int64, shape[:1])):
                 files.append(stack.enter_context(create_array(folder / f"{name}_{part}.npy", dtype, size)))
+        bar = stack.enter_context(progress_bar(len(train) + len(test), "decoding"))
         for images, pixels, labels in ((train, *files[:2]), (test, *files[2:])):
             labels.write(images.labels.numpy())
-            for positions in torch.arange(len(images)).split(1000):  # all pixels may not fit into memory
+            for positions in torch.arange(len(images)).split(100):  # all pixels may not fit into memory
                 try:
                     pixels.write(images.read(positions).contiguous().numpy())
                 except UnreadableImage:
                     raise refusal(train, test) from None
+                bar.update(len(positions))
     return raw.classes, notes
 
 

@@ -1,5 +1,6 @@
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,14 @@ def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the source was read")
 
     monkeypatch.setattr(FolderSource, "read", fail)
+
+
+def test_a_bar_counts_decoded_images_on_a_terminal_only(class_folders: Path, cache: Path, monkeypatch, capsys) -> None:
+    load(class_folders, cache / "file")
+    assert "decoding" not in capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    load(class_folders, cache / "terminal")
+    assert "/150 [" in capsys.readouterr().err
 
 
 def test_second_read_does_not_decode(class_folders: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
