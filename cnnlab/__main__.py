@@ -39,7 +39,7 @@ def main() -> None:
     name, code = sys.argv[1] if len(sys.argv) > 1 else "--help", 0
     if name in ("-h", "--help"):
         print(OVERVIEW.format(commands="\n".join(f"  {command:<12}{text}" for command, text in COMMANDS.items())))
-    elif name == "--version":
+    elif "--version" in sys.argv[1:]:
         print(f"cnnlab {__version__}, torch {version('torch')}")  # to import torch would take seconds
     elif name in COMMANDS:
         del sys.argv[1]

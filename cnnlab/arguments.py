@@ -11,6 +11,8 @@ from cnnlab.errors import RequestError
 from cnnlab.limits import limits_of, outside
 from cnnlab.words import did_you_mean, nearest
 
+MODULES = {"optimizer": "torch.optim", "loss": "torch.nn", "callbacks": "lightning.pytorch.callbacks"}
+MODULES |= {"schedule": "torch.optim.lr_scheduler", "logger": "lightning.pytorch.loggers"}
 UNTYPED = ("self", "params", "args", "kwargs")  # parameters that no key sets
 
 
@@ -26,7 +28,9 @@ def check_node(config: Mapping[str, Any], key: str, filled_in: Sequence[str] = (
     if not isinstance(target, str):
         raise RequestError(f"{key}._target_ must be the name of a class or function, got {target!r}")
     if (known := names_beside(target)) is not None:
+        usual = [f"{MODULES.get(key.partition('.')[0])}.{target}"] if "." not in target else []
         near = did_you_mean(target, known) if nearest(target, known) else ""
+        near = f"; did you mean {usual[0]}?" if usual and read_declaration(usual[0]) else near
         raise RequestError(f"{key}._target_: {target!r} cannot be imported{near}")
     values = {}
     for name, value in config.items():
@@ -103,8 +107,7 @@ def misfit(value: Any, annotation: Any) -> str | None:
                 return text
         return None
     if origin in (Union, types.UnionType):
-        if float in args:
-            args = tuple(member for member in args if not _is_tensor(member))
+        args = _plain_members(args)
         found = {member: misfit(value, member) for member in args}
         if None in found.values():
             return None
@@ -119,13 +122,15 @@ def fits(value: Any, annotation: Any) -> bool:
     if origin is Annotated:
         return fits(value, args[0])
     if origin in (Union, types.UnionType):
-        return any(fits(value, member) for member in args)
+        return any(fits(value, member) for member in _plain_members(args))
     if origin is Literal:
         return any(value == choice and type(value) is type(choice) for choice in args)
     if origin is tuple and len(args) > 1 and args[-1] is not Ellipsis:
         return isinstance(value, list | tuple) and len(value) == len(args) and all(map(fits, value, args))
     if origin in (list, tuple, Sequence):
         return isinstance(value, list | tuple) and all(fits(v, args[0] if args else Any) for v in value)
+    if origin is dict:
+        return isinstance(value, dict)
     if origin is not None or annotation is Any or not isinstance(annotation, type):
         return True
     if _is_tensor(annotation) and isinstance(value, list):
@@ -142,6 +147,11 @@ def takes_lists(annotation: Any) -> bool:
     """Return whether lists of numbers stand for tensors here; where a number will do, they do not."""
     members = (annotation, *get_args(annotation))
     return any(map(_is_tensor, members)) and float not in members
+
+
+def _plain_members(members: Sequence[Any]) -> list[Any]:
+    """Return the members of a union, without tensors where a number will do."""
+    return [member for member in members if not (_is_tensor(member) and float in members)]
 
 
 def _is_tensor(annotation: Any) -> bool:
@@ -165,7 +175,7 @@ def _describe(annotation: Any) -> str:
         return "a list of numbers"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     words |= {dict: "keys and values", types.NoneType: "null"}
-    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    return words.get(origin or annotation, getattr(annotation, "__name__", str(annotation)))
 
 
 def _literals(annotation: Any) -> list[Any]:

@@ -46,6 +46,8 @@ def dashboard(config: DictConfig) -> None:
         board.configure([None, *arguments, "--port", "default" if port is None else str(port)])
         try:
             url = board.launch()
+        except SystemExit:  # the web server has told why
+            raise RequestError(f"host: {host} is not a name or address of this machine") from None
         except TensorBoardServerException as error:
             raise RequestError(f"port: {' '.join(str(error).split())}") from None
         log.info("%s%s (Ctrl-C to stop)", url, OPENING)

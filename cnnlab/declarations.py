@@ -55,6 +55,13 @@ def read_declaration(target: str) -> Declaration | None:
     return _declare(*found) if found else None
 
 
+def defining_module(target: str) -> str | None:
+    """Return the module that defines the function or class with a dotted name, or None if no source tells."""
+    module, _, name = target.replace(":", ".").rpartition(".")
+    found = _find(module, name) if module else None
+    return found[0] if found and not isinstance(found[1], ast.Assign) else None
+
+
 def names_beside(target: str) -> list[str] | None:
     """Return the full names in the module of a dotted name that the module lacks; None if it may have this name."""
     module, _, name = target.replace(":", ".").rpartition(".")

@@ -86,6 +86,12 @@ def replacing(file: Path) -> Iterator[Path]:
         raise
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of `replacing` by a process that was killed; none may be writing there now."""
+    for file in folder.glob(".*-????????.*"):
+        file.unlink()
+
+
 def decide_once(file: Path, decide: Callable[[], str]) -> str:
     """Return the text of a file. The first process that asks decides on it and writes it; later ones read it.
 

@@ -44,9 +44,9 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
             check_loggers(configuration.plain(config.logger), recorded.path)
         foreign = [name for name in find_targets(configuration.settings(config)) if name not in own_targets]
         check_trusted(foreign, PARTS_OF_A_RUN, trust, recorded.path, "resume")
+        check_length(configuration.settings(config)["trainer"], recorded)
         configuration.check_settings(configuration.settings(config))
         names = recorded.read_summary() or names
-        check_length(configuration.settings(config)["trainer"], recorded)
     checkpoint = find_checkpoint(run, config.resume, configuration.identity(config))
     earlier = run.read_summary() or {}
     if config.resume == "auto" and earlier.get("status") == "completed":

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from cnnlab.declarations import defining_module
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import import_target
 
@@ -59,7 +60,7 @@ def check_trusted(targets: Iterable[Any], known: Iterable[str], trust: Trusted, 
         if target not in (*own, *given):
             packages = [name for name in given if _is_below(target, name)] or [target.rpartition(".")[0]]
             # A module gives access to those that it imports: mynet.os.system.
-            module = str(getattr(import_target(target, key), "__module__", ""))
+            module = defining_module(target) or str(getattr(import_target(target, key), "__module__", ""))
             if not any(_is_below(module, package) for package in packages):
                 raise RequestError(f"{key}: {file} is not loaded: {target} is defined in another module, {module}")
 

@@ -51,12 +51,15 @@ MEANINGS = {
     "resume": "ckpt_path checkpoint resume_from_checkpoint resume_from ckpt",
     "checkpoint": "ckpt_path ckpt model_path checkpoint_path weights run resume model",
     "output": "output_dir save_dir out_dir out outdir out_path output_path",
+    "runs": "run paths log_dir logdir folder",
     "hydra.run.dir": "output_dir save_dir out_dir log_dir logdir outdir run_dir output work_dir default_root_dir",
     "name": "experiment_name run_name exp_name task_name",
     "recipe": "preset hparams",
+    "val/accuracy": "val_acc val_accuracy valid_acc acc accuracy",
+    "val/loss": "val_loss valid_loss",
+    "val": "validation valid dev",
     "images": "image input inputs source files pictures path",
     "image": "images input file picture test",
-    "runs": "run paths log_dir logdir folder",
     "limit": "max_images n num_images",
     "top": "topk top_k k",
     "device": "accelerator gpu cuda",
@@ -81,7 +84,7 @@ def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
     known = list(known)
     if near := nearest(word, known):
         return f"; did you mean {prefix}{near}?"
-    return f"; known: {', '.join(sorted(known))}" if 0 < len(known) <= 30 else ""
+    return f"; known: {', '.join(sorted(set(known)))}" if 0 < len(known) <= 30 else ""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -89,7 +92,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     known, typed, word = list(known), word, word.lower().replace("-", "_")
     leaf = _leaf(word)
     if same := [name for name in known if _leaf(name).lower() == leaf]:
-        return max(same, key=lambda name: _likeness(name, word))
+        return max(same, key=lambda name: (-name.count(".") if leaf == word else 0, _likeness(name, word)))
     for meaning, words in MEANINGS.items():
         if leaf in words.split():
             # Inside of a part, such as the optimizer, names have no dots.

@@ -1,10 +1,12 @@
 """Test `cnnlab train`: a run that was stopped goes on as if it had not been, and a finished one can be made longer."""
 
 import itertools
+import json
 import shutil
 
 import pytest
 import torch
+import yaml
 
 from tests.helpers import (
     TINY,
@@ -65,6 +67,39 @@ def test_resume_auto_in_a_given_directory(train, tmp_path, monkeypatch):
     before = (tmp_path / "run" / "summary.json").read_text()
     assert "complete" in train(*TINY, "hydra.run.dir=run", "resume=auto").out
     assert (tmp_path / "run" / "summary.json").read_text() == before
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(train, tmp_path):
+    options = (*TINY, "trainer.precision=32-true")
+    train(*options, "hydra.run.dir=whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
+    shutil.rmtree(tmp_path / "parts" / "checkpoints")
+    assert "there is no checkpoint" in train("resume=parts").err  # it has trained, and they were removed
+    killed = summary(tmp_path / "parts") | {"status": "running", "epochs": None, "steps": None}
+    (tmp_path / "parts" / "summary.json").write_text(json.dumps(killed))
+    config = configuration(tmp_path / "parts")
+    config["data"]["cache"] = str(tmp_path / "elsewhere")  # a record, which may be a stranger's, makes no folders
+    (tmp_path / "parts" / "config.yaml").write_text(yaml.safe_dump(config))
+    leftovers = [tmp_path / "parts" / name for name in (".metrics-ab12cd34.csv", "checkpoints/..new-ab12cd34.ckpt")]
+    for file in leftovers:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    assert train("resume=parts").code == 0
+    assert same_weights(tmp_path / "whole", tmp_path / "parts")
+    assert not [file for file in (*leftovers, tmp_path / "elsewhere") if file.exists()]
+
+
+def test_early_stopping_ends_a_resumed_run_where_it_ended_the_run(train, tmp_path):
+    patience = "callbacks.early_stopping.patience"
+    options = (*TINY, "callbacks=early_stopping", f"{patience}=1", "trainer.max_epochs=6", "optimizer.lr=0")
+    train(*options, "hydra.run.dir=run")
+    record = summary(tmp_path / "run")
+    assert record["epochs"] == 2
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(record | {"status": "running"}))  # killed before the test
+    assert train("resume=run").code == 0
+    assert (summary(tmp_path / "run")["status"], summary(tmp_path / "run")["epochs"]) == ("completed", 2)
+    assert train("resume=run", f"{patience}=3").code == 0
+    assert summary(tmp_path / "run")["epochs"] == 4
 
 
 def test_a_finished_run_can_be_made_longer(train, tmp_path):

@@ -77,6 +77,8 @@ def test_what_users_of_other_frameworks_type(word: str, meant: str | None) -> No
         ("ir", ["lr", "eps"], "lr"),
         ("gpu", ["auto", "cpu", "cuda"], "cuda"),
         ("up", ["min", "max"], None),
+        ("lr", ["search.optimizer.lr", "optimizer.lr"], "optimizer.lr"),
+        ("val_acc", ["train/accuracy", "val/accuracy"], "val/accuracy"),
     ],
 )
 def test_names_inside_a_part(word: str, known: list[str], meant: str | None) -> None:

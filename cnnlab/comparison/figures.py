@@ -101,7 +101,7 @@ def draw_metric(axes: Axes, section: SectionRecord, groups: Sequence[GroupRecord
     reference = section.reference
     if reference and reference["metric"] == column:
         axes.plot(reference["epochs"], scaled(reference["values"]), "x:", color="black", label=reference["name"])
-    if not in_percent:
+    if not in_percent and axes.dataLim.y1 > 0:  # damaged records may hold no loss
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")

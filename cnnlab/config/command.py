@@ -91,7 +91,7 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any]) -> int:
     except SystemExit as end:  # after --help and --cfg
         return int(end.code or 0)
     except OSError as error:  # the task reports its own; here the directory cannot be made
-        cannot = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
+        cannot = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
         wrong = RequestError(f"hydra.run.dir: {error.filename} cannot be made ({error.strerror})")
         failures.append(wrong if cannot else error)
     except Exception as error:

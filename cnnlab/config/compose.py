@@ -13,16 +13,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from cnnlab.config.help import register_help
+from cnnlab.config.messages import SWEEPING_COMMANDS, check_options
 from cnnlab.config.parts import open_parts, own_names
 from cnnlab.config.paths import CONFIG_GROUPS, ROOT, group_folder, list_names
-from cnnlab.config.request import check_settings
+from cnnlab.config.request import check_name, check_settings
 from cnnlab.config.settings import chosen_groups, command_line, identity, plain, settings
 from cnnlab.config.sweeps import check_number_of_jobs, expand_seeds, quoted, read_grids
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import default_directory
 from cnnlab.runs.sweeps import sweep_directory
 
-SWEEPING_COMMANDS = ("train",)  # commands that take -m
 # Keys whose values are paths or names, in which Hydra's special characters are quoted.
 PATH_KEYS = (
     *("checkpoint", "images", "image", "output", "gallery", "runs", "resume", "name"),
@@ -43,6 +43,7 @@ def register_configs(directory: Path, command: str = "", arguments: Sequence[str
     """
     OmegaConf.register_new_resolver("run_dir", _run_directory, replace=True)
     OmegaConf.register_new_resolver("sweep_dir", _sweep_directory, replace=True)
+    OmegaConf.register_new_resolver("study_dir", lambda name: str(sweep_folder(name)), replace=True)
     open_parts()
     register_help(directory)
     chosen = [argument for argument in arguments if argument.startswith("experiment=")]
@@ -102,16 +103,11 @@ def _store_experiment(name: str, directory: Path, command: str) -> None:
 
 def _run_directory(name: str | None, model: str, resume: str | None, *, _root_: DictConfig) -> str:
     """Return the default of `hydra.run.dir`."""
-    _check_name(name)
+    check_name(name)
+    if not isinstance(resume, str | None):
+        raise RequestError(f"resume takes one run directory or checkpoint, got {resume}")
     model = own_names(_root_.hydra.overrides.task).get("model", model)
     return str(default_directory(Path("runs") / (name or model), resume, lambda: identity(_root_)))
-
-
-def _check_name(name: str | None) -> None:
-    """Raise a RequestError if the folder of this name would not be below runs/."""
-    parts = Path(str(name)).parts
-    if name is not None and (not parts or parts[0] == "/" or ".." in parts):
-        raise RequestError(f"name must be a folder below runs/, got {name!r}; hydra.run.dir=DIR takes any folder")
 
 
 def _sweep_directory(name: str | None, *, _root_: DictConfig) -> str:
@@ -121,7 +117,7 @@ def _sweep_directory(name: str | None, *, _root_: DictConfig) -> str:
 
 def sweep_folder(name: str | None) -> Path:
     """Return the folder that holds the sweeps of this name."""
-    _check_name(name)
+    check_name(name)
     return Path("runs") / (name or "sweep")
 
 
@@ -160,6 +156,8 @@ def hydra_arguments(arguments: list[str], name: str) -> list[str]:
         RequestError: if `-m` is given to a command without sweeps, a range is impossible, or two arguments contradict
             each other.
     """
+    arguments = sorted(arguments, key=lambda argument: bool(re.match("[^-].*=", argument)))  # options come first
+    check_options(arguments, name)
     if {"-sc", "--shell-completion"} & set(arguments):
         if not {"query=bash", "query=fish"} & set(arguments):
             raise RequestError("-sc takes query=bash or query=fish, for the shell; docs/first-steps.md says how")
@@ -167,31 +165,46 @@ def hydra_arguments(arguments: list[str], name: str) -> list[str]:
             os.environ["COMP_LINE"] = f"cnnlab {name} "
     if name not in SWEEPING_COMMANDS and {"-m", "--multirun"} & set(arguments):
         raise RequestError(f"-m: cnnlab {name} does not sweep; only {', '.join(SWEEPING_COMMANDS)} does")
-    if {"-m", "--multirun"} & set(arguments) and {"-c", "--cfg"} & {part.partition("=")[0] for part in arguments}:
-        raise RequestError("--cfg: jobs of a sweep have their own configurations; leave out -m, and give single values")
     if name == "compare":
         known = "|".join(map(re.escape, list_names("experiment", Path.cwd())))
         arguments = [re.sub(rf"^experiment=(?!({known})$)(.+)", r"runs=runs/\2", argument) for argument in arguments]
         if len([argument for argument in arguments if argument.startswith("runs=")]) > 1:
             raise RequestError("runs: give either runs= or experiment=, once; runs=[FOLDER,FOLDER] takes several")
+    sweeps = any(argument in ("-m", "--multirun") or argument.startswith("seeds=") for argument in arguments)
     for argument in arguments:
-        group, _, value = argument.partition("=")
-        if group == "model" and value.startswith("["):  # Hydra would merge them into one network
-            several = "-m model=NAME,NAME tries" if name in SWEEPING_COMMANDS else "models=[NAME,NAME] takes"
-            raise RequestError(f"{argument}: model takes one name; {several} several")
-        if group in CONFIG_GROUPS and re.fullmatch(r"null|None|true|false|[+-]?[\d.][\d.e+-]*", value):
-            known = ", ".join(list_names(group, Path.cwd()))
-            raise RequestError(f"{argument}: {group} takes a name; known: {known}")
+        _check_argument(argument, name, sweeps)
     listed = [match[1] for arg in arguments if (match := re.match(r"models=\[\s*['\"]?([\w.-]+)", arg))]
+    for model in listed:
+        _check_argument(f"model={model}", name, sweeps=False)
     if listed and any(arg.startswith("model=") for arg in arguments):
         raise RequestError("models: give either models= or model=")
     arguments = [_quoted(argument) for argument in arguments]
     if ranges := [argument for argument in arguments if re.match(r"[^-].*=.*\brange\(", argument)]:
         check_number_of_jobs(OverridesParser.create().parse_overrides(ranges))  # Hydra would list all values
     if name in SWEEPING_COMMANDS:
-        # Hydra accepts the flag only before all keys.
-        return sorted(expand_seeds(arguments), key=lambda argument: argument not in ("-m", "--multirun"))
+        return expand_seeds(arguments)
     return [f"model={listed[0]}", *arguments] if listed else arguments  # before options such as --cfg job
+
+
+def _check_argument(argument: str, name: str, sweeps: bool) -> None:
+    """Raise a RequestError for an argument that Hydra would answer with an error of its own, or misunderstand."""
+    group, _, value = argument.partition("=")
+    bare = group.lstrip("+~")
+    if argument and not bare:
+        raise RequestError(f"{argument} is not of the form key=value")
+    if bare != group and bare in (*CONFIG_GROUPS, "experiment"):
+        typed = f"{bare}={value}" if value and group[0] == "+" else f"{bare}=NAME"
+        raise RequestError(f"{argument}: a choice is replaced, neither added nor left out: {typed}")
+    if group == "resume" and value != "auto" and sweeps:
+        raise RequestError(f"{argument}: a run is resumed alone; to continue a sweep, start it again")
+    takes_one = group in CONFIG_GROUPS and group not in ("logger", "callbacks")  # Hydra would merge several
+    if takes_one and re.match(r"\[" if name in SWEEPING_COMMANDS else r"\[|\w+,", value):
+        models = "; models=[NAME,NAME] takes several" if group == "model" else ""
+        several = f"; -m {group}=NAME,NAME tries several" if name in SWEEPING_COMMANDS else models
+        raise RequestError(f"{argument}: {group} takes one name{several}")
+    if group in CONFIG_GROUPS and re.fullmatch(r"null|None|true|false|[+-]?[\d.][\d.e+-]*", value):
+        known = ", ".join(list_names(group, Path.cwd()))
+        raise RequestError(f"{argument}: {group} takes a name; known: {known}")
 
 
 def _quoted(argument: str) -> str:

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -16,7 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from cnnlab.config.help import read_all_keys
 from cnnlab.config.paths import CONFIG_GROUPS, ROOT, list_names
 from cnnlab.errors import RequestError
-from cnnlab.words import did_you_mean
+from cnnlab.words import did_you_mean, nearest
+
+# Options of Hydra that make sense here. Others read a configuration from elsewhere, or unpickle one.
+OPTIONS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--resolve", "--package", "-p", "--multirun", "-m"}
+OPTIONS |= {"--config-dir", "-cd", "--info", "-i", "--shell-completion", "-sc"}
+SWEEPING_COMMANDS = ("train",)  # commands that take -m
 
 
 def check_keys(config: DictConfig, name: str) -> None:
@@ -54,9 +60,11 @@ def explain(error: BaseException, name: str) -> str:
     text = "\n".join(str(cause) for cause in causes)
     for cause in causes:
         if isinstance(cause, OverrideParseException):
-            return f"{cause.override} is not of the form key=value ({' '.join(cause.message.split())})"
+            return _not_parsed(str(cause.override), name)
         if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
-            group, _, choice = cause.missing_cfg_file.rpartition("/")
+            group, _, choice = cause.missing_cfg_file.partition("/")
+            if group == "hydra":
+                group, _, choice = cause.missing_cfg_file.rpartition("/")
             return _unknown_choice(group, choice, cause.options or [])
     match = re.search(r"append to your config use \+experiment=(\S+)", text)
     if match and "experiment" in _top_keys(name):  # Hydra knows no group in which nothing is loaded
@@ -71,10 +79,15 @@ def explain(error: BaseException, name: str) -> str:
         if children := [known for known in keys if known.startswith(f"{key}.")]:
             return f"{key} has no choices here; known: {', '.join(children)}"
         return _unknown_key(key, keys, name)
+    if match := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", text):
+        sweep = "-m tries one after the other; " if name in SWEEPING_COMMANDS else ""
+        return f"{match[1]}={match[2]} has several values; {sweep}{match[1]}=[{match[2]}] is a list"
     if match := re.search(r"Missing mandatory value: \S+\s+full_key: (\S+)", text):
         return f"{match[1]} must be given: {match[1]}=..."
-    # OmegaConf puts this before the message of an error that one of our resolvers raises.
-    line = str(causes[-1]).partition("\n")[0].removeprefix("RequestError raised while resolving interpolation: ")
+    # OmegaConf puts this before the message of an error that a resolver raises.
+    line = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(causes[-1]).partition("\n")[0])
+    if "could not be converted" in line and (match := re.search(r"full_key: (\S+)", text)):
+        line = f"{match[1]}: {line}"
     return " ".join(line.split()) or type(error).__name__
 
 
@@ -83,9 +96,46 @@ def _unknown_key(key: str, known: Iterable[str], name: str) -> str:
 
 
 def _unknown_choice(group: str, choice: str, known: Sequence[str]) -> str:
-    if group == "experiment":  # Hydra knows only those that are loaded
+    if group in (*CONFIG_GROUPS, "experiment"):  # Hydra does not always tell all
         known = list_names(group, Path.cwd())
+    if group == "data" and "/" in choice:
+        return f"data={choice} is not known; did you mean data.path={choice}?"
+    library, _, network = choice.partition("/")
+    if group == "model" and library in ("timm", "torchvision"):
+        return f"model={choice} is not known; did you mean model={library} model.name={network}?"
     return f"{group}={choice} is not known{did_you_mean(choice, known, f'{group}=')}"
+
+
+def _not_parsed(argument: str, name: str) -> str:
+    """Return why Hydra cannot read an argument, and the key that a value may belong to."""
+    if re.match(r"[+~]*[A-Za-z_][\w/@-]*(\.[\w-]+)*=", argument):
+        return f"{argument} cannot be read: a bracket or quote has no partner, or a text needs quotes ('...')"
+    keys = [key for key in ("checkpoint", "runs") if key in _top_keys(name)] if Path(argument).exists() else []
+    keys += [group for group in ("model", "data") if argument in list_names(group, Path.cwd())]
+    example = f"{keys[0]}={argument}" if keys else "optimizer.lr=0.1" if name == "train" else ""
+    return f"{argument} is not of the form key=value{f', such as {example}' if example else ''}"
+
+
+def check_options(arguments: Sequence[str], name: str) -> None:
+    """Raise a RequestError for what begins with a dash but is no option, such as `--lr`, or has a wrong value."""
+
+    def refuse(message: str) -> NoReturn:
+        raise RequestError(message)
+
+    for argument in arguments:
+        option = argument.partition("=")[0]
+        if re.match(r"--?[A-Za-z]", option) and option not in OPTIONS:
+            word = option.lstrip("-").replace("-", "_")
+            near = nearest(word, [*_all_keys(name), *OPTIONS])
+            hint = (
+                f"; did you mean {near}{'=VALUE' * (near not in OPTIONS)}?" if near else "; keys are given as key=value"
+            )
+            raise RequestError(f"{option} is not an option{hint}")
+    parser = get_args_parser()
+    parser.error = refuse
+    given = parser.parse_args(arguments)
+    if sum(map(bool, (given.multirun, given.cfg, given.info, given.shell_completion))) > 1:
+        raise RequestError("--cfg: it shows a single run; leave out -m and --info, and give single values")
 
 
 def _all_keys(name: str) -> list[str]:
@@ -98,9 +148,9 @@ def _all_keys(name: str) -> list[str]:
             config = hydra.compose(name, overrides=chosen)
         except Exception:  # if a choice is wrong too, show the keys of the defaults
             config = hydra.compose(name)
-    groups = [key for key in _top_keys(name) if key not in config]  # nothing is chosen in these
+    groups = {key for key in _top_keys(name) if key not in config and key != "hydra"}  # nothing is chosen in these
     keys = [key for key in dotted(config) if "._" not in key and key != "hydra"]
-    return [*keys, *groups, "hydra.run.dir"]
+    return [*keys, *sorted(groups), "hydra.run.dir"]
 
 
 def dotted(config: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -12,6 +12,8 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
+from cnnlab.errors import RequestError
+
 SINGLE = ("model", "data", "optimizer", "schedule", "loss", "augmentation", "averaging")  # parts with one `_target_`
 SEVERAL = ("callbacks", "logger")  # parts that hold others by name
 PARTS = (*SINGLE, *SEVERAL, "trainer")
@@ -46,6 +48,8 @@ def replaced_parts(overrides: Iterable[Override]) -> list[str]:
         if not (part := _part(override)) or override.is_delete():
             continue
         value = override.value()
+        if isinstance(value, list) and override.key_or_group in (*SINGLE, "trainer"):
+            raise RequestError(f"{override.input_line}: {part} holds keys, such as {part}.KEY=VALUE")
         names_target = override.key_or_group == f"{part}._target_" or (isinstance(value, dict) and "_target_" in value)
         if names_target if part in SINGLE else isinstance(value, dict) and override.key_or_group == part in SEVERAL:
             found.append(part)

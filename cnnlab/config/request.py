@@ -1,10 +1,12 @@
 """Check the settings of a command before anything is imported, looked up or written."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from cnnlab.arguments import check_declared, check_node
 from cnnlab.config.parts import SEVERAL
+from cnnlab.config.paths import list_names
 from cnnlab.errors import RequestError
 from cnnlab.training.options import check_trainer
 from cnnlab.words import did_you_mean, nearest
@@ -50,6 +52,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         left_out = key not in settings or (key in OPTIONAL and settings[key] is None)
         if not left_out and not _has_target(settings[key]):
             raise RequestError(f"{key} must have a _target_, such as {key}._target_={example}")
+    check_name(settings.get("name"))
     for key in SINGLE if "trainer" in settings else ["trust"]:
         if key in settings:
             check_declared(SINGLE[key], {key: settings[key]})
@@ -67,10 +70,18 @@ def check_settings(settings: Mapping[str, Any]) -> None:
                 if not _has_target(inner):
                     others = [other for other in part if _has_target(part[other])]
                     near = did_you_mean(str(name), others, f"{key}.") if nearest(str(name), others) else ""
-                    raise RequestError(f"{key}.{name} must have a _target_: {key}.{name}._target_=CLASS{near}")
+                    shipped = f"{key}={name}, or " if name in list_names(key, Path.cwd()) else ""
+                    raise RequestError(f"{key}.{name} must have a _target_: {shipped}{key}.{name}._target_=CLASS{near}")
                 check_node(inner, f"{key}.{name}", FILLED_IN.get(key, ()))
     if "callbacks" in settings:
         _check_watched(settings)
+
+
+def check_name(name: Any) -> None:
+    """Raise a RequestError if the folder of this name would not be below runs/."""
+    parts = Path(str(name)).parts
+    if name is not None and (not isinstance(name, str) or not parts or parts[0] == "/" or ".." in parts):
+        raise RequestError(f"name must be a folder below runs/, got {name!r}; hydra.run.dir=DIR takes any folder")
 
 
 def _has_target(part: Any) -> bool:

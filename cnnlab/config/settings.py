@@ -115,6 +115,8 @@ def resumed_config(config: DictConfig, recorded: RunDirectory) -> DictConfig:
                 node.pop(leaf, None)
         else:
             OmegaConf.update(merged, key, OmegaConf.select(config, key), merge=False, force_add=True)
+    if not _may_be_kept("cache", OmegaConf.select(merged, "data.cache")):
+        merged.data.cache = config.data.cache
     if OmegaConf.select(merged, "trainer.max_epochs") != epochs:
         merged.lengthened = [*merged.get("lengthened", []), epochs]
     elif OmegaConf.select(merged, "trainer.max_steps") != steps:
@@ -143,8 +145,15 @@ def data_settings(config: DictConfig, run: RunDirectory | None) -> dict[str, Any
         if not isinstance(recorded, dict):
             raise RequestError(f"checkpoint: {run.config_file} is damaged; data=NAME says which images")
         for key, value in recorded.items():
-            if key in own and f"data.{key}" not in given and (key == "splits" or not isinstance(value, dict)):
+            if key in own and f"data.{key}" not in given and _may_be_kept(key, value):
                 own[key] = value
     kept = {key: value for key, value in own.items() if key not in (*TRAINING_DATA_KEYS, "_target_")}
     check_declared("cnnlab.data.datamodule.ImageDataModule", kept, "data")
     return kept
+
+
+def _may_be_kept(key: str, value: Any) -> bool:
+    """Check that a recorded value of `data` names no function, and makes no folder elsewhere."""
+    if key == "cache":
+        return value is None or Path(str(value)).is_dir()
+    return key == "splits" or not isinstance(value, dict)

@@ -16,7 +16,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from cnnlab.errors import Diverged, Failed, Interrupted, RequestError, system_error
-from cnnlab.files import overwrite, write_atomically
+from cnnlab.files import overwrite, remove_leftovers, write_atomically
 from cnnlab.runs.plain import finite, read_or_note, read_yaml, to_json
 from cnnlab.runs.summary import SUMMARY_KEYS, read_record
 
@@ -73,6 +73,8 @@ class RunDirectory:
         """Write the record and the configuration of a resumed run, now that it continues."""
         if self._unwritten is not None:
             config, self._unwritten = self._unwritten, None
+            for folder in (self.path, self.last_checkpoint.parent):
+                remove_leftovers(folder)
             write_atomically(self.config_file, yaml.safe_dump(config, sort_keys=False))
             self.update_summary()
 

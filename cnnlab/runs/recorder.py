@@ -12,7 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from cnnlab.errors import Diverged, Interrupted
 from cnnlab.files import write_atomically
@@ -167,6 +167,15 @@ class Recorder(Checkpoint):
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add values to the checkpoint with which the network can be used without its run directory."""
         checkpoint["cnnlab"] = self.about
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the patience that is asked for now, and train no further where early stopping had ended the training."""
+        for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
+            state = checkpoint["callbacks"].get(callback.state_key)
+            if isinstance(callback, EarlyStopping) and state:
+                state["patience"] = callback.patience
+                is_complete = (self.run.read_summary() or {}).get("status") == "completed"  # it is made longer
+                trainer.should_stop |= state["wait_count"] >= callback.patience and not is_complete
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed run continues from."""

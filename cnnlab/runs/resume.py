@@ -59,6 +59,12 @@ def check_length(options: Mapping[str, Any], run: RunDirectory) -> None:
             )
 
 
+def _has_not_begun(run: RunDirectory) -> bool:
+    """Check that a run was ended before its first checkpoint, and would not begin with weights from elsewhere."""
+    model = (run.read_config() or {}).get("model") or {}
+    return not (run.read_summary() or {}).get("steps") and not (model.get("pretrained") or model.get("checkpoint_path"))
+
+
 def _number(value: Any) -> float:
     return value if isinstance(value, int | float) else 0.0
 
@@ -86,6 +92,8 @@ def find_checkpoint(run: RunDirectory, resume: str | None, identity: dict[str, A
         if run_of(run.path) and (resumed is None or resumed.path.resolve() != run.path.resolve()):
             raise RequestError(f"hydra.run.dir: {run.path} holds another run")
         checkpoint = path if path.is_file() else RunDirectory(path).last_checkpoint
+        if resumed and resumed.path == path and not checkpoint.exists() and _has_not_begun(resumed):
+            return None
         if not checkpoint.is_file():
             raise RequestError(f"resume: there is no checkpoint {checkpoint}")
         return checkpoint

@@ -65,7 +65,7 @@ class TrainerOptions:
         check_devices(self.devices)
         if self.max_steps < 1 and self.max_steps != -1:
             raise ValueError(f"max_steps must be 1 or more, or -1 for no limit, got {self.max_steps}")
-        if isinstance(self.max_time, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", self.max_time):
+        if isinstance(self.max_time, str) and not re.fullmatch(r"(?=.*[1-9])\d+:\d\d:\d\d:\d\d", self.max_time):
             raise ValueError(f"max_time must be days:hours:minutes:seconds, such as 00:00:05:00, got {self.max_time!r}")
         for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
             limit = getattr(self, name)
@@ -99,6 +99,6 @@ def check_trainer(options: Mapping[str, Any]) -> None:
 
 def check_devices(devices: Any) -> None:
     """Raise a ValueError if `devices` has no known form. Lightning raises a different kind of error for each."""
-    forms = r"\[\d+(, \d+)*\]" if isinstance(devices, list) else r"auto|-1|[1-9]\d*|\d+(,\d+)+"
+    forms = r"\[\d+(, \d+)*\]" if isinstance(devices, list) else r"auto|-1|[1-9]\d{0,3}|\d+(,\d+)+"
     if not re.fullmatch(forms, str(devices)):
         raise ValueError(f"devices must be a number, a list such as [0, 2], or auto, got {devices!r}")

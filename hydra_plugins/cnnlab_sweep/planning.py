@@ -31,9 +31,9 @@ def compose_jobs(
         first: number of the first job, if a sweeper launches several batches.
 
     Raises:
-        RequestError: if a job is itself a sweep, or every job has a wrong value.
+        RequestError: if a job is itself a sweep, or has a wrong value: nothing is trained before that is mended.
     """
-    composed, refusals = [], []
+    composed = []
     for number, (name, of_job) in enumerate(zip(job_names(overrides), overrides, strict=True), start=first):
         job = loader.load_sweep_config(config, list(of_job))
         if job.hydra.sweeper.get("grids") and not config.hydra.sweeper.get("grids"):
@@ -44,10 +44,8 @@ def compose_jobs(
         composed.append(job)
         try:
             check_settings(settings(job))
-        except RequestError as error:  # the job says so too
-            refusals.append(error)
-    if len(refusals) == len(composed):
-        raise refusals[0]
+        except RequestError as error:
+            raise RequestError(f"{error} (job {name})" if len(overrides) > 1 else str(error)) from None
     return composed
 
 

@@ -135,6 +135,8 @@ class ListSource(Source):
         found = [name for name in usual if name in lower]
         if asked in header:
             return header.index(asked or "")
+        if not any(header):
+            raise RequestError(f"data.path: {self.table} is empty")
         if asked or not found or found[0] != usual[0] and len(found) > 1:
             which = f"has no column {asked}" if asked else f"needs a column {usual[0]} in its first line"
             raise RequestError(f"data.{key}: {self.table} {which}; data.{key}= chooses one of {listed(header)}")
