@@ -81,6 +81,7 @@ WRONG = {
     "logger=null": "logger=null: logger takes a name; known: mlflow, none, tensorboard, wandb",
     "resume=größe": "resume: größe does not exist",
     "trainer.devices=-3": "trainer.devices must be a number, a list such as [0, 2], or auto, got -3",
+    "trainer.devices=1000000000": "trainer.devices must be a number",
     "trainer.devices=many": "trainer.devices must be a number",
     "trainer.devices=[7]": "trainer.devices",
     "trainer.devices=5": "data.batch_size must be at least the number of devices, 5, got 4",
