@@ -1,6 +1,11 @@
 """cnnlab: train and compare convolutional networks on CIFAR-10 and on images of your own."""
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.argv[:1] == ["-m"]:
+    # `python -m cnnlab` looks in the working directory first, which may be a stranger's run with a safetensors.py.
+    sys.path.append(sys.path.pop(0))
 
 if TYPE_CHECKING:
     from cnnlab.inference.trained import load

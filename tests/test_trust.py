@@ -1,6 +1,8 @@
 """Test which functions files of strangers may name; test_train_refusals.py and test_predict.py try whole commands."""
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -130,3 +132,13 @@ def test_a_module_inside_the_run_directory_is_never_imported(module: str, file: 
     with pytest.raises(RequestError, match=f"the module {module} is inside this run directory"):
         check(f"{module}.Net", file=file, trust=module)
     assert not Path("attacked").exists()
+
+
+def test_files_in_the_working_directory_do_not_replace_libraries(tmp_path: Path) -> None:
+    (tmp_path / "yaml.py").write_text(STRANGE)
+    command = [sys.executable, "-m", "cnnlab.compare", "runs=nothing"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert (done.returncode, "runs: nothing does not exist" in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "attacked").exists()
