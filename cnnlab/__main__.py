@@ -5,6 +5,8 @@ import sys
 from importlib.metadata import version
 
 from cnnlab import __version__, streams
+from cnnlab.errors import Interrupted
+from cnnlab.signals import handled, interrupt
 from cnnlab.words import did_you_mean
 
 COMMANDS = {
@@ -36,6 +38,7 @@ To start without a download: cnnlab train data=digits model=lenet5"""
 def main() -> None:
     """Import and run the command that is named first on the command line, and only that one."""
     streams.prepare()
+    streams.use_utf8()
     name, code = sys.argv[1] if len(sys.argv) > 1 else "--help", 0
     if name in ("-h", "--help"):
         print(OVERVIEW.format(commands="\n".join(f"  {command:<12}{text}" for command, text in COMMANDS.items())))
@@ -44,8 +47,10 @@ def main() -> None:
     elif name in COMMANDS:
         del sys.argv[1]
         try:
-            importlib.import_module(f"cnnlab.{name}").main()
-        except KeyboardInterrupt:  # during the import
+            with handled(interrupt):
+                importlib.import_module(f"cnnlab.{name}").main()
+        except Interrupted as error:  # during the import
+            print(error, file=sys.stderr)
             code = 130
     else:
         print(f"{name} is not a command{did_you_mean(name, COMMANDS)}", file=sys.stderr)

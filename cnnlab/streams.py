@@ -56,6 +56,17 @@ def prepare() -> None:
             setattr(sys, name, safe)
 
 
+def use_utf8() -> None:
+    """Start this program again in Python's UTF-8 mode if the locale takes names of files for ASCII, or for Latin-1.
+
+    Records, configurations and names of files are UTF-8. What is printed keeps the encoding of the terminal.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 def lost_output() -> OSError | None:
     """Return why what was printed did not arrive, or None."""
     output = _output()

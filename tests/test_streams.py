@@ -84,6 +84,22 @@ def test_ascii_terminals_get_escaped_names() -> None:
     assert (ended.returncode, ended.stdout) == (0, "caf\\xe9 \\udcff\n")
 
 
+def test_names_are_utf8_in_an_ascii_locale(tmp_path: Path) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ended = run("-m", "cnnlab", "describe", "model=lenet5", "output=größe.md", env=ascii_only, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [file.name for file in tmp_path.iterdir()] == ["größe.md"]
+
+
+def test_a_name_that_no_record_can_hold_is_refused(tmp_path: Path) -> None:
+    ended = run("-m", "cnnlab", "train", os.fsdecode(b"data.path=\xff"), cwd=tmp_path)
+    assert (ended.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert (
+        ended.stderr
+        == "data.path=\N{REPLACEMENT CHARACTER}: records hold UTF-8 alone; rename the file, or give it a link\n"
+    )
+
+
 def test_an_interrupted_command_does_not_wait_for_a_thread_that_hangs() -> None:
     hangs = "import threading; threading.Thread(target=threading.Event().wait).start()"
     ended = run("-c", f"{hangs}; from cnnlab import streams; streams.prepare(); streams.leave(130)")

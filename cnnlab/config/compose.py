@@ -190,6 +190,8 @@ def _check_argument(argument: str, name: str, sweeps: bool) -> None:
     """Raise a RequestError for an argument that Hydra would answer with an error of its own, or misunderstand."""
     group, _, value = argument.partition("=")
     bare = group.lstrip("+~")
+    if name in ("train", "tune") and re.search("[\udc80-\udcff]", argument):  # how Python reads such bytes
+        raise RequestError(f"{argument}: records hold UTF-8 alone; rename the file, or give it a link")
     if argument and not bare:
         raise RequestError(f"{argument} is not of the form key=value")
     if bare != group and bare in (*CONFIG_GROUPS, "experiment"):

@@ -102,12 +102,22 @@ class Processes:
                 self._store.set("job", signed(json.dumps(job)))
             stack.enter_context(self._watching(on_hang))
             try:
+                self._meet(devices * machines)
                 yield
             except BaseException as error:
                 first = self._report_exit(error)
                 if first["rank"] == self.rank.number:
                     raise
                 raise _as_error(first) from error
+
+    def _meet(self, number: int) -> None:
+        """Wait until all processes are here. Torch would wait too, but without hearing Ctrl-C."""
+        assert self._store is not None
+        self._store.add("here", 1)
+        while self._store.add("here", 0) < number:
+            if self._store.check(["exit_report"]):
+                raise _as_error(json.loads(self._store.get("exit_report")))
+            time.sleep(0.05)
 
     def _check_number(self, devices: int, machines: int) -> None:
         started = self.rank.world_size
@@ -138,9 +148,12 @@ class Processes:
                 command = [sys.executable, "-m", "cnnlab.train"]
                 self._children.append(subprocess.Popen(command, env=environment, start_new_session=True))
             yield
-        except BaseException:
+        except BaseException as error:
             _leave_nccl(together=False)
-            self._end_children(SECONDS_TO_PART if self._store and self._store.check(["exit_report"]) else 0)
+            store, interrupted = self._store, isinstance(error, Interrupted)
+            # Processes that are still starting when a run is interrupted have nothing to save.
+            saves = store and store.check(["exit_report"]) and not (interrupted and store.add("here", 0) < world_size)
+            self._end_children(SECONDS_TO_PART if saves else 0)
             raise
         else:
             _leave_nccl(together=True)

@@ -1,6 +1,8 @@
 """Run a leader and a follower in two threads; test_several_processes.py runs them in processes."""
 
 import json
+import os
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from cnnlab.errors import Interrupted, RequestError
 from cnnlab.runs.processes import Processes, Rank, own_rank
+from cnnlab.signals import handled, interrupt
 
 LAUNCHERS = (
     "RANK",
@@ -82,7 +85,12 @@ def fail(error: BaseException) -> None:
 def test_a_follower_receives_the_job(pair) -> None:
     leader, other = pair
     jobs = []
-    follower = Follower(other, lambda processes, **job: jobs.append(job))
+
+    def work(processes: Processes, **job: Any) -> None:
+        with processes.running_job(2, 1, {}, fail):
+            jobs.append(job)
+
+    follower = Follower(other, work)
     with leader.running_job(2, 1, {"settings": {"lr": 0.1}, "checkpoint": None}, fail):
         pass
     assert join(leader, follower) == 0
@@ -123,7 +131,12 @@ def test_the_store_of_one_machine_listens_on_the_loopback_interface_only(pair) -
 )
 def test_the_leader_raises_the_error_of_a_follower(pair, error, code, seen) -> None:
     leader, other = pair
-    follower = Follower(other, lambda **job: fail(error))
+
+    def work(processes: Processes) -> None:
+        with processes.running_job(2, 1, {}, fail):
+            raise error
+
+    follower = Follower(other, work)
     with pytest.raises(type(seen)) as caught, leader.running_job(2, 1, {}, fail):
         while not leader._store.check(["exit_report"]):
             pass
@@ -134,9 +147,30 @@ def test_the_leader_raises_the_error_of_a_follower(pair, error, code, seen) -> N
 
 def test_the_first_to_fail_is_the_cause(pair) -> None:
     leader, other = pair
+
+    def work(processes: Processes) -> None:
+        with processes.running_job(2, 1, {}, fail):
+            pass
+
+    follower = Follower(other, work)
     with pytest.raises(RuntimeError, match="^mine$"), leader.running_job(2, 1, {}, fail):
         raise RuntimeError("mine")
+    join(leader, follower)
     assert other._report_exit(RuntimeError("yours")) == {"rank": 0, "code": 1, "text": "RuntimeError: mine"}
+
+
+def test_ctrl_c_is_heard_while_the_other_processes_start(pair) -> None:
+    threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+    with handled(interrupt), pytest.raises(Interrupted, match="SIGINT"), pair[0].running_job(2, 1, {}, fail):
+        fail(AssertionError("the others are not there"))
+
+
+def test_a_process_that_fails_before_the_others_are_there_is_the_cause(pair) -> None:
+    leader, other = pair
+    follower = Follower(other, lambda processes: fail(RequestError("data: x is wrong")))
+    with pytest.raises(RequestError, match="^data: x is wrong$"), leader.running_job(2, 1, {}, fail):
+        fail(AssertionError("the others are not there"))
+    assert join(leader, follower) == 2
 
 
 def test_a_wrong_number_of_processes_is_refused(pair) -> None:

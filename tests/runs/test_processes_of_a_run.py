@@ -122,7 +122,7 @@ def test_a_process_that_fails_ends_all(tmp_path, program, how):
     record = summary(tmp_path / "run")
     assert record["status"] == "failed"
     if how == "raise":
-        assert record["error"] == "RuntimeError: process 1: RuntimeError: the network broke"
+        assert record["error"] == "process 1: RuntimeError: the network broke"
         assert "the network broke" in err
 
 
