@@ -14,6 +14,7 @@ import numpy as np
 from cnnlab.comparison.group import UNSET, Group, first_few, label_groups, setting_text, unknown_settings
 from cnnlab.comparison.selection import choose, is_search
 from cnnlab.comparison.spec import ComparisonSpec
+from cnnlab.runs.directory import DEFAULTS_SINCE
 from cnnlab.runs.reading import Run
 from cnnlab.words import did_you_mean
 
@@ -184,14 +185,21 @@ def _choice_notices(group: Group) -> list[str]:
 
 
 def _split_by_settings(runs: list[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
-    """Return runs with equal settings, each with those settings that not all runs share."""
+    """Return runs with equal settings, each with those settings that not all runs share.
+
+    Older records lack the keys that are new since then: a missing key is equal to its default.
+    """
     flat = [_settings(run) for run in runs]
     keys = sorted({key for settings in flat for key in settings}, key=lambda key: (not key.startswith("model."), key))
-    differing = [key for key in keys if len({repr(settings.get(key, UNSET)) for settings in flat}) > 1]
+
+    def text(settings: Mapping[str, Any], key: str) -> str:
+        return repr(settings.get(key, dict(DEFAULTS_SINCE).get(key.rpartition(".")[2])))
+
+    differing = [key for key in keys if len({text(settings, key) for settings in flat}) > 1]
     split: dict[tuple[str, ...], tuple[dict[str, Any], list[Run]]] = {}
     for run, settings in zip(runs, flat, strict=True):
         values = {key: settings.get(key, UNSET) for key in differing}
-        split.setdefault(tuple(map(repr, values.values())), (values, []))[1].append(run)
+        split.setdefault(tuple(text(settings, key) for key in differing), (values, []))[1].append(run)
     return list(split.values())
 
 

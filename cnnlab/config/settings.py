@@ -16,7 +16,7 @@ from cnnlab.runs.directory import RunDirectory
 from cnnlab.words import did_you_mean
 
 # Keys of `data` that a checkpoint fixes, or that do not affect the outputs of a trained network.
-TRAINING_DATA_KEYS = ("image_size", "batch_size", "mean", "std", "workers")
+TRAINING_DATA_KEYS = ("image_size", "batch_size", "sampling", "mean", "std", "workers")
 # Keys that do not affect the result of a run.
 NOT_IDENTIFYING = ("name", "resume", "logger", "trust")
 # Keys that may change when a run is resumed: its length, its hardware, and where its images are.

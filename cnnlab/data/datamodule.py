@@ -13,7 +13,7 @@ from cnnlab.data.augment import Augmentation
 from cnnlab.data.damage import UnreadableImage, refusal
 from cnnlab.data.findings import Findings, listed
 from cnnlab.data.images import ImageData, Images, OnError, Placement, StoredImages, read_for
-from cnnlab.data.loader import Loader, count_batches
+from cnnlab.data.loader import Loader, Sampling, count_batches
 from cnnlab.data.normalization import Normalization, channel_statistics
 from cnnlab.data.placement import choose_placement
 from cnnlab.data.sources import find_source
@@ -38,6 +38,7 @@ class ImageDataModule(L.LightningDataModule):
         image_size: height and width in pixels.
         batch_size: images per training step, over all devices.
         eval_batch_size: images per step of validation and test.
+        sampling: `shuffled` takes each training image once an epoch; `balanced` as many, but each class equally often.
         holdout: share of the training images held out under the protocol `holdout`, in (0, 1).
         mean: mean of each channel, of pixels in [0, 1]; None computes it from the training images.
         std: standard deviation of each channel, of pixels in [0, 1]; None computes it from the training images.
@@ -70,6 +71,7 @@ class ImageDataModule(L.LightningDataModule):
         image_size: Count = 32,
         batch_size: Count = 512,
         eval_batch_size: Count = 1000,
+        sampling: Sampling = "shuffled",
         holdout: Between = 0.1,
         mean: Annotated[list[float], 3, "[0, 1]"] | None = None,
         std: Annotated[list[float], 3, "(0, inf)"] | None = None,
@@ -89,6 +91,7 @@ class ImageDataModule(L.LightningDataModule):
         self.protocol = protocol
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.image_size = image_size
+        self.sampling: Sampling = sampling
         self.augmentation = augmentation
         self.seed = seed
         self.workers = min(8, max(1, available_cores() // processes - 1)) if workers is None else workers
@@ -165,7 +168,10 @@ class ImageDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Return shuffled, augmented batches of the training images."""
-        return self._loader(self.train, self.batch_size, augmentation=self.augmentation, shuffle=True)
+        balanced = self.sampling == "balanced"
+        return self._loader(
+            self.train, self.batch_size, augmentation=self.augmentation, shuffle=True, balanced=balanced
+        )
 
     def val_dataloader(self) -> Loader:
         """Return batches of the images that select the best epoch."""

@@ -6,7 +6,7 @@ not fit there are brought batch by batch, as bytes. The batches are the same.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,17 +17,21 @@ from cnnlab.data.images import Images, StoredImages
 from cnnlab.data.normalization import Normalization
 from cnnlab.data.stream import Workers, read_by_threads
 
+Sampling = Literal["shuffled", "balanced"]
+
 
 @dataclass(eq=False)
 class EpochOrder:
     """Order the images of an epoch: by a permutation drawn from (seed, epoch), or as they are in the data.
 
-    Lightning calls `set_epoch` on a loader's `sampler` before every epoch.
+    An epoch has a place for each image of the data. With `labels`, int64 (N,), each class gets as many places as any
+    other. Lightning calls `set_epoch` on a loader's `sampler` before every epoch.
     """
 
     images: int
     shuffle: bool
     seed: int
+    labels: Tensor | None = None
     epoch: int = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -35,10 +39,26 @@ class EpochOrder:
         self.epoch = epoch
 
     def positions(self) -> Tensor:
-        """Return the positions of all images in the epoch's order, int64 (N,)."""
+        """Return all places in the epoch's order, int64 (N,): positions of the images, unless classes are balanced."""
         if not self.shuffle:
             return torch.arange(self.images)
         return torch.randperm(self.images, generator=seeded_generator(self.seed, self.epoch, stream=0))
+
+    def taken(self) -> Tensor | None:
+        """Return the position of the image at each place, int64 (N,), or None if each image is at its own.
+
+        A class that has fewer images than places repeats all of them in turn; of a larger one, some are drawn.
+        """
+        if self.labels is None:
+            return None
+        generator = seeded_generator(self.seed, self.epoch, stream=5)
+        shuffled = torch.randperm(self.images, generator=generator)
+        by_class = shuffled[self.labels[shuffled].argsort(stable=True)]
+        sizes = self.labels.bincount()
+        classes = by_class.split(sizes[sizes > 0].tolist())
+        places = (self.images + torch.randperm(len(classes), generator=generator)) // len(classes)
+        pairs = zip(classes, places.tolist(), strict=True)
+        return torch.cat([images.repeat(-(-count // len(images)))[:count] for images, count in pairs])
 
 
 def joins_last(images: int, batch_size: int, shuffle: bool) -> bool:
@@ -72,6 +92,8 @@ class Loader:
         std: standard deviation of each channel, of pixels in [0, 1].
         augmentation: augmentation of the images, or None.
         shuffle: whether every epoch has another order.
+        balanced: whether each class comes equally often in an epoch. Images that come several times are augmented
+            differently each time.
         seed: seed of the order and of the augmentation.
         device: device on which batches are made.
         rank: number of this process; each process takes its share of every batch.
@@ -90,6 +112,7 @@ class Loader:
         std: Tensor,
         augmentation: Augmentation | None = None,
         shuffle: bool = False,
+        balanced: bool = False,
         seed: int = 0,
         device: torch.device | str = "cpu",
         rank: int = 0,
@@ -105,7 +128,7 @@ class Loader:
         self.device = torch.device(device)
         self.rank, self.world_size = rank, world_size
         self.classes = classes
-        self.sampler = EpochOrder(len(images), shuffle, seed)
+        self.sampler = EpochOrder(len(images), shuffle, seed, images.labels if balanced else None)
         self.labels = images.labels.to(self.device)
         self.pinned = self.device.type == "cuda"
         self.workers = None
@@ -134,12 +157,13 @@ class Loader:
         shares = self.shares(self.sampler.positions())[self.batches_done :]
         needed = [self.augmentation.needed(share, draws) for share in shares]
         draws = move_draws(draws, self.device)
-        sizes = [len(positions) for positions in needed]
-        on_device = torch.cat(needed).to(self.device).split(sizes) if needed else []  # one transfer for all batches
-        for positions, (prepared, rows) in zip(on_device, self._prepared(needed, on_device), strict=True):
+        places, taken = self._on_device(needed), self.sampler.taken()
+        images = needed if taken is None else [taken[share] for share in needed]
+        positions = places if taken is None else self._on_device(images)
+        for place, image, (prepared, rows) in zip(places, positions, self._prepared(images, positions), strict=True):
             self.batches_done += 1
             yield self.augmentation.apply(
-                prepared, rows, self.labels[positions], positions, draws, self.normalize, self.classes
+                prepared, rows, self.labels[image], place, draws, self.normalize, self.classes
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -169,6 +193,10 @@ class Loader:
         if self.world_size > 1:
             batches = [batch.tensor_split(self.world_size)[self.rank] for batch in batches]
         return batches
+
+    def _on_device(self, batches: list[Tensor]) -> Sequence[Tensor]:
+        """Return the positions of all batches on the device, by one transfer."""
+        return torch.cat(batches).to(self.device).split([len(batch) for batch in batches]) if batches else []
 
     def _prepared(
         self, needed: Sequence[Tensor], on_device: Sequence[Tensor]

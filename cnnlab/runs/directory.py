@@ -21,7 +21,7 @@ from cnnlab.runs.plain import finite, read_or_note, read_yaml, to_json
 from cnnlab.runs.summary import SUMMARY_KEYS, read_record
 
 # Defaults, other than null, of keys that older records lack.
-DEFAULTS_SINCE = (("on_error", "stop"),)
+DEFAULTS_SINCE = (("on_error", "stop"), ("sampling", "shuffled"), ("select", "val/accuracy"))
 # Columns of metrics.csv.
 METRICS: tuple[str, ...] = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 COLUMNS: tuple[str, ...] = ("epoch", "step", "seconds", "lr", *METRICS)
@@ -319,12 +319,13 @@ def differing_key(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> str |
 
     Older records lack the keys that are new since then: a missing key is equal to its default.
     """
-    return next((key for key, value in wanted.items() if _chosen(config.get(key)) != _chosen(value)), None)
+    recorded, chosen = without_defaults(config), without_defaults(wanted)
+    return next((key for key in wanted if recorded.get(key) != chosen.get(key)), None)
 
 
-def _chosen(value: Any) -> Any:
+def without_defaults(value: Any) -> Any:
     """Return a setting without the keys that older records may lack and that have their default."""
     if isinstance(value, Mapping):
-        pairs = {key: _chosen(part) for key, part in value.items() if (key, part) not in DEFAULTS_SINCE}
+        pairs = {key: without_defaults(part) for key, part in value.items() if (key, part) not in DEFAULTS_SINCE}
         return {key: part for key, part in pairs.items() if part is not None}
     return value

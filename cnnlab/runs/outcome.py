@@ -11,13 +11,13 @@ TAGS = {name: f"final/{name}" for name in RESULTS}
 # Settings that decide the result: whole groups, some keys of other groups, and single keys.
 WHOLE_GROUPS = ("model", "optimizer", "schedule", "loss", "augmentation", "averaging")
 GROUP_KEYS = {
-    "data": ("batch_size", "image_size", "holdout"),
+    "data": ("batch_size", "image_size", "holdout", "sampling"),
     "trainer": (
         *("max_epochs", "max_steps", "precision", "compile", "gradient_clip_val"),
         *("accumulate_grad_batches", "devices", "sync_batchnorm"),
     ),
 }
-SINGLE_KEYS = ("schedule_interval", "decay_norms_and_biases", "bias_lr_factor", "tta")
+SINGLE_KEYS = ("schedule_interval", "decay_norms_and_biases", "bias_lr_factor", "tta", "select")
 # Columns that a dashboard shows first.
 FIRST_COLUMNS = (
     *("model", "recipe", "data", "protocol", "seed", "optimizer", "optimizer.lr", "data.batch_size"),

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cnnlab.errors import RequestError
 from cnnlab.limits import Count, Whole
-from cnnlab.runs.directory import RunDirectory
+from cnnlab.runs.directory import RunDirectory, without_defaults
 from cnnlab.search.space import Parameter, Values, flatten, overrides, suggest
 
 ABOUT = "cnnlab"  # user attribute of the study that holds what is searched
@@ -192,9 +192,8 @@ def _sampler(options: Options, number: int) -> optuna.samplers.BaseSampler:
 def _difference(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
     """Return the first setting in which two studies differ, in words, or None."""
     for section in wanted:
-        before, now = flatten(recorded.get(section, {})), flatten(wanted[section])
+        before, now = (flatten(without_defaults(part)) for part in (recorded.get(section, {}), wanted[section]))
         for key in [*now, *before]:
-            is_new = key not in before and f"{key}={now[key]}" in ("data.on_error=stop",)  # as it was before
-            if before.get(key) != now.get(key) and not is_new:
+            if before.get(key) != now.get(key):
                 return f"{key}={before.get(key)} instead of {now.get(key)}"
     return None

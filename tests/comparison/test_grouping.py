@@ -44,6 +44,13 @@ def test_names_and_paths_do_not_matter():
     assert labels_of([run("a", config=one), run("b", seed=1, config=other)]) == [("lenet5", 2)]
 
 
+def test_keys_that_an_older_record_lacks_have_their_default():
+    old = run("a", config={"data": {"source": "digits"}})
+    new = {"data": {"source": "digits", "sampling": "shuffled", "config": None}, "schedule_interval": None}
+    runs = [old, run("b", seed=1, config=new), run("c", config={"data": {"source": "digits", "sampling": "balanced"}})]
+    assert labels_of(runs) == [("lenet5", 2), ("lenet5 data.sampling=balanced", 1)]
+
+
 def test_other_settings_keep_runs_apart_and_are_in_the_label():
     runs = [
         run("a", config={"optimizer": {"lr": 0.1}, "model": {"width": 1.0}}),

@@ -72,6 +72,21 @@ def test_loaders_augment_and_shuffle_only_the_training_images(class_folders: Pat
     assert sum(int((pixels == 0).all(dim=1).sum()) for pixels, _ in train) > 110 * 16
 
 
+def test_balanced_sampling_is_for_the_training_images_alone(class_folders: Path) -> None:
+    for file in sorted(min((class_folders / "train").iterdir()).iterdir())[3:]:
+        file.unlink()
+    module = ImageDataModule(path=str(class_folders), sampling="balanced")
+    train, val = (
+        torch.cat([labels for _, labels in batches_of(loader)]).bincount().tolist()
+        for loader in (module.train_dataloader(), module.val_dataloader())
+    )
+    counts = module.train.labels.bincount()
+    assert min(counts) < max(counts) / 3
+    assert sum(train) == len(module.train)
+    assert max(train) - min(train) <= 1
+    assert val == module.val.labels.bincount().tolist()
+
+
 def test_normalization_comes_only_from_the_training_images(class_folders: Path) -> None:
     module = ImageDataModule(path=str(class_folders))
     mean, std = channel_statistics([module.train.pixels])

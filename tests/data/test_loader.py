@@ -250,3 +250,57 @@ def test_images_have_the_size_of_the_epoch() -> None:
         {(8, 8)},
     ]
     assert_equal(epoch_of(loader, 2), epoch_of(plain, 2))
+
+
+def uneven(*counts: int) -> Images:
+    """Return images of as many per class, each of one colour of its own."""
+    pixels = torch.arange(sum(counts), dtype=torch.uint8)[:, None, None, None].expand(-1, 8, 8, 3)
+    return Images(pixels.contiguous(), torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)))
+
+
+def taken(loader: Loader, epoch: int = 0) -> tuple[list[int], list[int]]:
+    """Return the colour and the label of each image of an epoch."""
+    images, labels = (torch.cat(parts) for parts in zip(*epoch_of(loader, epoch), strict=True))
+    return ((images[:, 0, 0, 0] * STD[0] + MEAN[0]) * 255).round().int().tolist(), labels.tolist()
+
+
+def test_balanced_classes_come_equally_often_and_their_images_in_turn() -> None:
+    data = uneven(40, 20, 8, 0, 2)
+    loader = make_loader(data, 10, balanced=True)
+    often = torch.zeros(5)
+    for epoch in range(20):
+        colours, labels = taken(loader, epoch)
+        assert data.labels[colours].tolist() == labels
+        counts = torch.tensor(labels).bincount(minlength=5)
+        assert len(labels) == 70
+        assert sorted(counts.tolist()) == [0, 17, 17, 18, 18]
+        often += counts
+        times = torch.tensor(colours).bincount(minlength=70)
+        assert times[:40].max() == 1
+        assert set(times[60:68].tolist()) == {2, 3}
+    assert often[often > 0].max() - often[often > 0].min() < 20  # which classes get the places left over is drawn
+    assert taken(loader, 0) != taken(loader, 1)
+
+
+def test_an_image_that_comes_again_is_augmented_anew() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (41, 8, 8, 3), dtype=torch.uint8, generator=generator)
+    data = Images(pixels, torch.tensor([0] * 40 + [1]))
+    batches = epoch_of(make_loader(data, balanced=True, augmentation=Augmentation(pad=3, flip="random")))
+    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert len(images[labels == 1].unique(dim=0)) > 10  # of 20 or 21
+
+
+def test_balanced_batches_depend_only_on_seed_and_epoch_and_not_on_the_processes() -> None:
+    data = uneven(40, 20, 8)
+    options: dict[str, Any] = {"balanced": True, "augmentation": EVERYTHING, "seed": 3}
+    whole = epoch_of(make_loader(data, **options), 2)
+    assert_equal(epoch_of(make_loader(data, **options), 2), whole)
+    shares = [epoch_of(make_loader(data, rank=rank, world_size=2, **options), 2) for rank in range(2)]
+    for batch, parts in zip(whole, zip(*shares, strict=True), strict=True):
+        assert_equal([batch], [(torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]))])
+    resumed = make_loader(data, **options)
+    resumed.load_state_dict({"epoch": 2, "batches_done": 1})
+    assert_equal(epoch_of(resumed, 2), whole[1:])
+    stored = StoredImages(data.pixels, data.labels, torch.arange(68), 8)
+    assert_equal(epoch_of(make_loader(stored, **options), 2), whole)

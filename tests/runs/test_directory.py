@@ -118,6 +118,14 @@ def test_auto_takes_the_last_unfinished_run_of_the_same_configuration(tmp_path):
     assert not default_directory(tmp_path, "auto", lambda: {"seed": 3}).exists()
 
 
+def test_auto_takes_an_older_run_without_the_keys_that_are_new_and_have_their_default(tmp_path):
+    finished(tmp_path / "1", "failed", data={"source": "digits"})
+    data = {"source": "digits", "sampling": "shuffled"}
+    assert default_directory(tmp_path, "auto", lambda: {"data": data, "select": "val/accuracy"}) == tmp_path / "1"
+    other = {"data": data | {"sampling": "balanced"}}, {"data": data, "select": "val/loss"}
+    assert not any(default_directory(tmp_path, "auto", lambda wanted=wanted: wanted).exists() for wanted in other)
+
+
 def test_auto_does_not_take_a_run_in_progress(tmp_path):
     run = RunDirectory(tmp_path / "1")
     with run.recording({"seed": 1}):
