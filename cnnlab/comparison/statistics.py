@@ -11,13 +11,11 @@ variances); Holm 1979 (many tests).
 """
 
 import math
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special  # scipy.stats takes a second to import
 
 from cnnlab.intervals import CONFIDENCE
 
@@ -42,8 +40,9 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the bounds of the mean of at least two values, by Student's t distribution."""
-    low, high = stats.t.interval(CONFIDENCE, len(values) - 1, np.mean(values), stats.sem(values))
-    return float(low), float(high)
+    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    test = _t_test(mean, error, len(values) - 1)
+    return test.low, test.high
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> Test | None:
@@ -53,11 +52,16 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Test | None:
     """
     if min(len(a), len(b)) < 2 or len(set(a)) == len(set(b)) == 1:
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # one of the two groups may have no spread
-        result: Any = stats.ttest_ind(a, b, equal_var=False)
-        interval = result.confidence_interval(CONFIDENCE)
-    return Test(float(np.mean(a) - np.mean(b)), float(interval.low), float(interval.high), float(result.pvalue))
+    parts = [float(np.var(values, ddof=1)) / len(values) if len(set(values)) > 1 else 0.0 for values in (a, b)]
+    degrees = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (a, b), strict=True))
+    return _t_test(float(np.mean(a) - np.mean(b)), math.sqrt(sum(parts)), degrees)
+
+
+def _t_test(difference: float, error: float, degrees: float) -> Test:
+    """Test a difference with a standard error and degrees of freedom."""
+    half = float(special.stdtrit(degrees, (1 + CONFIDENCE) / 2)) * error
+    p = 2 * float(special.stdtr(degrees, -abs(difference) / error)) if error else math.nan
+    return Test(difference, difference - half, difference + half, p)
 
 
 def ratio_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | None:
@@ -86,7 +90,7 @@ def over_images(right_a: np.ndarray, runs_a: int, right_b: np.ndarray, runs_b: i
     squares = float((differences**2).sum()) / scale**2 + 1
     centre = total / scale / (images + 2)
     error = math.sqrt(max(squares / (images + 2) - centre**2, 0) / (images + 2))
-    half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
+    half = float(special.ndtri((1 + CONFIDENCE) / 2)) * error
     return Test(total / scale / images, centre - half, centre + half, sign_flip(differences))
 
 
@@ -131,10 +135,7 @@ def joint(a: Sequence[float], right_a: np.ndarray, b: Sequence[float], right_b: 
     if len(a) != len(b) and spreads.any():
         common = np.full(2, (spreads * (runs - 1)).sum() / (runs.sum() - 2))
         degrees = 2 / (1 / degrees + 1 / freedom(common))
-    difference, error = float(np.mean(a) - np.mean(b)), math.sqrt(variance)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
-    p = 2 * float(stats.t.sf(abs(difference) / error, degrees))
-    return Test(difference, difference - half, difference + half, p)
+    return _t_test(float(np.mean(a) - np.mean(b)), math.sqrt(variance), degrees)
 
 
 def sign_flip(differences: np.ndarray) -> float:
@@ -147,13 +148,13 @@ def sign_flip(differences: np.ndarray) -> float:
     if total == 0:
         return 1.0
     if counts.sum() > EXACT_UP_TO:
-        return 2 * float(stats.norm.sf(total / math.sqrt(float((sizes**2 * counts).sum()))))
+        return 2 * float(special.ndtr(-total / math.sqrt(float((sizes**2 * counts).sum()))))
     unit = int(np.gcd.reduce(sizes))
     sizes, total = sizes // unit, total // unit
     chances = np.ones(1)  # probability of each sum, from the lowest to the highest, in steps of 2
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
         steps = np.zeros(size * count + 1)
-        steps[::size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        steps[::size] = special.binom(count, np.arange(count + 1)) / 2**count
         chances = np.convolve(chances, steps)
     sums = np.abs(2 * np.arange(len(chances)) - int((sizes * counts).sum()))
     return float(chances[sums > total].sum() + chances[sums == total].sum() / 2)

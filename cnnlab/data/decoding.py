@@ -1,6 +1,8 @@
 """Decode images into pixels."""
 
 import ctypes
+import functools
+import importlib.util
 import io
 import logging
 import os
@@ -9,15 +11,14 @@ import stat
 import struct
 import threading
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image, TiffImagePlugin
-from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
-from torchvision.transforms.v2 import functional
+from torch import Tensor, nn
 
 from cnnlab.data.formats import RAW, picture_formats, why_unreadable
 
@@ -25,6 +26,7 @@ MAX_PIXELS = 100_000_000  # per picture: a small file can claim to hold any numb
 MAX_BYTES = 1_000_000_000  # that many pixels of 8 bytes, and some more
 TOO_LARGE = f"it has more than {MAX_PIXELS:,} pixels"
 JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"  # first bytes of such files
+RGB = 3  # torchvision's number for the colours of what it decodes
 FRAMES, SCAN, APP1 = (0xC0, 0xC1, 0xC2), 0xDA, 0xE1  # parts of a JPEG file: sizes, pixels, EXIF or XMP data
 # torchvision advertises TorchCodec, and Pillow warns about files that it then reads. Silenced here once, since filters
 # set within a thread would affect all threads.
@@ -129,7 +131,19 @@ def to_rgb_square(image: Tensor, size: int) -> Tensor:
     shorter, longer = sorted(image.shape[-2:])
     if longer * size * size > MAX_PIXELS * shorter:
         raise UnreadablePicture(f"its {image.shape[-1]} x {image.shape[-2]} pixels are too long and narrow")
-    return functional.center_crop(functional.resize(image, [size], antialias=True), [size])
+    resized = resize(image, tuple(side * size // shorter for side in image.shape[-2:]))
+    top, left = (round((side - size) / 2) for side in resized.shape[-2:])
+    return resized[..., top : top + size, left : left + size]
+
+
+def resize(image: Tensor, sides: tuple[int, ...]) -> Tensor:
+    """Resize images, uint8 (..., C, H, W), to a height and width in pixels, with antialiasing."""
+    stacked = image.reshape(-1, *image.shape[-3:])
+    native = torch.backends.cpu.get_cpu_capability() != "DEFAULT" or platform.machine() in ("aarch64", "arm64")
+    values = stacked if native else stacked.float()  # without vector instructions, torch resizes bytes less exactly
+    resized = nn.functional.interpolate(values, size=sides, mode="bilinear", antialias=True)
+    resized = resized if native else resized.round_().byte()
+    return resized.reshape(*image.shape[:-2], *sides)
 
 
 def to_rgb(picture: Image.Image) -> Tensor:
@@ -203,7 +217,22 @@ def _decode_jpeg(content: bytes) -> Tensor:
     """
     # A bytearray, because torch warns about memory that cannot be written to.
     with _silence:
-        return decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)
+        return _jpeg_reader()(torch.frombuffer(bytearray(content), dtype=torch.uint8), RGB, False)
+
+
+@functools.cache
+def _jpeg_reader() -> Callable[[Tensor, int, bool], Tensor]:
+    """Load torchvision's decoder alone: the whole of torchvision takes two seconds to import.
+
+    Raises:
+        RuntimeError: if this torchvision has none.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    libraries = list(Path(spec.origin).parent.glob("image*.so")) if spec and spec.origin else []
+    if not libraries:
+        raise RuntimeError("torchvision has no decoder")
+    torch.ops.load_library(str(libraries[0]))
+    return torch.ops.image.decode_image
 
 
 def _check_size(picture: Image.Image) -> None:

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from cnnlab.cpu import available_cores
-from cnnlab.data.decoding import UnreadablePicture, decode, to_rgb, to_square
+from cnnlab.data.decoding import UnreadablePicture, decode, resize, to_rgb, to_square
 from cnnlab.data.images import Images, StoredImages
 from cnnlab.data.stream import map_by_threads, read_by_threads
 
@@ -114,7 +113,7 @@ def read_images(
 def _thumbnail(image: Tensor, side: int) -> np.ndarray:
     if (longest := max(image.shape[-2:])) > side:
         fitting = [max(1, pixels * side // longest) for pixels in image.shape[-2:]]  # a line keeps one pixel
-        image = functional.resize(image, fitting, antialias=True)
+        image = resize(image, tuple(fitting))
     return image.expand(3, -1, -1).permute(1, 2, 0).numpy()
 
 

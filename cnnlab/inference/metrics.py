@@ -4,13 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_confusion_matrix,
-    multiclass_f1_score,
-    multiclass_precision,
-    multiclass_recall,
-)
 
 from cnnlab.intervals import Interval, wilson_interval
 
@@ -77,13 +70,15 @@ def score(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Scores:
     if not logits.isfinite().all():
         raise ValueError("the network's outputs are not finite: its training may have diverged")
     count = len(classes)
-    matrix = multiclass_confusion_matrix(logits, labels, count)
+    matrix = torch.bincount(labels * count + logits.argmax(dim=1), minlength=count**2).view(count, count)
+    correct = int(matrix.diagonal().sum())
+    in_top = (logits.topk(min(TOP, count)).indices == labels[:, None]).any(dim=1)
     return Scores(
-        accuracy=float(multiclass_accuracy(logits, labels, count, average="micro")),
-        accuracy_interval=wilson_interval(int(matrix.diagonal().sum()), len(labels)),
-        top5_accuracy=float(multiclass_accuracy(logits, labels, count, "micro", TOP)) if count > TOP else None,
+        accuracy=correct / len(labels),
+        accuracy_interval=wilson_interval(correct, len(labels)),
+        top5_accuracy=int(in_top.sum()) / len(labels) if count > TOP else None,
         loss=float(torch.nn.functional.cross_entropy(logits, labels)),
-        per_class=_per_class(logits, labels, classes, matrix),
+        per_class=_per_class(classes, matrix),
         confusion_matrix=matrix.tolist(),
         calibration=calibration(logits, labels),
     )
@@ -132,21 +127,14 @@ def largest_confusions(scores: Scores, most: int) -> list[tuple[str, str, int]]:
     return sorted(confusions, key=lambda confusion: -confusion[2])[:most]
 
 
-def _per_class(logits: Tensor, labels: Tensor, classes: tuple[str, ...], matrix: Tensor) -> list[ClassScores]:
-    """Compute the scores of each class, with None for 0 / 0, which torchmetrics returns as 0."""
-    precision, recall, f1 = (
-        metric(logits, labels, len(classes), average=None).tolist()
-        for metric in (multiclass_precision, multiclass_recall, multiclass_f1_score)
-    )
-    support, predicted = matrix.sum(dim=1).tolist(), matrix.sum(dim=0).tolist()
+def _per_class(classes: tuple[str, ...], matrix: Tensor) -> list[ClassScores]:
+    """Compute the scores of each class from the confusion matrix."""
+
+    def share(part: int, whole: int) -> float | None:
+        return part / whole if whole else None
+
+    correct, support, predicted = matrix.diagonal().tolist(), matrix.sum(dim=1).tolist(), matrix.sum(dim=0).tolist()
     return [
-        ClassScores(
-            name=name,
-            precision=precision[number] if predicted[number] else None,
-            recall=recall[number] if support[number] else None,
-            f1=f1[number] if support[number] or predicted[number] else None,
-            support=support[number],
-            predicted=predicted[number],
-        )
-        for number, name in enumerate(classes)
+        ClassScores(name, share(hits, said), share(hits, shown), share(2 * hits, shown + said), shown, said)
+        for name, hits, shown, said in zip(classes, correct, support, predicted, strict=True)
     ]

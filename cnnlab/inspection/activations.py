@@ -6,9 +6,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnlab.inspection.cost import run_image
+from cnnlab.inspection.cost import QuickMode, run_image
 from cnnlab.inspection.hooks import watch_calls
 
 BINS = 150
@@ -130,7 +129,7 @@ class _Counter:
         return int((shares <= outside).sum()), min(int((shares < 1 - outside).sum()), BINS - 1)
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(QuickMode):
     """Watches every activation function that is computed while the mode is active, and which module computes it.
 
     Every pass computes them in the same order. So `place` counts them, and must be set to 0 before each pass.

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from cnnlab.inspection.cost import MISFITS, empty_image, misfit, run_image
+from cnnlab.inspection.cost import MISFITS, MacCounter, empty_image, misfit, run_image
 from cnnlab.inspection.hooks import watch_calls
 from cnnlab.inspection.receptive_field import FieldMode, ReceptiveField
 from cnnlab.inspection.receptive_field_rules import Pair, Window
@@ -91,7 +90,7 @@ def tabulate(network: nn.Module, image_shape: tuple[int, int, int]) -> LayerTabl
         ValueError: if such images do not fit the network.
     """
     image = empty_image(network, image_shape)
-    counter = FlopCounterMode(display=False)
+    counter = MacCounter()
     watch = _Watch(network, image, counter)
     try:
         with counter, watch_calls(network, watch.on_end, watch.on_begin), watch.fields:
@@ -130,7 +129,7 @@ class _Watch:
     the module replaces them.
     """
 
-    def __init__(self, network: nn.Module, image: Tensor, counter: FlopCounterMode):
+    def __init__(self, network: nn.Module, image: Tensor, counter: MacCounter):
         self.layers: list[Layer] = []
         self._network = network
         self._image = image
@@ -184,7 +183,7 @@ class _Watch:
 
     def _add(self, row: Layer, output: Tensor | None, computed: bool = True) -> None:
         """Complete and add a row. It gets the multiplications since the last row."""
-        total = self._counter.get_total_flops() // 2
+        total = self._counter.macs
         row = replace(row, macs=total - self._macs)
         self._macs = total
         if output is not None:

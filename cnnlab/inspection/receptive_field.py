@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from cnnlab.inspection.cost import QuickMode
 from cnnlab.inspection.receptive_field_rules import Call, Pair, Window, find_window, result_fields, tensors_in
 from cnnlab.inspection.receptive_field_span import Field, Span, UnknownFieldError, image_field
 
@@ -53,7 +53,7 @@ class ReceptiveField:
         return edges[0][0], edges[1][0], edges[0][1], edges[1][1]
 
 
-class FieldMode(TorchDispatchMode):
+class FieldMode(QuickMode):
     """Computes the receptive field of every tensor that is computed from the image while the mode is active.
 
     Args:
