@@ -8,8 +8,6 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.arguments import check_declared
-from cnnlab.data.cache import check_available
-from cnnlab.data.sources import source_of
 from cnnlab.errors import Failed
 from cnnlab.files import write_atomically
 from cnnlab.runs.directory import check_output
@@ -30,6 +28,10 @@ def benchmark(config: DictConfig) -> None:
     options = {key: settings[key] for key in ("rounds", "steps", "floor")}
     check_declared("cnnlab.speed.benchmark.combinations", lists)
     check_declared("cnnlab.speed.benchmark.measure", options)
+
+    from cnnlab.data.cache import check_available
+    from cnnlab.data.sources import source_of
+
     check_available(source_of(data), data["image_size"], data["cache"])
 
     from cnnlab.reports.terminal import suggest_next

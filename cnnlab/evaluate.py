@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.arguments import check_declared
-from cnnlab.data.sources import source_of
 from cnnlab.errors import RequestError
 from cnnlab.files import write_atomically
 from cnnlab.instantiate import explained, read_options
@@ -34,6 +33,9 @@ def evaluate(config: DictConfig) -> None:
     output = _check_output(settings["output"])
     data = configuration.data_settings(config, run)
     batch_size = data.pop("eval_batch_size")
+
+    from cnnlab.data.sources import source_of
+
     source_of(data)  # fail before the slow imports
 
     from cnnlab.data.splits import read_split

@@ -13,8 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from cnnlab import config as configuration
 from cnnlab.config.paths import PACKAGE
 from cnnlab.cpu import flush_denormals
-from cnnlab.data.cache import check_available
-from cnnlab.data.sources import source_of
 from cnnlab.errors import Diverged, Interrupted
 from cnnlab.files import decide_once, write_arrays
 from cnnlab.runs.directory import RunDirectory
@@ -66,6 +64,9 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
     settings.pop("trust", None)
     data = settings["data"]
     with run.recording(settings, **known):
+        from cnnlab.data.cache import check_available
+        from cnnlab.data.sources import source_of
+
         source = source_of(data)
         check_available(source, data.get("image_size", 32), data.get("cache"))  # before anything slow is imported
         _train(settings, run, checkpoint, processes or Processes(own_rank()))

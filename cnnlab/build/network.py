@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 
 from cnnlab.errors import RequestError
 from cnnlab.inspection.cost import Cost, empty_image, measure_cost, run_image
@@ -18,6 +19,15 @@ from cnnlab.limits import Count
 
 Settings = Mapping[str, Any]
 
+MANY = 10_000_000  # weights of a tensor that is not filled with zeros, to save time and memory
+RANDOM = (
+    Tensor.normal_,
+    Tensor.uniform_,
+    nn.init.normal_,
+    nn.init.uniform_,
+    nn.init.kaiming_normal_,
+    nn.init.kaiming_uniform_,
+)
 CHANNELS = 3  # all images are converted to RGB
 
 
@@ -95,25 +105,34 @@ class DescribedImages:
         return self.channels, self.image_size, self.image_size
 
 
+class NoRandomWeights(TorchFunctionMode):
+    """Leaves out the random numbers that weights start with, while networks are made for their shapes or for others.
+
+    Large tensors stay as the system gives them: zeros that take memory only when they are written to.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function of torch, but none that fills a tensor at random."""
+        kwargs = kwargs or {}
+        if func in RANDOM:
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.numel() <= MANY:
+                tensor.detach().zero_()
+            return tensor
+        return func(*args, **kwargs)
+
+
 def tabulate_network(model: Settings, images: DescribedImages) -> LayerTable:
-    """List the layers of a network, without making its weights if possible.
+    """List the layers of a network, without its random weights.
 
     Raises:
         RequestError: if the network cannot be made, or does not accept the images.
     """
-
-    def make() -> nn.Module:
-        return build_network(model, images.classes, images.image_size, images.channels)
-
-    try:
-        with torch.device("meta"):
-            network = make()
-        table = tabulate(network, images.shape)
-    except Exception:  # it computes with values, or the request is wrong, which is explained below
-        network, table = make(), None
+    with NoRandomWeights():
+        network = build_network(model, images.classes, images.image_size, images.channels)
     check_image_shape(network, images.shape, images.classes)
     with explained("model", errors=Exception):
-        return table or tabulate(network, images.shape)
+        return tabulate(network, images.shape)
 
 
 def map_sizes(model: Settings, images: DescribedImages) -> list[int]:

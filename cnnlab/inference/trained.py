@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cnnlab.arguments import check_arguments
-from cnnlab.build.network import build_network
+from cnnlab.build.network import NoRandomWeights, build_network
 from cnnlab.data.normalization import Normalization
 from cnnlab.data.pictures import Picture, read_picture
 from cnnlab.errors import RequestError
@@ -232,7 +232,7 @@ def _check_finite(network: nn.Module, path: Path) -> None:
 def _check_without_memory(content: dict[str, Any], about: dict[str, Any], path: Path) -> None:
     """Check that the network has the weights of the checkpoint before memory is taken for it, if it can be known."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), NoRandomWeights():
             network = build_network(about["model"], len(about["classes"]), about["image_size"])
     except Exception:  # it computes with values, or the description is wrong, which is explained later
         return
