@@ -108,7 +108,7 @@ def evaluate(config: DictConfig) -> None:
 
 def _check_output(output: Any) -> Path | None:
     """Return the folder of `output=`; raise RequestError if it cannot be one, or holds the files of a run."""
-    folder = None if output is None else check_output_folder(str(output))
+    folder = None if output is None else check_output_folder(output)
     if folder and (folder / "summary.json").exists():
         raise RequestError(f"output: {folder} is a run directory, which has its own predictions.npz")
     return folder

@@ -256,15 +256,15 @@ def checkpoint_file(path: str | Path, key: str = "checkpoint") -> Path:
     return file
 
 
-def check_output(output: str | None, suffixes: Iterable[str], key: str = "output") -> Path | None:
+def check_output(output: Any, suffixes: Iterable[str], key: str = "output") -> Path | None:
     """Return the file that `output=FILE` (or another key) names, or None for None.
 
     Raises:
-        RequestError: if it has none of the suffixes, or its folder does not exist.
+        RequestError: if it is no text, has none of the suffixes, or its folder does not exist.
     """
     if output is None:
         return None
-    file = Path(output).expanduser()
+    file = _named(output, key)
     if file.suffix not in suffixes:
         raise RequestError(f"{key}: {file} must end in {', '.join(suffixes)}")
     if file.is_dir():
@@ -284,17 +284,23 @@ def own_folder(folder: Path) -> Path:
     return folder
 
 
-def check_output_folder(output: str | Path) -> Path:
+def check_output_folder(output: Any) -> Path:
     """Return the folder that `output=FOLDER` names; it need not exist.
 
     Raises:
-        RequestError: if it is a file, or its parent folder does not exist.
+        RequestError: if it is no text, is a file, or its parent folder does not exist.
     """
-    folder = Path(output).expanduser()
+    folder = _named(output, "output")
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"output: {folder} is not a folder")
     _check_writable(folder, "output")
     return folder
+
+
+def _named(output: Any, key: str) -> Path:
+    if isinstance(output, bool) or not isinstance(output, str | int | Path):  # a folder may be called 5
+        raise RequestError(f"{key} must be a path, got {output!r}")
+    return Path(str(output)).expanduser()
 
 
 def _check_writable(path: Path, key: str) -> None:

@@ -6,7 +6,14 @@ import pytest
 
 from cnnlab.errors import Diverged, Interrupted, RequestError
 from cnnlab.files import decide_once, write_atomically
-from cnnlab.runs.directory import SUMMARY_KEYS, Before, RunDirectory, default_directory
+from cnnlab.runs.directory import (
+    SUMMARY_KEYS,
+    Before,
+    RunDirectory,
+    check_output,
+    check_output_folder,
+    default_directory,
+)
 
 
 def finished(path: Path, status: str = "completed", **config: object) -> RunDirectory:
@@ -228,3 +235,11 @@ def test_a_record_holds_null_for_numbers_that_are_not_finite(tmp_path):
     run.update_summary(val_loss=float("nan"), versions={"list": [float("inf"), 1.5, (2, float("-inf"))]})
     record = json.loads(run.summary_file.read_text(), parse_constant=lambda name: pytest.fail(name))
     assert (record["val_loss"], record["versions"]) == (None, {"list": [None, 1.5, [2, None]]})
+
+
+@pytest.mark.parametrize("given", [True, ["a.json"], {"a": 1}, 1.5])
+def test_an_output_is_a_path(given):
+    with pytest.raises(RequestError, match="^gallery must be a path, got"):
+        check_output(given, (".json",), "gallery")
+    with pytest.raises(RequestError, match="^output must be a path, got"):
+        check_output_folder(given)
