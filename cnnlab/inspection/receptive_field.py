@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from cnnlab.inspection.cost import QuickMode
+from cnnlab.inspection.field import Field, UnknownFieldError, image_field
 from cnnlab.inspection.receptive_field_rules import Call, Pair, Window, find_window, result_fields, tensors_in
-from cnnlab.inspection.receptive_field_span import Field, Span, UnknownFieldError, image_field
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,14 @@ class ReceptiveField:
     @classmethod
     def of(cls, field: Field) -> "ReceptiveField":
         """Return the size, start and step of a field."""
-        if field.columns.first.ndim == 4 and not field.columns.moves(2):  # maps, unless their channels come last
-            field = field.map(Span.mix, 1)
-        steps = []
-        for span in field:
-            moving = [dim for dim in range(span.first.ndim) if span.moves(dim)]
-            steps.append(span.step_along(moving[0]) if len(moving) == 1 else None if moving else 0)
-        height, width = (int((last - first).max()) + 1 for first, last, _ in field)
-        return cls((height, width), (int(field.rows.first.min()), int(field.columns.first.min())), (steps[0], steps[1]))
+        if field.edges.ndim == 5 and field.steps_along(2)[1] == 0:  # maps, unless their channels come last
+            field = field.mix(1)
+        along = [field.steps_along(dim) for dim in range(field.edges.ndim - 1)]
+        moving = [[steps[axis] for steps in along if steps[axis] != 0] for axis in (0, 1)]
+        step, step_across = (own[0] if len(own) == 1 else None if own else 0 for own in moving)
+        first, last = field.edges[:2].flatten(1), -field.edges[2:].flatten(1)
+        (height, width), (row, column) = (last - first + 1).amax(1).tolist(), first.amin(1).tolist()
+        return cls((height, width), (row, column), (step, step_across))
 
     def exceeds(self, height: int, width: int) -> bool:
         """Return whether the field is larger than an image of that size."""
@@ -72,10 +73,7 @@ class FieldMode(QuickMode):
 
     def field(self, tensor: Tensor) -> ReceptiveField | None:
         """Return the field of a tensor's values; None if they do not depend on the image, or it is unknown."""
-        try:
-            field = self._field_of(tensor)
-        except UnknownFieldError:
-            return None
+        field = self._fields.get(tensor)
         return field and ReceptiveField.of(field)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -118,7 +116,7 @@ class FieldMode(QuickMode):
 
 
 def _is_same(field: Field | None, other: Field | None) -> bool:
-    return field is not None and other is not None and all(map(Span.equals, field, other))
+    return field is not None and other is not None and torch.equal(field.edges, other.edges)
 
 
 def _memory(tensor: Tensor) -> Any:

@@ -8,8 +8,7 @@ Two conventions: norms count as if they used running averages, though a group no
 such as squeeze-and-excitation counts, so every value after it depends on what the gate depends on.
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from cnnlab.inspection.receptive_field_span import NOWHERE, Field, Span, UnknownFieldError, simplify, unite
+from cnnlab.inspection.field import NOWHERE, Field, UnknownFieldError, simplify, unite
 
 Pair = tuple[int, int]
 FieldOf = Callable[[Tensor], Field | None]
@@ -129,20 +128,16 @@ def _repeated(value: int | Sequence[int], length: int) -> Sequence[int]:
 # --- a rule per operation --------------------------------------------------------------------------------------------
 
 
-def _united(fields: Sequence[Field], rank: int) -> Field:
-    rows, columns = zip(*fields, strict=True)
-    return Field(unite(rows, rank), unite(columns, rank))
-
-
 def _elementwise(call: Call) -> Field:
-    return _united(call.seeing(), len(call.shape))
+    return unite(call.seeing(), len(call.shape))
 
 
 def _any_operation(call: Call) -> Field:
     """Whatever is computed from values that all depend on the same pixels depends on these."""
-    if call.name == "copy_" or any(span.first.numel() > 1 for field in call.seeing() for span in field):
+    if call.name == "copy_" or any(field.edges.numel() > 4 for field in call.seeing()):
         raise UnknownFieldError  # copy_ may overwrite a part
-    return _elementwise(call).map(Span.apply, lambda rows: rows.view([1] * len(call.shape)))
+    edges, steps = _elementwise(call)
+    return Field(edges.view(4, *[1] * len(call.shape)), steps)
 
 
 def _window(call: Call) -> Field:
@@ -150,7 +145,7 @@ def _window(call: Call) -> Field:
     if call.name == "convolution":
         if call["transposed"]:
             raise UnknownFieldError
-        field = field.map(Span.mix, 1)
+        field = field.mix(1)
     sizes = _window_sizes(call)
     for dim, (kernel, stride, padding, dilation) in enumerate(sizes, start=len(call.shape) - len(sizes)):
         places = torch.arange(call.shape[dim]) * stride - padding
@@ -178,19 +173,17 @@ def _adaptive_pooling(call: Call) -> Field:
 
 
 def _slide(call: Call, field: Field, dim: int, windows: Tensor, stride: int) -> Field:
-    """Move a window along a dimension; a single row or column counts too, because padding may surround it."""
-    own = dim - (len(call.shape) - 2) if call.first.shape[dim] == 1 else None
-    moves = [span.moves(dim) or axis == own for axis, span in enumerate(field)]
-    return Field(*(span.slide(dim, windows, stride) if m else span for span, m in zip(field, moves, strict=True)))
+    axis = dim - (len(call.shape) - 2)
+    return field.slide(dim, windows, stride, axis if call.first.shape[dim] == 1 and axis >= 0 else None)
 
 
 def _reduction(call: Call) -> Field:
-    field = _softmax(call)
-    return field if call.arguments.get("keepdim") else field.map(Span.apply, lambda rows: rows.squeeze(_dims(call)))
+    edges, steps = _softmax(call)
+    return Field(edges if call.arguments.get("keepdim") else edges.squeeze([dim + 1 for dim in _dims(call)]), steps)
 
 
 def _softmax(call: Call) -> Field:
-    return call.input().map(Span.mix, *_dims(call))
+    return call.input().mix(*_dims(call))
 
 
 def _dims(call: Call) -> tuple[int, ...]:
@@ -211,31 +204,26 @@ def _product(call: Call) -> Field:
         raise UnknownFieldError
     first, second, rows, columns = call.field_of(left), call.field_of(right), len(call.shape) - 2, len(call.shape) - 1
     if first and second:
-        return _united([field.map(Span.mix, rows, columns) for field in (first, second)], len(call.shape))
-    return first.map(Span.mix, columns) if first else call.seeing()[0].map(Span.mix, rows)
+        return unite([field.mix(rows, columns) for field in (first, second)], len(call.shape))
+    return first.mix(columns) if first else call.seeing()[0].mix(rows)
 
 
 def _rearrangement(call: Call) -> list[Field]:
     """Rearrange the field of the values as the operation rearranges the values."""
 
-    def rearranged(rows_of: Callable[[Field], Tensor], nowhere: int) -> list[Tensor]:
-        def rows(value: Any) -> Any:
+    def rearranged(edge: int) -> list[Tensor]:
+        def numbers(value: Any) -> Any:
             if not isinstance(value, Tensor):
                 return value
             field = call.field_of(value)
-            return (rows_of(field) if field else torch.tensor(nowhere)).expand(value.shape).contiguous()
+            return (field.edges[edge] if field else torch.tensor(NOWHERE)).expand(value.shape).contiguous()
 
         if call.name in _RESHAPES:  # their arguments may count on an order in memory
-            return [rows(call.first).view(call.shape)]
-        return tensors_in(call.func(*tree_map(rows, call.args), **call.kwargs))
+            return [numbers(call.first).view(call.shape)]
+        return tensors_in(call.func(*tree_map(numbers, call.args), **call.kwargs))
 
-    def spans(axis: int) -> Iterator[Span]:
-        step = max(field[axis].step or 0 for field in call.seeing())
-        first = rearranged(lambda field: field[axis].first, NOWHERE)
-        last = rearranged(lambda field: field[axis].last, -NOWHERE)
-        return map(simplify, first, last, itertools.repeat(step))
-
-    return [Field(rows, columns) for rows, columns in zip(spans(0), spans(1), strict=True)]
+    steps = [max(field.steps[axis] or 0 for field in call.seeing()) for axis in (0, 1)]
+    return [simplify(torch.stack(edges), steps) for edges in zip(*map(rearranged, range(4)), strict=True)]
 
 
 _RESHAPES = ("view", "_unsafe_view", "reshape", "_reshape_alias")
