@@ -20,7 +20,7 @@ from cnnlab.limits import Count
 from cnnlab.runs.directory import check_output, checkpoint_file, run_of
 
 if TYPE_CHECKING:
-    from cnnlab.data.images import StoredImages
+    from cnnlab.data.images import Images
     from cnnlab.data.splits import Split
     from cnnlab.inference.trained import TrainedNetwork
 
@@ -108,7 +108,7 @@ def predict(config: DictConfig) -> None:
     suggest_visualize(settings["checkpoint"], image, configuration.command_line())
 
 
-def _read_data(config: DictConfig, net: "TrainedNetwork", split: "Split") -> "StoredImages":
+def _read_data(config: DictConfig, net: "TrainedNetwork", split: "Split") -> "Images":
     """Find the images of a split: of the data on the command line, else of the checkpoint's run."""
     from cnnlab.data.splits import read_split
     from cnnlab.runs.checkpoint import same_images

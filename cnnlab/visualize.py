@@ -19,7 +19,7 @@ from cnnlab.runs.directory import RunDirectory, check_output_folder, checkpoint_
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cnnlab.data.images import StoredImages
+    from cnnlab.data.images import Images
     from cnnlab.inference.trained import TrainedNetwork
 
 log = logging.getLogger("cnnlab.visualize")
@@ -84,7 +84,7 @@ def visualize(config: DictConfig) -> None:
     suggest_next(shlex.join(_next_command(request, tested)))
 
 
-def _test_images(config: DictConfig, request: Request, net: "TrainedNetwork") -> "tuple[StoredImages | None, str]":
+def _test_images(config: DictConfig, request: Request, net: "TrainedNetwork") -> "tuple[Images | None, str]":
     """Return the test images, and the name of their data.
 
     They come from the data of the command line, or else of the checkpoint's run. If the image is a file and neither is
@@ -112,7 +112,7 @@ def _data_arguments() -> list[str]:
     return [arg for arg in configuration.command_line() if re.match(r"\W*data[.=]", arg)]
 
 
-def _image(request: Request, net: "TrainedNetwork", tested: "StoredImages | None") -> tuple["Tensor", str, str | None]:
+def _image(request: Request, net: "TrainedNetwork", tested: "Images | None") -> tuple["Tensor", str, str | None]:
     """Return the image, uint8 (S, S, 3), its name, and its class if that is known."""
     import torch
 
@@ -130,7 +130,7 @@ def _image(request: Request, net: "TrainedNetwork", tested: "StoredImages | None
     return image.pixels[0], f"Test image {request.number}", net.classes[int(image.labels[0])]
 
 
-def _spread(count: int, net: "TrainedNetwork", tested: "StoredImages") -> Iterator["Tensor"]:
+def _spread(count: int, net: "TrainedNetwork", tested: "Images") -> Iterator["Tensor"]:
     """Yield normalized batches of test images, evenly spaced because images may be sorted by class."""
     import torch
 
@@ -145,7 +145,7 @@ def _model_name(net: "TrainedNetwork", run: RunDirectory | None) -> str:
     return recorded.get("model") or configuration.model_name(made_by, net.model)
 
 
-def _next_command(request: Request, tested: "StoredImages | None") -> list[str]:
+def _next_command(request: Request, tested: "Images | None") -> list[str]:
     """Return a command that does more with the network: evaluate it, or classify the image if there are no data."""
     checkpoint = f"checkpoint={request.checkpoint}"
     if tested is None:

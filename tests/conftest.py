@@ -23,7 +23,7 @@ from hydra._internal.hydra import Hydra
 from PIL import Image
 
 from cnnlab.build.network import build_network
-from cnnlab.data.images import ImageData, Images, StoredImages
+from cnnlab.data.images import ImageData, Images
 
 # The tests run many hundred commands, and each composes its configuration. OmegaConf parses it with PyYAML's loader
 # written in Python; the loader written in C does the same in less time.
@@ -118,7 +118,7 @@ def sample() -> ImageData:
     def images(per_class: int) -> Images:
         labels = np.repeat(np.arange(len(CLASSES)), per_class)
         pixels = random.integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
-        return Images(torch.from_numpy(pixels), torch.from_numpy(labels))
+        return Images.decoded(torch.from_numpy(pixels), torch.from_numpy(labels))
 
     return ImageData(images(TRAIN_PER_CLASS), images(TEST_PER_CLASS), CLASSES, fingerprint="")
 
@@ -214,7 +214,7 @@ def _png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _write_batch(file: Path, images: Images | StoredImages) -> None:
+def _write_batch(file: Path, images: Images) -> None:
     planes = images.pixels.permute(0, 3, 1, 2).reshape(len(images), -1).contiguous().numpy()
     _pickle_as_python2({b"batch_label": b"part", b"labels": images.labels.tolist(), b"data": planes}, file)
 

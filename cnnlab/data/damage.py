@@ -13,7 +13,7 @@ from cnnlab.display import progress_bar
 from cnnlab.errors import RequestError
 
 if TYPE_CHECKING:
-    from cnnlab.data.images import Images, StoredImages
+    from cnnlab.data.images import Images
 
 PIECE = 10_000  # images that are tried at a time: each waits with an object of its own
 Fault = tuple[str, str]  # an image, and why it cannot be read
@@ -27,7 +27,7 @@ class UnreadableImage(RequestError):
         self.fault = fault
 
 
-def find_faults(images: "Images | StoredImages") -> dict[int, Fault]:
+def find_faults(images: "Images") -> dict[int, Fault]:
     """Try to read all images, with a thread for each core, and return what is wrong, by the image's position."""
 
     def try_to_read(position: int) -> Fault | None:
@@ -48,7 +48,7 @@ def find_faults(images: "Images | StoredImages") -> dict[int, Fault]:
     return faults
 
 
-def refusal(*splits: "Images | StoredImages") -> RequestError:
+def refusal(*splits: "Images") -> RequestError:
     """Return the error that names all images that cannot be read, after one was met."""
     faults = [fault for images in splits for fault in find_faults(images).values()]
     return RequestError(f"data: {describe(faults, sum(map(len, splits)))}; data.on_error=skip leaves them out")

@@ -12,7 +12,7 @@ from cnnlab.cpu import available_cores
 from cnnlab.data.augment import Augmentation
 from cnnlab.data.damage import UnreadableImage, refusal
 from cnnlab.data.findings import Findings, listed
-from cnnlab.data.images import ImageData, Images, OnError, Placement, StoredImages, read_for
+from cnnlab.data.images import ImageData, Images, OnError, Placement, read_for
 from cnnlab.data.loader import Loader, Sampling, count_batches
 from cnnlab.data.normalization import Normalization, channel_statistics
 from cnnlab.data.placement import choose_placement
@@ -185,7 +185,7 @@ class ImageDataModule(L.LightningDataModule):
         """Return the batch unchanged: the loader makes it on the device."""
         return batch
 
-    def _loader(self, images: Images | StoredImages, batch_size: int, **training: Any) -> Loader:
+    def _loader(self, images: Images, batch_size: int, **training: Any) -> Loader:
         trainer = self.trainer
         return Loader(
             images,
@@ -198,7 +198,8 @@ class ImageDataModule(L.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             classes=len(self.classes),
-            workers=self.workers if self.placement == "stream" else None,
+            placement=self.placement,
+            workers=self.workers,
         )
 
     def _spread(self, images: int) -> Tensor:

@@ -36,32 +36,18 @@ SPLIT_SEED = 2009  # the same for every run, so that runs with different seeds k
 
 @dataclass(frozen=True)
 class Images:
-    """Hold decoded images and their labels."""
-
-    pixels: Tensor  # uint8 (N, H, W, 3)
-    labels: Tensor  # class numbers, int64 (N,)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, indices: Tensor) -> "Images":
-        """Return the images at these positions, in this order."""
-        return Images(self.pixels[indices], self.labels[indices])
-
-    def read(self, indices: Tensor) -> Tensor:
-        """Return the pixels of the images at these positions, uint8 (B, H, W, 3)."""
-        return self.pixels[indices]
-
-
-@dataclass(frozen=True)
-class StoredImages:
-    """Hold images that are read when they are asked for."""
+    """Hold labelled images, which are read when they are asked for."""
 
     items: Items | Tensor  # of the source: encoded, or uint8 (M, H, W, C), which may be mapped from a file
     labels: Tensor  # class numbers, int64 (N,)
     rows: Tensor  # which of the items these images are, int64 (N,)
     size: int  # height and width that images are brought to, in pixels
     split: str = "train"  # of the source, for messages
+
+    @classmethod
+    def decoded(cls, pixels: Tensor, labels: Tensor, split: str = "train") -> "Images":
+        """Return the images with these pixels, uint8 (N, size, size, 3), and class numbers, int64 (N,)."""
+        return cls(pixels, labels, torch.arange(len(labels)), pixels.shape[1], split)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,7 +57,7 @@ class StoredImages:
         """Pixels of all images at once, uint8 (N, size, size, 3); use it for few images."""
         return self.read(torch.arange(len(self)))
 
-    def take(self, indices: Tensor) -> "StoredImages":
+    def take(self, indices: Tensor) -> "Images":
         """Return the images at these positions, in this order, without reading them."""
         return replace(self, labels=self.labels[indices], rows=self.rows[indices])
 
@@ -104,8 +90,8 @@ class ImageData:
     `files-` and 16 digits, of the files' names and sizes and of the labels.
     """
 
-    train: Images | StoredImages  # in the source's order, as the test images
-    test: Images | StoredImages
+    train: Images  # in the source's order, as the test images
+    test: Images
     classes: tuple[str, ...]  # names by class number
     fingerprint: str
     findings: Findings = Findings()  # where the images are, and what was left out
@@ -138,14 +124,8 @@ def load_images(
     if cached is None:
         raise RuntimeError(f"the cache in {folder} was just written, but does not read back correctly")
     tensors = {name: torch.from_numpy(array) for name, array in cached.arrays.items()}
-    data = ImageData(
-        train=Images(tensors["train_pixels"], tensors["train_labels"]),
-        test=Images(tensors["test_pixels"], tensors["test_labels"]),
-        classes=cached.classes,
-        fingerprint=cached.fingerprint,
-        findings=source.findings(),
-    )
-    return _with_notes(data, cached.notes)
+    train, test = (Images.decoded(tensors[f"{s}_pixels"], tensors[f"{s}_labels"], s) for s in ("train", "test"))
+    return _with_notes(ImageData(train, test, cached.classes, cached.fingerprint, source.findings()), cached.notes)
 
 
 def read_for(
@@ -154,14 +134,7 @@ def read_for(
     """Return all images of a source for a placement other than `auto`; see `load_images` and `streamed_images`."""
     if placement == "stream":
         return streamed_images(source, image_size, on_error)
-    data = load_images(source, image_size, cache, on_error)
-    if placement == "device":
-        return data
-    train, test = (
-        StoredImages(images.pixels, images.labels, torch.arange(len(images)), image_size, split)
-        for split, images in (("train", data.train), ("test", data.test))
-    )
-    return replace(data, train=train, test=test)
+    return load_images(source, image_size, cache, on_error)
 
 
 def streamed_images(source: Source, image_size: int, on_error: OnError = "stop") -> ImageData:
@@ -197,7 +170,7 @@ def _with_notes(data: ImageData, notes: Notes) -> ImageData:
     return replace(data, findings=findings, validation=notes.validation)
 
 
-def _train_and_test(raw: RawImages, size: int, on_error: OnError) -> tuple[StoredImages, StoredImages, Notes]:
+def _train_and_test(raw: RawImages, size: int, on_error: OnError) -> tuple[Images, Images, Notes]:
     """Return training and test images, none of them decoded, and notes. Without test images, a share is taken."""
     if len(raw.classes) < 2:
         raise RequestError(f"data: at least two classes are needed, found {len(raw.classes)}: {', '.join(raw.classes)}")
@@ -227,12 +200,12 @@ def _train_and_test(raw: RawImages, size: int, on_error: OnError) -> tuple[Store
     return train, test, notes
 
 
-def _stored(raw: RawSplit, name: str, classes: int, size: int) -> StoredImages:
+def _stored(raw: RawSplit, name: str, classes: int, size: int) -> Images:
     labels = torch.from_numpy(raw.labels)
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         raise RequestError(f"data: the {name} labels must be class numbers from 0 to {classes - 1}")
     items = torch.from_numpy(raw.images) if isinstance(raw.images, np.ndarray) else raw.images
-    return StoredImages(items, labels, torch.arange(len(labels)), size, name)
+    return Images(items, labels, torch.arange(len(labels)), size, name)
 
 
 def _decode_all(source: Source, image_size: int, on_error: OnError, folder: Path) -> tuple[tuple[str, ...], Notes]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cnnlab.data.augment import Augmentation, move_draws
 from cnnlab.data.epoch import Epoch, seeded_generator
-from cnnlab.data.images import Images, StoredImages
+from cnnlab.data.images import Images, Placement
 from cnnlab.data.normalization import Normalization
 from cnnlab.data.stream import Workers, read_by_threads
 
@@ -83,7 +83,7 @@ class Loader:
     within an epoch resumes with the next batch.
 
     Args:
-        images: all images; `Images` are moved to the device, `StoredImages` are brought there batch by batch.
+        images: all images.
         batch_size: images a batch over all processes. The last batch of an epoch is smaller if images are left over.
             If it would have a single image, or less than an eighth of a batch, and images are shuffled, it joins the
             batch before: batch norm over maps of one pixel needs at least two images on every device, which a joined
@@ -99,14 +99,16 @@ class Loader:
         rank: number of this process; each process takes its share of every batch.
         world_size: number of processes.
         classes: number of classes; needed only if the augmentation mixes images.
-        workers: number of processes that read `StoredImages`, or None for a thread, which is enough for decoded images.
+        placement: `device` moves all images there at once, `host` and `stream` bring them batch by batch, read by a
+            thread or by worker processes.
+        workers: number of these processes.
     """
 
     batch_sampler = None  # Lightning looks for it if there is a sampler
 
     def __init__(
         self,
-        images: Images | StoredImages,
+        images: Images,
         batch_size: int,
         mean: Tensor,
         std: Tensor,
@@ -118,7 +120,8 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
         classes: int = 0,
-        workers: int | None = None,
+        placement: Placement = "device",
+        workers: int = 0,
     ):
         if batch_size < world_size:
             raise ValueError(f"batch_size must be at least the number of devices, {world_size}, got {batch_size}")
@@ -131,14 +134,11 @@ class Loader:
         self.sampler = EpochOrder(len(images), shuffle, seed, images.labels if balanced else None)
         self.labels = images.labels.to(self.device)
         self.pinned = self.device.type == "cuda"
-        self.workers = None
-        if isinstance(images, Images):
-            self.size = images.pixels.shape[1]
-            self.images: Tensor | StoredImages = self.augmentation.prepare(images.pixels.to(self.device))
-        else:
-            self.size, self.images = images.size, images
-            if workers is not None:
-                self.workers = Workers(images, workers, self.pinned, stay=shuffle)
+        self.size = images.size
+        self.images: Tensor | Images = images
+        self.workers = Workers(images, workers, self.pinned, stay=shuffle) if placement == "stream" else None
+        if placement == "device":
+            self.images = self.augmentation.prepare(images.pixels.to(self.device))
         self.normalize = Normalization(mean, std, self.size, self.device)
         self.batches_done = 0
         self._resume_from: dict[str, int] | None = None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cnnlab.cpu import available_cores
 from cnnlab.data.decoding import UnreadablePicture, decode, resize, to_rgb, to_square
-from cnnlab.data.images import Images, StoredImages
+from cnnlab.data.images import Images
 from cnnlab.data.stream import map_by_threads, read_by_threads
 
 Picture = str | Path | bytes | Image.Image | np.ndarray | Tensor
@@ -93,7 +93,7 @@ def read_pictures(paths: Iterable[Path], size: int, shown: int = 0, thumbnail: i
 
 
 def read_images(
-    images: Images | StoredImages, split: str, limit: int | None = None, shown: int = 0, batch_size: int = 256
+    images: Images, split: str, limit: int | None = None, shown: int = 0, batch_size: int = 256
 ) -> Iterator[Reading]:
     """Read the images of a data set in their order, a little ahead.
 

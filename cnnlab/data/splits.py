@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from cnnlab.data.findings import listed
-from cnnlab.data.images import ImageData, Images, OnError, Placement, StoredImages, read_for, stratified_split
+from cnnlab.data.images import ImageData, Images, OnError, Placement, read_for, stratified_split
 from cnnlab.data.placement import choose_placement
 from cnnlab.data.sources import source_of
 from cnnlab.errors import RequestError
@@ -40,7 +40,7 @@ class DataOptions:
 
 def read_split(
     split: Split, protocol: Protocol, known: tuple[str, ...], image_size: int, settings: Mapping[str, Any]
-) -> tuple[StoredImages, str]:
+) -> tuple[Images, str]:
     """Return the images to show to a trained network, none of them read yet, and the fingerprint of their data set.
 
     Args:
@@ -60,18 +60,13 @@ def read_split(
         found, residence = source_of(vars(options)), options.residence
         if residence == "auto":
             residence = choose_placement(found, image_size, 0, options.cache, torch.device("cpu"))
-        residence = "stream" if residence == "stream" else "host"
         data = read_for(residence, found, image_size, options.cache, options.on_error)
         data = fit_classes(name_classes(data, options.classes or ()), known)
         train, val = (data.train, data.test) if split == "test" else split_by_protocol(data, protocol, options.holdout)
-    images = {"train": train, "val": val, "test": data.test}[split]
-    assert isinstance(images, StoredImages)
-    return images, data.fingerprint
+    return {"train": train, "val": val, "test": data.test}[split], data.fingerprint
 
 
-def split_by_protocol(
-    data: ImageData, protocol: Protocol, holdout: float
-) -> tuple[Images | StoredImages, Images | StoredImages]:
+def split_by_protocol(data: ImageData, protocol: Protocol, holdout: float) -> tuple[Images, Images]:
     """Return the images for training and the images that select the best epoch.
 
     Args:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.data.damage import UnreadableImage, refusal
-from cnnlab.data.images import Images, StoredImages
+from cnnlab.data.images import Images
 from cnnlab.errors import Failed
 
 AHEAD = 2  # batches that each worker, or a single thread, reads ahead
@@ -31,7 +31,7 @@ Worker = tuple[BaseProcess, BufferedRWPair]  # and the socket to it
 
 
 def read_by_threads(
-    images: Images | StoredImages, batches: Sequence[Tensor], pinned: bool = False, threads: int = 1
+    images: Images, batches: Sequence[Tensor], pinned: bool = False, threads: int = 1
 ) -> Iterator[Tensor]:
     """Yield the pixels of one batch after the other, uint8 (B, size, size, 3), from positions, int64 (B,) each.
 
@@ -80,7 +80,7 @@ class Workers:
         stay: whether the processes are kept from one epoch to the next.
     """
 
-    def __init__(self, images: StoredImages, count: int, pinned: bool, stay: bool):
+    def __init__(self, images: Images, count: int, pinned: bool, stay: bool):
         self._images, self._count, self._pinned, self._stay = images, count, pinned, stay
         self._started: set[Worker] = set()
         self._idle: list[Worker] = []  # between two epochs
@@ -145,7 +145,7 @@ def _receive_batch(stream: BufferedRWPair) -> np.ndarray | str:
     return pixels
 
 
-def _serve(others: socket.socket, own: socket.socket, images: StoredImages) -> None:
+def _serve(others: socket.socket, own: socket.socket, images: Images) -> None:
     """Read batches in a worker, a little ahead, until the main process ends."""
     others.close()  # the copy of the main process's end: with it, its end would go unnoticed
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # they may reach all processes of a terminal or job
@@ -161,7 +161,7 @@ def _serve(others: socket.socket, own: socket.socket, images: StoredImages) -> N
                 stream.flush()
 
 
-def _read(images: StoredImages, positions: Tensor | np.ndarray) -> np.ndarray | str:
+def _read(images: Images, positions: Tensor | np.ndarray) -> np.ndarray | str:
     """Return the pixels of a batch, or the message of an error: an exception would bring its traceback along."""
     try:
         return images.read(torch.as_tensor(positions)).contiguous().numpy()

@@ -7,7 +7,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from cnnlab.data.images import Images, StoredImages
+from cnnlab.data.images import Images
 from cnnlab.data.pictures import Reading
 from cnnlab.inference.scoring import read_batches
 from cnnlab.inference.trained import Predictions, TrainedNetwork
@@ -49,7 +49,7 @@ class KnownImages:
     def __init__(
         self,
         net: TrainedNetwork,
-        images: Images | StoredImages,
+        images: Images,
         count: int,
         batch_size: int,
         progress: Callable[[int], object],

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.cpu import available_cores
-from cnnlab.data.images import Images, StoredImages
+from cnnlab.data.images import Images
 from cnnlab.data.stream import read_by_threads
 from cnnlab.errors import RequestError
 from cnnlab.inference.trained import TrainedNetwork
@@ -51,7 +51,7 @@ def chosen_tta(asked: bool | Tta) -> Tta:
     return asked
 
 
-def read_batches(images: Images | StoredImages, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def read_batches(images: Images, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the positions, int64 (B,), and pixels, uint8 (B, H, W, 3), of each batch; threads read ahead."""
     batches = torch.arange(len(images)).split(batch_size)
     return zip(batches, read_by_threads(images, batches, threads=available_cores()), strict=True)
@@ -59,7 +59,7 @@ def read_batches(images: Images | StoredImages, batch_size: int) -> Iterator[tup
 
 def run_network(
     net: TrainedNetwork,
-    images: Images | StoredImages,
+    images: Images,
     batch_size: int,
     tta: bool | Tta = "none",
     embeddings: bool = False,
@@ -103,7 +103,7 @@ def run_network(
 
 
 def measure_shift_invariance(
-    net: TrainedNetwork, images: Images | StoredImages, batch_size: int, shift: int, clock: Clock | None = None
+    net: TrainedNetwork, images: Images, batch_size: int, shift: int, clock: Clock | None = None
 ) -> dict[str, Any]:
     """Compare a network's outputs for the images with those for copies shifted up, down, left and right.
 

@@ -36,7 +36,7 @@ from torchvision.datasets import CIFAR10
 
 from cnnlab.data.augment import Augmentation
 from cnnlab.data.datamodule import ImageDataModule
-from cnnlab.data.images import Images, StoredImages
+from cnnlab.data.images import Images
 from cnnlab.runs.environment import device_name
 
 PAD = 4
@@ -146,7 +146,7 @@ def transform_rows(
     return {"images": [transform(picture) for picture in rows[image]], "labels": rows[label]}
 
 
-def write_batches(images: Images | StoredImages, folder: Path) -> None:
+def write_batches(images: Images, folder: Path) -> None:
     """Write images as the authors of CIFAR-10 publish them: pickled batches of rows of 3 x 1024 values."""
     folder.mkdir(parents=True)
     rows = images.pixels.permute(0, 3, 1, 2).reshape(len(images), -1)

@@ -12,7 +12,7 @@ from cnnlab.data.augmentations.crop import Crop
 from cnnlab.data.augmentations.flip import Flip
 from cnnlab.data.augmentations.mixing import Mixing
 from cnnlab.data.epoch import Epoch
-from cnnlab.data.images import Images, StoredImages
+from cnnlab.data.images import Images
 from cnnlab.data.loader import Loader
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import build
@@ -73,17 +73,17 @@ def digest(augmentation: Augmentation) -> str:
     return found.hexdigest()[:16]
 
 
-@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("placement", ["device", "host"])
 @pytest.mark.parametrize(("options", "draws", "projection"), EXPECTED, ids=lambda value: str(value)[:60])
-def test_draws_and_batches_never_change(options: Any, draws: str, projection: float, stored: bool) -> None:
+def test_draws_and_batches_never_change(options: Any, draws: str, projection: float, placement: Any) -> None:
     augmentation = Augmentation(**options)
     assert digest(augmentation) == draws
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (20, 8, 8, 3), dtype=torch.uint8, generator=generator)
     labels = torch.arange(20) % 4
-    images = StoredImages(pixels, labels, torch.arange(20), size=8) if stored else Images(pixels, labels)
+    images = Images.decoded(pixels, labels)
     mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.25])
-    loader = Loader(images, 6, mean, std, augmentation=augmentation, shuffle=True, seed=7, classes=4)
+    loader = Loader(images, 6, mean, std, augmentation, shuffle=True, seed=7, classes=4, placement=placement)
     found = 0.0
     for epoch in range(3):
         loader.sampler.set_epoch(epoch)

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from cnnlab.data.augment import Augmentation
 from cnnlab.data.datamodule import ImageDataModule
-from cnnlab.data.images import ImageData, Images, StoredImages
+from cnnlab.data.images import ImageData, Images
 from cnnlab.data.normalization import channel_statistics
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import build
 
 
-def rows(images: Images | StoredImages) -> set[bytes]:
+def rows(images: Images) -> set[bytes]:
     """Return the images as a set; all images of the sample differ."""
     return {image.numpy().tobytes() for image in images.pixels}
 

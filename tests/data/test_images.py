@@ -11,7 +11,7 @@ from PIL import Image
 
 from cnnlab.data.decoding import to_rgb_square
 from cnnlab.data.findings import Findings
-from cnnlab.data.images import StoredImages, load_images, stratified_split
+from cnnlab.data.images import Images, load_images, stratified_split
 from cnnlab.data.sources import FolderSource
 from cnnlab.data.sources.base import RawImages, RawSplit
 
@@ -188,7 +188,7 @@ def test_stratified_split_is_the_same_every_time_and_leaves_the_random_state_alo
 
 def test_taking_stored_images_reads_nothing() -> None:
     items = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), dtype=np.uint8))
-    images = StoredImages(items, torch.arange(10), torch.arange(10), size=8)
+    images = Images(items, torch.arange(10), torch.arange(10), size=8)
     part = images.take(torch.tensor([7, 3, 5])).take(torch.tensor([2, 0]))
     assert part.labels.tolist() == [5, 7]
     assert torch.equal(part.pixels, items[[5, 7]])

@@ -7,7 +7,7 @@ from torch import Tensor
 from cnnlab.data.augment import Augmentation
 from cnnlab.data.augmentations.mixing import Mixing
 from cnnlab.data.epoch import Epoch
-from cnnlab.data.images import ImageData, Images, StoredImages, load_images
+from cnnlab.data.images import ImageData, Images, load_images
 from cnnlab.data.loader import Loader
 from cnnlab.data.sources import FolderSource
 
@@ -17,7 +17,7 @@ EVERYTHING = Augmentation(pad=3, flip="random", cutout=8, erasing=0.5, mixup=0.5
 Batches = list[tuple[Tensor, Tensor]]
 
 
-def make_loader(images: Images | StoredImages, batch_size: int = 25, **options: Any) -> Loader:
+def make_loader(images: Images, batch_size: int = 25, **options: Any) -> Loader:
     classes = int(images.labels.max()) + 1
     return Loader(images, batch_size, MEAN, STD, **{"shuffle": True, "classes": classes, **options})
 
@@ -37,7 +37,9 @@ def assert_equal(batches: Batches, expected: Batches) -> None:
 def numbered(count: int) -> Images:
     """Return images whose labels are their positions."""
     generator = torch.Generator().manual_seed(0)
-    return Images(torch.randint(0, 256, (count, 8, 8, 3), dtype=torch.uint8, generator=generator), torch.arange(count))
+    return Images.decoded(
+        torch.randint(0, 256, (count, 8, 8, 3), dtype=torch.uint8, generator=generator), torch.arange(count)
+    )
 
 
 def order(loader: Loader, epoch: int = 0) -> list[int]:
@@ -255,7 +257,8 @@ def test_images_have_the_size_of_the_epoch() -> None:
 def uneven(*counts: int) -> Images:
     """Return images of as many per class, each of one colour of its own."""
     pixels = torch.arange(sum(counts), dtype=torch.uint8)[:, None, None, None].expand(-1, 8, 8, 3)
-    return Images(pixels.contiguous(), torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)))
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    return Images.decoded(pixels.contiguous(), labels)
 
 
 def taken(loader: Loader, epoch: int = 0) -> tuple[list[int], list[int]]:
@@ -285,7 +288,7 @@ def test_balanced_classes_come_equally_often_and_their_images_in_turn() -> None:
 def test_an_image_that_comes_again_is_augmented_anew() -> None:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (41, 8, 8, 3), dtype=torch.uint8, generator=generator)
-    data = Images(pixels, torch.tensor([0] * 40 + [1]))
+    data = Images.decoded(pixels, torch.tensor([0] * 40 + [1]))
     batches = epoch_of(make_loader(data, balanced=True, augmentation=Augmentation(pad=3, flip="random")))
     images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     assert len(images[labels == 1].unique(dim=0)) > 10  # of 20 or 21
@@ -302,5 +305,4 @@ def test_balanced_batches_depend_only_on_seed_and_epoch_and_not_on_the_processes
     resumed = make_loader(data, **options)
     resumed.load_state_dict({"epoch": 2, "batches_done": 1})
     assert_equal(epoch_of(resumed, 2), whole[1:])
-    stored = StoredImages(data.pixels, data.labels, torch.arange(68), 8)
-    assert_equal(epoch_of(make_loader(stored, **options), 2), whole)
+    assert_equal(epoch_of(make_loader(data, **options, placement="host"), 2), whole)

@@ -270,7 +270,9 @@ def test_only_a_few_files_are_taken_ahead(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_images_of_a_data_set_are_read_with_their_labels() -> None:
     pixels = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 4, 4, 3).contiguous()
-    readings = list(read_images(Images(pixels, torch.tensor([2, 0, 1, 1, 2])), "test", limit=4, shown=1, batch_size=3))
+    readings = list(
+        read_images(Images.decoded(pixels, torch.tensor([2, 0, 1, 1, 2])), "test", limit=4, shown=1, batch_size=3)
+    )
     assert [(reading.name, reading.label) for reading in readings] == [
         ("test/0", 2),
         ("test/1", 0),

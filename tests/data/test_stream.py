@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cnnlab.data.augment import Augmentation
 from cnnlab.data.datamodule import ImageDataModule
-from cnnlab.data.images import StoredImages, streamed_images
+from cnnlab.data.images import Images, streamed_images
 from cnnlab.data.loader import Loader
 from cnnlab.data.sources import find_source
 from cnnlab.data.stream import AHEAD, PIECE, Workers, map_by_threads, read_by_threads
@@ -83,13 +83,15 @@ def test_a_resumed_epoch_continues_exactly_where_it_stopped(class_folders: Path,
     assert_equal(epoch_of(loader, 3), whole)  # after an interrupted pass
 
 
-@pytest.mark.parametrize("workers", [None, 0, 2])
-def test_ranks_share_the_batches_of_one_process(class_folders: Path, workers: int | None) -> None:
+@pytest.mark.parametrize(
+    "reading", [{"placement": "host"}, {"placement": "stream"}, {"placement": "stream", "workers": 2}]
+)
+def test_ranks_share_the_batches_of_one_process(class_folders: Path, reading: dict[str, Any]) -> None:
     images = streamed_images(find_source(None, class_folders), 32).train
     half = torch.full((3,), 0.5)
 
     def batches(rank: int, world_size: int) -> Batches:
-        options: dict[str, Any] = {"augmentation": EVERYTHING, "shuffle": True, "workers": workers, "classes": 10}
+        options: dict[str, Any] = {"augmentation": EVERYTHING, "shuffle": True, "classes": 10, **reading}
         # 120 images in batches of 17: the last batch has one image, so the second rank has none.
         return list(Loader(images, 17, half, half, rank=rank, world_size=world_size, **options))
 
@@ -164,7 +166,6 @@ def test_statistics_of_a_stream_come_from_a_fixed_sample(class_folders: Path, mo
 def workers(class_folders: Path) -> Iterator[tuple[Workers, list[Any]]]:
     """Two workers within an epoch, and their processes."""
     images = streamed_images(find_source(None, class_folders), 32).train
-    assert isinstance(images, StoredImages)
     others = set(multiprocessing.active_children())
     workers = Workers(images, 2, pinned=False, stay=True)
     batches = workers.read(torch.arange(100).split(10))
@@ -187,11 +188,11 @@ def test_workers_dropped_within_an_epoch_end(workers: tuple[Workers, list[Any]])
 
 READS_A_MEGABYTE = """
 import torch
-from cnnlab.data.images import StoredImages
+from cnnlab.data.images import Images
 from cnnlab.data.stream import Workers
 
 count = torch.arange(400)
-images = StoredImages(torch.ones(400, 32, 32, 3, dtype=torch.uint8), count, count, size=32)
+images = Images(torch.ones(400, 32, 32, 3, dtype=torch.uint8), count, count, size=32)
 print(sum(int(batch.sum()) for batch in Workers(images, 2, pinned=False, stay=False).read(count.split(200))))
 """
 
@@ -248,7 +249,7 @@ def test_a_thread_that_hangs_does_not_keep_an_interrupted_run() -> None:
 def test_a_thread_reads_a_bounded_number_of_batches_ahead() -> None:
     read: list[int] = []
 
-    class Noting(StoredImages):
+    class Noting(Images):
         def read(self, indices: Tensor) -> Tensor:
             read.append(int(indices[0]))
             return super().read(indices)
@@ -265,7 +266,7 @@ def test_a_thread_reads_a_bounded_number_of_batches_ahead() -> None:
 def test_many_threads_read_a_bounded_number_of_images_ahead() -> None:
     read: list[int] = []
 
-    class Noting(StoredImages):
+    class Noting(Images):
         def read(self, indices: Tensor) -> Tensor:
             read.append(len(indices))
             return super().read(indices)

@@ -27,7 +27,7 @@ def make_loader(batches: int = STEPS_PER_EPOCH) -> Loader:
     pixels = torch.randint(0, 256, (8 * batches, 4, 4, 3), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 5, (8 * batches,), generator=generator)
     half = torch.full((3,), 0.5)
-    return Loader(Images(pixels, labels), batch_size=8, mean=half, std=half)
+    return Loader(Images.decoded(pixels, labels), batch_size=8, mean=half, std=half)
 
 
 def make_classifier() -> Classifier:

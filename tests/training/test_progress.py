@@ -16,7 +16,7 @@ from cnnlab.training.schedules import constant
 
 
 def fit(epochs: int, **options: Any) -> None:
-    images = Images(torch.zeros(8, 4, 4, 3, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64))
+    images = Images.decoded(torch.zeros(8, 4, 4, 3, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64))
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
     module = Classifier(network, functools.partial(torch.optim.SGD, lr=0.1), constant, nn.CrossEntropyLoss())
     trainer = L.Trainer(

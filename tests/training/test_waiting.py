@@ -42,7 +42,7 @@ class OnMeta(SingleDeviceStrategy):
 
 def loader(augmentation: Augmentation) -> Loader:
     """Return a loader of forty images of 16x16 pixels."""
-    images = Images(torch.zeros(40, 16, 16, 3, dtype=torch.uint8), torch.arange(40) % 10)
+    images = Images.decoded(torch.zeros(40, 16, 16, 3, dtype=torch.uint8), torch.arange(40) % 10)
     mean, std = torch.full((3,), 0.5), torch.full((3,), 0.25)
     return Loader(images, 16, mean, std, augmentation, shuffle=True, device="meta", classes=10)
 
