@@ -1,6 +1,7 @@
 """Make networks of timm and torchvision by name, such as `model=timm model.name=convnext_atto`."""
 
 import contextlib
+import logging
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -39,6 +40,8 @@ def timm_network(
         raise RequestError("model=timm needs a package: pip install 'cnnlab[timm]'") from None
     if not timm.is_model(name):
         raise ValueError(f"name {name} is not a network of timm{did_you_mean(name, timm.list_models())}")
+    if pretrained:
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a line for each of its many attempts
     configuration = timm.get_pretrained_cfg(name)
     if configuration is not None and configuration.fixed_input_size:
         options = {"img_size": image_size, **options}
@@ -48,11 +51,13 @@ def timm_network(
                 name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels, **options
             )
     except OSError as error:
-        raise RequestError(f"model.pretrained: the weights of {name} cannot be loaded ({first_line(error)})") from None
+        raise RequestError(_unreachable(name, error)) from None
 
 
-def torchvision_network(name: str, num_classes: int = 10, image_size: int = 32, **options: Any) -> nn.Module:
-    """Return a classifier of torchvision with random initial weights, for RGB images.
+def torchvision_network(
+    name: str, num_classes: int = 10, image_size: int = 32, pretrained: bool = False, **options: Any
+) -> nn.Module:
+    """Return a classifier of torchvision, for RGB images.
 
     GoogLeNet and Inception v3 are made without their auxiliary outputs.
 
@@ -60,10 +65,12 @@ def torchvision_network(name: str, num_classes: int = 10, image_size: int = 32, 
         name: one of `torchvision.models.list_models(module=torchvision.models)`.
         num_classes: number of logits.
         image_size: height and width of the images in pixels, for networks whose weights depend on it.
+        pretrained: True downloads torchvision's pretrained weights; the last layer is initialized randomly.
         options: further arguments of the network, such as `dropout`.
 
     Raises:
-        ValueError: for an unknown name or option.
+        ValueError: for an unknown name or option, or pretrained weights for another image size.
+        RequestError: if the weights cannot be downloaded.
     """
     from torchvision import models
 
@@ -77,7 +84,24 @@ def torchvision_network(name: str, num_classes: int = 10, image_size: int = 32, 
     if name == "maxvit_t":
         options = {"input_size": (image_size, image_size), **options}
     with _options_explained(name):
-        return models.get_model(name, weights=None, num_classes=num_classes, **options)
+        network = models.get_model(name, weights=None, num_classes=num_classes, **options)
+    if pretrained:
+        try:
+            weights = models.get_model_weights(name)["DEFAULT"].get_state_dict(progress=False, check_hash=True)
+        except OSError as error:
+            raise RequestError(_unreachable(name, error)) from None
+        own = network.state_dict()
+        fitting = {key: weights[key] for key in own if key in weights and weights[key].shape == own[key].shape}
+        others = [key for key in own if key not in fitting and not (own[key].ndim and len(own[key]) == num_classes)]
+        if others:
+            raise ValueError(f"pretrained: the weights of {name} are for other images or options ({others[0]} differs)")
+        network.load_state_dict(fitting, strict=False)
+    return network
+
+
+def _unreachable(name: str, error: OSError) -> str:
+    reason = f"the weights of {name} cannot be loaded ({first_line(error)})"
+    return f"model.pretrained: {reason}; weights=FILE starts from a file on this machine"
 
 
 @contextlib.contextmanager

@@ -86,6 +86,7 @@ def follow(processes: Processes, settings: dict[str, Any], directory: str, check
 def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | None, processes: Processes) -> None:
     """Build the parts, train, test the best epoch, and complete the record."""
     from cnnlab.build.run import build_data, build_parts, checkpoint_metadata, seed_everything, try_parts
+    from cnnlab.build.weights import read_start
     from cnnlab.runs import checkpoint as checkpoints
     from cnnlab.runs.environment import git_commit, versions
     from cnnlab.runs.recorder import Recorder
@@ -101,6 +102,9 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
         if checkpoint_file:  # before images are decoded, which may take minutes
             checkpoint = checkpoints.read_checkpoint(checkpoint_file)
             about = checkpoints.read_description(checkpoint, checkpoint_file, "resume")
+        start = None
+        if not checkpoint_file:
+            start = read_start(settings.get("weights"), settings["model"], settings["data"]["image_size"])
         seed_everything(settings["seed"])
         data = build_data(settings)
         if checkpoint_file:
@@ -116,6 +120,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
             [Recorder(run, checkpoint_metadata(settings, data) | {"precision": precision}, stop)],
             bar=settings["trainer"]["enable_progress_bar"] and processes.leads,
             initialize=checkpoint is None,
+            start=start,
             started_from_outside=processes.rank.world_size is not None,
         )
         if checkpoint and checkpoint_file:
@@ -133,6 +138,9 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
             git_commit=git_commit(PACKAGE) or git_commit(Path.cwd()),
         )
         log.info("%s", run.path)
+        if start:
+            run.update_summary(started_from=start.note)
+            log.info("%s", start.note)
         log.info("%s", data.findings.about(data.classes, data.counts))
         # The followers use the values that the leader has chosen for `auto`.
         chosen = {"data": data.decided(settings["data"]), "trainer": settings["trainer"] | {"precision": precision}}

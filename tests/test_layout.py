@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "inspection": {"runs"},
     "reports": {"inspection", "runs"},
     "config": {"cpu", "runs", "signals", "streams", "training"},
-    "build": {"data", "inspection", "reports", "training"},
+    "build": {"data", "inspection", "reports", "runs", "training"},
     "inference": {"build", "cpu", "data", "intervals", "reports", "runs", "streams", "training"},
     "comparison": {"inspection", "intervals", "reports", "runs"},
     "search": {"build", "config", "data", "reports", "runs"},

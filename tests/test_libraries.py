@@ -3,6 +3,7 @@ import sys
 
 import pytest
 import torch
+from torchvision.models import WeightsEnum
 
 from cnnlab.errors import RequestError
 from cnnlab.libraries import timm_network, torchvision_network
@@ -33,7 +34,10 @@ def test_pretrained_weights_that_cannot_be_had_are_explained(monkeypatch: pytest
     monkeypatch.setattr("timm.create_model", offline)
     with pytest.raises(RequestError) as caught:
         timm_network("test_resnet", pretrained=True)
-    assert str(caught.value) == "model.pretrained: the weights of test_resnet cannot be loaded (no route to the Hub)"
+    assert str(caught.value) == (
+        "model.pretrained: the weights of test_resnet cannot be loaded (no route to the Hub); "
+        "weights=FILE starts from a file on this machine"
+    )
 
 
 def test_a_missing_timm_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,6 +59,30 @@ def test_options_of_torchvision_are_handed_on() -> None:
     assert [m.p for m in network.modules() if isinstance(m, torch.nn.Dropout)] == [0.25]
     with pytest.raises(ValueError, match="drop is not an option of squeezenet1_1"):
         torchvision_network("squeezenet1_1", drop=0.25)
+
+
+def test_pretrained_weights_of_torchvision_are_loaded_but_for_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    published = torchvision_network("squeezenet1_1", num_classes=1000).state_dict()
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda self, **options: published)
+    network = torchvision_network("squeezenet1_1", num_classes=7, pretrained=True)
+    same = {name: torch.equal(value, published[name]) for name, value in network.state_dict().items()}
+    assert {name for name in same if not same[name]} == {"classifier.1.weight", "classifier.1.bias"}
+
+
+def test_pretrained_weights_for_other_images_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    published = torchvision_network("vit_b_16", num_classes=1000, image_size=48).state_dict()
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda self, **options: published)
+    with pytest.raises(ValueError, match=r"pretrained: .*other images or options \(encoder.pos_embedding differs\)"):
+        torchvision_network("vit_b_16", image_size=32, pretrained=True)
+
+
+def test_pretrained_weights_without_network_name_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(self: WeightsEnum, **options: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", offline)
+    with pytest.raises(RequestError, match=r"weights of squeezenet1_1 cannot be loaded \(no route\); weights=FILE"):
+        torchvision_network("squeezenet1_1", pretrained=True)
 
 
 def test_detectors_are_no_classifiers() -> None:

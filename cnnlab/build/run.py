@@ -13,6 +13,7 @@ from torch import nn
 from cnnlab.arguments import check_arguments
 from cnnlab.build.network import CHANNELS, Settings, build_knowing, build_network, check_image_shape
 from cnnlab.build.rehearsal import rehearse
+from cnnlab.build.weights import StartingWeights
 from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.errors import RequestError
 from cnnlab.inspection.cost import Cost
@@ -37,6 +38,7 @@ def build_parts(
     *,
     bar: bool = False,
     initialize: bool = True,
+    start: StartingWeights | None = None,
     started_from_outside: bool = False,
 ) -> tuple[Cost, Classifier, L.Trainer]:
     """Make everything that a training needs beside its images, and count the network's parameters and multiplications.
@@ -47,6 +49,7 @@ def build_parts(
         directory: for files of loggers and callbacks.
         more_callbacks: called after the configured ones.
         bar: whether to show a progress bar.
+        start: weights that a new run starts from.
         initialize: whether to show the network images before its first step; False for a run that is resumed.
         started_from_outside: whether torchrun or Slurm have started the processes.
 
@@ -58,6 +61,8 @@ def build_parts(
     cost = check_network(network, data)
     if initialize:
         initialize_from_data(network, data)
+    if start:
+        start.load(network, data.classes)
     classifier = build_classifier(settings, network, len(data.classes))
     loggers = build_loggers(settings, directory)
     callbacks = [Progress(bar), *build_callbacks(settings), *build_pictures(loggers, data), *more_callbacks]

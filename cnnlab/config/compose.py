@@ -25,7 +25,7 @@ from cnnlab.runs.sweeps import sweep_directory
 
 # Keys whose values are paths or names, in which Hydra's special characters are quoted.
 PATH_KEYS = (
-    *("checkpoint", "images", "image", "output", "gallery", "runs", "resume", "name"),
+    *("checkpoint", "images", "image", "output", "gallery", "runs", "resume", "name", "weights"),
     *("data.path", "data.cache", "hydra.run.dir", "hydra.sweep.dir"),
 )
 
@@ -215,6 +215,6 @@ def _quoted(argument: str) -> str:
     is_number = key in ("name", "resume") and re.fullmatch(r"[+-]?[\d.]+", value)  # it is meant as a name
     is_plain = re.fullmatch(r"[\w./*?+@%: -]*", value, re.ASCII) and not is_number
     plain = is_plain or re.match(r"\[.*\]$|['\"]", value) or "${" in value
-    if key not in PATH_KEYS or plain or (key == "name" and "," in value):  # a sweep over names
+    if key not in PATH_KEYS or plain or (key in ("name", "weights") and "," in value):  # a sweep
         return argument
     return f"{key}={quoted(value)}"

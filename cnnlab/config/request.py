@@ -27,6 +27,7 @@ SINGLE = {
     **dict.fromkeys(("protocol", "seed"), "cnnlab.data.datamodule.ImageDataModule"),
     **dict.fromkeys(("tta", "bias_lr_factor", "decay_norms_and_biases", "schedule_interval"), CLASSIFIER),
     "trust": "cnnlab.inference.trained.load",
+    "weights": "cnnlab.build.weights.read_start",
 }
 # Arguments that cnnlab itself fills in.
 FILLED_IN = {

@@ -31,12 +31,12 @@ CHANGEABLE_ON_RESUME = (
 
 
 def settings(config: DictConfig) -> dict[str, Any]:
-    """Return a configuration as dictionaries, lists and plain values; resolved, and with an absolute `data.path`."""
+    """Return a configuration as dictionaries, lists and plain values; resolved, and with absolute paths."""
     # Resolve key by key: the part `hydra` holds the run directory, whose default needs these settings.
     values = {str(key): plain(config[key]) for key in config if key != "hydra"}
-    data = values.get("data")
-    if isinstance(data, dict) and isinstance(data.get("path"), str):
-        data["path"] = str(Path(data["path"]).expanduser().absolute())  # a run may be resumed from another directory
+    for part, key in ((values.get("data"), "path"), (values, "weights")):
+        if isinstance(part, dict) and isinstance(part.get(key), str):
+            part[key] = str(Path(part[key]).expanduser().absolute())  # a run may be resumed from another directory
     return values
 
 

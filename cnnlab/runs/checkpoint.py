@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cnnlab.arguments import misfit
@@ -42,25 +44,67 @@ def read_checkpoint(path: Path, key: str = "resume") -> dict[str, Any]:
     Raises:
         RequestError: if the file does not exist, is damaged, or holds anything that would run code when loaded.
     """
-    if not path.is_file():
-        raise RequestError(f"{key}: there is no checkpoint {path}")
-    _check_sizes(path, key)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about unusual pickles, which are read, or refused below
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise RequestError(f"{key}: {path} is not a checkpoint of tensors and plain values; it is not loaded") from None
-    except DAMAGE_ERRORS as error:
-        raise RequestError(f"{key}: {path} is damaged or not a checkpoint ({first_line(error)})") from None
+    checkpoint = _read_plain(path, key)
     if not isinstance(checkpoint, dict) or "cnnlab" not in checkpoint:
         raise RequestError(f"{key}: {path} was not written by cnnlab")
     if not isinstance(checkpoint.get("state_dict"), dict):
         raise RequestError(f"{key}: {path} is damaged: it holds no weights")
-    tensors = [value for value in checkpoint["state_dict"].values() if isinstance(value, Tensor)]
+    _check_claims(checkpoint["state_dict"], path, key)
+    return checkpoint
+
+
+def read_weights(path: Path, key: str = "weights") -> tuple[dict[str, Tensor], list[str] | None]:
+    """Read tensors by name from a file of any program, and the classes they were trained for, if cnnlab wrote it.
+
+    The file is in the format of safetensors or torch. The tensors are all of it, or its `state_dict` or `model`.
+
+    Raises:
+        RequestError: as `read_checkpoint`, or if there are no tensors, or some are not finite.
+    """
+    if path.suffix == ".safetensors":
+        try:
+            content: Any = load_file(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise RequestError(f"{key}: {path} is damaged or not a file of safetensors ({first_line(error)})") from None
+    else:
+        content = _read_plain(path, key)
+    classes = (
+        read_description(content, path, key)["classes"] if isinstance(content, dict) and "cnnlab" in content else None
+    )
+    for name in ("state_dict", "model_state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            content = content[name]
+    values = content.items() if isinstance(content, dict) else ()
+    tensors = {name: value for name, value in values if isinstance(name, str) and isinstance(value, Tensor)}
+    if not tensors:
+        raise RequestError(f"{key}: {path} holds no tensors by name")
+    _check_claims(tensors, path, key)
+    if wrong := [name for name, value in tensors.items() if not value.isfinite().all()]:
+        raise RequestError(f"{key}: {path} is damaged or has diverged: {wrong[0]} holds values that are not finite")
+    return tensors, classes
+
+
+def _read_plain(path: Path, key: str) -> Any:
+    """Read a file of torch that holds only tensors and plain values."""
+    if not path.is_file():
+        raise RequestError(f"{key}: there is no checkpoint {path}")
+    if key != "weights" or zipfile.is_zipfile(path):  # files of torch before 1.6 are no archives
+        _check_sizes(path, key)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about unusual pickles, which are read, or refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise RequestError(f"{key}: {path} is not a checkpoint of tensors and plain values; it is not loaded") from None
+    except DAMAGE_ERRORS as error:
+        raise RequestError(f"{key}: {path} is damaged or not a checkpoint ({first_line(error)})") from None
+
+
+def _check_claims(weights: dict[str, Any], path: Path, key: str) -> None:
+    """Refuse weights that would take far more memory than their file has bytes."""
+    tensors = [value for value in weights.values() if isinstance(value, Tensor)]
     if sum(value.numel() * value.element_size() for value in tensors) > MOST_SHARING * path.stat().st_size:
         raise RequestError(f"{key}: {path} is not loaded: its weights claim to be larger than the file")
-    return checkpoint
 
 
 def _check_sizes(path: Path, key: str) -> None:

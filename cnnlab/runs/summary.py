@@ -27,7 +27,7 @@ RECORD: dict[str, Any] = {
     "best_epoch": Whole,
     **dict.fromkeys(("device", "precision", "data_fingerprint", "data_revision"), str),
     "versions": dict,
-    **dict.fromkeys(("git_commit", "command", "error"), str),
+    **dict.fromkeys(("git_commit", "command", "started_from", "error"), str),
 }
 SUMMARY_KEYS = tuple(RECORD)
 

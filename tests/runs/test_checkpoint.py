@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from cnnlab.errors import RequestError
-from cnnlab.runs.checkpoint import check_weights_match, network_weights, read_checkpoint
+from cnnlab.runs.checkpoint import check_weights_match, network_weights, read_checkpoint, read_weights
 
 
 def checkpoint_of(network: nn.Module) -> dict:
@@ -70,3 +71,45 @@ def test_weights_that_claim_to_be_larger_than_the_file_are_refused(tmp_path):
     torch.save({"state_dict": {"network.weight": endless}, "cnnlab": {}}, tmp_path / "a.ckpt")
     with pytest.raises(RequestError, match="its weights claim to be larger than the file"):
         read_checkpoint(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda state: state, lambda state: {"state_dict": state}, lambda state: {"model": state}]
+)
+def test_weights_of_other_programs_are_read(tmp_path, wrap):
+    state = nn.Linear(3, 2).state_dict()
+    torch.save(wrap(state), tmp_path / "a.pt")
+    torch.save(wrap(state), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    save_file(state, tmp_path / "a.safetensors")
+    for name in ("a.pt", "old.pt", "a.safetensors"):
+        tensors, classes = read_weights(tmp_path / name)
+        assert classes is None
+        assert tensors.keys() == state.keys()
+        assert torch.equal(tensors["weight"], state["weight"])
+
+
+class Harmful:
+    def __reduce__(self):
+        return pytest.fail, ("code of the file ran",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"weight": torch.tensor([float("nan")])}, "weight holds values that are not finite"),
+        ({"state_dict": {"epoch": 3}}, "holds no tensors by name"),
+        ([torch.ones(2)], "holds no tensors by name"),
+        ({"weight": torch.ones(1).expand(1000, 1000)}, "claim to be larger than the file"),
+        ({"weight": torch.ones(2), "more": Harmful()}, "is not a checkpoint of tensors and plain values"),
+    ],
+)
+def test_files_without_sound_weights_are_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(RequestError, match=message):
+        read_weights(tmp_path / "a.pt")
+
+
+def test_a_damaged_file_of_safetensors_is_refused(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(RequestError, match="damaged or not a file of safetensors"):
+        read_weights(tmp_path / "a.safetensors")
