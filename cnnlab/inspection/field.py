@@ -8,8 +8,7 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
 NOWHERE = 2**40  # all edges of a value that does not depend on the image
 
@@ -24,24 +23,27 @@ class Field(NamedTuple):
     # int64 (4, ...): first row, first column, and the negatives of the last row and column. So the edges of what
     # several values depend on are always minima. In padding, rows and columns are negative or beyond the last. The
     # other dimensions are those of the values, with size 1 in each along which all values agree.
-    edges: Tensor
+    edges: np.ndarray
     # Rows, and columns, from one position to the next, if there is only one; None if unknown.
     steps: tuple[int | None, ...] = (0, 0)
 
     def steps_along(self, dim: int) -> list[int | None]:
         """Return the rows, and columns, from one position to the next along a dimension; None if the number differs."""
-        changes = self.edges.diff(dim=dim + 1)
-        both = [torch.cat([changes[axis], -changes[axis + 2]]).unique().tolist() or [0] for axis in (0, 1)]
-        return [steps[0] if len(steps) == 1 else None for steps in both]
+        if self.edges.shape[dim + 1] == 1:
+            return [0, 0]
+        changes = np.diff(self.edges, axis=dim + 1)
+        changes[2:] *= -1
+        both = [changes[axis::2] for axis in (0, 1)]  # of the first and of the last row or column
+        return [int(steps.flat[0]) if (steps == steps.flat[0]).all() else None for steps in both]
 
     def mix(self, *dims: int) -> "Field":
         """Let every result depend on all values along dimensions, as sums, means and linear layers do."""
         across = [self.steps_along(dim) for dim in dims if dim >= self.edges.ndim - 3]  # height and width
         # A value that depends on the whole height has no next row.
         steps = [0 if any(along[axis] != 0 for along in across) else step for axis, step in enumerate(self.steps)]
-        return simplify(self.edges.amin([dim + 1 for dim in dims], keepdim=True), steps)
+        return simplify(self.edges.min(axis=tuple(dim + 1 for dim in dims), keepdims=True), steps)
 
-    def slide(self, dim: int, windows: Tensor, stride: int, single: int | None = None) -> "Field":
+    def slide(self, dim: int, windows: np.ndarray, stride: int, single: int | None = None) -> "Field":
         """Move a window along a dimension, as convolution and pooling do.
 
         Args:
@@ -57,41 +59,40 @@ class Field(NamedTuple):
         along, steps = self.steps_along(dim), list(self.steps)
         if single is not None:
             along[single] = self.steps[single]
-        inside = windows.clamp(0, self.edges.shape[dim + 1] - 1)
+        inside = windows.clip(0, self.edges.shape[dim + 1] - 1)
         beyond = windows - inside
         if None in along and beyond.any():
             raise UnknownFieldError
         known = [step or 0 for step in along]
-        moved = torch.tensor([*known, *(-step for step in known)])[:, None, None] * beyond
-        moved = moved.view(4, *[1] * dim, *windows.shape, *[1] * (self.edges.ndim - dim - 2))
-        seen = self.edges.index_select(dim + 1, inside.flatten()).unflatten(dim + 1, windows.shape) + moved
+        moved = np.multiply.outer([*known, *(-step for step in known)], beyond)
+        moved = moved.reshape(4, *[1] * dim, *windows.shape, *[1] * (self.edges.ndim - dim - 2))
+        seen = self.edges.take(inside, axis=dim + 1) + moved
         for axis, step in enumerate(along):
             if step != 0 or axis == single:
                 steps[axis] = step and step * stride
-        return simplify(seen.amin(dim + 2), steps)
+        return simplify(seen.min(axis=dim + 2), steps)
 
 
 def image_field(height: int, width: int) -> Field:
     """Return the field of images (N, C, H, W) themselves: every value depends on its own pixel."""
-    rows, columns = torch.arange(height, device="cpu"), torch.arange(width, device="cpu")
-    pixels = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
-    return Field(torch.cat([pixels, -pixels])[:, None, None], (1, 1))
+    pixels = np.indices((height, width))
+    return Field(np.concatenate([pixels, -pixels])[:, None, None], (1, 1))
 
 
-def simplify(edges: Tensor, steps: Sequence[int | None] = (0, 0)) -> Field:
+def simplify(edges: np.ndarray, steps: Sequence[int | None] = (0, 0)) -> Field:
     """Return a field with size 1 in each dimension along which all values agree."""
-    for dim in range(1, edges.ndim):
-        if bool((edges == edges.narrow(dim, 0, 1)).all()):
-            edges = edges.narrow(dim, 0, 1)
+    for axis in range(1, edges.ndim):
+        first = edges.take([0], axis)
+        if (edges == first).all():
+            edges = first
     return Field(edges, tuple(steps))
 
 
 def unite(fields: Sequence[Field], rank: int) -> Field:
     """Combine tensors value by value, as the addition of a shortcut does, into one with `rank` dimensions."""
-    edges = [field.edges.view(4, *[1] * (rank + 1 - field.edges.ndim), *field.edges.shape[1:]) for field in fields]
-    united = functools.reduce(torch.minimum, edges)
+    edges = [field.edges.reshape(4, *[1] * (rank + 1 - field.edges.ndim), *field.edges.shape[1:]) for field in fields]
     steps = []
     for axis in (0, 1):  # there is one step only if no rows differ within a tensor
-        single = all(bool((own[axis::2] == own[axis::2].flatten(1)[:, :1].view(2, *[1] * rank)).all()) for own in edges)
+        single = all((own[axis::2].reshape(2, -1) == own[axis::2].reshape(2, -1)[:, :1]).all() for own in edges)
         steps.append(max(field.steps[axis] or 0 for field in fields) if single else 0)
-    return simplify(united, steps)
+    return simplify(functools.reduce(np.minimum, edges), steps)

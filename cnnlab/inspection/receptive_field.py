@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -30,8 +30,8 @@ class ReceptiveField:
         along = [field.steps_along(dim) for dim in range(field.edges.ndim - 1)]
         moving = [[steps[axis] for steps in along if steps[axis] != 0] for axis in (0, 1)]
         step, step_across = (own[0] if len(own) == 1 else None if own else 0 for own in moving)
-        first, last = field.edges[:2].flatten(1), -field.edges[2:].flatten(1)
-        (height, width), (row, column) = (last - first + 1).amax(1).tolist(), first.amin(1).tolist()
+        first, last = field.edges[:2].reshape(2, -1), -field.edges[2:].reshape(2, -1)
+        (height, width), (row, column) = (last - first + 1).max(axis=1).tolist(), first.min(axis=1).tolist()
         return cls((height, width), (row, column), (step, step_across))
 
     def exceeds(self, height: int, width: int) -> bool:
@@ -116,7 +116,7 @@ class FieldMode(QuickMode):
 
 
 def _is_same(field: Field | None, other: Field | None) -> bool:
-    return field is not None and other is not None and torch.equal(field.edges, other.edges)
+    return field is not None and other is not None and np.array_equal(field.edges, other.edges)
 
 
 def _memory(tensor: Tensor) -> Any:

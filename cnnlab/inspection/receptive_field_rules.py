@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
@@ -90,8 +91,7 @@ def result_fields(call: Call) -> list[Field | None]:
     name = call.name if call.name in _RULES else call.name.removesuffix("_")  # in place, as `relu_`
     rule = _RULES.get(name, _elementwise if call.pointwise else _any_operation)
     try:
-        with torch.device("cpu"):  # the network may be on another, or on `meta`
-            fields = rule(call)
+        fields = rule(call)
     except UnknownFieldError:
         return [None] * len(call.outputs)
     return [fields] * len(call.outputs) if isinstance(fields, Field) else list(fields)
@@ -134,10 +134,10 @@ def _elementwise(call: Call) -> Field:
 
 def _any_operation(call: Call) -> Field:
     """Whatever is computed from values that all depend on the same pixels depends on these."""
-    if call.name == "copy_" or any(field.edges.numel() > 4 for field in call.seeing()):
+    if call.name == "copy_" or any(field.edges.size > 4 for field in call.seeing()):
         raise UnknownFieldError  # copy_ may overwrite a part
     edges, steps = _elementwise(call)
-    return Field(edges.view(4, *[1] * len(call.shape)), steps)
+    return Field(edges.reshape(4, *[1] * len(call.shape)), steps)
 
 
 def _window(call: Call) -> Field:
@@ -148,8 +148,8 @@ def _window(call: Call) -> Field:
         field = field.mix(1)
     sizes = _window_sizes(call)
     for dim, (kernel, stride, padding, dilation) in enumerate(sizes, start=len(call.shape) - len(sizes)):
-        places = torch.arange(call.shape[dim]) * stride - padding
-        field = _slide(call, field, dim, places[:, None] + dilation * torch.arange(kernel), stride)
+        places = np.arange(call.shape[dim]) * stride - padding
+        field = _slide(call, field, dim, places[:, None] + dilation * np.arange(kernel), stride)
     return field
 
 
@@ -157,7 +157,7 @@ def _padding(call: Call) -> Field:
     field = call.input()
     pad = call.arguments.get("pad") or call.arguments["padding"]  # before and after, from the last dimension on
     for dim, before in zip(range(len(call.shape) - 1, -1, -1), pad[::2], strict=False):
-        field = _slide(call, field, dim, (torch.arange(call.shape[dim]) - before)[:, None], stride=1)
+        field = _slide(call, field, dim, (np.arange(call.shape[dim]) - before)[:, None], stride=1)
     return field
 
 
@@ -166,20 +166,22 @@ def _adaptive_pooling(call: Call) -> Field:
     field = call.input()
     for dim in (len(call.shape) - 2, len(call.shape) - 1):
         length, size = call.first.shape[dim], call.shape[dim]
-        starts, ends = torch.arange(size) * length // size, -(-torch.arange(1, size + 1) * length // size)
-        windows = starts[:, None] + torch.arange(int((ends - starts).max()))
-        field = _slide(call, field, dim, windows.minimum(ends[:, None] - 1), stride=0)
+        starts, ends = np.arange(size) * length // size, -(-np.arange(1, size + 1) * length // size)
+        windows = starts[:, None] + np.arange((ends - starts).max())
+        field = _slide(call, field, dim, np.minimum(windows, ends[:, None] - 1), stride=0)
     return field
 
 
-def _slide(call: Call, field: Field, dim: int, windows: Tensor, stride: int) -> Field:
+def _slide(call: Call, field: Field, dim: int, windows: np.ndarray, stride: int) -> Field:
     axis = dim - (len(call.shape) - 2)
     return field.slide(dim, windows, stride, axis if call.first.shape[dim] == 1 and axis >= 0 else None)
 
 
 def _reduction(call: Call) -> Field:
     edges, steps = _softmax(call)
-    return Field(edges if call.arguments.get("keepdim") else edges.squeeze([dim + 1 for dim in _dims(call)]), steps)
+    return Field(
+        edges if call.arguments.get("keepdim") else edges.squeeze(tuple(dim + 1 for dim in _dims(call))), steps
+    )
 
 
 def _softmax(call: Call) -> Field:
@@ -216,14 +218,15 @@ def _rearrangement(call: Call) -> list[Field]:
             if not isinstance(value, Tensor):
                 return value
             field = call.field_of(value)
-            return (field.edges[edge] if field else torch.tensor(NOWHERE)).expand(value.shape).contiguous()
+            own = field.edges[edge] if field else np.array(NOWHERE)
+            return torch.from_numpy(np.broadcast_to(own, value.shape).copy())
 
         if call.name in _RESHAPES:  # their arguments may count on an order in memory
             return [numbers(call.first).view(call.shape)]
         return tensors_in(call.func(*tree_map(numbers, call.args), **call.kwargs))
 
     steps = [max(field.steps[axis] or 0 for field in call.seeing()) for axis in (0, 1)]
-    return [simplify(torch.stack(edges), steps) for edges in zip(*map(rearranged, range(4)), strict=True)]
+    return [simplify(np.stack(edges), steps) for edges in zip(*map(rearranged, range(4)), strict=True)]
 
 
 _RESHAPES = ("view", "_unsafe_view", "reshape", "_reshape_alias")

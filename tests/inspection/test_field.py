@@ -1,22 +1,22 @@
 """Fields on their own; tests/inspection/test_receptive_field.py holds fields against measured ones."""
 
+import numpy as np
 import pytest
-import torch
 
 from cnnlab.inspection.field import Field, UnknownFieldError, image_field, simplify, unite
 
 IMAGE = image_field(8, 5)
-WHOLE = Field(torch.tensor([0, 0, -7, -4]).view(4, 1))
+WHOLE = Field(np.array([0, 0, -7, -4])[:, None])
 
 
 def rows(field: Field) -> list[tuple[int, int]]:
     """Return the first and last row of each value, at the first column."""
-    first, _, last, _ = field.edges.unbind()
+    first, _, last, _ = field.edges
     return list(zip(first[..., 0].flatten().tolist(), (-last[..., 0]).flatten().tolist(), strict=True))
 
 
-def windows(kernel: int, stride: int, padding: int, dilation: int, count: int) -> torch.Tensor:
-    return (torch.arange(count) * stride - padding)[:, None] + dilation * torch.arange(kernel)
+def windows(kernel: int, stride: int, padding: int, dilation: int, count: int) -> np.ndarray:
+    return (np.arange(count) * stride - padding)[:, None] + dilation * np.arange(kernel)
 
 
 def test_a_window_widens_the_range_and_multiplies_the_step() -> None:
@@ -39,13 +39,13 @@ def test_padding_goes_on_by_the_step() -> None:
 
 def test_a_mean_depends_on_all_rows() -> None:
     assert (rows(IMAGE.mix(2)), IMAGE.mix(2).steps) == ([(0, 7)], (0, 1))
-    assert torch.equal(IMAGE.mix(1).edges, IMAGE.edges)
+    assert np.array_equal(IMAGE.mix(1).edges, IMAGE.edges)
     assert IMAGE.mix(1).steps == (1, 1)
 
 
 def test_each_value_has_the_smallest_range_with_all_that_it_sees() -> None:
     assert rows(unite([IMAGE, WHOLE], 4)) == [(0, 7)]
-    half = Field(torch.tensor([0, 0, -3, -4]).view(4, 1))
+    half = Field(np.array([0, 0, -3, -4])[:, None])
     assert rows(unite([IMAGE, half], 4)) == [(0, 3)] * 4 + [(0, 4), (0, 5), (0, 6), (0, 7)]
     assert unite([IMAGE, half], 4).steps_along(2)[0] is None
 
