@@ -10,9 +10,8 @@ from torch import Tensor
 
 from cnnlab.cpu import available_cores
 from cnnlab.data.augment import Augmentation
-from cnnlab.data.damage import UnreadableImage, refusal
 from cnnlab.data.findings import Findings, listed
-from cnnlab.data.images import ImageData, Images, OnError, Placement, read_for
+from cnnlab.data.images import ImageData, Images, OnError, Placement, UnreadableImage, read_for, refusal
 from cnnlab.data.loader import Loader, Sampling, count_batches
 from cnnlab.data.normalization import Normalization, channel_statistics
 from cnnlab.data.placement import choose_placement

@@ -6,6 +6,9 @@ Images are decoded once, for a cache that is checked, or each time they are aske
 import contextlib
 import hashlib
 import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cnnlab.cpu import available_cores
 from cnnlab.data.cache import DECODER, Notes, cache_folder, create_array, explained, read_cache, write_cache
-from cnnlab.data.damage import UnreadableImage, describe, find_faults, refusal
 from cnnlab.data.decoding import UnreadablePicture, decode, to_rgb_square, to_square
-from cnnlab.data.findings import Findings
+from cnnlab.data.findings import Findings, listed
 from cnnlab.data.sources.base import Items, RawImages, RawSplit, Source, plain_names
 from cnnlab.display import progress_bar
 from cnnlab.errors import RequestError
@@ -30,8 +33,18 @@ OnError = Literal["stop", "skip"]
 # written. `auto`: the first of these with enough room.
 Placement = Literal["auto", "device", "host", "stream"]
 
+PIECE = 10_000  # images that are tried at a time: each waits with an object of its own
+Fault = tuple[str, str]  # an image, and why it cannot be read
 TEST_SHARE = 1 / 6  # share of the images for the test if a source has no test images: CIFAR-10's proportion
 SPLIT_SEED = 2009  # the same for every run, so that runs with different seeds keep the same images apart
+
+
+class UnreadableImage(RequestError):
+    """Report an image that cannot be read."""
+
+    def __init__(self, fault: Fault):
+        super().__init__("data: " + describe([fault], 1))
+        self.fault = fault
 
 
 @dataclass(frozen=True)
@@ -257,3 +270,40 @@ def stratified_split(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
         away[members[:number]] = True
     positions = torch.arange(len(labels))
     return positions[~away], positions[away]
+
+
+def find_faults(images: Images) -> dict[int, Fault]:
+    """Try to read all images, with a thread for each core, and return what is wrong, by the image's position."""
+
+    def try_to_read(position: int) -> Fault | None:
+        try:
+            images.read(torch.tensor([position]))
+        except UnreadableImage as error:
+            return error.fault
+        return None
+
+    faults: dict[int, Fault] = {}
+    with ThreadPoolExecutor(available_cores()) as pool, progress_bar(len(images), "trying to read") as bar:
+        for piece in torch.arange(len(images)).split(PIECE):
+            found = zip(piece.tolist(), pool.map(try_to_read, piece.tolist()), strict=True)
+            for position, fault in found:
+                bar.update()
+                if fault:
+                    faults[position] = fault
+    return faults
+
+
+def refusal(*splits: Images) -> RequestError:
+    """Return the error that names all images that cannot be read, after one was met."""
+    faults = [fault for images in splits for fault in find_faults(images).values()]
+    return RequestError(f"data: {describe(faults, sum(map(len, splits)))}; data.on_error=skip leaves them out")
+
+
+def describe(faults: Sequence[Fault], total: int) -> str:
+    """Return `3 of 5,400 images cannot be read: ...`, with the images by reason."""
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for image, reason in faults:
+        by_reason[reason].append(image)
+    texts = [f"{listed(names, 10)}: {reason}" for reason, names in by_reason.items()]
+    counts = f"{len(faults):,} of {total:,} images cannot be read: " if total > 1 else ""
+    return counts + "; ".join(texts[:10]) + (f"; and {len(texts) - 10} other reasons" if len(texts) > 10 else "")

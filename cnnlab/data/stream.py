@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnlab.data.damage import UnreadableImage, refusal
-from cnnlab.data.images import Images
+from cnnlab.data.images import Images, UnreadableImage, refusal
 from cnnlab.errors import Failed
 
 AHEAD = 2  # batches that each worker, or a single thread, reads ahead

@@ -11,8 +11,7 @@ import pyarrow as pa
 
 from cnnlab.data.findings import PART_FOR_TEST, Findings
 from cnnlab.data.sources.base import Columns, Items, RawImages, RawSplit
-from cnnlab.data.sources.columns import class_names, find_columns
-from cnnlab.data.sources.labels import about_numbers, label_values, number_classes
+from cnnlab.data.sources.columns import about_numbers, class_names, find_columns, label_values, number_classes
 from cnnlab.errors import RequestError
 
 
