@@ -113,11 +113,12 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
         precision, model = _choose_precision(settings["trainer"], run, checkpoint), settings["model"]
         chosen = {"trainer": settings["trainer"] | {"precision": precision}}
         chosen["model"] = checkpoints.without_other_weights(model) if checkpoint else model
+        about_run = checkpoint_metadata(settings, data) | {"precision": precision}
         cost, classifier, trainer = build_parts(
             settings | chosen,
             data,
             run.path,
-            [Recorder(run, checkpoint_metadata(settings, data) | {"precision": precision}, stop)],
+            [Recorder(run, about_run, stop, select=settings.get("select", "val/accuracy"))],
             bar=settings["trainer"]["enable_progress_bar"] and processes.leads,
             initialize=checkpoint is None,
             start=start,
@@ -180,6 +181,7 @@ def _choose_precision(options: dict[str, Any], run: RunDirectory, checkpoint: di
 
 def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule", run: RunDirectory) -> None:
     """Score the test images with the weights of the best epoch."""
+    import numpy as np
     import torch
 
     from cnnlab.runs.checkpoint import read_checkpoint
@@ -195,6 +197,9 @@ def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule
         test_accuracy=figures["test/accuracy"],
         test_loss=figures["test/loss"],
         test_accuracy_tta=figures.get("test_tta/accuracy"),
+        test_balanced_accuracy=figures["test/balanced_accuracy"],
+        test_macro_f1=figures["test/macro_f1"],
+        test_largest_class=float(np.bincount(labels).max() / len(labels)),
     )
 
 

@@ -75,6 +75,9 @@ def test_the_metrics_of_a_run_are_reproduced_with_its_own_data(command, run, tmp
     assert record["accuracy"] == pytest.approx(summary["test_accuracy"], abs=1e-6)  # a float32 there
     assert record["tta"]["accuracy"] == pytest.approx(summary["test_accuracy_tta"], abs=1e-6)
     assert record["loss"] == pytest.approx(summary["test_loss"], rel=1e-5)
+    for key in ("balanced_accuracy", "macro_f1", "largest_class"):
+        assert record[key] == pytest.approx(summary[f"test_{key}"], abs=1e-6)
+        assert f"{record[key]:.2%}" in outcome.out
     assert record["data_fingerprint"] == record["training_fingerprint"] == summary["data_fingerprint"]
     for key in ("model", "precision", "protocol"):
         assert record[key] == summary[key]

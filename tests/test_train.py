@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from cnnlab.data.images import load_images
 from cnnlab.data.sources import find_source
@@ -40,6 +41,8 @@ def test_a_run_leaves_a_complete_and_true_record(train, tmp_path):
         "train/accuracy",
         "val/loss",
         "val/accuracy",
+        "val/balanced_accuracy",
+        "val/macro_f1",
     ]
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert record["val_accuracy"] == max(float(row["val/accuracy"]) for row in rows)
@@ -49,6 +52,12 @@ def test_a_run_leaves_a_complete_and_true_record(train, tmp_path):
     assert scored["logits"].shape == (len(scored["labels"]), 10)
     assert np.array_equal(scored["labels"], load_images(find_source("digits", None), 32).test.labels.numpy())
     assert np.mean(scored["logits"].argmax(1) == scored["labels"]) == pytest.approx(record["test_accuracy"])
+    answers, labels = scored["logits"].argmax(1), scored["labels"]
+    assert record["test_balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, answers))
+    assert record["test_macro_f1"] == pytest.approx(f1_score(labels, answers, average="macro"))
+    assert record["test_largest_class"] == pytest.approx(np.bincount(labels).max() / 299)
+    assert f"{record['test_balanced_accuracy']:.2%}; macro F1 {record['test_macro_f1']:.2%}" in outcome.out
+    assert float(rows[record["best_epoch"] - 1]["val/balanced_accuracy"]) == record["val_balanced_accuracy"]
     config = configuration(run)
     assert config["optimizer"]["lr"] == 0.1
     assert "${" not in (run / "config.yaml").read_text()

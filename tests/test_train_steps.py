@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cnnlab.training.classifier import Classifier
-from tests.helpers import TINY, checkpoint, metrics, same_weights, stop_when_asked, summary
+from tests.helpers import TINY, checkpoint, configuration, metrics, same_weights, stop_when_asked, summary
 
 slow = pytest.mark.slow
 
@@ -125,6 +125,21 @@ def test_a_training_may_end_within_an_epoch(train, tmp_path, options, epochs, st
     assert float(rows[-1]["lr"]) == pytest.approx(0.1 / steps)
     assert record["val_accuracy"] == max(float(row["val/accuracy"]) for row in rows)
     assert f"{len(rows)}/{len(rows)}" in outcome.out
+
+
+@pytest.mark.parametrize("select", ["val/balanced_accuracy", "val/loss"])
+def test_another_figure_may_choose_the_best_epoch(train, tmp_path, select):
+    asked = (*TINY, "trainer.max_epochs=6", "optimizer.lr=0.5", "trainer.limit_train_batches=2", f"select={select}")
+    assert train(*asked, "hydra.run.dir=run").code == 0
+    rows, record = metrics(tmp_path / "run"), summary(tmp_path / "run")
+    values = [-float(row[select]) if select == "val/loss" else float(row[select]) for row in rows]
+    losses = [float(row["val/loss"]) for row in rows]
+    assert record["best_epoch"] == 1 + max(range(6), key=lambda epoch: (values[epoch], -losses[epoch], -epoch))
+    assert configuration(tmp_path / "run")["select"] == select
+    refused = train("resume=run", "trainer.max_epochs=7", "select=val/accuracy")
+    assert (refused.code, "a resumed run keeps its own select" in refused.err) == (2, True)
+    assert train("resume=run", "trainer.max_epochs=7").code == 0
+    assert summary(tmp_path / "run")["best_epoch"] in (record["best_epoch"], 7)
 
 
 # Stopped within the first epoch, and within the one that is cut short.

@@ -165,6 +165,19 @@ GROUP_COLUMNS: tuple[Column, ...] = (
         "best", "best", text=lambda group: percent(group.best if group.n > 1 else None), more=["best_run"],
         explanation="highest test accuracy among the seeds: the luckiest seed; do not report it.",
     ),
+    Column(
+        "balanced_accuracy", "balanced accuracy, %", lambda group: group.mean_of("test_balanced_accuracy"), percent,
+        terminal="balanced", wide=True,
+        explanation="mean over the classes of the share of their test images that is recognized, and over the seeds.",
+    ),
+    Column(
+        "macro_f1", "macro F1, %", lambda group: group.mean_of("test_macro_f1"), percent,
+        explanation="mean over the classes of F1, the harmonic mean of precision and recall, and over the seeds.",
+    ),
+    Column(
+        "largest_class", "always the largest class, %", lambda group: group.mean_of("test_largest_class"), percent,
+        explanation="accuracy of always answering the class with the most test images.",
+    ),
     Column("test_accuracy_tta", "with test-time augmentation, %", form=percent),
     Column(
         "published", "published, %", lambda group: " ".join(f"{entry['accuracy']:.4f}" for entry in group.published),

@@ -5,7 +5,7 @@ Accuracies are fractions, costs are medians over the runs, and None stands for w
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 
@@ -54,6 +54,11 @@ class GroupRecord:
         """Return the median over the runs of a number in their summaries, such as `steps`."""
         values = [run[key] for run in self.runs if run.get(key) is not None]
         return median(values) if values else None
+
+    def mean_of(self, key: str) -> float | None:
+        """Return the mean over the runs of a number in their summaries, or None if one of them lacks it."""
+        values = [run[key] for run in self.runs if key in run]
+        return mean(values) if len(values) == self.n else None
 
     def thinned_curve(self, points: int) -> dict[str, Any]:
         """Return the curve with so many epochs at most, evenly spread, and values of five digits."""

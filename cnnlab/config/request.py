@@ -26,6 +26,7 @@ CLASSIFIER = "cnnlab.training.classifier.Classifier"
 SINGLE = {
     **dict.fromkeys(("protocol", "seed"), "cnnlab.data.datamodule.ImageDataModule"),
     **dict.fromkeys(("tta", "bias_lr_factor", "decay_norms_and_biases", "schedule_interval"), CLASSIFIER),
+    "select": "cnnlab.runs.recorder.Recorder",
     "trust": "cnnlab.inference.trained.load",
     "weights": "cnnlab.build.weights.read_start",
 }
@@ -39,7 +40,7 @@ FILLED_IN = {
 }
 # What a run logs for callbacks and schedules to watch.
 TRAINED = ("train/loss", "train/accuracy", "lr", "speed/images_per_second", "speed/epoch_seconds")
-VALIDATED = ("val/loss", "val/accuracy")
+VALIDATED = ("val/loss", "val/accuracy", "val/balanced_accuracy", "val/macro_f1")
 NEED_LOGGER = ("LearningRateMonitor", "DeviceStatsMonitor")  # callbacks of Lightning that fail without one
 
 

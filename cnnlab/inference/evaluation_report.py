@@ -86,6 +86,8 @@ def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | No
             f"{shift['accuracy']:.2%}; {shift['same_answer']:.2%} of the predictions unchanged, "
             f"cosine similarity of the features {shift['feature_cosine']:.3f}",
         )
+    table.add_row("balanced accuracy", f"{scores.balanced_accuracy:.2%}; macro F1 {scores.macro_f1:.2%}")
+    table.add_row("always the largest class", f"{scores.largest_class:.2%} accuracy")
     if scores.top5_accuracy is not None:
         table.add_row("top-5 accuracy", f"{scores.top5_accuracy:.2%}")
     table.add_row("loss", f"{scores.loss:.4f}")

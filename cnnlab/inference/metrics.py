@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.intervals import Interval, wilson_interval
+from cnnlab.training.class_counts import balanced_figures, count_classes
 
 CONFIDENCE_BINS = 15  # as in Guo et al. 2017, "On calibration of modern neural networks"
 TOP = 5
@@ -54,6 +55,9 @@ class Scores:
 
     accuracy: float  # share of the images whose predicted class is correct
     accuracy_interval: Interval  # 95 % confidence interval of the accuracy
+    balanced_accuracy: float  # mean recall of the classes that have images
+    macro_f1: float  # mean F1 of the classes that have images or are predicted
+    largest_class: float  # accuracy of always answering the class with the most images
     top5_accuracy: float | None  # share of images whose class is among the five likeliest; None with five or fewer
     loss: float  # mean cross-entropy
     per_class: list[ClassScores]  # scores in the order of the classes
@@ -72,10 +76,14 @@ def score(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Scores:
     count = len(classes)
     matrix = torch.bincount(labels * count + logits.argmax(dim=1), minlength=count**2).view(count, count)
     correct = int(matrix.diagonal().sum())
+    balanced_accuracy, macro_f1 = balanced_figures(count_classes(logits, labels))
     in_top = (logits.topk(min(TOP, count)).indices == labels[:, None]).any(dim=1)
     return Scores(
         accuracy=correct / len(labels),
         accuracy_interval=wilson_interval(correct, len(labels)),
+        balanced_accuracy=balanced_accuracy,
+        macro_f1=macro_f1,
+        largest_class=int(matrix.sum(dim=1).max()) / len(labels),
         top5_accuracy=int(in_top.sum()) / len(labels) if count > TOP else None,
         loss=float(torch.nn.functional.cross_entropy(logits, labels)),
         per_class=_per_class(classes, matrix),

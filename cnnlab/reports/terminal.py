@@ -46,6 +46,10 @@ def print_summary(summary: dict[str, Any], path: Path) -> None:
     table.add_row("test accuracy", figure("test_accuracy", ".2%"), style="bold")
     if summary["test_accuracy_tta"] is not None:
         table.add_row("... with test-time augmentation", figure("test_accuracy_tta", ".2%"))
+    if summary["test_balanced_accuracy"] is not None:
+        f1, largest = figure("test_macro_f1", ".2%"), figure("test_largest_class", ".2%")
+        table.add_row("balanced accuracy", f"{figure('test_balanced_accuracy', '.2%')}; macro F1 {f1}")
+        table.add_row("always the largest class", f"{largest} accuracy")
     table.add_row("test loss", figure("test_loss", ".4f"))
     table.add_row("val accuracy", f"{figure('val_accuracy', '.2%')}, best epoch {summary['best_epoch']} ({selected})")
     table.add_row("model", f"{summary['model']}, {figure('parameters', ',')} parameters, {figure('macs', ',')} MACs")

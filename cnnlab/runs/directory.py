@@ -24,7 +24,8 @@ from cnnlab.runs.summary import SUMMARY_KEYS, read_record
 DEFAULTS_SINCE = (("on_error", "stop"), ("sampling", "shuffled"), ("select", "val/accuracy"))
 # Columns of metrics.csv.
 METRICS: tuple[str, ...] = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
-COLUMNS: tuple[str, ...] = ("epoch", "step", "seconds", "lr", *METRICS)
+MORE_METRICS = ("val/balanced_accuracy", "val/macro_f1")  # that older records lack
+COLUMNS: tuple[str, ...] = ("epoch", "step", "seconds", "lr", *METRICS, *MORE_METRICS)
 
 # Files in the directory of a run, a study or a job before there is a record.
 FILES_BEFORE_THE_RECORD = (".lock", "train.log", "tune.log", "study.lock", "output.log", "errors.log")

@@ -5,7 +5,7 @@ from typing import Any
 
 RESULTS = (
     *("test_accuracy", "val_accuracy", "train_seconds", "images_per_second", "parameters"),
-    *("test_loss", "val_loss", "best_epoch", "macs"),
+    *("test_loss", "val_loss", "best_epoch", "macs", "test_balanced_accuracy", "test_macro_f1"),
 )
 TAGS = {name: f"final/{name}" for name in RESULTS}
 # Settings that decide the result: whole groups, some keys of other groups, and single keys.

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -16,8 +16,11 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from cnnlab.errors import Diverged, Interrupted
 from cnnlab.files import write_atomically
-from cnnlab.runs.directory import COLUMNS, METRICS, RunDirectory
+from cnnlab.runs.directory import COLUMNS, METRICS, MORE_METRICS, RunDirectory
 from cnnlab.runs.environment import device_name, peak_memory_bytes
+from cnnlab.runs.summary import SUMMARY_KEYS
+
+Selection = Literal["val/accuracy", "val/balanced_accuracy", "val/loss"]
 
 
 class CheckpointFiles(TorchCheckpointIO):
@@ -41,15 +44,22 @@ class Recorder(Checkpoint):
         about: plain values added to every checkpoint under `cnnlab`; `predict` needs them beside the weights.
         stop_requested: called after every step; True if the run should save and end.
         minutes: interval of saving within a long epoch.
+        select: figure that chooses the best epoch; of equals, the lower val/loss does, and then the earlier epoch.
     """
 
     def __init__(
-        self, run: RunDirectory, about: dict[str, Any], stop_requested: Callable[[], bool], minutes: float = 10.0
+        self,
+        run: RunDirectory,
+        about: dict[str, Any],
+        stop_requested: Callable[[], bool],
+        minutes: float = 10.0,
+        select: Selection = "val/accuracy",
     ):
         self.run = run
         self.about = about
         self.stop_requested = stop_requested
         self.minutes = minutes
+        self.select = select
         self.rows: list[dict[str, Any]] = []
         self.best_row: dict[str, Any] | None = None
         self.epochs: float = 0
@@ -79,7 +89,7 @@ class Recorder(Checkpoint):
             self._write_metrics()
             self.run.predictions_file.unlink(missing_ok=True)
         # The test results of a completed run that is made longer are of other weights.
-        stale = dict.fromkeys(("test_accuracy", "test_loss", "test_accuracy_tta"))
+        stale = dict.fromkeys(name for name in SUMMARY_KEYS if name.startswith("test_"))
         # Not earlier: Lightning has just given this process its share of the threads.
         device = device_name(trainer.strategy.root_device)
         self.run.update_summary(
@@ -130,7 +140,8 @@ class Recorder(Checkpoint):
         """Write row, checkpoints and record of the epoch."""
         self._stop_stepping(trainer)
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        metrics = {name: figures.get(name) if self._validated or name.startswith("train") else None for name in METRICS}
+        known = [name for name in (*METRICS, *MORE_METRICS) if self._validated or name.startswith("train")]
+        metrics = dict.fromkeys((*METRICS, *MORE_METRICS)) | {name: figures.get(name) for name in known}
         row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "seconds": round(self.seconds, 3)}
         row |= {"lr": figures["lr"], **metrics}
         self.rows.append(row)
@@ -235,13 +246,15 @@ class Recorder(Checkpoint):
         write_atomically(self.run.metrics_file, text.getvalue())
 
     def _is_better(self, row: dict[str, Any]) -> bool:
-        """Compare validation accuracy, then loss. Without validation the latest epoch is the best."""
+        """Compare the figure that selects, then the loss. Without validation the latest epoch is the best."""
         best = self.best_row
-        if best is None or best["val/accuracy"] is None:
+        if best is None or best[self.select] is None:
             return True
-        if row["val/accuracy"] is None:
+        if row[self.select] is None:
             return False
-        return (row["val/accuracy"], -row["val/loss"]) > (best["val/accuracy"], -best["val/loss"])
+        if self.select == "val/loss":
+            return row["val/loss"] < best["val/loss"]
+        return (row[self.select], -row["val/loss"]) > (best[self.select], -best["val/loss"])
 
     def _save(self, trainer: L.Trainer, is_best: bool = False) -> None:
         """Write last.ckpt, and best.ckpt as a hard link to the same file.
@@ -284,5 +297,6 @@ class Recorder(Checkpoint):
             peak_memory_bytes=peak_memory_bytes(trainer.strategy.root_device),
             val_accuracy=best.get("val/accuracy"),
             val_loss=best.get("val/loss"),
+            val_balanced_accuracy=best.get("val/balanced_accuracy"),
             best_epoch=best.get("epoch"),
         )

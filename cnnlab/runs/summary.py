@@ -24,6 +24,8 @@ RECORD: dict[str, Any] = {
     **dict.fromkeys(("train_seconds", "total_seconds", "images_per_second"), Amount),
     "peak_memory_bytes": Whole,
     **{"val_accuracy": Share, "val_loss": Loss, "test_accuracy": Share, "test_loss": Loss, "test_accuracy_tta": Share},
+    **dict.fromkeys(("val_balanced_accuracy", "test_balanced_accuracy", "test_macro_f1"), Share),
+    "test_largest_class": Share,
     "best_epoch": Whole,
     **dict.fromkeys(("device", "precision", "data_fingerprint", "data_revision"), str),
     "versions": dict,

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from cnnlab.errors import RequestError
 from cnnlab.limits import Positive
+from cnnlab.training.class_counts import balanced_figures, count_classes
 from cnnlab.training.duration import total_epochs, total_steps
 from cnnlab.training.optimizers import OptimizerFactory, build_optimizer, fused_on_gpu
 from cnnlab.training.scheduling import Interval, Schedule, ScheduleFactory, check_schedule
@@ -76,8 +77,9 @@ class Classifier(L.LightningModule):
     """Train a network to classify images.
 
     Logs `train/loss`, `train/accuracy`, `val/loss`, `val/accuracy`, `test/loss`, `test/accuracy` and `lr` once per
-    epoch. The training loss is the recipe's (with label smoothing, for example); validation and test report the plain
-    cross-entropy. Accuracies are fractions. `lr` is the rate of the epoch's last step, of the first parameter group.
+    epoch, of validation and test also `balanced_accuracy` and `macro_f1`. The training loss is the recipe's (with label
+    smoothing, for example); validation and test report the plain cross-entropy. Accuracies are fractions. `lr` is the
+    rate of the epoch's last step, of the first parameter group.
 
     Args:
         network: maps images (N, C, H, W) to logits (N, classes). In training it may return those of auxiliary
@@ -112,6 +114,7 @@ class Classifier(L.LightningModule):
         self._lr: float | None = None  # of the last step
         self._validation: dict[str, float] = {}  # figures of this epoch
         self.train_totals, self.eval_totals, self.tta_totals = Totals(), Totals(), Totals()
+        self.eval_counts = torch.tensor(0)  # see `count_classes`; 0 before the first image
         self.test_outputs: list[Batch] = []
         self._checkpoint_state: dict[str, Any] | None = None
 
@@ -237,7 +240,7 @@ class Classifier(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Reset the totals."""
-        self.eval_totals = Totals()
+        self.eval_totals, self.eval_counts = Totals(), torch.tensor(0)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Add a batch to the totals; return its logits (N, classes) for callbacks."""
@@ -246,17 +249,18 @@ class Classifier(L.LightningModule):
             return images.new_empty(0, 0)
         logits = self.network(images)
         self.eval_totals.add(nn.functional.cross_entropy(logits.float(), labels), logits, labels)
+        self.eval_counts = self.eval_counts + count_classes(logits, labels)
         return logits
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over the validation images."""
-        figures = self._log_means("val", self.eval_totals)
+        figures = self._log_means("val", self.eval_totals) | self._log_balanced("val")
         if not self.trainer.sanity_checking:
             self._validation = figures
 
     def on_test_epoch_start(self) -> None:
         """Reset totals and outputs."""
-        self.eval_totals, self.tta_totals = Totals(), Totals()
+        self.eval_totals, self.tta_totals, self.eval_counts = Totals(), Totals(), torch.tensor(0)
         self.test_outputs = []
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -271,6 +275,7 @@ class Classifier(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log the means over the test images, and gather all outputs in the first process, in the data's order."""
         self._log_means("test", self.eval_totals)
+        self._log_balanced("test")
         if self.tta != "none":
             self._log_means("test_tta", self.tta_totals)
         if self.trainer.world_size > 1:
@@ -301,6 +306,16 @@ class Classifier(L.LightningModule):
     def _log_means(self, split: str, totals: Totals) -> dict[str, float]:
         loss, accuracy = self.sum_over_processes(totals).means()
         figures = {f"{split}/loss": loss, f"{split}/accuracy": accuracy}
+        self.log_dict(figures)
+        return figures
+
+    def _log_balanced(self, split: str) -> dict[str, float]:
+        """Log the figures of all classes alike. A process without images does not know how many classes there are."""
+        shares = [self.eval_counts.cpu()] * self.trainer.world_size
+        if len(shares) > 1:
+            torch.distributed.all_gather_object(shares, shares[0])
+        accuracy, f1 = balanced_figures(sum(shares, torch.tensor(0)))
+        figures = {f"{split}/balanced_accuracy": accuracy, f"{split}/macro_f1": f1}
         self.log_dict(figures)
         return figures
 

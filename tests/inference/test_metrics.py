@@ -3,7 +3,14 @@ from typing import Any
 
 import pytest
 import torch
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, top_k_accuracy_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+    top_k_accuracy_score,
+)
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
@@ -31,6 +38,9 @@ def test_all_metrics_agree_with_scikit_learn() -> None:
     answers = logits.argmax(dim=1).numpy()
     probabilities = logits.double().softmax(dim=1).numpy()
     assert scores.accuracy == pytest.approx(float((answers == labels.numpy()).mean()))
+    assert scores.balanced_accuracy == pytest.approx(balanced_accuracy_score(labels, answers))
+    assert scores.macro_f1 == pytest.approx(f1_score(labels, answers, average="macro"))
+    assert scores.largest_class == pytest.approx(int(labels.bincount().max()) / len(labels))
     assert scores.top5_accuracy == pytest.approx(top_k_accuracy_score(labels, probabilities, k=5))
     assert scores.loss == pytest.approx(log_loss(labels, probabilities))
     assert scores.confusion_matrix == confusion_matrix(labels, answers).tolist()

@@ -27,11 +27,11 @@ TINY = (
 )
 CURVES = {
     *("train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr"),
-    *("speed/images_per_second", "speed/epoch_seconds"),
+    *("speed/images_per_second", "speed/epoch_seconds", "val/balanced_accuracy", "val/macro_f1"),
 }
 FIGURES = {
     *("test_accuracy", "test_loss", "val_accuracy", "val_loss", "best_epoch"),
-    *("train_seconds", "images_per_second", "parameters", "macs"),
+    *("train_seconds", "images_per_second", "parameters", "macs", "test_balanced_accuracy", "test_macro_f1"),
 }
 
 
