@@ -85,6 +85,7 @@ def follow(processes: Processes, settings: dict[str, Any], directory: str, check
 
 def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | None, processes: Processes) -> None:
     """Build the parts, train, test the best epoch, and complete the record."""
+    from cnnlab.build.advice import advise
     from cnnlab.build.run import build_data, build_parts, checkpoint_metadata, seed_everything, try_parts
     from cnnlab.build.weights import read_start
     from cnnlab.runs import checkpoint as checkpoints
@@ -142,7 +143,8 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
         if start:
             run.update_summary(started_from=start.note)
             log.info("%s", start.note)
-        log.info("%s", data.findings.about(data.classes, data.counts))
+        for line in (data.findings.about(data.classes, data.counts), *advise(settings, data)):
+            log.info("%s", line)
         # The followers use the values that the leader has chosen for `auto`.
         chosen = {"data": data.decided(settings["data"]), "trainer": settings["trainer"] | {"precision": precision}}
         job = {

@@ -13,6 +13,7 @@ RECORDS = Path(__file__).parent / "records_of_before"
 # The settings of the run, and with one epoch those of the trials.
 OPTIONS = (
     *("data=digits", "model=lenet5", "model.width=0.125", "recipe=fast", "logger=none", "data.batch_size=64"),
+    "data.mirror=true",  # digits were mirrored then, unless the recipe said otherwise
     *("trainer.max_epochs=2", "trainer.limit_train_batches=3", "trainer.precision=32-true", "trainer.accelerator=cpu"),
 )
 

@@ -30,7 +30,7 @@ def test_a_run_leaves_a_complete_and_true_record(train, tmp_path):
         "fast",
         "digits",
     )
-    assert (record["epochs"], record["steps"], record["parameters"]) == (2, 12, 62_006)
+    assert (record["epochs"], record["steps"], record["parameters"]) == (2, 86, 62_006)
     rows = metrics(run)
     assert list(rows[0]) == [
         "epoch",
@@ -59,7 +59,11 @@ def test_a_run_leaves_a_complete_and_true_record(train, tmp_path):
     assert f"{record['test_balanced_accuracy']:.2%}; macro F1 {record['test_macro_f1']:.2%}" in outcome.out
     assert float(rows[record["best_epoch"] - 1]["val/balanced_accuracy"]) == record["val_balanced_accuracy"]
     config = configuration(run)
-    assert config["optimizer"]["lr"] == 0.1
+    assert (config["optimizer"]["lr"], config["data"]["batch_size"], config["augmentation"]["flip"]) == (
+        0.1,
+        32,
+        "none",
+    )
     assert "${" not in (run / "config.yaml").read_text()
     assert list((run / "tensorboard").glob("events*"))
     assert "2/2" in (run / "train.log").read_text()

@@ -19,7 +19,7 @@ from cnnlab.errors import RequestError
 from cnnlab.inspection.cost import Cost
 from cnnlab.instantiate import build, explained
 from cnnlab.training.classifier import Classifier
-from cnnlab.training.losses import tried_loss
+from cnnlab.training.losses import balanced_weights, tried_loss
 from cnnlab.training.optimizers import build_optimizer
 from cnnlab.training.options import check_trainer
 from cnnlab.training.pool_first import pool_first
@@ -63,7 +63,7 @@ def build_parts(
         initialize_from_data(network, data)
     if start:
         start.load(network, data.classes)
-    classifier = build_classifier(settings, network, len(data.classes))
+    classifier = build_classifier(settings, network, data.class_counts)
     loggers = build_loggers(settings, directory)
     callbacks = [Progress(bar), *build_callbacks(settings), *build_pictures(loggers, data), *more_callbacks]
     trainer = build_lightning_trainer(settings, callbacks, loggers, directory, started_from_outside)
@@ -131,10 +131,11 @@ def check_network(network: nn.Module, data: ImageDataModule) -> Cost:
     return check_image_shape(network, (CHANNELS, data.image_size, data.image_size), len(data.classes))
 
 
-def build_classifier(settings: Settings, network: nn.Module, classes: int) -> Classifier:
+def build_classifier(settings: Settings, network: nn.Module, counts: Sequence[int]) -> Classifier:
     """Make the LightningModule: the network with faster layers, its loss, optimizer and schedule.
 
-    Each of them is tried out, so that a wrong value raises a RequestError now. `classes` are those of the data.
+    Each of them is tried out, so that a wrong value raises a RequestError now. `counts` are the numbers of training
+    images by class, which `loss.weight=balanced` needs.
     """
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise RequestError("model: the network has no weights to train")
@@ -147,8 +148,11 @@ def build_classifier(settings: Settings, network: nn.Module, classes: int) -> Cl
         trial = build_optimizer(optimizer, network, options["decay_norms_and_biases"], options["bias_lr_factor"])
     check_schedule(schedule, trial, interval=options["schedule_interval"])
     mixes = build(settings["augmentation"], "augmentation").mixes
-    with explained("loss", settings["loss"], Exception):
-        loss = tried_loss(build_knowing(settings["loss"], "loss", num_classes=classes), classes, mixes)
+    wanted = settings["loss"]
+    if wanted.get("weight") == "balanced":
+        wanted = {**wanted, "weight": balanced_weights(counts)}
+    with explained("loss", wanted, Exception):
+        loss = tried_loss(build_knowing(wanted, "loss", num_classes=len(counts)), len(counts), mixes)
     use_faster_layers(network)
     return Classifier(network, optimizer, schedule, loss, **options)
 

@@ -63,6 +63,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise RequestError(f"trainer must hold keys such as trainer.max_epochs, got {settings['trainer']!r}")
         check_trainer(settings["trainer"])
     for key, part in settings.items():
+        if key == "loss" and isinstance(part, Mapping) and part.get("weight") == "balanced":
+            part = {**part, "weight": [1.0]}  # a list once the images are known
         if _has_target(part):
             check_node(part, key, FILLED_IN.get(key, ()))
         elif key in SEVERAL and part is not None:

@@ -16,7 +16,7 @@ from cnnlab.runs.directory import RunDirectory
 from cnnlab.words import did_you_mean
 
 # Keys of `data` that a checkpoint fixes, or that do not affect the outputs of a trained network.
-TRAINING_DATA_KEYS = ("image_size", "batch_size", "sampling", "mean", "std", "workers")
+TRAINING_DATA_KEYS = ("image_size", "batch_size", "sampling", "mirror", "mean", "std", "workers")
 # Keys that do not affect the result of a run.
 NOT_IDENTIFYING = ("name", "resume", "logger", "trust")
 # Keys that may change when a run is resumed: its length, its hardware, and where its images are.
@@ -37,7 +37,21 @@ def settings(config: DictConfig) -> dict[str, Any]:
     for part, key in ((values.get("data"), "path"), (values, "weights")):
         if isinstance(part, dict) and isinstance(part.get(key), str):
             part[key] = str(Path(part[key]).expanduser().absolute())  # a run may be resumed from another directory
+    if isinstance(data := values.get("data"), dict):
+        _heed_mirror(data.pop("mirror", True), values.get("augmentation"))
     return values
+
+
+def _heed_mirror(mirror: Any, augmentation: Any) -> None:
+    """Turn mirroring off if the data say `mirror: false`. The record holds what was done, `flip: none`."""
+    if not isinstance(mirror, bool):
+        raise RequestError(f"data.mirror must be true or false, got {mirror!r}")
+    if mirror or not isinstance(augmentation, dict) or augmentation.get("flip") not in ("random", "alternating"):
+        return
+    if "augmentation.flip" in command_line_keys():
+        flip = augmentation["flip"]
+        raise RequestError(f"augmentation.flip={flip}: these images must not be mirrored; data.mirror=true allows it")
+    augmentation["flip"] = "none"
 
 
 def identity(config: DictConfig) -> dict[str, Any]:

@@ -134,6 +134,11 @@ class ImageDataModule(L.LightningDataModule):
         return {"train": len(self.train), "val": len(self.val), "test": len(self.test)}
 
     @property
+    def class_counts(self) -> list[int]:
+        """Number of training images of each class."""
+        return self.train.labels.bincount(minlength=len(self.classes)).tolist()
+
+    @property
     def findings(self) -> Findings:
         """Return where the images are, what was left out, and which classes a split lacks."""
         found, remarks = self.data.findings, []

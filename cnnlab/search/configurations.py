@@ -147,5 +147,6 @@ def _check_parts(settings: dict[str, Any]) -> None:
 
     weights = settings["loss"].get("weight")
     classes = len(weights) if isinstance(weights, list) else 10  # the data are not read yet
-    build_classifier(settings, build_network(settings["model"], classes, settings["data"]["image_size"]), classes)
+    network = build_network(settings["model"], classes, settings["data"]["image_size"])
+    build_classifier(settings, network, [1] * classes)
     build_callbacks(settings)

@@ -3,7 +3,7 @@
 import functools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -34,6 +34,15 @@ class Loss(nn.Module):
         if self.one_hot and labels.ndim == 1:
             labels = nn.functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
         return self.function(logits, labels, **{name: getattr(self, name) for name in self._tensors})
+
+
+def balanced_weights(counts: Sequence[int]) -> list[float]:
+    """Return a weight for each class, inverse to its number of training images, with a mean of 1 over the images.
+
+    A class without images gets 0.
+    """
+    present = sum(count > 0 for count in counts)
+    return [sum(counts) / (present * count) if count else 0.0 for count in counts]
 
 
 def tried_loss(loss: Any, classes: int, mixed: bool) -> nn.Module:

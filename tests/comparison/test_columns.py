@@ -38,7 +38,8 @@ def test_figures_of_classes_alike_are_means_and_a_dash_where_a_record_lacks_them
     make_run(tmp_path / "4", "mixed", 0, 0.7)
     make_run(tmp_path / "5", "mixed", 1, 0.7, **shares)
     record = compare_runs([read_run(path) for path in sorted(tmp_path.iterdir())])
-    lines = [line.strip("| ").split(" | ") for line in render_markdown(record, [{}]).splitlines() if line.startswith("| ")]
+    table = [line for line in render_markdown(record, [{}]).splitlines() if line.startswith("| ")]
+    lines = [line.strip("| ").split(" | ") for line in table]
     places = [lines[0].index(name) for name in ("balanced accuracy, %", "macro F1, %", "always the largest class, %")]
     cells = {line[0]: [line[place] for place in places] for line in lines[1:4]}
     assert cells == {"new": ["55.00", "25.00", "12.50"], "old": ["-"] * 3, "mixed": ["-"] * 3}

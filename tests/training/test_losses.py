@@ -1,12 +1,14 @@
 import functools
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cnnlab.training.losses import Loss, tried_loss
+from cnnlab.training.losses import Loss, balanced_weights, tried_loss
 
 CLASSES = 4
 generator = torch.Generator().manual_seed(1)
@@ -116,3 +118,12 @@ def test_a_module_that_needs_no_change_stays_itself():
     loss = nn.CrossEntropyLoss()
     assert tried_loss(loss, CLASSES, mixed=False) is loss
     assert isinstance(tried_loss(nn.MSELoss(), CLASSES, mixed=False), Loss)
+
+
+def test_balanced_weights_are_those_of_scikit_learn() -> None:
+    labels = np.repeat([0, 1, 3], [40, 20, 8])
+    expected = compute_class_weight("balanced", classes=np.array([0, 1, 3]), y=labels)
+    weights = balanced_weights([40, 20, 0, 8])
+    assert [weights[0], weights[1], weights[3]] == pytest.approx(expected)
+    assert weights[2] == 0
+    assert np.mean([weights[label] for label in labels]) == pytest.approx(1)
