@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.arguments import check_declared
-from cnnlab.errors import Failed
+from cnnlab.errors import Failed, RequestError
 from cnnlab.files import write_atomically
 from cnnlab.runs.directory import check_output
 from cnnlab.runs.plain import to_json
@@ -19,6 +19,8 @@ log = logging.getLogger("cnnlab.benchmark")
 def benchmark(config: DictConfig) -> None:
     """Measure every combination of the listed models and options, print tables, and write the files asked for."""
     settings = configuration.settings(config)
+    if settings["resume"] is not None:
+        raise RequestError("resume: leave it out; a benchmark trains anew")
     models = configuration.each_model(config)
     output = check_output(settings["output"], (".json",))
     figure = check_output(settings["figure"], (".png", ".pdf", ".svg"), "figure")

@@ -56,7 +56,8 @@ def evaluate(config: DictConfig) -> None:
         net = load(options.checkpoint, options.device, precision, settings["trust"])
     check_shift(options.shift, net.image_size)
     with clock("data"):
-        images, fingerprint = read_split(options.split, protocol, net.classes, net.image_size, data)
+        images, whole = read_split(options.split, protocol, net.classes, net.image_size, data)
+    fingerprint = whole.fingerprint
     same_data = same_images(fingerprint, net.data_fingerprint)
     data_is_given = {"data", "data.path", "data.source"} & configuration.command_line_keys()
     other_data = fingerprint if same_data is False or (same_data is None and data_is_given) else None
@@ -88,6 +89,7 @@ def evaluate(config: DictConfig) -> None:
         "training_fingerprint": net.data_fingerprint,
         "same_data": same_data,
         "images": len(images),
+        "ignored": dict(whole.findings.ignored),
         "classes": net.classes,
         **asdict(scores),
         "tta": None if tta_scores is None else {"views": chosen_tta(options.tta), **asdict(tta_scores)},

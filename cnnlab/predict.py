@@ -94,7 +94,9 @@ def predict(config: DictConfig) -> None:
             summary.add(prediction, reading.thumbnail)
         if not summary.done + summary.unreadable:
             raise RequestError("images: standard input names no file")
-    if summary.done and not to_stdout:
+        if not summary.done:  # no file is written
+            raise Failed(f"None of {summary.unreadable:,} images could be read.")
+    if not to_stdout:
         print_predictions(summary)
     log.info("%s", summary)
     if output:
@@ -114,8 +116,8 @@ def _read_data(config: DictConfig, net: "TrainedNetwork", split: "Split") -> "Im
     from cnnlab.runs.checkpoint import same_images
 
     data = configuration.data_settings(config, run_of(net.checkpoint))
-    images, fingerprint = read_split(split, "article", net.classes, net.image_size, data)
-    if same_images(fingerprint, net.data_fingerprint) is False:
+    images, whole = read_split(split, "article", net.classes, net.image_size, data)
+    if same_images(whole.fingerprint, net.data_fingerprint) is False:
         log.warning("data: the network was trained on other images, or on other copies of these.")
     return images
 

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 CUTOFF = 0.72  # similarity of two names, from 0 to 1, from which one may be a typo of the other
+DEVICES = ("cpu", "gpu", "tpu", "npu", "hpu", "xpu")  # a letter apart, but no typos of each other
 # Names here, and what users of other frameworks call the same thing.
 MEANINGS = {
     "trainer.max_epochs": "epochs epoch num_epochs n_epochs n_epoch nb_epochs nb_epoch total_epochs train_epochs",
@@ -114,6 +115,8 @@ def _likeness(one: str, other: str) -> float:
 
 
 def _ratio(one: str, other: str) -> float:
+    if one in DEVICES and other in DEVICES:
+        return float(one == other)
     ratio = difflib.SequenceMatcher(None, one, other).ratio()
     one_letter_differs = len(one) == len(other) and sum(a != b for a, b in zip(one, other, strict=True)) == 1
     return max(ratio, CUTOFF) if one_letter_differs and len(one) > 1 else ratio

@@ -18,6 +18,7 @@ WRONG = {
     "figure=nowhere/x.png": "figure: the folder of nowhere/x.png does not exist",
     "modles=[lenet5]": "modles is not a key; did you mean models?",
     "data.path=nowhere": "data.path",
+    "resume=run": "resume: leave it out; a benchmark trains anew",
 }
 
 BROKEN = """

@@ -93,6 +93,13 @@ def test_one_run_alone_has_a_name_too(board_run, view_of):
     ]
 
 
+def test_a_run_is_named_from_inside_of_it(board_run, view_of, tmp_path, monkeypatch):
+    (board_run("runs/lenet5/monday", "lenet5") / "checkpoints").mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / "runs/lenet5/monday/checkpoints")
+    (tmp_path / "view").mkdir()
+    assert "lenet5/monday" in names(View(tmp_path / "view", [".."]))
+
+
 def test_runs_that_come_later_are_found_and_nothing_is_written_to_them(board_run, view_of, tmp_path):
     board_run("runs/lenet5/a", "lenet5", seed=0)
     view = view_of("runs")

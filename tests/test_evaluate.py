@@ -185,6 +185,15 @@ def test_images_may_lack_a_class_and_name_them_in_another_order(command, save, c
     assert [known[number] for number in labels] == [sample.classes[number] for number in sample.test.labels[:-3]]
 
 
+def test_images_that_are_left_out_are_counted_in_the_record(command, save, photo_folders, tmp_path):
+    save(("cat", "dog", "owl"))
+    next((photo_folders / "cat").iterdir()).write_text("no image")
+    data = ("data=folder", "data.path=photos", "data.on_error=skip")
+    outcome = command("evaluate", "checkpoint=lenet.ckpt", *data, "output=out")
+    assert (outcome.code, outcome.err.count("Left out: 1 of ") + outcome.out.count("Left out: 1 of ")) == (0, 1)
+    assert read(tmp_path / "out")["ignored"] == {"damaged images": 1}
+
+
 def test_two_classes_have_no_top_5(command, save, photo_folders, tmp_path):
     save(("dog", "owl"))
     shutil.rmtree(photo_folders / "cat")

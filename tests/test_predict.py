@@ -242,6 +242,14 @@ def test_neighbours_are_found_among_the_training_images(predict, class_folders, 
 # --- what is broken --------------------------------------------------------------------------------------------------
 
 
+def test_nothing_is_written_if_no_image_can_be_read(predict, tmp_path):
+    (tmp_path / "empty.png").touch()
+    outcome = predict("images=empty.png")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.endswith("empty.png: it is empty; skipped\nNone of 1 images could be read.\n")
+    assert not list(tmp_path.glob("predictions*"))
+
+
 def test_broken_images_are_named_and_all_others_classified(predict, photos, tmp_path):
     picture = (photos / "a.png").read_bytes()
     (photos / "empty.png").touch()
@@ -263,13 +271,6 @@ def test_broken_images_are_named_and_all_others_classified(predict, photos, tmp_
     assert "pixels; skipped" in outcome.err
     assert outcome.err.endswith("6 of 12 images could not be read.\n")
     assert "Traceback" not in outcome.err
-
-
-def test_with_only_broken_images_the_file_holds_the_header(predict, tmp_path):
-    (tmp_path / "text.png").write_text("no image")
-    outcome = predict("images=text.png")
-    assert (outcome.code, outcome.out) == (1, "")
-    assert not rows(tmp_path / "predictions.csv")
 
 
 class _Attack:
@@ -294,6 +295,7 @@ WRONG = {
     "images=gone.png": "images: gone.png does not exist",
     "images=photos/*.bmp": "images: no file matches photos/*.bmp",
     "images=photos/a.png,photos/b.jpg": "write several as [a.png,b.jpg]",
+    "images=https://a.b/c.png": "images: https://a.b/c.png must be downloaded first",
     "images=[]": "images must be a file, a folder, a pattern, or a list",
     "images=7": "images must be a file, a folder, a pattern, or a list",
     "images=null": "images must be a file, a folder, a pattern, or a list",

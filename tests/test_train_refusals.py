@@ -218,3 +218,4 @@ def test_a_damaged_checkpoint_is_refused_before_images_are_read(train, tmp_path,
     (tmp_path / "torn.ckpt").write_bytes(content)
     outcome = train(*TINY, "resume=torn.ckpt")
     assert (outcome.code, "torn.ckpt" in outcome.err) == (2, True)
+    assert train("model=lenet5", "data.path=nowhere", "resume=torn.ckpt").err == outcome.err

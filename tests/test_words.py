@@ -77,6 +77,7 @@ def test_what_users_of_other_frameworks_type(word: str, meant: str | None) -> No
         ("ir", ["lr", "eps"], "lr"),
         ("gpu", ["auto", "cpu", "cuda"], "cuda"),
         ("up", ["min", "max"], None),
+        ("tpu", ["auto", "cpu", "gpu"], None),
         ("lr", ["search.optimizer.lr", "optimizer.lr"], "optimizer.lr"),
         ("val_acc", ["train/accuracy", "val/accuracy"], "val/accuracy"),
     ],

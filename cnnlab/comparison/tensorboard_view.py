@@ -79,14 +79,14 @@ class View:
                 self._runs[path] = changed, read_run(path)
         self._runs = {path: self._runs[path] for path in found}
         self.runs = [run for _, run in self._runs.values()]
-        root = Path(os.path.commonpath([path.absolute().parent for path in found]))
+        root = Path(os.path.commonpath([_absolute(path).parent for path in found]))
         for run in self.runs:
             self._link(run, root)
         self._write_means()
 
     def _link(self, run: Run, root: Path) -> None:
         """Link the event files of the training and those of evaluations with embeddings."""
-        path = run.path.absolute()
+        path = _absolute(run.path)
         if path not in self._links:
             model = _folder_name(str(run.summary["model"] or "unknown"))
             parts = path.relative_to(root).parts
@@ -125,6 +125,11 @@ class View:
         with SummaryWriter(str(self.folder)) as writer:
             writer.add_custom_scalars(LAYOUT)
             writer._get_file_writer().add_summary(_columns(chosen))
+
+
+def _absolute(path: Path) -> Path:
+    """Return the path from the root, without `..`, which would lead out of the folder as the name of a link."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve would follow links
 
 
 def _inside(name: str) -> str:

@@ -85,5 +85,7 @@ def _nothing_at(place: str) -> str:
         return f"no image found in {place}"
     if glob.has_magic(place):
         return f"no file matches {place}"
+    if "://" in place:
+        return f"{place} must be downloaded first"
     several = "; write several as [a.png,b.jpg]" if "," in place else ""
     return f"{place} does not exist{several}"

@@ -40,8 +40,8 @@ class DataOptions:
 
 def read_split(
     split: Split, protocol: Protocol, known: tuple[str, ...], image_size: int, settings: Mapping[str, Any]
-) -> tuple[Images, str]:
-    """Return the images to show to a trained network, none of them read yet, and the fingerprint of their data set.
+) -> tuple[Images, ImageData]:
+    """Return the images to show to a trained network, none of them read yet, and the data set that they belong to.
 
     Args:
         split: name of the split.
@@ -63,7 +63,7 @@ def read_split(
         data = read_for(residence, found, image_size, options.cache, options.on_error)
         data = fit_classes(name_classes(data, options.classes or ()), known)
         train, val = (data.train, data.test) if split == "test" else split_by_protocol(data, protocol, options.holdout)
-    return {"train": train, "val": val, "test": data.test}[split], data.fingerprint
+    return {"train": train, "val": val, "test": data.test}[split], data
 
 
 def split_by_protocol(data: ImageData, protocol: Protocol, holdout: float) -> tuple[Images, Images]:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,8 @@ def find_checkpoint(run: RunDirectory, resume: str | None, identity: dict[str, A
             return None
         if not checkpoint.is_file():
             raise RequestError(f"resume: there is no checkpoint {checkpoint}")
+        if not zipfile.is_zipfile(checkpoint):  # before images are looked for; the rest is checked when it is read
+            raise RequestError(f"resume: {checkpoint} is damaged or not a checkpoint")
         return checkpoint
     recorded = run.read_config()
     if recorded is None:

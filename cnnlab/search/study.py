@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from cnnlab.errors import RequestError
+from cnnlab.instantiate import first_line
 from cnnlab.limits import Count, Whole
 from cnnlab.runs.directory import RunDirectory, without_defaults
 from cnnlab.search.space import Parameter, Values, flatten, overrides, suggest
@@ -85,13 +86,17 @@ class SharedStudy:
         with self._turn:
             try:
                 self.study = _open(url, folder.name)
-            except (SQLAlchemyError, ImportError, RuntimeError) as error:
-                raise RequestError(f"storage: {url} cannot be used ({str(error).splitlines()[0]})") from None
-            if ABOUT not in self.study.user_attrs:
+                recorded = self.study.user_attrs.get(ABOUT)
+                if not isinstance(recorded, dict | None):
+                    raise ValueError("its settings are damaged")
+                self.trials()  # those of a damaged database cannot be read either
+            except (SQLAlchemyError, ImportError, RuntimeError, ValueError, LookupError, TypeError) as error:
+                raise RequestError(f"storage: {url} cannot be used ({first_line(error)})") from None
+            if recorded is None:
                 self.study.set_user_attr(ABOUT, about)
                 if first is not None:
                     self.study.enqueue_trial(first)
-            elif difference := _difference(self.study.user_attrs[ABOUT], about):
+            elif difference := _difference(recorded, about):
                 raise RequestError(f"{folder} holds a study with {difference}; name=NAME starts another")
         median = optuna.pruners.MedianPruner(options.startup_trials, n_warmup_steps=options.warmup_epochs + 1)
         self.study.pruner = median if options.pruner == "median" else optuna.pruners.NopPruner()

@@ -101,6 +101,8 @@ WRONG = {
     "trainer.profile=maybe": "trainer.profile must be true or false, got 'maybe'",
     "resume=nowhere": "resume: nowhere does not exist",
     "data.path=nowhere": "data.path",
+    "data=folder data.path=https://a.b/c.zip": "data.path: download https://a.b/c.zip first; data.source=OWNER/",
+    "trainer=tpu": "trainer=tpu is not known; known: auto, cpu, ddp, gpu",
     "data=cifar10 data.source=5": "data.source must be a text or null, got 5",
     "-m seed=0,1 --cfg job": "--cfg: it shows a single run; leave out -m",
     "model=[lenet5": "model takes one name",

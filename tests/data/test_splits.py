@@ -18,11 +18,11 @@ def test_a_split_holds_the_same_images_as_a_run(
 ) -> None:
     run = ImageDataModule(path=str(class_folders), protocol=protocol, residence=residence)  # pyright: ignore
     settings = {"path": str(class_folders), "residence": residence}
-    images, fingerprint = read_split(split, protocol, sample.classes, 32, settings)
+    images, whole = read_split(split, protocol, sample.classes, 32, settings)
     expected = getattr(run, split)
     assert torch.equal(images.labels, expected.labels)
     assert torch.equal(images.pixels, expected.pixels)
-    assert fingerprint == run.fingerprint
+    assert whole.fingerprint == run.fingerprint
 
 
 def test_a_holdout_that_is_no_share_is_refused(class_folders: Path, sample: ImageData) -> None:

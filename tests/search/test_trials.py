@@ -1,7 +1,9 @@
 """Trials of a study, whose runs are short shell scripts."""
 
+import contextlib
 import json
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,6 +191,23 @@ def test_another_study_in_the_same_folder_is_refused(open_study):
 def test_a_database_that_cannot_be_used_is_a_wrong_request(tmp_path):
     with pytest.raises(RequestError, match="storage: nonsense cannot be used"):
         SharedStudy(tmp_path, "nonsense", read_space(SPACE), ABOUT, OPTIONS, None)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "value"),
+    [
+        ("study_user_attributes", b"\x80\x02"),
+        ("study_user_attributes", "7"),
+        ("trial_user_attributes", "{"),
+    ],
+)
+def test_damaged_values_in_a_database_are_a_wrong_request(open_study, tmp_path, damaged, value):
+    run(open_study(1), epochs(0.9))
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        database.execute(f"update {damaged} set value_json = ?", (value,))
+        database.commit()
+    with pytest.raises(RequestError, match=r"storage: sqlite:.* cannot be used"):
+        open_study(1)
 
 
 def test_a_half_written_row_is_not_read(tmp_path):

@@ -74,6 +74,9 @@ def find_source(
 
 def _find_on_disk(path: Path, columns: Columns, splits: Mapping[str, Any] | None) -> Source:
     if not path.exists():
+        if address := re.search(r"(\w+:)/(.+)", str(path)):
+            hub = "data.source=OWNER/NAME reads a data set of the Hugging Face Hub"
+            raise RequestError(f"data.path: download {address[1]}//{address[2]} first; {hub}")
         raise RequestError(f"data.path: {path} does not exist")
     if path.is_file():
         if splits:

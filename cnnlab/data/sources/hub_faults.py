@@ -31,7 +31,8 @@ def explain_fault(error: BaseException, name: str, asking: bool = False) -> str 
     codes = [link.response.status_code for link in chain if getattr(link, "response", None) is not None]  # pyright: ignore[reportAttributeAccessIssue]
     full = next((link for link in chain if isinstance(link, OSError) and link.errno in DISK), None)
     if "OfflineModeIsEnabled" in kinds:
-        fault = f"{name} is not in the local cache, and HF_HUB_OFFLINE forbids to download it", "Unset HF_HUB_OFFLINE"
+        remedy = f"Unset HF_HUB_OFFLINE. {ON_DISK}"
+        fault = f"{name} is not in the local cache, and HF_HUB_OFFLINE forbids to download it", remedy
     elif codes or "GatedRepoError" in kinds:
         fault = _by_status(codes[0] if codes else 403, kinds, name, constants.ENDPOINT)
     elif full:
