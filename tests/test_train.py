@@ -22,7 +22,7 @@ def test_a_run_leaves_a_complete_and_true_record(train, tmp_path):
     assert outcome.code == 0
     record = summary(run)
     assert tuple(record) == SUMMARY_KEYS
-    may_be_unknown = ("data_revision", "git_commit", "error", "test_accuracy_tta")
+    may_be_unknown = ("data_revision", "git_commit", "error", "test_accuracy_tta", "started_from")
     assert [key for key, value in record.items() if value is None and key not in may_be_unknown] == []
     assert (record["status"], record["model"], record["recipe"], record["data"]) == (
         "completed",

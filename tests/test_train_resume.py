@@ -118,7 +118,7 @@ def test_a_finished_run_can_be_made_longer(train, tmp_path):
 def test_a_resumed_run_keeps_what_it_was_trained_with(train, tmp_path):
     train(*TINY, "hydra.run.dir=run")
     before = (tmp_path / "run" / "config.yaml").read_text()
-    changes = ("protocol=article", "seed=1", "optimizer.lr=0.2", "augmentation.flip=none", "model.dropout=0.5")
+    changes = ("protocol=article", "seed=1", "optimizer.lr=0.2", "augmentation.flip=random", "model.dropout=0.5")
     for change in (*changes, "trainer.gradient_clip_val=1", "trainer.limit_train_batches=2"):
         outcome = train("resume=run", "trainer.max_epochs=3", change)
         assert outcome.code == 2
