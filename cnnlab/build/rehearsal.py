@@ -15,7 +15,6 @@ from cnnlab.errors import RequestError
 from cnnlab.instantiate import describe_error, explained
 from cnnlab.training.classifier import Classifier, all_logits
 from cnnlab.training.losses import LossFunction
-from cnnlab.training.optimizers import build_optimizer
 from cnnlab.training.scheduling import check_readable
 
 IMAGES = 3
@@ -60,8 +59,7 @@ def rehearse(
         _check_state(shapes, network)
         loss.backward()
     with explained("optimizer", errors=Exception):
-        options = (classifier.decay_norms_and_biases, classifier.bias_lr_factor)
-        build_optimizer(classifier.optimizer, network, *options).step(lambda: loss)
+        classifier.make_optimizer(classifier.optimizer, network).step(lambda: loss)
 
 
 @contextlib.contextmanager

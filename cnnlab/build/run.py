@@ -19,6 +19,8 @@ from cnnlab.errors import RequestError
 from cnnlab.inspection.cost import Cost
 from cnnlab.instantiate import build, explained
 from cnnlab.training.classifier import Classifier
+from cnnlab.training.freezing import Freezing
+from cnnlab.training.layer_order import head_names
 from cnnlab.training.losses import balanced_weights, tried_loss
 from cnnlab.training.optimizers import build_optimizer
 from cnnlab.training.options import check_trainer
@@ -65,7 +67,9 @@ def build_parts(
         start.load(network, data.classes)
     classifier = build_classifier(settings, network, data.class_counts)
     loggers = build_loggers(settings, directory)
-    callbacks = [Progress(bar), *build_callbacks(settings), *build_pictures(loggers, data), *more_callbacks]
+    with explained("freeze"):
+        freezing = [Freezing(freeze, classifier.head)] if (freeze := settings.get("freeze")) else []
+    callbacks = [Progress(bar), *build_callbacks(settings), *freezing, *build_pictures(loggers, data), *more_callbacks]
     trainer = build_lightning_trainer(settings, callbacks, loggers, directory, started_from_outside)
     mixes = data.augmentation is not None and data.augmentation.mixes
     rehearse(classifier, trainer, (CHANNELS, data.image_size, data.image_size), len(data.classes), mixes)
@@ -142,10 +146,12 @@ def build_classifier(settings: Settings, network: nn.Module, counts: Sequence[in
     optimizer = build({**settings["optimizer"], "_partial_": True}, "optimizer")
     schedule = build(_waiting(settings["schedule"]), "schedule")
     options = {key: settings[key] for key in ("decay_norms_and_biases", "bias_lr_factor", "tta")}
-    options["schedule_interval"] = settings.get("schedule_interval")  # runs of earlier versions have none
+    options |= {key: settings.get(key) for key in ("schedule_interval", "layer_decay")}  # earlier versions had none
     check_arguments(Classifier, options)
     with explained("optimizer", settings["optimizer"], Exception):
-        trial = build_optimizer(optimizer, network, options["decay_norms_and_biases"], options["bias_lr_factor"])
+        head = head_names(network, len(counts))
+        rates = {key: options[key] for key in ("decay_norms_and_biases", "bias_lr_factor", "layer_decay")}
+        trial = build_optimizer(optimizer, network, **rates, head=head)
     check_schedule(schedule, trial, interval=options["schedule_interval"])
     mixes = build(settings["augmentation"], "augmentation").mixes
     wanted = settings["loss"]
@@ -154,7 +160,7 @@ def build_classifier(settings: Settings, network: nn.Module, counts: Sequence[in
     with explained("loss", wanted, Exception):
         loss = tried_loss(build_knowing(wanted, "loss", num_classes=len(counts)), len(counts), mixes)
     use_faster_layers(network)
-    return Classifier(network, optimizer, schedule, loss, **options)
+    return Classifier(network, optimizer, schedule, loss, **options, head=head)
 
 
 def _waiting(schedule: Any) -> Any:

@@ -27,6 +27,7 @@ IGNORED_SETTINGS = (
     *("data.splits", "data.splits.train", "data.splits.val", "data.splits.test"),
     *("trainer.enable_progress_bar", "trainer.profile", "trainer.num_sanity_val_steps"),
 )
+LACKING = dict.fromkeys(("weights", "freeze", "layer_decay", "schedule_interval"))  # in older records; null by default
 MAX_VALUES = 6  # of a setting in a notice
 
 Excluded = tuple[Run, str]  # a run that is not counted, and the reason
@@ -207,7 +208,7 @@ def _settings(run: Run) -> dict[str, Any]:
     """Return the settings that decide what is learned; the precision is the one that was used, not `auto`."""
     if run.config is None:
         return {"config.yaml": "unreadable"}
-    return flattened(run.config) | {"trainer.precision": run.summary["precision"]}
+    return LACKING | flattened(run.config) | {"trainer.precision": run.summary["precision"]}
 
 
 def _values(key: str, split: list[tuple[dict[str, Any], list[Run]]]) -> str:

@@ -25,9 +25,12 @@ CLASSIFIER = "cnnlab.training.classifier.Classifier"
 # Single keys, and the function or class that takes an argument of this name.
 SINGLE = {
     **dict.fromkeys(("protocol", "seed"), "cnnlab.data.datamodule.ImageDataModule"),
-    **dict.fromkeys(("tta", "bias_lr_factor", "decay_norms_and_biases", "schedule_interval"), CLASSIFIER),
+    **dict.fromkeys(
+        ("tta", "bias_lr_factor", "decay_norms_and_biases", "schedule_interval", "layer_decay"), CLASSIFIER
+    ),
     "select": "cnnlab.runs.recorder.Recorder",
     "trust": "cnnlab.inference.trained.load",
+    "freeze": "cnnlab.training.freezing.Freezing",
     "weights": "cnnlab.build.weights.read_start",
 }
 # Arguments that cnnlab itself fills in.
@@ -62,6 +65,10 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         if not isinstance(settings["trainer"], Mapping):
             raise RequestError(f"trainer must hold keys such as trainer.max_epochs, got {settings['trainer']!r}")
         check_trainer(settings["trainer"])
+        freeze, epochs = settings.get("freeze"), settings["trainer"]["max_epochs"]
+        if isinstance(freeze, int) and freeze >= epochs:
+            probe = "freeze=all trains the head alone"
+            raise RequestError(f"freeze must be less than trainer.max_epochs, {epochs:g}, got {freeze}; {probe}")
     for key, part in settings.items():
         if key == "loss" and isinstance(part, Mapping) and part.get("weight") == "balanced":
             part = {**part, "weight": [1.0]}  # a list once the images are known

@@ -17,7 +17,15 @@ GROUP_KEYS = {
         *("accumulate_grad_batches", "devices", "sync_batchnorm"),
     ),
 }
-SINGLE_KEYS = ("schedule_interval", "decay_norms_and_biases", "bias_lr_factor", "tta", "select")
+SINGLE_KEYS = (
+    "schedule_interval",
+    "decay_norms_and_biases",
+    "bias_lr_factor",
+    "layer_decay",
+    "freeze",
+    "tta",
+    "select",
+)
 # Columns that a dashboard shows first.
 FIRST_COLUMNS = (
     *("model", "recipe", "data", "protocol", "seed", "optimizer", "optimizer.lr", "data.batch_size"),

@@ -1,6 +1,6 @@
 """Define the LightningModule: its training step, its evaluation, and its metrics once per epoch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cnnlab.errors import RequestError
-from cnnlab.limits import Positive
+from cnnlab.limits import AboveZero, Positive
 from cnnlab.training.class_counts import balanced_figures, count_classes
 from cnnlab.training.duration import total_epochs, total_steps
 from cnnlab.training.optimizers import OptimizerFactory, build_optimizer, fused_on_gpu
@@ -84,7 +84,8 @@ class Classifier(L.LightningModule):
     Args:
         network: maps images (N, C, H, W) to logits (N, classes). In training it may return those of auxiliary
             classifiers too; see `all_logits`. Their losses are added with a weight of 0.3.
-        optimizer, decay_norms_and_biases, bias_lr_factor: see `cnnlab.training.optimizers.build_optimizer`.
+        optimizer, decay_norms_and_biases, bias_lr_factor, layer_decay, head: see
+            `cnnlab.training.optimizers.build_optimizer`.
         schedule, schedule_interval: see `cnnlab.training.scheduling.Schedule`.
         loss: maps logits (N, classes) and labels (N,) to a scalar. If training images are mixed, it must also accept
             probabilities (N, classes) as labels.
@@ -101,6 +102,8 @@ class Classifier(L.LightningModule):
         bias_lr_factor: Positive = 1.0,
         tta: Tta = "none",
         schedule_interval: Interval | None = None,
+        layer_decay: AboveZero | None = None,
+        head: Collection[str] = (),
     ):
         super().__init__()
         self.network = network
@@ -109,6 +112,7 @@ class Classifier(L.LightningModule):
         self.loss = loss
         self.decay_norms_and_biases = decay_norms_and_biases
         self.bias_lr_factor = bias_lr_factor
+        self.layer_decay, self.head = layer_decay, head
         self.tta: Tta = tta
         self.schedule_interval: Interval | None = schedule_interval
         self._lr: float | None = None  # of the last step
@@ -137,7 +141,7 @@ class Classifier(L.LightningModule):
             RequestError: if the schedule does not fit the training.
         """
         factory = fused_on_gpu(self.optimizer, self.device, str(self.trainer.precision))
-        optimizer = build_optimizer(factory, self.network, self.decay_norms_and_biases, self.bias_lr_factor)
+        optimizer = self.make_optimizer(factory, self.network)
         plan = (self.schedule, optimizer, total_steps(self.trainer), total_epochs(self.trainer), self.schedule_interval)
         check_schedule(*plan)
         schedule = Schedule(*plan)
@@ -145,6 +149,11 @@ class Classifier(L.LightningModule):
             raise RequestError(f"schedule: the scheduler watches {figure}, but trainer.limit_val_batches is 0")
         # Lightning calls `lr_scheduler_step` after every step; the schedule itself knows whether it moves.
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}  # pyright: ignore
+
+    def make_optimizer(self, factory: OptimizerFactory, network: nn.Module) -> Optimizer:
+        """Create the optimizer of a network that has the weights of this one."""
+        rates = (self.decay_norms_and_biases, self.bias_lr_factor, self.layer_decay, self.head)
+        return build_optimizer(factory, network, *rates)
 
     @property
     def schedules(self) -> list[Schedule]:

@@ -66,7 +66,9 @@ class LearningRateFinder(callbacks.LearningRateFinder):
         if trainer.world_size > 1:
             problem = " works on one device only; for several, search on one and set optimizer.lr"
         elif len({group["lr"] for group in trainer.optimizers[0].param_groups}) > 1:
-            problem = " needs one rate for all parameters: bias_lr_factor must be 1; Muon has two rates"
+            problem = (
+                " needs one rate for all parameters: bias_lr_factor must be 1, layer_decay null; Muon has two rates"
+            )
         elif "max_lr" in getattr(pl_module.schedule, "keywords", {}):
             problem = ": leave out schedule.max_lr; the rate that is found takes its place"
         if problem:

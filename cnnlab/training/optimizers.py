@@ -1,6 +1,6 @@
 """Create an optimizer from a network's parameters, in groups."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -9,11 +9,18 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from cnnlab.training.layer_order import layer_factors
+
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 
 
 def build_optimizer(
-    factory: OptimizerFactory, network: nn.Module, decay_norms_and_biases: bool = True, bias_lr_factor: float = 1.0
+    factory: OptimizerFactory,
+    network: nn.Module,
+    decay_norms_and_biases: bool = True,
+    bias_lr_factor: float = 1.0,
+    layer_decay: float | None = None,
+    head: Collection[str] = (),
 ) -> Optimizer:
     """Return an optimizer of a network's trainable parameters.
 
@@ -24,12 +31,17 @@ def build_optimizer(
         decay_norms_and_biases: see `parameter_groups`.
         bias_lr_factor: factor on the learning rate of all vectors. Their weight decay is divided by it, so a step
             shrinks them as much as without the factor.
+        layer_decay: factor on the rates with every step from the head to the input; see `layer_order.layer_factors`.
+        head: names of the weights of the head.
     """
     separate_hidden = getattr(getattr(factory, "func", factory), "separate_hidden", False)
-    optimizer = factory(parameter_groups(network, decay_norms_and_biases, bias_lr_factor, separate_hidden))
+    groups = parameter_groups(network, decay_norms_and_biases, bias_lr_factor, separate_hidden)
+    if layer_decay is not None:
+        groups = _split_by_layers(groups, network, layer_factors(network, layer_decay, head))
+    optimizer = factory(groups)
     for group in optimizer.param_groups:
         lr_factor = group.pop("lr_factor", 1.0)
-        group["lr"] *= lr_factor
+        group["lr"] *= lr_factor * group.pop("layer_factor", 1.0)
         if "weight_decay" in group:
             group["weight_decay"] /= lr_factor
     return optimizer
@@ -82,3 +94,16 @@ def parameter_groups(
     else:
         groups = [{"params": trainable}]
     return [group for group in groups if group["params"]]
+
+
+def _split_by_layers(
+    groups: list[dict[str, Any]], network: nn.Module, factors: dict[str, float]
+) -> list[dict[str, Any]]:
+    """Return groups of parameters that also share their `layer_factor`, the highest, that of the head, first."""
+    by_id = {id(parameter): factors[name] for name, parameter in network.named_parameters()}
+    split = []
+    for factor in sorted(set(by_id.values()), reverse=True):
+        for group in groups:
+            if members := [p for p in group["params"] if by_id[id(p)] == factor]:
+                split.append({**group, "params": members, "layer_factor": factor})
+    return split

@@ -113,3 +113,18 @@ def test_a_gpu_gets_a_fused_optimizer_if_there_is_one(make, kind, precision, fus
     chosen = fused_on_gpu(make, torch.device(kind), precision)
     assert getattr(chosen, "keywords", {}).get("fused") is fused
     build_optimizer(chosen, network())
+
+
+@pytest.mark.parametrize("make", [partial(torch.optim.AdamW, lr=0.1), partial(torch.optim.SGD, lr=0.1), partial(Muon)])
+def test_rates_fall_towards_the_input_and_weight_decay_stays(make) -> None:
+    net = deep()
+    plain = build_optimizer(make, net, decay_norms_and_biases=False, bias_lr_factor=2.0)
+    optimizer = build_optimizer(make, net, False, 2.0, layer_decay=0.5, head={"4.weight", "4.bias"})
+    before = {name: group for group in plain.param_groups for name in names(net, group)}
+    factors = {"0": 0.25, "1": 0.5, "2": 0.5, "4": 1.0}
+    for group in optimizer.param_groups:
+        for name in names(net, group):
+            assert group["lr"] == pytest.approx(before[name]["lr"] * factors[name[0]])
+            assert group["weight_decay"] == before[name]["weight_decay"]
+    assert {name for group in optimizer.param_groups for name in names(net, group)} == before.keys()
+    assert names(net, optimizer.param_groups[0]) == ["4.weight"]
