@@ -183,7 +183,7 @@ def hydra_arguments(arguments: list[str], name: str) -> list[str]:
         check_number_of_jobs(OverridesParser.create().parse_overrides(ranges))  # Hydra would list all values
     if name in SWEEPING_COMMANDS:
         return expand_seeds(arguments)
-    return [f"model={listed[0]}", *arguments] if listed else arguments  # before options such as --cfg job
+    return [*arguments, f"model={listed[0]}"] if listed else arguments
 
 
 def _check_argument(argument: str, name: str, sweeps: bool) -> None:

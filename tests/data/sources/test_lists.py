@@ -82,7 +82,7 @@ def test_other_columns_are_chosen(table) -> None:
         ("image,label\n0.png,x\n0.png,y\n", "another label or split than before"),
         ("image,label,split\n0.png,x,test\n", "no images for training"),
         ("image,label\n", "no images for training"),
-        ("", "needs a column image"),
+        ("", "is empty"),
         ('image,label\n"0.png,x\n', "cannot be read as a table"),
     ],
 )
