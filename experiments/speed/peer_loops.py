@@ -239,7 +239,7 @@ def by_cnnlab(settings: dict[str, Any], report: Report) -> None:
     """Train with the same parts as `cnnlab train`."""
     data = build_data(settings)
     network = new_network(settings, data)
-    classifier = build_classifier(settings, network, len(data.classes))
+    classifier = build_classifier(settings, network, data.class_counts)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(folder)
         recorder = Recorder(run, checkpoint_metadata(settings, data), lambda: False)
