@@ -51,7 +51,7 @@ def test_all_parts_that_cnnlab_ships_are_known() -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        "torch.optim.AdamW",
+        "torch.optim.RMSprop",
         "torch.optim.lr_scheduler.StepLR",
         "torch.nn.NLLLoss",
         "lightning.pytorch.callbacks.ModelSummary",

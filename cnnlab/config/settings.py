@@ -1,6 +1,6 @@
 """Read the composed configuration of the running command."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +38,17 @@ def settings(config: DictConfig) -> dict[str, Any]:
         if isinstance(part, dict) and isinstance(part.get(key), str):
             part[key] = str(Path(part[key]).expanduser().absolute())  # a run may be resumed from another directory
     if isinstance(data := values.get("data"), dict):
-        _heed_mirror(data.pop("mirror", True), values.get("augmentation"))
+        _heed_mirror(data.pop("mirror", True), values.get("augmentation"), given_keys(config))
     return values
 
 
-def _heed_mirror(mirror: Any, augmentation: Any) -> None:
+def _heed_mirror(mirror: Any, augmentation: Any, given: set[str]) -> None:
     """Turn mirroring off if the data say `mirror: false`. The record holds what was done, `flip: none`."""
     if not isinstance(mirror, bool):
         raise RequestError(f"data.mirror must be true or false, got {mirror!r}")
     if mirror or not isinstance(augmentation, dict) or augmentation.get("flip") not in ("random", "alternating"):
         return
-    if "augmentation.flip" in command_line_keys():
+    if "augmentation.flip" in given:
         flip = augmentation["flip"]
         raise RequestError(f"augmentation.flip={flip}: these images must not be mirrored; data.mirror=true allows it")
     augmentation["flip"] = "none"
@@ -93,7 +93,18 @@ def command_line() -> list[str]:
 
 def command_line_keys() -> set[str]:
     """Return the keys in the command line of this job."""
-    return {argument.lstrip("+~").partition("=")[0] for argument in command_line()}
+    return _keys(command_line())
+
+
+def given_keys(config: DictConfig) -> set[str]:
+    """Return the keys in the command line of the job that a configuration is of, which may not have begun."""
+    if "hydra" in config:
+        return _keys(config.hydra.overrides.task)
+    return command_line_keys() if HydraConfig.initialized() else set()
+
+
+def _keys(arguments: Iterable[str]) -> set[str]:
+    return {argument.lstrip("+~").partition("=")[0] for argument in arguments}
 
 
 def resumed_config(config: DictConfig, recorded: RunDirectory) -> DictConfig:

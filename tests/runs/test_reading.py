@@ -129,7 +129,9 @@ def test_damage_is_reported(make_run, tmp_path, damage):
 def test_values_that_are_not_numbers_are_reported_and_not_used(make_run, tmp_path):
     path = make_run(tmp_path / "run", images=50, test_accuracy=float("nan"), macs="many")
     text = (path / "metrics.csv").read_text().splitlines()
-    text[3] = text[3].rpartition(",")[0] + ",nan"
+    values = text[3].split(",")
+    values[text[0].split(",").index("val/accuracy")] = "nan"
+    text[3] = ",".join(values)
     (path / "metrics.csv").write_text("\n".join(text))
     run = read_run(path)
     assert run.summary["test_accuracy"] is None
