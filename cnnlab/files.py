@@ -111,3 +111,8 @@ def decide_once(file: Path, decide: Callable[[], str]) -> str:
         finally:
             Path(name).unlink(missing_ok=True)
     return file.read_text(encoding="utf-8")
+
+
+def from_here(path: Path) -> Path:
+    """Return a path as one would type it: relative if it lies in the working directory."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -14,7 +14,7 @@ from cnnlab import config as configuration
 from cnnlab.config.paths import PACKAGE
 from cnnlab.cpu import flush_denormals
 from cnnlab.errors import Diverged, Interrupted
-from cnnlab.files import decide_once, write_arrays
+from cnnlab.files import decide_once, from_here, write_arrays
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.processes import Processes, own_rank
 from cnnlab.runs.resume import check_length, find_checkpoint, recorded_run
@@ -74,7 +74,7 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
 
     print_summary(run.summary, run.path)
     if HydraConfig.get().mode is RunMode.RUN:  # not after each job of a sweep
-        suggest_next(shlex.join(["cnnlab", "evaluate", f"checkpoint={run.path}"]))
+        suggest_next(shlex.join(["cnnlab", "evaluate", f"checkpoint={from_here(run.path)}"]))
     return run.summary["val_accuracy"]
 
 
@@ -139,7 +139,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
             versions=versions(),
             git_commit=git_commit(PACKAGE) or git_commit(Path.cwd()),
         )
-        log.info("%s", run.path)
+        log.info("%s", from_here(run.path))
         if start:
             run.update_summary(started_from=start.note)
             log.info("%s", start.note)

@@ -12,7 +12,7 @@ from cnnlab import config as configuration
 from cnnlab.arguments import check_declared
 from cnnlab.config.paths import ROOT
 from cnnlab.errors import Failed, Interrupted, RequestError
-from cnnlab.files import write_atomically
+from cnnlab.files import from_here, write_atomically
 from cnnlab.instantiate import read_options
 from cnnlab.limits import Count, Positive
 from cnnlab.runs.jobs import slots
@@ -60,9 +60,7 @@ def tune(config: DictConfig) -> None:
     from cnnlab.search.terminal import print_study, print_trial
     from cnnlab.search.trials import Trials
 
-    folder = configuration.output_directory()
-    if folder.is_relative_to(Path.cwd()):
-        folder = folder.relative_to(Path.cwd())
+    folder = from_here(configuration.output_directory())
     identity = configuration.identity(configurations.compose({}))
     groups = configuration.chosen_groups()
     chosen = {group: groups[group] for group in GROUPS_OF_A_STUDY}

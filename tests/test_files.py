@@ -13,7 +13,7 @@ import pytest
 from cnnlab.data.images import load_images
 from cnnlab.data.sources import find_source
 from cnnlab.errors import RequestError
-from cnnlab.files import decide_once, overwrite, replacing, write_arrays, write_atomically
+from cnnlab.files import decide_once, from_here, overwrite, replacing, write_arrays, write_atomically
 from cnnlab.runs.directory import RunDirectory
 from tests.conftest import Outcome
 from tests.helpers import TINY, files, metrics, summary
@@ -150,3 +150,10 @@ def test_a_folder_that_may_not_be_written_to_is_a_wrong_request(
     monkeypatch.setattr("tempfile.mkstemp", denied)
     ended = command("describe", "model=lenet5", f"output={tmp_path / 'layers.json'}")
     assert (ended.code, ended.err) == (2, f"{tmp_path / 'layers.json'}: Permission denied\n")
+
+
+def test_a_path_is_shown_as_one_would_type_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert from_here(tmp_path / "runs" / "a") == Path("runs/a")
+    assert from_here(Path("runs/a")) == Path("runs/a")
+    assert from_here(tmp_path.parent) == tmp_path.parent

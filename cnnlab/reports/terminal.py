@@ -11,6 +11,7 @@ from rich.table import Table
 
 from cnnlab.display import SafeConsole
 from cnnlab.errors import printable
+from cnnlab.files import from_here
 from cnnlab.runs.jobs import Job
 
 # Of the states of a job.
@@ -58,7 +59,7 @@ def print_summary(summary: dict[str, Any], path: Path) -> None:
     table.add_row("training", f"{epochs}, {figure('steps', ',')} steps, {figure('train_seconds', ',.1f')} s")
     table.add_row("speed", f"{figure('images_per_second', ',.0f')} images/s, {summary['precision']}")
     table.add_row("device", summary["device"])
-    table.add_row("run directory", str(path))
+    table.add_row("run directory", str(from_here(path)))
     SafeConsole(soft_wrap=True).print(table)
 
 
