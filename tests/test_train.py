@@ -71,7 +71,7 @@ def test_a_run_leaves_a_complete_and_true_record(train, tmp_path):
     assert record["classes"] == [str(digit) for digit in range(10)]
     assert record["images"] == {"train": 1349, "val": 149, "test": 299, "ignored": {}}
     assert outcome.out.count("10 classes (0, 1, 2, ...), 1,349 train, 149 val, 299 test images\n") == 1
-    assert str(run) in outcome.out
+    assert "run" in outcome.out.splitlines()  # as one would type it
     assert record["command"].startswith("cnnlab train data=digits model=lenet5")
 
 
@@ -79,7 +79,7 @@ def test_an_evaluation_is_suggested_after_a_run_on_a_terminal(train, command, tm
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     outcome = train(*TINY, "trainer.enable_progress_bar=false", "hydra.run.dir=my run")
     suggested = outcome.err.strip().removeprefix("Next: ")
-    assert shlex.split(suggested) == ["cnnlab", "evaluate", f"checkpoint={tmp_path / 'my run'}"]
+    assert shlex.split(suggested) == ["cnnlab", "evaluate", "checkpoint=my run"]
     assert command(*shlex.split(suggested)[1:]).code == 0
 
 
