@@ -26,10 +26,10 @@ TINY = (
     "trainer.max_epochs=2",
     "trainer.limit_train_batches=3",
 )
-# Two epochs of 40 steps of a narrow article net, whose dropout draws from the generator of its process.
+# Ten epochs of 40 steps of a narrow article net, whose dropout draws from the generator of its process.
 LONG = (
     *("data=digits", "model=article", "model.width=0.25", "logger=none", "trainer.precision=32-true"),
-    *("data.batch_size=32", "trainer.max_epochs=2", "trainer.limit_train_batches=40", "averaging.every_n_steps=2"),
+    *("data.batch_size=32", "trainer.max_epochs=10", "trainer.limit_train_batches=40", "averaging.every_n_steps=2"),
 )
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 # The command in a process of its own, and without what a launcher around the tests has set.

@@ -78,7 +78,7 @@ def test_a_signal_to_any_process_stops_all_and_the_run_resumes_exactly(tmp_path,
     code, _, err = end(process, 60)
     assert code == (130 if program is TRAIN else 1), err  # torchrun has a code of its own
     assert "Interrupted and saved" in err
-    assert (summary(directory)["status"], 40 <= summary(directory)["steps"] < 80) == ("interrupted", True)
+    assert (summary(directory)["status"], 40 <= summary(directory)["steps"] < 400) == ("interrupted", True)
     code, _, err = run(tmp_path, *LONG, *TWO, "hydra.run.dir=run", "resume=auto", program=program)
     assert code == 0, err
     assert same_weights(directory, uninterrupted)
