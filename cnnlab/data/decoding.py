@@ -139,6 +139,8 @@ def to_rgb_square(image: Tensor, size: int) -> Tensor:
 def resize(image: Tensor, sides: tuple[int, ...]) -> Tensor:
     """Resize images, uint8 (..., C, H, W), to a height and width in pixels, with antialiasing."""
     stacked = image.reshape(-1, *image.shape[-3:])
+    if len(stacked) == 1:  # torch keeps the order of its bytes only if the stride of the batch is that of a batch
+        stacked = stacked.as_strided(stacked.shape, (stacked.numel(), *stacked.stride()[1:]))
     native = torch.backends.cpu.get_cpu_capability() != "DEFAULT" or platform.machine() in ("aarch64", "arm64")
     values = stacked if native else stacked.float()  # without vector instructions, torch resizes bytes less exactly
     resized = nn.functional.interpolate(values, size=sides, mode="bilinear", antialias=True)
