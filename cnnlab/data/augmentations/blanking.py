@@ -8,10 +8,11 @@ from torch import Tensor
 
 from cnnlab.data.epoch import Epoch
 
-# Zhong et al. 2017, "Random erasing data augmentation", section 4.2.
+# Zhong et al. 2017, "Random erasing data augmentation", algorithm 1. A rectangle that does not fit is drawn again,
+# so that small ones are more frequent: 14.5 % of the image on average. By torchvision's rule, which moves them, 20 %.
 AREA = (0.02, 0.4)  # share of the image
 ASPECT = 0.3  # height / width is between this and its inverse
-TRIES = 10  # to find a rectangle that fits into the image
+TRIES = 50  # to find a rectangle that fits; in the paper, without end
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,25 @@ class Erasing:
         if self.probability == 0:
             return {}
 
-        def uniform(low: float, high: float) -> Tensor:
-            return low + (high - low) * torch.rand(TRIES, epoch.images, generator=generator)
-
-        area, aspect = uniform(*AREA) * epoch.size**2, uniform(ASPECT, 1 / ASPECT)
-        heights, widths = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
-        top = (uniform(0, 1) * (epoch.size - heights + 1)).long()
-        left = (uniform(0, 1) * (epoch.size - widths + 1)).long()
-        fits = (heights < epoch.size) & (widths < epoch.size)
-        first_that_fits = fits.int().argmax(0)
-        tries = torch.stack([top, left, top + heights, left + widths], dim=-1)
-        boxes = tries[first_that_fits, torch.arange(epoch.images)]
         chosen = torch.rand(epoch.images, generator=generator) < self.probability
-        return {"boxes": boxes * (chosen & fits.any(0))[:, None]}
+        boxes = torch.zeros(epoch.images, 4, dtype=torch.int64)
+        missing = chosen.nonzero()[:, 0]
+        for _ in range(TRIES):
+            tries = self._draw_rectangles(len(missing), epoch.size, generator)
+            fits = (tries[:, 2:] <= epoch.size).all(dim=1)
+            boxes[missing[fits]] = tries[fits]
+            missing = missing[~fits]
+        return {"boxes": boxes}
+
+    @staticmethod
+    def _draw_rectangles(count: int, size: int, generator: torch.Generator) -> Tensor:
+        """Draw rectangles, int64 (count, 4). Their corner lies anywhere, so that they may reach beyond the image."""
+        area, aspect, top, left = torch.rand(4, count, generator=generator)
+        area = (AREA[0] + (AREA[1] - AREA[0]) * area) * size**2
+        aspect = ASPECT + (1 / ASPECT - ASPECT) * aspect
+        top, left = (top * size).long(), (left * size).long()
+        height, width = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
+        return torch.stack([top, left, top + height, left + width], dim=1)
 
     def apply(self, images: Tensor, boxes: Tensor) -> Tensor:
         """Set the rectangles of normalized images (B, C, H, W) to 0, in place."""
