@@ -56,7 +56,7 @@ def evaluate(config: DictConfig) -> None:
         net = load(options.checkpoint, options.device, precision, settings["trust"])
     check_shift(options.shift, net.image_size)
     with clock("data"):
-        images, whole = read_split(options.split, protocol, net.classes, net.image_size, data)
+        images, whole = read_split(options.split, protocol, net.classes, net.image_size, data, summary.get("seed") or 0)
     fingerprint = whole.fingerprint
     same_data = same_images(fingerprint, net.data_fingerprint)
     data_is_given = {"data", "data.path", "data.source"} & configuration.command_line_keys()

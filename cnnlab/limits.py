@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
+from cnnlab.errors import RequestError
+
 Count = Annotated[int, "[1, inf)"]
 Whole = Annotated[int, "[0, inf)"]
 Positive = Annotated[float, "(0, inf)"]
@@ -18,6 +20,7 @@ BelowOne = Annotated[float, "[0, 1)"]
 Device = Annotated[str, "auto|cpu|cuda|cuda:[0-9]|mps"]
 AboveZero = Annotated[float, "(0, 1]"]
 Between = Annotated[float, "(0, 1)"]
+Folds = Annotated[int, "[2, inf)"]
 
 COUNT, POSITIVE, NOT_NEGATIVE, SHARE, BELOW_ONE = "[1, inf)", "(0, inf)", "[0, inf)", "[0, 1]", "[0, 1)"
 # Intervals of arguments, by the beginning of the names of functions and classes. Their own checks are incomplete.
@@ -57,6 +60,18 @@ OTHERS: Mapping[str, Mapping[str, str]] = {
     "timm.loss.": {"smoothing": SHARE},
     "lightning.pytorch.callbacks.": CALLBACK,
 }
+
+
+def check_fold(fold: int | None, folds: int | None, protocol: str | None) -> None:
+    """Raise a RequestError unless `fold` is a number from 1 to `folds` and the protocol holds images out."""
+    if folds is None and fold is None:
+        return
+    if folds is None or fold is None:
+        raise RequestError("data.fold and data.folds belong together; folds=5 trains a run for each of five folds")
+    if not 1 <= fold <= folds:
+        raise RequestError(f"data.fold must be a number from 1 to data.folds={folds}, got {fold}")
+    if protocol == "article":
+        raise RequestError("data.folds: protocol=article validates with the test images; use protocol=holdout")
 
 
 def limits_of(target: Any) -> Mapping[str, str]:

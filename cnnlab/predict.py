@@ -116,6 +116,8 @@ def _read_data(config: DictConfig, net: "TrainedNetwork", split: "Split") -> "Im
     from cnnlab.runs.checkpoint import same_images
 
     data = configuration.data_settings(config, run_of(net.checkpoint))
+    for key in ("fold", "folds", "fraction"):  # all training images, whichever of them the run was trained with
+        data.pop(key, None)
     images, whole = read_split(split, "article", net.classes, net.image_size, data)
     if same_images(whole.fingerprint, net.data_fingerprint) is False:
         log.warning("data: the network was trained on other images, or on other copies of these.")

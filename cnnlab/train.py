@@ -56,6 +56,7 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
         "name": config.name or names["model"],
         "model": configuration.model_name(names["model"], config.model),
         **{group: names[group] for group in ("recipe", "data")},
+        **{key: config.data.get(key) for key in ("fold", "folds", "fraction")},
         "protocol": config.protocol,
         "seed": config.seed,
         "command": shlex.join(["cnnlab", "train", *configuration.command_line()]),
@@ -158,6 +159,8 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
             run.begin()  # of a complete run, Lightning starts no training
             _test(classifier, trainer, data, run)
             if processes.leads:
+                if data.folds:
+                    _keep_held_out(run, data, settings, trainer)
                 _log_outcome(trainer, settings, run, data)
 
 
@@ -203,6 +206,20 @@ def _test(classifier: "Classifier", trainer: "L.Trainer", data: "ImageDataModule
         test_macro_f1=figures["test/macro_f1"],
         test_largest_class=float(np.bincount(labels).max() / len(labels)),
     )
+
+
+def _keep_held_out(run: RunDirectory, data: "ImageDataModule", settings: dict[str, Any], trainer: "L.Trainer") -> None:
+    """Write the outputs for the images of the fold, with the weights of the best epoch, and their positions."""
+    from cnnlab.data.splits import held_out_positions
+    from cnnlab.inference.scoring import run_network
+    from cnnlab.inference.trained import load
+
+    assert data.fold is not None and data.folds is not None
+    precision = "bf16-mixed" if "bf16" in str(trainer.precision) else "32-true"
+    device, trust = str(trainer.strategy.root_device), settings["model"]["_target_"]
+    logits = run_network(load(run.best_checkpoint, device, precision, trust), data.val, data.eval_batch_size).logits
+    positions = held_out_positions(data.data.train.labels, data.fold, data.folds)
+    write_arrays(run.held_out_file, logits=logits.numpy(), labels=data.val.labels.numpy(), positions=positions.numpy())
 
 
 def _log_outcome(trainer: "L.Trainer", settings: dict[str, Any], run: RunDirectory, data: "ImageDataModule") -> None:

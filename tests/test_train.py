@@ -1,5 +1,6 @@
 """Test `cnnlab train` from the outside: its record, its directories, reproducibility, and parts of the user's own."""
 
+import json
 import os
 import shlex
 import signal
@@ -12,6 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from cnnlab.data.images import load_images
 from cnnlab.data.sources import find_source
+from cnnlab.data.splits import held_out_positions
 from cnnlab.runs.directory import SUMMARY_KEYS
 from tests.helpers import TINY, checkpoint, configuration, metrics, same_weights, summary, write_own_network
 
@@ -22,7 +24,7 @@ def test_a_run_leaves_a_complete_and_true_record(train, tmp_path):
     assert outcome.code == 0
     record = summary(run)
     assert tuple(record) == SUMMARY_KEYS
-    may_be_unknown = ("data_revision", "git_commit", "error", "test_accuracy_tta", "started_from")
+    may_be_unknown = ("data_revision", "git_commit", "error", "test_accuracy_tta", "started_from", "fold", "folds")
     assert [key for key, value in record.items() if value is None and key not in may_be_unknown] == []
     assert (record["status"], record["model"], record["recipe"], record["data"]) == (
         "completed",
@@ -124,6 +126,24 @@ def test_the_article_protocol_selects_on_the_test_images(train, tmp_path):
     record = summary(tmp_path / "run")
     assert record["protocol"] == "article"
     assert record["val_accuracy"] == record["test_accuracy"]
+
+
+def test_a_fold_keeps_its_outputs_for_the_held_out_images_and_can_be_resumed_and_evaluated(train, command, tmp_path):
+    labels = load_images(find_source("digits", None), 32).train.labels
+    assert train(*TINY, "data.fold=2", "data.folds=3", "data.fraction=0.5", "hydra.run.dir=run").code == 0
+    for epochs in (2, 3):
+        record, kept = summary(tmp_path / "run"), np.load(tmp_path / "run" / "held_out.npz")
+        assert (record["fold"], record["folds"], record["fraction"], record["epochs"]) == (2, 3, 0.5, epochs)
+        assert np.array_equal(kept["positions"], held_out_positions(labels, 2, 3))
+        assert np.array_equal(kept["labels"], labels[kept["positions"]])
+        right = kept["logits"].argmax(1) == kept["labels"]
+        assert right.mean() == pytest.approx(record["val_accuracy"], abs=0.005)  # bf16 in other batches
+        if epochs == 2:
+            assert train("resume=run", "trainer.max_epochs=3").code == 0
+    assert "keeps its own data.fold" in train("resume=run", "data.fold=1").err
+    assert command("evaluate", "checkpoint=run", "split=val").code == 0
+    evaluated = json.loads((tmp_path / "run" / "evaluation_val" / "evaluation.json").read_text())
+    assert (evaluated["images"], evaluated["accuracy"]) == (499, pytest.approx(right.mean(), abs=0.005))
 
 
 def test_a_sweep_leaves_a_directory_for_each_job(train, tmp_path):

@@ -18,7 +18,7 @@ from cnnlab.config.parts import open_parts, own_names
 from cnnlab.config.paths import CONFIG_GROUPS, ROOT, group_folder, list_names
 from cnnlab.config.request import check_name, check_settings
 from cnnlab.config.settings import chosen_groups, command_line, identity, plain, settings
-from cnnlab.config.sweeps import check_number_of_jobs, expand_seeds, quoted, read_grids
+from cnnlab.config.sweeps import REPEATS, check_number_of_jobs, expand_repeats, quoted, read_grids
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import default_directory
 from cnnlab.runs.sweeps import sweep_directory
@@ -87,14 +87,14 @@ def _store_experiment(name: str, directory: Path, command: str) -> None:
         if isinstance(extended, str) and extended not in ("_self_", name):
             _store_experiment(extended, directory, command)
     node.setdefault("name", name)
-    sweep, seeds, comparison = (node.pop(key, None) for key in ("sweep", "seeds", "comparison"))
+    sweep, seeds, folds, comparison = (node.pop(key, None) for key in ("sweep", "seeds", "folds", "comparison"))
     if command == "compare":
         if comparison is not None and not isinstance(comparison, DictConfig):
             raise RequestError(f"{file}: comparison must hold keys and values")
         node = OmegaConf.create({"runs": str(Path("runs") / node.name), **(plain(comparison) or {})})
-    elif command in SWEEPING_COMMANDS and (sweep is not None or seeds is not None):
+    elif command in SWEEPING_COMMANDS and any(part is not None for part in (sweep, seeds, folds)):
         try:
-            grids = read_grids(plain(sweep), plain(seeds))
+            grids = read_grids(plain(sweep), plain(seeds), plain(folds))
         except RequestError as error:
             raise RequestError(f"{file}: {error}") from None
         OmegaConf.update(node, "hydra", {"mode": "MULTIRUN", "sweeper": {"grids": grids}})
@@ -149,8 +149,8 @@ def each_model(config: DictConfig) -> dict[str, dict[str, Any]]:
 def hydra_arguments(arguments: list[str], name: str) -> list[str]:
     """Return the command line in the form that Hydra takes.
 
-    `seeds=5` becomes a sweep. `models=[a,b]` adds `model=a`, so that Hydra accepts the options of networks. For
-    `compare`, `experiment=NAME` becomes `runs=runs/NAME` if there is no such experiment.
+    `seeds=5` and `folds=5` become a sweep. `models=[a,b]` adds `model=a`, so that Hydra accepts the options of
+    networks. For `compare`, `experiment=NAME` becomes `runs=runs/NAME` if there is no such experiment.
 
     Raises:
         RequestError: if `-m` is given to a command without sweeps, a range is impossible, or two arguments contradict
@@ -170,7 +170,10 @@ def hydra_arguments(arguments: list[str], name: str) -> list[str]:
         arguments = [re.sub(rf"^experiment=(?!({known})$)(.+)", r"runs=runs/\2", argument) for argument in arguments]
         if len([argument for argument in arguments if argument.startswith("runs=")]) > 1:
             raise RequestError("runs: give either runs= or experiment=, once; runs=[FOLDER,FOLDER] takes several")
-    sweeps = any(argument in ("-m", "--multirun") or argument.startswith("seeds=") for argument in arguments)
+    sweeps = any(argument in ("-m", "--multirun") or argument.partition("=")[0] in REPEATS for argument in arguments)
+    if name == "tune" and (folds := [argument for argument in arguments if argument.startswith("folds=")]):
+        fold = f"data.{folds[0]} data.fold=1 scores it on the first fold"
+        raise RequestError(f"{folds[0]}: every trial of a search is one run; {fold}, and train takes {folds[0]}")
     for argument in arguments:
         _check_argument(argument, name, sweeps)
     listed = [match[1] for arg in arguments if (match := re.match(r"models=\[\s*['\"]?([\w.-]+)", arg))]
@@ -182,7 +185,7 @@ def hydra_arguments(arguments: list[str], name: str) -> list[str]:
     if ranges := [argument for argument in arguments if re.match(r"[^-].*=.*\brange\(", argument)]:
         check_number_of_jobs(OverridesParser.create().parse_overrides(ranges))  # Hydra would list all values
     if name in SWEEPING_COMMANDS:
-        return expand_seeds(arguments)
+        return expand_repeats(arguments)
     return [*arguments, f"model={listed[0]}"] if listed else arguments
 
 

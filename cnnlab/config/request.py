@@ -8,6 +8,7 @@ from cnnlab.arguments import check_declared, check_node
 from cnnlab.config.parts import SEVERAL
 from cnnlab.config.paths import list_names
 from cnnlab.errors import RequestError
+from cnnlab.limits import check_fold
 from cnnlab.training.options import check_trainer
 from cnnlab.words import did_you_mean, nearest
 
@@ -84,6 +85,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
                     shipped = f"{key}={name}, or " if name in list_names(key, Path.cwd()) else ""
                     raise RequestError(f"{key}.{name} must have a _target_: {shipped}{key}.{name}._target_=CLASS{near}")
                 check_node(inner, f"{key}.{name}", FILLED_IN.get(key, ()))
+    if isinstance(data := settings.get("data"), Mapping):
+        check_fold(data.get("fold"), data.get("folds"), settings.get("protocol"))
     if "callbacks" in settings:
         _check_watched(settings)
 

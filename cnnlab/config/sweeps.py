@@ -1,4 +1,4 @@
-"""Read what a sweep varies: `seeds=5` on the command line, and `sweep:` and `seeds:` in an experiment's file.
+"""Read what a sweep varies: `seeds=5` and `folds=5` on the command line, and with `sweep:` in an experiment's file.
 
 Values are written in the syntax of Hydra's command line.
 """
@@ -14,29 +14,45 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from cnnlab.arguments import fits, misfit
 from cnnlab.errors import RequestError
 
+# Keys that stand for a sweep, with those that they become.
+REPEATS = {"seeds": ("seed",), "folds": ("data.folds", "data.fold")}
 # Flags of Hydra that print something instead of running the command.
 SHOW_FLAGS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
 
 MOST_SEEDS = MOST_JOBS = 10_000
 
 
-def expand_seeds(arguments: Sequence[str]) -> list[str]:
-    """Replace `seeds=5` by `--multirun seed=0,1,2,3,4` in the command line of a command that takes sweeps.
+def expand_repeats(arguments: Sequence[str]) -> list[str]:
+    """Replace `seeds=3` by `--multirun seed=0,1,2` in the command line of a command that takes sweeps.
+
+    `folds=3` becomes `--multirun data.folds=3 data.fold=1,2,3`. With both, every seed is trained with every fold.
 
     Raises:
-        RequestError: if `seeds` is neither a number nor a list of numbers, or if `seed` is given too.
+        RequestError: if `seeds` or `folds` has a wrong value, or if `seed` or `data.fold` is given too.
     """
-    given = [arg.partition("=")[2] for arg in arguments if arg.startswith("seeds=")]
-    others = [arg for arg in arguments if not arg.startswith("seeds=")]
+    given = {key: value for key, _, value in (arg.partition("=") for arg in arguments) if key in REPEATS}
+    others = [arg for arg in arguments if arg.partition("=")[0] not in REPEATS]
     if not given or SHOW_FLAGS & {arg.partition("=")[0] for arg in arguments}:
         return others
-    if any(arg.startswith("seed=") for arg in others):
-        raise RequestError("seeds: give either seeds= or seed=")
-    try:
-        value = yaml.safe_load(given[-1])
-    except yaml.YAMLError:
-        value = given[-1]
-    return ["--multirun", *others, f"seed={join_values(list_seeds(value))}"]
+    expanded = ["--multirun", *others]
+    for key, text in given.items():
+        if clash := [arg for arg in others if arg.partition("=")[0] in REPEATS[key]]:
+            raise RequestError(f"{key}: give either {key}= or {clash[0].partition('=')[0]}=")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        expanded += [f"{name}={values}" for name, values in _repeats(key, value).items()]
+    return expanded
+
+
+def _repeats(key: str, value: Any) -> dict[str, str]:
+    """Return the keys and values of a sweep that `seeds` or `folds` stands for."""
+    if key == "seeds":
+        return {"seed": join_values(list_seeds(value))}
+    if not fits(value, int) or not 2 <= value <= MOST_SEEDS:
+        raise RequestError(f"folds must be a number from 2 to {MOST_SEEDS:,}, got {value!r}")
+    return {"data.folds": str(value), "data.fold": join_values(range(1, value + 1))}
 
 
 def list_seeds(value: Any) -> list[int]:
@@ -77,12 +93,13 @@ def _count_values(override: Override) -> int:
     return count
 
 
-def read_grids(sweep: Any, seeds: Any = None) -> list[dict[str, str]]:
+def read_grids(sweep: Any, seeds: Any = None, folds: Any = None) -> list[dict[str, str]]:
     """Read the grids of an experiment's `sweep:`; every combination of a grid's values is a job.
 
     Args:
-        sweep: a grid, which maps keys to values or lists of values, or a list of grids; None for only the seeds.
+        sweep: a grid, which maps keys to values or lists of values, or a list of grids; None for only seeds and folds.
         seeds: a number or list of seeds for grids without seeds of their own, or None.
+        folds: a number of folds for grids without folds of their own, or None.
 
     Returns:
         Grids with values in Hydra's syntax: [{"model": "lenet5,vgg11"}].
@@ -93,17 +110,19 @@ def read_grids(sweep: Any, seeds: Any = None) -> list[dict[str, str]]:
     entries = sweep if isinstance(sweep, list) else [{} if sweep is None else sweep]
     if not entries or not all(isinstance(entry, dict) for entry in entries):
         raise RequestError("sweep must map keys to lists of values, or be a list of such maps")
-    return [_read_grid(entry if seeds is None or "seeds" in entry else {**entry, "seeds": seeds}) for entry in entries]
+    common = {key: value for key, value in (("seeds", seeds), ("folds", folds)) if value is not None}
+    return [_read_grid({**entry, **{key: common[key] for key in common if key not in entry}}) for entry in entries]
 
 
 def _read_grid(entry: Mapping[Any, Any]) -> dict[str, str]:
     found = {}
     for key, values in entry.items():
-        if key == "seeds":
-            key, values = "seed", list_seeds(values)
+        if key in REPEATS:
+            found |= _repeats(key, values)
         elif isinstance(values, dict) or values == []:
             raise RequestError(f"sweep.{key} must be a value or a list of values; write keys with dots: {key}.KEY")
-        found[str(key)] = join_values(values if isinstance(values, list) else [values])
+        else:
+            found[str(key)] = join_values(values if isinstance(values, list) else [values])
     return found
 
 

@@ -16,10 +16,10 @@ from cnnlab.data.loader import Loader, Sampling, count_batches
 from cnnlab.data.normalization import Normalization, channel_statistics
 from cnnlab.data.placement import choose_placement
 from cnnlab.data.sources import find_source
-from cnnlab.data.splits import Protocol, name_classes, split_by_protocol
+from cnnlab.data.splits import Protocol, name_classes, nested_subset, split_by_protocol
 from cnnlab.data.stream import PIECE, read_by_threads
 from cnnlab.errors import RequestError
-from cnnlab.limits import Between, Count, Whole
+from cnnlab.limits import AboveZero, Between, Count, Folds, Whole
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,8 @@ class ImageDataModule(L.LightningDataModule):
         eval_batch_size: images per step of validation and test.
         sampling: `shuffled` takes each training image once an epoch; `balanced` as many, but each class equally often.
         holdout: share of the training images held out under the protocol `holdout`, in (0, 1).
+        fold, folds: which fold of a cross-validation is held out instead, see `split_by_protocol`.
+        fraction: share of the training images that are used, see `cnnlab.data.splits.nested_subset`.
         mean: mean of each channel, of pixels in [0, 1]; None computes it from the training images.
         std: standard deviation of each channel, of pixels in [0, 1]; None computes it from the training images.
         cache: folder for decoded images.
@@ -72,6 +74,9 @@ class ImageDataModule(L.LightningDataModule):
         eval_batch_size: Count = 1000,
         sampling: Sampling = "shuffled",
         holdout: Between = 0.1,
+        fold: Count | None = None,
+        folds: Folds | None = None,
+        fraction: AboveZero = 1,
         mean: Annotated[list[float], 3, "[0, 1]"] | None = None,
         std: Annotated[list[float], 3, "(0, inf)"] | None = None,
         cache: str | None = None,
@@ -104,7 +109,9 @@ class ImageDataModule(L.LightningDataModule):
         if classes is not None and tuple(classes) != self.data.classes:
             there = f"{path or source} has the classes {listed(self.data.classes, 4)}"
             raise RequestError(f"data: {there}, but {listed(classes, 4)} are expected; data=folder takes any classes")
-        self.train, self.val = split_by_protocol(self.data, protocol, holdout)
+        self.fold, self.folds = fold, folds
+        train, self.val = split_by_protocol(self.data, protocol, holdout, fold, folds)
+        self.train = train.take(nested_subset(train.labels, fraction, seed))
         self.test = self.data.test
         if mean is None or std is None:
             positions = self._spread(STATISTICS if residence == "stream" else len(self.train))

@@ -5,14 +5,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
+from cnnlab.data.epoch import seeded_generator
 from cnnlab.data.findings import listed
-from cnnlab.data.images import ImageData, Images, OnError, Placement, read_for, stratified_split
+from cnnlab.data.images import SPLIT_SEED, ImageData, Images, OnError, Placement, read_for, stratified_split
 from cnnlab.data.placement import choose_placement
 from cnnlab.data.sources import source_of
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import explained, read_options
-from cnnlab.limits import Between
+from cnnlab.limits import AboveZero, Between, Count, Folds, check_fold
 
 Protocol = Literal["holdout", "article"]
 Split = Literal["train", "val", "test"]
@@ -34,12 +36,20 @@ class DataOptions:
     on_error: OnError = "stop"
     classes: list[str] | None = None
     holdout: Between = 0.1
+    fold: Count | None = None
+    folds: Folds | None = None
+    fraction: AboveZero = 1
     residence: Placement = "auto"
     cache: str | None = None
 
 
 def read_split(
-    split: Split, protocol: Protocol, known: tuple[str, ...], image_size: int, settings: Mapping[str, Any]
+    split: Split,
+    protocol: Protocol,
+    known: tuple[str, ...],
+    image_size: int,
+    settings: Mapping[str, Any],
+    seed: int = 0,
 ) -> tuple[Images, ImageData]:
     """Return the images to show to a trained network, none of them read yet, and the data set that they belong to.
 
@@ -49,6 +59,7 @@ def read_split(
         known: names of the network's classes, by class number.
         image_size: height and width in pixels that the network takes.
         settings: keys of `data`, see `DataOptions`; `eval_batch_size` is left to the command.
+        seed: seed of the run, which draws the training images of a `fraction`.
 
     Raises:
         RequestError: if a key is wrong, or the images cannot be found or read, or have a class that the network does
@@ -62,11 +73,16 @@ def read_split(
             residence = choose_placement(found, image_size, 0, options.cache, torch.device("cpu"))
         data = read_for(residence, found, image_size, options.cache, options.on_error)
         data = fit_classes(name_classes(data, options.classes or ()), known)
-        train, val = (data.train, data.test) if split == "test" else split_by_protocol(data, protocol, options.holdout)
+        train, val = data.train, data.test
+        if split != "test":
+            train, val = split_by_protocol(data, protocol, options.holdout, options.fold, options.folds)
+            train = train.take(nested_subset(train.labels, options.fraction, seed))
     return {"train": train, "val": val, "test": data.test}[split], data
 
 
-def split_by_protocol(data: ImageData, protocol: Protocol, holdout: float) -> tuple[Images, Images]:
+def split_by_protocol(
+    data: ImageData, protocol: Protocol, holdout: float, fold: int | None = None, folds: int | None = None
+) -> tuple[Images, Images]:
     """Return the images for training and the images that select the best epoch.
 
     Args:
@@ -74,10 +90,23 @@ def split_by_protocol(data: ImageData, protocol: Protocol, holdout: float) -> tu
             split holds out, the same for every seed. `article` trains on all training images and selects on the test
             images.
         holdout: share of the training images that the protocol `holdout` holds out, in (0, 1).
+        fold: number of the fold that is held out instead, from 1 to `folds`; None for no cross-validation.
+        folds: number of folds, see `held_out_positions`. Images for validation that the data has belong to them.
 
     Raises:
-        RequestError: if no image is left on one side.
+        RequestError: if no image is left on one side, or the folds do not fit the protocol or the images.
     """
+    check_fold(fold, folds, protocol)
+    if fold and folds:
+        counts = data.train.labels.bincount(minlength=len(data.classes)).tolist()
+        single = [name for name, count in zip(data.classes, counts, strict=True) if count == 1]
+        if single or folds > len(data.train):
+            few = f"a class needs two, {listed(single)} has one" if single else f"there are {len(data.train)}"
+            raise RequestError(f"data.folds={folds}: too few training images: {few}")
+        held_out = held_out_positions(data.train.labels, fold, folds)
+        stay = torch.ones(len(data.train), dtype=torch.bool)
+        stay[held_out] = False
+        return data.train.take(stay.nonzero().flatten()), data.train.take(held_out)
     for_training = torch.arange(len(data.train) - data.validation)
     if protocol == "article":
         return data.train.take(for_training) if data.validation else data.train, data.test
@@ -90,6 +119,41 @@ def split_by_protocol(data: ImageData, protocol: Protocol, holdout: float) -> tu
             "protocol=article validates with the test images"
         )
     return data.train.take(train), data.train.take(val)
+
+
+def held_out_positions(labels: Tensor, fold: int, folds: int) -> Tensor:
+    """Return which training images a fold of a cross-validation holds out: positions in the data's own order, int64.
+
+    Every image is in exactly one fold. The folds, and the images of each class in them, differ by one image at most.
+    They depend on the labels alone, so they are the same for every seed. The record of a run holds `fold` and `folds`;
+    `held_out.npz` in its directory holds these positions too, with the logits for their images.
+
+    Args:
+        labels: class numbers of all training images, `ImageData.train.labels`, int64 (N,).
+        fold: number of the fold, from 1 to `folds`.
+        folds: number of folds.
+    """
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    return by_class[fold - 1 :: folds].sort().values
+
+
+def nested_subset(labels: Tensor, fraction: float, seed: int) -> Tensor:
+    """Return the positions of a share of the images of each class, ascending: at least one image of each.
+
+    With the same seed, the images of a smaller fraction are among those of a larger one.
+
+    Args:
+        labels: class numbers, int64 (N,).
+        fraction: share of each class, in (0, 1], rounded to whole images.
+        seed: seed of the draw.
+    """
+    if fraction == 1:
+        return torch.arange(len(labels))
+    shuffled = torch.randperm(len(labels), generator=seeded_generator(seed, 0, stream=100))
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    members = by_class.split(labels.bincount().tolist())
+    return torch.cat([its[: max(1, round(fraction * len(its)))] for its in members]).sort().values
 
 
 def name_classes(data: ImageData, names: Sequence[str]) -> ImageData:

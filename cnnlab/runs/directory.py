@@ -21,7 +21,7 @@ from cnnlab.runs.plain import finite, read_or_note, read_yaml, to_json
 from cnnlab.runs.summary import SUMMARY_KEYS, read_record
 
 # Defaults, other than null, of keys that older records lack.
-DEFAULTS_SINCE = (("on_error", "stop"), ("sampling", "shuffled"), ("select", "val/accuracy"))
+DEFAULTS_SINCE = (("on_error", "stop"), ("sampling", "shuffled"), ("select", "val/accuracy"), ("fraction", 1))
 # Columns of metrics.csv.
 METRICS: tuple[str, ...] = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 MORE_METRICS = ("val/balanced_accuracy", "val/macro_f1")  # that older records lack
@@ -47,6 +47,7 @@ class RunDirectory:
         self.config_file = self.path / "config.yaml"
         self.metrics_file = self.path / "metrics.csv"
         self.predictions_file = self.path / "predictions.npz"
+        self.held_out_file = self.path / "held_out.npz"
         self.last_checkpoint = self.path / "checkpoints" / "last.ckpt"
         self.best_checkpoint = self.path / "checkpoints" / "best.ckpt"
         self.summary: dict[str, Any] = dict.fromkeys(SUMMARY_KEYS)

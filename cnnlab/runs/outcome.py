@@ -11,7 +11,7 @@ TAGS = {name: f"final/{name}" for name in RESULTS}
 # Settings that decide the result: whole groups, some keys of other groups, and single keys.
 WHOLE_GROUPS = ("model", "optimizer", "schedule", "loss", "augmentation", "averaging")
 GROUP_KEYS = {
-    "data": ("batch_size", "image_size", "holdout", "sampling"),
+    "data": ("batch_size", "image_size", "holdout", "sampling", "fold", "folds", "fraction"),
     "trainer": (
         *("max_epochs", "max_steps", "precision", "compile", "gradient_clip_val"),
         *("accumulate_grad_batches", "devices", "sync_batchnorm"),

@@ -20,7 +20,7 @@ from cnnlab.runs.directory import COLUMNS, METRICS, MORE_METRICS, RunDirectory
 from cnnlab.runs.environment import device_name, peak_memory_bytes
 from cnnlab.runs.summary import SUMMARY_KEYS
 
-Selection = Literal["val/accuracy", "val/balanced_accuracy", "val/loss"]
+Selection = Literal["val/accuracy", "val/balanced_accuracy", "val/macro_f1", "val/loss"]
 
 
 class CheckpointFiles(TorchCheckpointIO):
@@ -87,7 +87,8 @@ class Recorder(Checkpoint):
         if self.run.writes:
             self.run.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
             self._write_metrics()
-            self.run.predictions_file.unlink(missing_ok=True)
+            for file in (self.run.predictions_file, self.run.held_out_file):
+                file.unlink(missing_ok=True)
         # The test results of a completed run that is made longer are of other weights.
         stale = dict.fromkeys(name for name in SUMMARY_KEYS if name.startswith("test_"))
         # Not earlier: Lightning has just given this process its share of the threads.
@@ -298,5 +299,6 @@ class Recorder(Checkpoint):
             val_accuracy=best.get("val/accuracy"),
             val_loss=best.get("val/loss"),
             val_balanced_accuracy=best.get("val/balanced_accuracy"),
+            val_macro_f1=best.get("val/macro_f1"),
             best_epoch=best.get("epoch"),
         )

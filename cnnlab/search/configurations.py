@@ -30,7 +30,7 @@ GROUPS_OF_A_STUDY = ("model", "data", "recipe")  # recorded with the study, and 
 # Keys that decide on which images, and with how much luck, a trial is scored: the best value would be the easiest test.
 KEYS_OF_SCORING = (
     *("protocol", "seed", "data", "data.source", "data.path", "data.config", "data.classes", "data.holdout"),
-    *("data.image_column", "data.label_column", "select"),
+    *("data.fold", "data.folds", "data.image_column", "data.label_column", "select"),
     *("trainer.limit_val_batches", "trainer.check_val_every_n_epoch"),
 )
 

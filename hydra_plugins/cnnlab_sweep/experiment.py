@@ -9,7 +9,7 @@ import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cnnlab.config import ROOT, identity, register_configs, settings, sweep_folder
-from cnnlab.config.sweeps import expand_seeds
+from cnnlab.config.sweeps import expand_repeats
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import RunDirectory
 from hydra_plugins.cnnlab_sweep.planning import RecordedRuns, job_names
@@ -72,7 +72,7 @@ def plan_experiment(experiment: str, arguments: Sequence[str]) -> Plan:
     for argument in arguments:
         if argument.partition("=")[0] in MOVING_KEYS:
             raise RequestError(f"{argument}: leave it out; the runs of an experiment are in runs/{experiment}")
-    chosen, given = f"experiment={experiment}", expand_seeds(arguments)
+    chosen, given = f"experiment={experiment}", expand_repeats(arguments)
     register_configs(Path.cwd(), "train", [chosen, *given])
     own = [argument for argument in given if argument != "--multirun"]
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

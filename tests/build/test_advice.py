@@ -61,3 +61,14 @@ def test_few_steps_are_said_with_the_batch_size_that_gives_more(
 ) -> None:
     found = lines(tmp_path, {"ant": 40, "bee": 40}, trainer=trainer, batch_size=batch_size)
     assert found == ([line] if line else [])
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [
+        ({"fraction": 0.75}, "Steps per epoch: 18, which is few; data.batch_size=2 gives 27."),  # 54 of 72 images
+        ({"fold": 1, "folds": 4, "batch_size": 4}, "Steps per epoch: 15, which is few; data.batch_size=3 gives 20."),
+    ],
+)
+def test_steps_are_counted_with_the_images_that_train(tmp_path: Path, part: dict[str, Any], line: str) -> None:
+    assert lines(tmp_path, {"ant": 40, "bee": 40}, **{"batch_size": 3, **part}) == [line]
