@@ -32,9 +32,9 @@ def benchmark(config: DictConfig) -> None:
     check_declared("cnnlab.speed.benchmark.measure", options)
 
     from cnnlab.data.cache import check_available
-    from cnnlab.data.sources import source_of
 
-    check_available(source_of(data), data["image_size"], data["cache"])
+    if not (is_noise := (data["path"] or data["source"]) == "synthetic"):
+        check_available(data)
 
     from cnnlab.reports.terminal import suggest_next
     from cnnlab.speed.benchmark import combinations, measure
@@ -43,7 +43,7 @@ def benchmark(config: DictConfig) -> None:
     rows = combinations(list(models), **lists)
     command = ["cnnlab", "benchmark", *configuration.command_line()]
     with tempfile.TemporaryDirectory() as folder:
-        if (data["path"] or data["source"]) == "synthetic":
+        if is_noise:
             data["cache"] = data["cache"] or folder  # random images need not be kept
         record = {
             "command": shlex.join(command),

@@ -1,6 +1,9 @@
 """Show names of strangers as they are, on the terminal and in figures: no command, markup or formula in them acts."""
 
+import functools
+import re
 import sys
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NARROWEST = 30  # columns
+FIRST_FOREIGN = "\u0900"  # matplotlib's own font has nearly all scripts before Devanagari, and few after it
+OTHER_SCRIPTS = r"CJK|Noto Sans|WenQuanYi|Fallback|Unicode|Unifont|Hiragino|PingFang|YaHei|Nanum|IPA"  # names of fonts
 
 
 class SafeConsole(Console):
@@ -44,17 +49,32 @@ def cut(name: str, length: int = 40) -> str:
 
 def save_figure(figure: "Figure", file: Path, dpi: int, **options: Any) -> None:
     """Write a figure as a PNG in one step, with the further options of its `savefig`."""
-    without_formulas(figure)
+    prepare_texts(figure)
     with replacing(file) as temporary:
         figure.savefig(temporary, dpi=dpi, **options)
 
 
-def without_formulas(figure: "Figure") -> None:
-    """Let the texts of a figure stand as they are: `$a$` is no formula, except in the powers of logarithmic axes."""
+def prepare_texts(figure: "Figure") -> None:
+    """Let the texts of a figure stand as they are, in any script for which a font is installed.
+
+    `$a$` is no formula, except in the powers of logarithmic axes. A character that no font has becomes a box.
+    """
     from matplotlib.text import Text
 
+    warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from")
     axes = [axis for part in figure.axes for axis in (part.xaxis, part.yaxis) if axis.get_scale() == "log"]
     powers = {label for axis in axes for label in axis.get_ticklabels(which="both")}
     for text in figure.findobj(Text):
-        if isinstance(text, Text) and text not in powers:
+        if not isinstance(text, Text):
+            continue
+        if text not in powers:
             text.set_parse_math(False)
+        if max(text.get_text(), default="") >= FIRST_FOREIGN:
+            text.set_fontfamily([*text.get_fontfamily(), *_fonts_of_other_scripts()])
+
+
+@functools.cache
+def _fonts_of_other_scripts() -> list[str]:
+    from matplotlib.font_manager import fontManager
+
+    return sorted({font.name for font in fontManager.ttflist if re.search(OTHER_SCRIPTS, font.name)})

@@ -15,7 +15,7 @@ from cnnlab.config.paths import PACKAGE
 from cnnlab.cpu import flush_denormals
 from cnnlab.errors import Diverged, Interrupted
 from cnnlab.files import decide_once, from_here, write_arrays
-from cnnlab.runs.directory import RunDirectory
+from cnnlab.runs.directory import RunDirectory, checkpoint_file
 from cnnlab.runs.processes import Processes, own_rank
 from cnnlab.runs.resume import check_length, find_checkpoint, recorded_run
 from cnnlab.runs.sweeps import shared_folder
@@ -63,13 +63,12 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
     }
     settings = configuration.settings(config)
     settings.pop("trust", None)
-    data = settings["data"]
+    if settings.get("weights") and not checkpoint:
+        checkpoint_file(settings["weights"], "weights")
     with run.recording(settings, **known):
         from cnnlab.data.cache import check_available
-        from cnnlab.data.sources import source_of
 
-        source = source_of(data)
-        check_available(source, data.get("image_size", 32), data.get("cache"))  # before anything slow is imported
+        check_available(settings["data"])  # before anything slow is imported
         _train(settings, run, checkpoint, processes or Processes(own_rank()))
     from cnnlab.reports.terminal import print_summary, suggest_next
 

@@ -1,12 +1,14 @@
 """Names appear as they are, on the terminal and in figures."""
 
 import io
+import warnings
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from rich.table import Table
 from rich.text import Text
 
+from cnnlab import display
 from cnnlab.display import SafeConsole, cut, save_figure
 
 
@@ -60,6 +62,25 @@ def test_names_in_figures_are_no_formulas(tmp_path: Path) -> None:
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
     powers = [label for label in axes.get_yticklabels() if "10" in label.get_text()]
     assert powers and all(label.get_parse_math() for label in powers)  # otherwise they would show their source
+
+
+def test_names_in_other_scripts_are_drawn_with_any_font_that_has_them(tmp_path, monkeypatch):
+    mark = "\N{LATIN SMALL LETTER D WITH PALATAL HOOK}"
+
+    def draw(text: str) -> bytes:
+        figure = Figure()
+        figure.text(0.1, 0.5, text)
+        save_figure(figure, tmp_path / "figure.png", dpi=50)
+        return (tmp_path / "figure.png").read_bytes()
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        without = draw("猫 \N{THAI CHARACTER KO KAI}"), draw(mark)
+        monkeypatch.setattr("cnnlab.display.OTHER_SCRIPTS", "^STIXGeneral$")  # comes with matplotlib
+        display._fonts_of_other_scripts.cache_clear()
+        assert draw(mark) != without[1]
+    display._fonts_of_other_scripts.cache_clear()
+    assert not told
 
 
 def test_long_names_are_cut_at_their_end() -> None:

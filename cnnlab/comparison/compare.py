@@ -15,10 +15,12 @@ from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionReco
 from cnnlab.comparison.spec import Axis, ComparisonSpec, Reference
 from cnnlab.comparison.statistics import mean, mean_interval
 from cnnlab.comparison.time_to_value import reach_times, target_times, with_ratios
+from cnnlab.errors import RequestError
 from cnnlab.inspection.published import published
 from cnnlab.intervals import wilson_interval
 from cnnlab.runs.directory import METRICS
 from cnnlab.runs.reading import SHIFT_FIGURES, Run, is_trial, read_shift
+from cnnlab.words import did_you_mean
 
 MEDIANS = ("parameters", "macs", "train_seconds", "epochs", "images_per_second", "peak_memory_bytes")
 MOST_CLASSES = 2000  # of a confusion matrix
@@ -31,8 +33,15 @@ def compare_runs(
     spec: ComparisonSpec = ComparisonSpec(),  # noqa: B008, it cannot change
     map_sizes: MapSizes | None = None,
 ) -> ComparisonRecord:
-    """Compare runs; `map_sizes` returns the side lengths of the feature maps of a run's network, for `spec.maps`."""
+    """Compare runs; `map_sizes` returns the side lengths of the feature maps of a run's network, for `spec.maps`.
+
+    Raises:
+        RequestError: for a setting or label in `spec` that no run has.
+    """
     grouping = group_runs(runs, spec)
+    labels = [group.label for section in grouping.sections for group in section.groups]
+    if spec.against is not None and labels and spec.against not in (*labels, *spec.labels):
+        raise RequestError(f"against: no group is called {spec.against}{did_you_mean(spec.against, labels)}")
     sections = [_section(section, spec, map_sizes) for section in grouping.sections]
     return ComparisonRecord(
         runs=len(runs),

@@ -10,7 +10,6 @@ import numpy as np
 
 from cnnlab.comparison.spec import Names
 from cnnlab.runs.reading import Run
-from cnnlab.words import did_you_mean
 
 MAX_SETTINGS = 3  # in a label; more are counted
 UNSET = "unset"
@@ -120,17 +119,6 @@ def name_of(settings: Mapping[str, Any], names: Names) -> str | None:
     """Return the first name whose settings are all among these, or None."""
     matching = (name for name, its in names.items() if all(settings.get(key, UNSET) == its[key] for key in its))
     return next(matching, None)
-
-
-def unknown_settings(every: Sequence[Mapping[str, Any]], names: Sequence[Names]) -> list[str]:
-    """Return a notice for each setting of the names that no group has."""
-    known = sorted({key for settings in every for key in settings})
-    wanted = {key: name for given in names for name, settings in given.items() for key in settings}
-    return [
-        f"The name {name} needs the setting {key}, which no run has{did_you_mean(key, known)}"
-        for key, name in wanted.items()
-        if known and key not in known
-    ]
 
 
 def _setting_texts(settings: Mapping[str, Any]) -> list[str]:

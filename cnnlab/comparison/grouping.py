@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from cnnlab.comparison.group import UNSET, Group, first_few, label_groups, setting_text, unknown_settings
+from cnnlab.comparison.group import UNSET, Group, first_few, label_groups, setting_text
 from cnnlab.comparison.selection import choose, is_search
 from cnnlab.comparison.spec import ComparisonSpec
+from cnnlab.errors import RequestError
 from cnnlab.runs.directory import DEFAULTS_SINCE
 from cnnlab.runs.reading import Run
-from cnnlab.words import did_you_mean
+from cnnlab.words import did_you_mean, nearest
 
 # Settings that do not change what is learned: names, paths, what the fingerprint of the images tells, and how much is
 # printed. Accuracies may be averaged over them. They do change time and memory.
@@ -54,7 +55,11 @@ class Grouping:
 
 
 def group_runs(runs: Sequence[Run], spec: ComparisonSpec = ComparisonSpec()) -> Grouping:  # noqa: B008, it cannot change
-    """Put runs into sections that may be compared and groups that may be averaged."""
+    """Put runs into sections that may be compared and groups that may be averaged.
+
+    Raises:
+        RequestError: for a setting in `spec` that no run has.
+    """
     made = Grouping()
     by_images: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
@@ -62,6 +67,7 @@ def group_runs(runs: Sequence[Run], spec: ComparisonSpec = ComparisonSpec()) -> 
             made.set_aside.append((run, reason))
         else:
             by_images[str(run.summary["protocol"]), str(run.summary["data_fingerprint"])].append(run)
+    made.notices.extend(_unknown_settings([run for members in by_images.values() for run in members], spec))
     if len(by_images) > 1:
         made.notices.append(
             "The runs differ in protocol or images. Each protocol and set of images has a section of its own, and runs "
@@ -73,6 +79,27 @@ def group_runs(runs: Sequence[Run], spec: ComparisonSpec = ComparisonSpec()) -> 
         data = sorted({group.data for group in groups})
         made.sections.append(Section(protocol, data, fingerprint, labels, groups))
     return made
+
+
+def _unknown_settings(runs: Sequence[Run], spec: ComparisonSpec) -> list[str]:
+    """Return a notice for each setting in names of groups that no run has: an experiment's runs may be still to come.
+
+    Raises:
+        RequestError: if it is a typo, or decides which runs are compared.
+    """
+    known = sorted({"model", "recipe", "data"}.union(*map(_settings, runs)))
+    asked = {setting: "labels" for its in spec.labels.values() for setting in its}
+    if spec.axis:
+        asked |= {setting: "axis" for its in spec.axis.lines.values() for setting in its}
+        asked |= {spec.axis.values: "axis"} if isinstance(spec.axis.values, str) else {}
+    asked |= dict.fromkeys(spec.search, "search") | ({spec.choose: "choose"} if spec.choose else {})
+    notices = []
+    for setting, key in asked.items() if runs else ():
+        if setting not in known:
+            notices.append(f"{key}: no run has a setting {setting}{did_you_mean(setting, known)}")
+            if key in ("search", "choose") or nearest(setting, known):
+                raise RequestError(notices[-1])
+    return notices
 
 
 def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -116,7 +143,6 @@ def _with_common_labels(runs: list[Run], made: Grouping) -> tuple[np.ndarray | N
 def _make_groups(runs: list[Run], spec: ComparisonSpec, made: Grouping) -> list[Group]:
     """Return the labelled groups of a section, the most accurate first."""
     groups = _separate(runs, spec, made)
-    made.notices.extend(unknown_settings([group.all_settings for group in groups], spec.names))
     if spec.choose is not None:
         groups = _choose(groups, spec, spec.choose, runs[0].summary["protocol"], made)
     labels = label_groups(groups, spec.labels)
@@ -152,9 +178,6 @@ def _separate(runs: list[Run], spec: ComparisonSpec, made: Grouping) -> list[Gro
 
 def _choose(groups: list[Group], spec: ComparisonSpec, key: str, protocol: str | None, made: Grouping) -> list[Group]:
     """Keep the best of the groups that differ in one setting alone; see `selection.choose`."""
-    known = sorted({name for group in groups for name in group.all_settings})
-    if key not in known:
-        made.notices.append(f"choose: no run has a setting {key}{did_you_mean(key, known)}")
     chosen, unfollowed = choose(groups, spec, key)
     reason = f"it only searched for {key}, and no full training followed"
     made.set_aside.extend((run, reason) for group in unfollowed for run in group.runs)

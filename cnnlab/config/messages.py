@@ -99,7 +99,11 @@ def _unknown_choice(group: str, choice: str, known: Sequence[str]) -> str:
     if group in (*CONFIG_GROUPS, "experiment"):  # Hydra does not always tell all
         known = list_names(group, Path.cwd())
     if group == "data" and "/" in choice:
-        return f"data={choice} is not known; did you mean data.path={choice}?"
+        if "://" in choice:
+            return f"data={choice} is not known; download the images, then give data=folder data.path=FOLDER"
+        on_the_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", choice) and not Path(choice).exists()
+        key = "data.source" if on_the_hub else "data.path"
+        return f"data={choice} is not known; did you mean data=folder {key}={choice}?"
     library, _, network = choice.partition("/")
     if group == "model" and library in ("timm", "torchvision"):
         return f"model={choice} is not known; did you mean model={library} model.name={network}?"

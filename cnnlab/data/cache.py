@@ -9,7 +9,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -18,6 +19,7 @@ from uuid import uuid4
 import numpy as np
 from filelock import FileLock
 
+from cnnlab.data.sources import source_of
 from cnnlab.data.sources.base import Source, plain_names
 from cnnlab.errors import RequestError
 from cnnlab.files import reserve, write_atomically
@@ -56,10 +58,20 @@ def cache_folder(source: Source, image_size: int, cache: str | Path | None, on_e
     return Path(cache).expanduser().absolute() / key
 
 
-def check_available(source: Source, image_size: int, cache: str | Path | None) -> None:
-    """Raise RequestError if the images are neither cached nor available from their source."""
-    if cached_images(cache_folder(source, image_size, cache)) is None:
-        source.check()
+def check_available(data: Mapping[str, Any]) -> None:
+    """Check that the images of the settings `data` are cached, or can be had and kept.
+
+    Raises:
+        RequestError: if they are not available from their source, or no cache can be written.
+    """
+    source = source_of(data)
+    folder = cache_folder(source, data.get("image_size", 32), data.get("cache"))
+    if cached_images(folder) is not None:
+        return
+    source.check()
+    if data.get("residence") != "stream":
+        with explained(folder.parent), tempfile.TemporaryFile(dir=next(p for p in folder.parents if p.exists())):
+            pass
 
 
 def read_cache(folder: Path) -> CachedArrays | None:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from cnnlab.display import without_formulas
+from cnnlab.display import prepare_texts
 from cnnlab.inspection.page.tiles import draw_filters
 from cnnlab.reports.confusion import draw_confusion_matrix
 from cnnlab.reports.gallery import FAINT, INK, PAGE, RIGHT, WRONG, fit_into_square, shortened, typeface
@@ -60,6 +60,6 @@ def samples_picture(pixels: Tensor, labels: Tensor, probabilities: Tensor, class
 
 def _picture(figure: Figure, dpi: int) -> Image.Image:
     buffer = io.BytesIO()
-    without_formulas(figure)
+    prepare_texts(figure)
     figure.savefig(buffer, format="png", dpi=min(dpi, MOST_WIDTH / figure.get_figwidth()))
     return Image.open(buffer).convert("RGB")

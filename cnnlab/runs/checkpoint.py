@@ -5,7 +5,6 @@ import pickle
 import reprlib
 import struct
 import warnings
-import zipfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from cnnlab.arguments import misfit
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line, import_target
+from cnnlab.runs.archive import check_archive
 from cnnlab.runs.plain import check_plain
 from cnnlab.trust import NETWORKS, Trusted, check_trusted, find_targets
 
@@ -88,8 +88,7 @@ def _read_plain(path: Path, key: str) -> Any:
     """Read a file of torch that holds only tensors and plain values."""
     if not path.is_file():
         raise RequestError(f"{key}: there is no checkpoint {path}")
-    if key != "weights" or zipfile.is_zipfile(path):  # files of torch before 1.6 are no archives
-        _check_sizes(path, key)
+    check_archive(path, key)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about unusual pickles, which are read, or refused below
@@ -105,17 +104,6 @@ def _check_claims(weights: dict[str, Any], path: Path, key: str) -> None:
     tensors = [value for value in weights.values() if isinstance(value, Tensor)]
     if sum(value.numel() * value.element_size() for value in tensors) > MOST_SHARING * path.stat().st_size:
         raise RequestError(f"{key}: {path} is not loaded: its weights claim to be larger than the file")
-
-
-def _check_sizes(path: Path, key: str) -> None:
-    """Refuse a zip archive that is larger unpacked than on disk: torch does not compress checkpoints."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
-        raise RequestError(f"{key}: {path} is damaged or not a checkpoint ({first_line(error)})") from None
-    if unpacked > path.stat().st_size:
-        raise RequestError(f"{key}: {path} is not loaded: {unpacked:,} bytes when unpacked, more than the file has")
 
 
 def network_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from cnnlab.errors import Diverged, Failed, Interrupted, RequestError, system_error
 from cnnlab.files import overwrite, remove_leftovers, write_atomically
+from cnnlab.runs.archive import check_archive
 from cnnlab.runs.plain import finite, read_or_note, read_yaml, to_json
 from cnnlab.runs.summary import SUMMARY_KEYS, read_record
 
@@ -248,13 +249,14 @@ def checkpoint_file(path: str | Path, key: str = "checkpoint") -> Path:
     """Return a checkpoint, or that of the best epoch of a run directory.
 
     Raises:
-        RequestError: if there is none; `key` of the command line names it.
+        RequestError: if there is none, or it is another file; `key` of the command line names it.
     """
     file = Path(str(path)).expanduser()
     if file.is_dir():
         file = RunDirectory(file).best_checkpoint
     if not file.is_file():
         raise RequestError(f"{key}: there is no checkpoint {file}")
+    check_archive(file, key)
     return file
 
 

@@ -2,12 +2,12 @@
 
 import logging
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cnnlab.errors import RequestError
+from cnnlab.runs.archive import check_archive
 from cnnlab.runs.directory import RunDirectory, differing_key, run_of
 
 log = logging.getLogger(__name__)
@@ -99,8 +99,7 @@ def find_checkpoint(run: RunDirectory, resume: str | None, identity: dict[str, A
             return None
         if not checkpoint.is_file():
             raise RequestError(f"resume: there is no checkpoint {checkpoint}")
-        if not zipfile.is_zipfile(checkpoint):  # before images are looked for; the rest is checked when it is read
-            raise RequestError(f"resume: {checkpoint} is damaged or not a checkpoint")
+        check_archive(checkpoint, "resume")  # before images are looked for; the rest is checked when it is read
         return checkpoint
     recorded = run.read_config()
     if recorded is None:

@@ -17,7 +17,6 @@ from cnnlab.config.messages import explain
 from cnnlab.config.paths import CONFIG_GROUPS
 from cnnlab.config.sweeps import to_override
 from cnnlab.data.cache import check_available
-from cnnlab.data.sources import source_of
 from cnnlab.errors import RequestError
 from cnnlab.search.space import Parameter, Values, overrides, parent_values
 
@@ -87,8 +86,8 @@ class TrialConfigurations:
         start = configuration.settings(self.compose({}))
         if start["resume"] is not None:
             raise RequestError("resume: leave it out; the same command resumes a search by itself")
-        data, ends = start["data"], [self._checked(_values_at(self.space, end)) for end in (0, -1)]
-        check_available(source_of(data), data["image_size"], data["cache"])
+        ends = [self._checked(_values_at(self.space, end)) for end in (0, -1)]
+        check_available(start["data"])
         for end in ends:
             _check_parts(configuration.settings(end))
 

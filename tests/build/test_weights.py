@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -110,12 +111,15 @@ def test_jobs_of_a_sweep_start_from_weights(train, tmp_path):
     [
         ("weights=gone.pt", "weights: there is no checkpoint"),
         ("weights=other.pt", "is of another network: only 0 of its 3 weights fit by name and shape"),
+        ("weights=photos.zip data.path=nowhere", "photos.zip is not a checkpoint, but another zip archive"),
         ("weights=3", "weights must be a text or null, got 3"),
         ("weights=other.pt model=torchvision model.name=alexnet model.pretrained=true", "leave one of them out"),
     ],
 )
 def test_wrong_weights_are_refused_before_images_are_read(train, tmp_path, monkeypatch, arguments, message):
     torch.save({"a": torch.ones(3)}, tmp_path / "other.pt")
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("cat.png", b"a picture")
     monkeypatch.setattr("cnnlab.build.run.build_data", lambda settings: pytest.fail("images were read"))
     refused = train("data=digits", *arguments.split())
     assert refused.code == 2

@@ -1,9 +1,12 @@
 """Groups that an experiment names, and groups that are chosen among others."""
 
+import re
+
 import pytest
 
 from cnnlab.comparison.compare import compare_runs
 from cnnlab.comparison.spec import read_spec
+from cnnlab.errors import RequestError
 from cnnlab.runs.reading import find_runs, read_run
 
 NAMES = {"ReLU": {"model.activation": "relu"}, "tanh": {"model.activation": "tanh"}}
@@ -44,11 +47,6 @@ def test_namesakes_are_told_apart_and_the_rest_is_noted(compared):
     assert "optimizer.lr (0.1, 0.2)" in record.notices[0]
 
 
-def test_a_name_with_a_setting_that_no_run_has_is_noted(compared):
-    _, record = compared(("relu", 0.1, 0, 0.9, 5), labels={"x": {"model.activaton": "relu"}})
-    assert "no run has; did you mean model.activation?" in record.notices[0]
-
-
 def test_the_best_learning_rate_is_kept_by_the_validation_images(compared):
     runs = [("relu", lr, 0, accuracy, 5) for lr, accuracy in ((0.01, 0.6), (0.1, 0.9), (1.0, 0.7))]
     section, record = compared(*runs, ("tanh", 0.1, 0, 0.8, 5), choose="optimizer.lr", labels=NAMES)
@@ -72,10 +70,35 @@ def test_every_network_keeps_the_recipe_that_suits_it_best(compared, make_run, t
     assert record.notices == []
 
 
-def test_a_choice_of_what_no_run_has_is_noted(compared):
-    section, record = compared(("relu", 0.1, 0, 0.8, 5), ("relu", 0.2, 0, 0.9, 5), choose="optimizer.lrr")
-    assert len(section.groups) == 2
-    assert any("no run has a setting optimizer.lrr; did you mean optimizer.lr?" in n for n in record.notices)
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"choose": "optimizer.lrr"}, "choose: no run has a setting optimizer.lrr; did you mean optimizer.lr?"),
+        ({"choose": "colour"}, "choose: no run has a setting colour"),
+        (
+            {"choose": "optimizer.lr", "search": {"trainer.max_epoch": 3}},
+            "search: no run has a setting trainer.max_epoch; did you mean trainer.max_epochs?",
+        ),
+        (
+            {"labels": {"ReLU": {"model.activatoin": "relu"}}},
+            "labels: no run has a setting model.activatoin; did you mean model.activation?",
+        ),
+        ({"axis": {"name": "rate", "values": "optimizer.lrr"}}, "axis: no run has a setting optimizer.lrr"),
+        ({"against": "RELU", "labels": NAMES}, "against: no group is called RELU; known: ReLU optimizer.lr=0.1, "),
+        ({"against": "sigmoid"}, "against: no group is called sigmoid; known: "),
+    ],
+)
+def test_what_no_run_has_is_refused(compared, asked, message):
+    with pytest.raises(RequestError, match=re.escape(message)):
+        compared(("relu", 0.1, 0, 0.8, 5), ("relu", 0.2, 0, 0.9, 5), **asked)
+
+
+def test_names_of_runs_that_are_still_to_come_are_noted(compared):
+    names = {"ReLU": {"model.activation": "relu"}, "short": {"colour": "red"}}
+    section, record = compared(("relu", 0.1, 0, 0.8, 5), labels=names, against="short")
+    assert labels(section) == {"ReLU": 1}
+    assert "labels: no run has a setting colour" in record.notices[0]
+    assert "against: no group is called short, so there are no ratios." in record.notices
 
 
 def test_more_seeds_for_one_value_are_no_advantage(compared):
@@ -159,7 +182,6 @@ def test_a_place_on_an_axis_and_a_published_curve(compared):
         ("relu", 0.1, 0, 0.8, 4),
         ("tanh", 0.2, 0, 0.4, 4),
         labels=NAMES,
-        against="sigmoid",
         axis={"name": "year", "values": {"ReLU": 2012}, "lines": {"new": {"model.activation": "relu"}}},
         reference={"name": "theirs", "points": {2: 0.3, 50: 0.9}},
     )
@@ -167,7 +189,6 @@ def test_a_place_on_an_axis_and_a_published_curve(compared):
     assert section.reference["groups"] == [[0.4, None], [0.2, None]]
     words = " ".join(record.notices)
     assert "there is no year for tanh" in words
-    assert "no group is called sigmoid" in words
 
 
 def test_a_search_is_set_aside_if_trainings_followed_only_others(compared):

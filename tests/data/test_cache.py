@@ -213,13 +213,16 @@ def test_cache_that_cannot_be_written_is_named(class_folders: Path, tmp_path: Pa
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(RequestError, match=f"data.cache: {place} cannot be written"):
             load(class_folders, place)
+        with pytest.raises(RequestError, match=f"data.cache: {place} cannot be written"):
+            check_available({"source": "digits", "cache": place})  # a search would fail trial by trial
+        check_available({"source": "digits", "cache": place, "residence": "stream"})
 
 
 def test_cached_hub_images_need_no_network(class_folders: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = HubSource("someone/data")
+    source, data = HubSource("someone/data"), {"source": "someone/data", "cache": cache}
     with pytest.raises(RequestError):
-        check_available(source, 32, cache)
+        check_available(data)
     monkeypatch.setattr(HubSource, "read", lambda self: FolderSource(class_folders).read())
     monkeypatch.setattr(HubSource, "findings", lambda self: FolderSource(class_folders).findings())
     load_images(source, 32, cache)
-    check_available(source, 32, cache)
+    check_available(data)

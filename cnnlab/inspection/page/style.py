@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.rcsetup import cycler
 from PIL import Image
 
-from cnnlab.display import without_formulas
+from cnnlab.display import prepare_texts
 
 WIDTH = 6.4  # inches of every picture
 DPI = 170
@@ -99,7 +99,7 @@ def shortened(name: str, length: int) -> str:
 def _png(draw: Callable[[], Figure], theme: Theme, smooth: bool) -> bytes:
     with matplotlib.rc_context(theme):
         figure = draw()
-        without_formulas(figure)
+        prepare_texts(figure)
         figure.set_dpi(DPI)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
