@@ -53,6 +53,11 @@ def group_columns(record: ComparisonRecord) -> list[Column]:
     return wanted
 
 
+def pair_columns(record: ComparisonRecord) -> list[Column]:
+    """Return the columns of all pairs that a request asks for."""
+    return [column for column in PAIR_COLUMNS if not column.requires or getattr(record, column.requires)]
+
+
 # --- text ------------------------------------------------------------------------------------------------------------
 
 
@@ -94,6 +99,19 @@ def some_runs(count: int, runs: int) -> str:
 
 def _accuracy(group: GroupRecord) -> str:
     return percent(group.mean) + ("" if group.sd is None else f" ± {percent(group.sd)}")
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a time in the unit that suits it, such as `12 min`."""
+    unit, size = next((u, s) for u, s in (("h", 3600), ("min", 60), ("s", 1)) if seconds >= 2 * s or s == 1)
+    return f"{seconds / size:,.0f} {unit}"
+
+
+def _needs(pair: PairRecord) -> str:
+    if not pair.power:
+        return MISSING
+    seeds, surer = (pair.power["needs"][power]["seeds"] for power in (0.8, 0.95))
+    return f"{seeds or 'more images'} ({surer or 'more images'})"
 
 
 # --- the columns -----------------------------------------------------------------------------------------------------
@@ -227,6 +245,17 @@ PAIR_COLUMNS: tuple[Column, ...] = (
         "images", "p (images)", form=p_value, sort=lambda pair: pair.images and pair.images["p_holm"], table="pairs",
         explanation="sign-flip test over the test images: would other images show the difference, with these trained "
         "networks? With one seed each it is McNemar's test (mid-p). Corrected in the same way.",
+    ),
+    Column(
+        "shows", "could show, points", lambda pair: pair.power and pair.power["shows"][0.8], percent, table="pairs",
+        explanation="smallest difference that a comparison of these runs finds significant over both with a chance of "
+        "80 %, if it is the only comparison.",
+    ),
+    Column(
+        "needs", "seeds needed", lambda pair: pair.power and pair.power["needs"][0.8]["seeds"], text=_needs,
+        table="pairs", requires="plan",
+        explanation="number of seeds of each group with which a single comparison finds the planned difference with a "
+        "chance of 80 % (95 %), given the spread of the runs so far. It is rough with few runs.",
     ),
     Column(
         "only_a", "only A correct", form="{:,}", table="pairs",

@@ -50,6 +50,7 @@ def compare_runs(
         against=spec.against,
         axis=spec.axis and spec.axis.name,
         shift=spec.shift,
+        plan=spec.plan,
         sections=sections,
         set_aside=[
             {"path": str(run.path), "model": run.summary["model"], "seed": run.summary["seed"], "reason": reason}
@@ -127,7 +128,7 @@ def _section(section: Section, spec: ComparisonSpec, map_sizes: MapSizes | None)
         test_images=None if section.labels is None else len(section.labels),
         classes=_classes(section),
         groups=groups,
-        pairs=compare_pairs(section),
+        pairs=compare_pairs(section, spec.plan and spec.plan / 100),
         reference=_with_groups(spec.reference, groups) if spec.reference else None,
     )
 

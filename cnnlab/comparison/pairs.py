@@ -9,6 +9,7 @@ import numpy as np
 
 from cnnlab.comparison.group import Group
 from cnnlab.comparison.grouping import Section
+from cnnlab.comparison.power import plan_pair
 from cnnlab.comparison.records import PairRecord
 from cnnlab.comparison.statistics import Test, holm, joint, over_images, welch
 
@@ -20,8 +21,10 @@ LISTED_IMAGES = 12  # of either kind for such a pair
 Tested = dict[str, Any] | None  # a test as a dictionary, with its corrected p-value `p_holm`
 
 
-def compare_pairs(section: Section) -> list[PairRecord]:
+def compare_pairs(section: Section, plan: float | None = None) -> list[PairRecord]:
     """Compare every two groups, the better one first; of very many groups each with the best one only.
+
+    `plan` is a difference, a fraction, for which each pair gets the number of seeds that would show it.
 
     P-values are corrected by Holm's method for the number of all pairs: the best group was not known beforehand.
     """
@@ -34,7 +37,7 @@ def compare_pairs(section: Section) -> list[PairRecord]:
     by_both = _corrected([_joint(a, b) for a, b in pairs], omitted)
     with_images = [group.label for group in groups[:GROUPS_WITH_IMAGES]]
     return [
-        _pair(a, b, seeds, images, both, listed=LISTED_IMAGES if b.label in with_images else 0)
+        _pair(a, b, seeds, images, both, plan, listed=LISTED_IMAGES if b.label in with_images else 0)
         for (a, b), seeds, images, both in zip(pairs, by_seeds, by_images, by_both, strict=True)
     ]
 
@@ -45,7 +48,10 @@ def _corrected(tests: Sequence[Test | None], omitted: int) -> list[dict[str, Any
     return [test and {**asdict(test), "p_holm": p} for test, p in zip(tests, p_values, strict=True)]
 
 
-def _pair(a: Group, b: Group, seeds: Tested, images: Tested, both: Tested, listed: int) -> PairRecord:
+def _pair(
+    a: Group, b: Group, seeds: Tested, images: Tested, both: Tested, plan: float | None, listed: int
+) -> PairRecord:
+    power = plan_pair(a, b, plan)
     methods = ((both, "t, over seeds and test images"), (seeds, "Welch t, over seeds"), (images, "over test images"))
     shown, method = next(((test, method) for test, method in methods if test), (None, None))
     only_a, only_a_images = _only_correct(a, b, listed)
@@ -60,6 +66,7 @@ def _pair(a: Group, b: Group, seeds: Tested, images: Tested, both: Tested, liste
         seeds=seeds,
         images=images,
         joint=both,
+        power=power and asdict(power),
         significant=_significant(seeds, images, both),
         verdict=verdict(seeds, images, both, one_seed_each=len(a.runs) == len(b.runs) == 1),
         only_a=only_a,

@@ -86,6 +86,7 @@ class PairRecord:
     seeds: dict[str, float] | None  # test over the seeds: difference, low, high, p, p_holm
     images: dict[str, float] | None  # test over the test images
     joint: dict[str, float] | None  # test over seeds and images at once
+    power: dict[str, Any] | None  # of `power.PairPlan`: what this comparison can show
     significant: list[str]  # those of the three tests that show that a is better
     verdict: str
     only_a: int | None  # test images that most runs of a classify correctly and most runs of b do not
@@ -130,6 +131,7 @@ class ComparisonRecord:
     against: str | None
     axis: str | None
     shift: int
+    plan: float | None  # difference in percentage points for which seeds are planned
     sections: list[SectionRecord]
     set_aside: list[dict[str, Any]]  # runs that are not counted: path, model, seed, reason
     problems: list[dict[str, str]]  # damaged records: path, problem

@@ -74,11 +74,14 @@ class ComparisonSpec:
     axis: Axis | None = None
     figure: list[str] = field(default_factory=lambda: ["accuracy", "val/accuracy"])  # panels of a result's figure
     maps: bool = False  # whether the sizes of the feature maps are reported
+    plan: float | None = None  # difference in percentage points; the seeds that would show it are reported
     shift: Whole = 0  # pixels by which test images are moved to see whether predictions change; 0 for none
 
     def __post_init__(self) -> None:
         if wrong := [target for target in self.targets if not 0 < target <= 1]:
             raise ValueError(f"targets must be fractions above 0 and up to 1, got {wrong[0]}")
+        if self.plan is not None and not 0 < self.plan <= 100:
+            raise ValueError(f"plan must be a difference in percentage points, such as 0.5, got {self.plan}")
         _check_names(self.labels, "labels")
         if self.search and self.choose is None:
             raise ValueError("search: choose must name the setting that was searched for, such as optimizer.lr")

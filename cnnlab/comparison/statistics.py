@@ -94,13 +94,62 @@ def over_images(right_a: np.ndarray, runs_a: int, right_b: np.ndarray, runs_b: i
     return Test(total / scale / images, centre - half, centre + half, sign_flip(differences))
 
 
+@dataclass(frozen=True)
+class Noise:
+    """What makes the difference of two groups' mean accuracies uncertain, if seeds and test images are random."""
+
+    spreads: np.ndarray  # variance of the accuracy over the seeds, for each group, (2,)
+    over_images: float  # variance of the difference over test sets
+    images: int  # number of test images
+
+    def error(self, runs: Sequence[int]) -> float:
+        """Return the standard error of the difference of so many runs of each group."""
+        return math.sqrt(float((self.spreads / runs).sum()) + self.over_images)
+
+    def degrees(self, runs: Sequence[int]) -> float:
+        """Return the degrees of freedom, Satterthwaite's.
+
+        If one group has fewer runs, its spread may come out small by chance, and they come out too high. Then their
+        harmonic mean with those of a common spread is taken.
+        """
+        counts = np.array(runs)
+
+        def satterthwaite(spreads: np.ndarray) -> float:
+            squares = float(((spreads / counts) ** 2 / (counts - 1)).sum()) + self.over_images**2 / (self.images - 1)
+            return float((spreads / counts).sum() + self.over_images) ** 2 / squares
+
+        degrees = satterthwaite(self.spreads)
+        if counts[0] == counts[1] or not self.spreads.any():
+            return degrees
+        common = np.full(2, (self.spreads * (counts - 1)).sum() / (counts.sum() - 2))
+        return 2 / (1 / degrees + 1 / satterthwaite(common))
+
+
+def difference_noise(a: Sequence[float], right_a: np.ndarray, b: Sequence[float], right_b: np.ndarray) -> Noise | None:
+    """Return the noise of mean(a) - mean(b); see `joint` for the arguments and when there is none.
+
+    The variance over seeds and that over images both contain the noise of single predictions, so it is subtracted from
+    the latter.
+    """
+    images = len(right_a)
+    if min(len(a), len(b)) < 2:
+        return None
+    spreads = np.array([np.var(values, ddof=1) if len(set(values)) > 1 else 0.0 for values in (a, b)])
+    single = sum(
+        float(np.mean(right * (count - right))) / (count**2 * (count - 1))
+        for right, count in ((right_a, len(a)), (right_b, len(b)))
+    )
+    differences = right_a / len(a) - right_b / len(b)
+    over_images = max((float(differences.var(ddof=1)) - single) / images, 0.0)
+    if not spreads.any():  # all accuracies are equal by chance, but not certain
+        over_images += single / images
+    return Noise(spreads, over_images, images) if spreads.any() or over_images else None
+
+
 def joint(a: Sequence[float], right_a: np.ndarray, b: Sequence[float], right_b: np.ndarray) -> Test | None:
     """Test mean(a) - mean(b) with seeds and test images both taken as random, by a t test.
 
-    The variance of the difference is the sum of that over seeds (Welch) and that over images. Both contain the noise
-    of single predictions, so it is subtracted once. The degrees of freedom are Satterthwaite's. If one group has fewer
-    runs, its spread may come out small by chance, and they come out too high; then their harmonic mean with those of a
-    common spread is taken.
+    The variance of the difference is the sum of that over seeds (Welch) and that over images.
 
     Args:
         a: accuracy of each run of the first group, in [0, 1].
@@ -111,31 +160,9 @@ def joint(a: Sequence[float], right_a: np.ndarray, b: Sequence[float], right_b: 
     Returns:
         None if a group has fewer than two runs, or there is no noise of any kind.
     """
-    runs, images = np.array([len(a), len(b)]), len(right_a)
-    if min(runs) < 2:
-        return None
-    spreads = np.array([np.var(values, ddof=1) if len(set(values)) > 1 else 0.0 for values in (a, b)])
-    single = sum(
-        float(np.mean(right * (count - right))) / (count**2 * (count - 1))
-        for right, count in zip((right_a, right_b), runs.tolist(), strict=True)
-    )
-    differences = right_a / len(a) - right_b / len(b)
-    over_images = max((float(differences.var(ddof=1)) - single) / images, 0.0)
-    if not spreads.any():  # all accuracies are equal by chance, but not certain
-        over_images += single / images
-    variance = float((spreads / runs).sum()) + over_images
-    if variance == 0:
-        return None
-
-    def freedom(spreads: np.ndarray) -> float:
-        squares = float(((spreads / runs) ** 2 / (runs - 1)).sum()) + over_images**2 / (images - 1)
-        return float((spreads / runs).sum() + over_images) ** 2 / squares
-
-    degrees = freedom(spreads)
-    if len(a) != len(b) and spreads.any():
-        common = np.full(2, (spreads * (runs - 1)).sum() / (runs.sum() - 2))
-        degrees = 2 / (1 / degrees + 1 / freedom(common))
-    return _t_test(float(np.mean(a) - np.mean(b)), math.sqrt(variance), degrees)
+    noise = difference_noise(a, right_a, b, right_b)
+    runs = len(a), len(b)
+    return noise and _t_test(float(np.mean(a) - np.mean(b)), noise.error(runs), noise.degrees(runs))
 
 
 def sign_flip(differences: np.ndarray) -> float:

@@ -6,7 +6,6 @@ from typing import Any
 
 from cnnlab.comparison.columns import (
     MISSING,
-    PAIR_COLUMNS,
     TABLE_NOTES,
     Column,
     TableName,
@@ -14,7 +13,9 @@ from cnnlab.comparison.columns import (
     group_columns,
     interval,
     p_value,
+    pair_columns,
     percent,
+    seconds_text,
     some_runs,
 )
 from cnnlab.comparison.records import ComparisonRecord, PairRecord, SectionRecord
@@ -54,7 +55,7 @@ def pair_table(record: ComparisonRecord, section: SectionRecord) -> Table:
     """Return one row per pair; of many groups, only the pairs with the best one."""
     few = len(section.groups) <= MAX_GROUPS_ALL_PAIRS
     pairs = [pair for pair in section.pairs if few or pair.a == section.groups[0].label]
-    return _table(PAIR_COLUMNS, pairs, record, section)
+    return _table(pair_columns(record), pairs, record, section)
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Any], record: ComparisonRecord, section: SectionRecord) -> Table:
@@ -81,7 +82,7 @@ def explanations(record: ComparisonRecord) -> list[tuple[str, str]]:
     for section in record.sections:
         columns += _shown_columns(record, section, [*RESULT_TABLES, "cost"])
     if any(section.pairs for section in record.sections):
-        columns += PAIR_COLUMNS
+        columns += pair_columns(record)
     notes = [note for name, note in TABLE_NOTES.items() if any(column.table == name for column in columns)]
     terms: dict[str, str] = {}  # by explanation: several columns may share one
     for term, text in [*((column.heading, column.explanation) for column in columns if column.explanation), *notes]:
@@ -98,6 +99,31 @@ def sentence(pair: PairRecord) -> str:
     ]
     why = f" ({'; '.join(facts)})" if facts else ""
     return f"{pair.a} minus {pair.b}: {percent(pair.difference, '{:+.2f}')} percentage points{why}: {pair.verdict}"
+
+
+def pair_sentences(pair: PairRecord, plan: float | None) -> list[str]:
+    """Return a pair's difference in words, what the comparison can show, and what a planned difference would take."""
+    if not pair.power:
+        return [sentence(pair)]
+    shows, needs = pair.power["shows"], pair.power["needs"]
+    texts = [f"{power:.0%} power: {percent(value)} percentage points" for power, value in shows.items()]
+    sentences = [sentence(pair), f"The smallest difference that these runs could show: {'; '.join(texts)}"]
+    if plan is None:
+        return sentences
+    if needs[0.8]["seeds"] is None:
+        return [*sentences, f"No number of seeds shows {plan:g} points: there are too few test images"]
+    texts = [
+        f"{counted(its['seeds'], 'seed')} each with {power:.0%} power{_cost(its['seconds'])}"
+        for power, its in needs.items()
+        if its["seeds"]
+    ]
+    return [*sentences, f"To show {plan:g} points between {pair.a} and {pair.b}: {', '.join(texts)}"]
+
+
+def _cost(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f" ({seconds_text(seconds)} more of training)" if seconds else " (there are enough)"
 
 
 def metric_words(metric: str, protocol: str) -> str:

@@ -15,9 +15,9 @@ from cnnlab.comparison.tables import (
     Table,
     explanations,
     group_table,
+    pair_sentences,
     pair_table,
     section_extras,
-    sentence,
 )
 from cnnlab.display import SafeConsole
 
@@ -87,7 +87,8 @@ def print_comparison(record: ComparisonRecord, width: int | None) -> None:
         if len(section.groups) > TERMINAL_GROUPS:
             console.print(f"... and {counted(len(section.groups) - TERMINAL_GROUPS, 'more group')}")
         if section.pairs:
-            console.print(sentence(section.pairs[0]))
+            for text in pair_sentences(section.pairs[0], record.plan):
+                console.print(text)
         console.print()
     for notice in record.notices:
         console.print(f"note: {notice}")

@@ -17,7 +17,9 @@ def record(make_run, tmp_path_factory):
     make_run(folder / "tricky", "</script><b>|net", 0, 0.7)
     make_run(folder / "failed", "good", 9, status="failed", error="RuntimeError: *no* <memory>")
     (make_run(folder / "torn", "good", 3) / "predictions.npz").write_bytes(b"PK")
-    return compare_runs([read_run(path) for path in find_runs([str(folder)])], ComparisonSpec(targets=[0.8, 0.99]))
+    return compare_runs(
+        [read_run(path) for path in find_runs([str(folder)])], ComparisonSpec(targets=[0.8, 0.99], plan=0.5)
+    )
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ def test_a_loss_is_reached_from_above():
         ({"maps": "yes"}, "maps must be true or false"),
         ({"shift": -1}, "shift must be 0 or more, got -1"),
         ({"reach": 3}, "reach must hold keys and values, got 3"),
+        ({"plan": 0}, "plan must be a difference in percentage points"),
         ({"targets": 0.9}, "targets must be a list"),
         ({"targets": [90]}, "targets must be fractions above 0 and up to 1, got 90"),
     ],

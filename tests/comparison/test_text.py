@@ -17,6 +17,9 @@ def test_markdown_has_groups_pairs_and_excluded_runs(record):
     assert rows[1][1] == r"62 k\*"
     assert rows[2][:2] == ["good", "poor"]
     assert rows[2][-1].startswith("better")
+    head = next(line for line in text.splitlines() if line.startswith("| A | B |")).split(" | ")
+    assert re.fullmatch(r"\d\.\d\d", rows[2][head.index("could show, points")])
+    assert re.fullmatch(r"(\d+|more images) \((\d+|more images)\)", rows[2][head.index("seeds needed")])
     assert "80 % reached after" in text
     assert "99 % reached after" not in text  # no run reached it
     assert "![learning curves](comparison_curves.png)" in text
@@ -39,6 +42,10 @@ def test_the_terminal_shows_the_groups_and_the_excluded_runs(record, capsys, wid
     assert any(line.split()[:2] == ["good", "3"] for line in lines)
     words = " ".join(" ".join(lines).split())
     assert "good minus poor: +" in words
+    assert re.search(r"smallest difference that these runs could show: 80% power: \d\.\d\d percentage points", words)
+    assert re.search(
+        r"To show 0.5 points between good and poor: \d+ seeds each with 80% power|too few test images", words
+    )
     assert "not counted: 1 of 7 runs" in words
     assert "RuntimeError: *no* <memory>" in words
     assert all(len(line) <= width for line in lines if not line.startswith("  "))
