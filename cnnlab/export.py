@@ -5,20 +5,23 @@ import shlex
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
-from cnnlab.arguments import check_arguments
-from cnnlab.runs.directory import check_output
+from cnnlab.arguments import check_declared
+from cnnlab.inference.formats import SUFFIXES, check_options
+from cnnlab.runs.directory import check_output, checkpoint_file
 
 
 def export(config: DictConfig) -> None:
     """Write the file, and print its description and how far its outputs are from the checkpoint's."""
     settings = configuration.settings(config)
     options = {key: settings[key] for key in ("format", "opset", "normalize", "softmax", "trust")}
+    check_declared("cnnlab.inference.export.export_network", {"checkpoint": settings["checkpoint"], **options})
+    check_options(*(options[key] for key in ("format", "opset", "normalize", "softmax")))
+    output = check_output(settings["output"], (SUFFIXES[options["format"]],))
+    checkpoint_file(settings["checkpoint"])
 
-    from cnnlab.inference.export import BATCH_SIZES, SUFFIXES, export_network
+    from cnnlab.inference.export import BATCH_SIZES, export_network
     from cnnlab.reports.terminal import suggest_next
 
-    check_arguments(export_network, {"checkpoint": settings["checkpoint"], **options})
-    output = check_output(settings["output"], (SUFFIXES[options["format"]],))
     exported = export_network(settings["checkpoint"], output, **options)
     for file in exported.files:
         print(f"{file}: {file.stat().st_size:,} bytes")

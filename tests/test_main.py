@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import version
 
 import pytest
@@ -70,3 +71,34 @@ def test_a_command_imports_what_it_uses(save, photo_folders, make_run, tmp_path,
     )
     done = subprocess.run([sys.executable, "-c", program, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+WRONG = (
+    ("train", "data=digits", "trainer.max_epochs=0"),
+    ("train", "data=digits", "weights=notes.zip"),
+    ("train", "data=digits", "data.cache=notes.zip"),
+    ("tune", "data=digits", "search=optimizer", "data.cache=notes.zip"),
+    ("predict", "checkpoint=best.ckpt", "images=gone"),
+    ("predict", "checkpoint=notes.zip", "images=photos"),
+    ("evaluate", "checkpoint=notes.zip"),
+    ("visualize", "checkpoint=notes.zip"),
+    ("export", "checkpoint=best.ckpt", "format=tflite"),
+    ("export", "checkpoint=best.ckpt", "format=torch", "opset=18"),
+    ("export", "checkpoint=notes.zip"),
+    ("describe", "data.image_size=0"),
+    ("compare", "runs=gone"),
+    ("benchmark", "rounds=0"),
+)
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
+def test_a_wrong_request_is_answered_before_torch_is_imported(monkeypatch, capsys, save, photo_folders, arguments):
+    save()
+    monkeypatch.chdir(photo_folders.parent)
+    with zipfile.ZipFile("notes.zip", "w") as archive:
+        archive.writestr("notes.txt", "no checkpoint")
+    before = sorted(photo_folders.parent.rglob("*"))
+    monkeypatch.setitem(sys.modules, "torch", None)  # an import would fail
+    assert run(monkeypatch, *arguments) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert sorted(photo_folders.parent.rglob("*")) == before

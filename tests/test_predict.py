@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import struct
-import subprocess
 import sys
 import zlib
 from collections.abc import Callable
@@ -338,13 +337,3 @@ def test_help_explains_the_keys(command):
     assert outcome.code == 0
     for text in ("images=PATH", "neighbours=5", "synthetic", "Exit codes"):
         assert text in outcome.out
-
-
-def test_a_wrong_request_is_found_before_torch_is_imported(tmp_path):
-    program = (
-        "import sys, cnnlab.predict; sys.argv = ['predict', 'checkpoint=best.ckpt', 'images=gone']\n"
-        "try: cnnlab.predict.main()\n"
-        "finally: print({'torch', 'lightning', 'matplotlib'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "set()\n", "images: gone does not exist\n")

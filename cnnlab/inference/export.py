@@ -2,14 +2,13 @@
 
 import contextlib
 import copy
-import importlib.util
 import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +16,11 @@ from torch import Tensor, nn
 from cnnlab.build.network import CHANNELS, build_network
 from cnnlab.errors import Failed, RequestError
 from cnnlab.files import write_atomically
+from cnnlab.inference.formats import OPSETS, SUFFIXES, Format, check_options
 from cnnlab.inference.trained import TrainedNetwork, load
 from cnnlab.instantiate import first_line
 from cnnlab.runs.environment import versions
 from cnnlab.runs.plain import to_json
-
-Format = Literal["onnx", "torch", "safetensors"]
-SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
 
 # Programs that run an exported file on a black image.
 EXAMPLES: dict[Format, str] = {
@@ -33,7 +30,6 @@ EXAMPLES: dict[Format, str] = {
     "safetensors": "from safetensors.torch import load_file; print(*load_file({file!r}))",
 }
 
-OPSETS = range(18, 26)  # versions that torch and onnxscript write; the first needs no conversion
 BATCH_SIZES = (1, 3, 8)  # batches that a file is checked with
 TOLERANCE = 1e-4  # largest difference of logits; relative to their range if that is above 1
 METADATA_FILE = "cnnlab.json"  # extra file of a .pt2 that describes its network
@@ -76,7 +72,7 @@ def export_network(
             loaded.
         RuntimeError: if torch cannot export the network, or the outputs differ; nothing is written then.
     """
-    _check_options(format, opset, normalize, softmax)
+    check_options(format, opset, normalize, softmax)
     net = load(checkpoint, "cpu", "32-true", trust)
     metadata = describe_file(net, normalize, softmax)
     if format == "onnx":
@@ -114,20 +110,6 @@ def describe_file(net: TrainedNetwork, normalize: bool, softmax: bool) -> dict[s
         "data_fingerprint": net.data_fingerprint,
         "versions": versions(),
     }
-
-
-def _check_options(format: Format, opset: int | None, normalize: bool, softmax: bool) -> None:
-    if format != "onnx" and opset is not None:
-        raise RequestError(f"opset is for format=onnx only, got format={format}")
-    if opset is not None and opset not in OPSETS:
-        raise RequestError(f"opset must be {OPSETS[0]} to {OPSETS[-1]}, got {opset}")
-    for key, chosen in (("normalize", normalize), ("softmax", softmax)):
-        if chosen and format == "safetensors":
-            raise RequestError(f"{key} needs format=onnx or format=torch; a safetensors file holds only weights")
-    if format == "onnx":
-        for package in ("onnx", "onnxscript", "onnxruntime"):
-            if importlib.util.find_spec(package) is None:
-                raise RequestError(f"format=onnx needs the package {package}: pip install 'cnnlab[onnx]'")
 
 
 class _Graph(nn.Module):
