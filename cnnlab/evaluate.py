@@ -45,12 +45,16 @@ def evaluate(config: DictConfig) -> None:
     from cnnlab.inference.trained import load
     from cnnlab.reports.terminal import suggest_visualize
     from cnnlab.runs.checkpoint import same_images
-    from cnnlab.runs.environment import device_name, versions
+    from cnnlab.runs.environment import device_kind, device_name, versions
+    from cnnlab.training.precision import device_type
 
     clock = Clock(imports=time.perf_counter() - started)
     options = read_options(report.EvaluationOptions, settings)
     recorded = summary.get("precision")
-    precision = options.precision or (recorded if recorded in ("32-true", "bf16-mixed") else "auto")
+    kind = device_type("auto") if options.device == "auto" else options.device.partition(":")[0]
+    # A format of another kind of device might be slow on this one: CPUs may emulate bf16.
+    keeps = recorded == "32-true" or (recorded == "bf16-mixed" and kind == device_kind(summary.get("device")))
+    precision = options.precision or (recorded if keeps else "auto")
     protocol = options.protocol or summary.get("protocol") or "holdout"
     with clock("checkpoint"):
         net = load(options.checkpoint, options.device, precision, settings["trust"])

@@ -169,7 +169,8 @@ def _choose_precision(options: dict[str, Any], run: RunDirectory, checkpoint: di
     With `auto`, a resumed run keeps the one that it was trained with, and the jobs of a sweep share one. The choice may
     depend on a measurement, which varies from process to process.
     """
-    from cnnlab.training.precision import FORMATS, auto_precision, device_type
+    from cnnlab.training.precision import FORMATS, auto_precision
+    from cnnlab.training.trainer import training_devices
 
     if options["precision"] != "auto":
         return options["precision"]
@@ -177,9 +178,9 @@ def _choose_precision(options: dict[str, Any], run: RunDirectory, checkpoint: di
         recorded = checkpoint["cnnlab"].get("precision") or run.summary["precision"]
         if recorded in FORMATS:
             return recorded
-    kind = device_type(options["accelerator"])
-    decide, folder = functools.partial(auto_precision, kind), shared_folder(run.path)
-    shared = decide_once(folder / f".precision-{kind}", decide) if folder else decide()
+    devices = training_devices(options)
+    decide, folder = functools.partial(auto_precision, *map(str, devices)), shared_folder(run.path)
+    shared = decide_once(folder / f".precision-{devices[0].type}", decide) if folder else decide()
     return shared if shared in FORMATS else decide()
 
 

@@ -97,6 +97,17 @@ def test_the_metrics_of_a_run_are_reproduced_with_its_own_data(command, run, tmp
     assert ours["tta_logits"].shape == ours["logits"].shape
 
 
+@pytest.mark.parametrize(
+    ("device", "expected"), [("NVIDIA H200", "32-true"), ("cpu: AMD EPYC, 2 threads", "bf16-mixed")]
+)
+def test_the_number_format_of_another_kind_of_device_is_not_taken(command, run, monkeypatch, device, expected):
+    file = run / "summary.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"device": device, "precision": "bf16-mixed"}))
+    monkeypatch.setattr("cnnlab.inference.trained.auto_precision", lambda device: "32-true")
+    assert command("evaluate", f"checkpoint={run}", "device=cpu").code == 0
+    assert json.loads((run / "evaluation" / "evaluation.json").read_text())["precision"] == expected
+
+
 def test_results_of_other_images_and_checkpoints_do_not_replace_those_of_the_run(command, run):
     assert command("evaluate", "checkpoint=run", "split=val").code == 0
     assert command("evaluate", "checkpoint=run/checkpoints/last.ckpt", "split=val").code == 0

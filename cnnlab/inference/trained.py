@@ -215,7 +215,7 @@ def load(
         raise RequestError(f"checkpoint: the network of {path} cannot be built ({first_line(error)})") from None
     chosen = _device(device)
     if precision == "auto":
-        precision = "bf16-mixed" if auto_precision(chosen.type) == "bf16-mixed" else "32-true"
+        precision = "bf16-mixed" if auto_precision(str(chosen)) == "bf16-mixed" else "32-true"
     return TrainedNetwork(network, about, chosen, precision, path)
 
 

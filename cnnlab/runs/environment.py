@@ -55,6 +55,12 @@ def device_name(device: torch.device) -> str:
     return str(device)
 
 
+def device_kind(name: str | None) -> str:
+    """Return `cpu`, `mps` or `cuda` for a name that `device_name` gave."""
+    kind = str(name).partition(":")[0]
+    return kind if kind in ("cpu", "mps") else "cuda"
+
+
 def visible_gpus() -> list[str]:
     """Return the GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES", "")

@@ -138,9 +138,9 @@ class Classifier(L.LightningModule):
         """Create the optimizer, and the schedule over the whole training.
 
         Raises:
-            RequestError: if the schedule does not fit the training.
+            RequestError: if the optimizer or the schedule does not fit the training.
         """
-        factory = fused_on_gpu(self.optimizer, self.device, str(self.trainer.precision))
+        factory = fused_on_gpu(self.optimizer, self.device, str(self.trainer.precision), self.trainer.gradient_clip_val)
         optimizer = self.make_optimizer(factory, self.network)
         plan = (self.schedule, optimizer, total_steps(self.trainer), total_epochs(self.trainer), self.schedule_interval)
         check_schedule(*plan)

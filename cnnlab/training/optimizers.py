@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from cnnlab.errors import RequestError
 from cnnlab.training.layer_order import layer_factors
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
@@ -44,16 +45,30 @@ def build_optimizer(
         group["lr"] *= lr_factor * group.pop("layer_factor", 1.0)
         if "weight_decay" in group:
             group["weight_decay"] /= lr_factor
+    optimizer.register_load_state_dict_pre_hook(_keep_kernels)
     return optimizer
 
 
-def fused_on_gpu(factory: OptimizerFactory, device: torch.device, precision: str) -> OptimizerFactory:
+def _keep_kernels(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of a checkpoint with this optimizer's kernels: it may come from another kind of device."""
+    kernels = {key: optimizer.defaults[key] for key in ("fused", "foreach") if key in optimizer.defaults}
+    return {**state, "param_groups": [{**group, **kernels} for group in state["param_groups"]]}
+
+
+def fused_on_gpu(
+    factory: OptimizerFactory, device: torch.device, precision: str, clips: float | None = None
+) -> OptimizerFactory:
     """Return a factory whose optimizer updates all parameters with one GPU kernel, if torch has such a kernel.
 
     A factory that sets `fused` or `foreach` itself is returned unchanged, and so is one for another device. With the
     precision `16-mixed`, gradients of fused optimizers cannot be clipped.
+
+    Raises:
+        RequestError: if the factory sets `fused`, and gradients are clipped (`clips`) in `16-mixed`.
     """
     keywords = getattr(factory, "keywords", {})
+    if keywords.get("fused") and clips and precision == "16-mixed":
+        raise RequestError("optimizer.fused: gradients of a fused optimizer cannot be clipped in 16-mixed")
     is_chosen = any(keywords.get(name) is not None for name in ("fused", "foreach"))
     can_fuse = device.type == "cuda" and precision != "16-mixed" and "fused" in signature(factory).parameters
     return partial(factory, fused=True) if can_fuse and not is_chosen else factory  # pyright: ignore

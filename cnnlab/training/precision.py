@@ -19,19 +19,20 @@ def device_type(accelerator: str) -> str:
 
 
 @functools.cache
-def auto_precision(accelerator: str) -> str:
-    """Return `bf16-mixed` if the device computes faster in it, else `32-true`.
+def auto_precision(*devices: str) -> str:
+    """Return `bf16-mixed` if all devices compute faster in it, else `32-true`.
 
     A CPU must have bfloat16 instructions: emulating them is slower than float32. With matrix tiles (AMX), bfloat16 is
     faster. With vector instructions alone (AVX512-BF16), it is twice as fast as float32 on some processors and half as
     fast on others, so a matrix product is timed (a few milliseconds, once per process).
 
     Args:
-        accelerator: `cpu`, `cuda` or `mps`.
+        devices: names of devices of one kind, such as `cpu`, `mps`, or `cuda:0` and `cuda:1`.
     """
-    if accelerator == "cuda":
-        return "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "32-true"
-    if accelerator == "cpu" and platform.machine() in ("x86_64", "AMD64"):
+    if devices[0].startswith("cuda"):
+        every = [torch.cuda.get_device_capability(device) for device in devices]
+        return "bf16-mixed" if min(every) >= (8, 0) else "32-true"
+    if devices[0] == "cpu" and platform.machine() in ("x86_64", "AMD64"):
         is_faster = has_matrix_tiles() or (_supports("_is_avx512_bf16_supported") and _product_is_faster())
         return "bf16-mixed" if is_faster else "32-true"
     return "32-true"

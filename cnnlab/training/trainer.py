@@ -64,7 +64,7 @@ def build_trainer(
     check_accumulation(compile_mode, options.get("accumulate_grad_batches") or 1, kind)
     arguments = {name: value for name, value in options.items() if name not in OWN_KEYS}
     if options.get("precision", "auto") == "auto":
-        arguments["precision"] = auto_precision(kind)
+        arguments["precision"] = auto_precision(*map(str, devices))
     if options.get("deterministic"):
         arguments["benchmark"] = False  # cudnn would choose algorithms by their times, which vary
     if len(devices) * (options.get("num_nodes") or 1) == 1:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from cnnlab.errors import RequestError
 from cnnlab.training.muon import Muon
 from cnnlab.training.optimizers import build_optimizer, fused_on_gpu, parameter_groups
 from cnnlab.training.schedules import triangle
@@ -113,6 +114,30 @@ def test_a_gpu_gets_a_fused_optimizer_if_there_is_one(make, kind, precision, fus
     chosen = fused_on_gpu(make, torch.device(kind), precision)
     assert getattr(chosen, "keywords", {}).get("fused") is fused
     build_optimizer(chosen, network())
+
+
+def test_fused_gradients_cannot_be_clipped_in_16_mixed() -> None:
+    factory = partial(torch.optim.SGD, lr=0.1, fused=True)
+    with pytest.raises(RequestError, match=r"optimizer\.fused: .* clipped in 16-mixed"):
+        fused_on_gpu(factory, torch.device("cuda"), "16-mixed", clips=1.0)
+    assert fused_on_gpu(factory, torch.device("cuda"), "bf16-mixed", clips=1.0) is factory
+
+
+@pytest.mark.parametrize(("saved", "own"), [(None, True), (True, None)])
+def test_a_checkpoint_of_another_device_does_not_choose_the_kernels(saved: bool | None, own: bool | None) -> None:
+    nets = [nn.Linear(3, 2), nn.Linear(3, 2)]
+    before, after = (
+        build_optimizer(partial(torch.optim.Adam, lr=0.1, fused=fused), net)
+        for net, fused in zip(nets, (saved, own), strict=True)
+    )
+    nets[0](torch.ones(1, 3)).sum().backward()
+    before.step()
+    after.load_state_dict(before.state_dict())
+    assert after.param_groups[0]["fused"] is own
+    assert all(
+        torch.equal(a["exp_avg"], b["exp_avg"])
+        for a, b in zip(before.state.values(), after.state.values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("make", [partial(torch.optim.AdamW, lr=0.1), partial(torch.optim.SGD, lr=0.1), partial(Muon)])

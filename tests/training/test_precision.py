@@ -71,13 +71,15 @@ def test_the_faster_product_wins(monkeypatch: pytest.MonkeyPatch, bfloat16_secon
 
 
 @pytest.mark.parametrize(
-    ("capability", "expected"), [((7, 5), "32-true"), ((8, 0), "bf16-mixed"), ((9, 0), "bf16-mixed")]
+    ("devices", "expected"),
+    [(["cuda:0"], "bf16-mixed"), (["cuda:1"], "32-true"), (["cuda:0", "cuda:1"], "32-true"), (["cuda"], "bf16-mixed")],
 )
-def test_a_gpu_uses_bf16_from_ampere_on(
-    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: str
+def test_gpus_use_bf16_if_all_that_are_used_are_ampere_or_later(
+    monkeypatch: pytest.MonkeyPatch, devices: list[str], expected: str
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-    assert auto_precision("cuda") == expected
+    capabilities = {"cuda": (9, 0), "cuda:0": (8, 0), "cuda:1": (7, 5)}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", capabilities.__getitem__)
+    assert auto_precision(*devices) == expected
 
 
 def test_other_devices_use_float32() -> None:
