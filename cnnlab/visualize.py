@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
     from cnnlab.data.images import Images
     from cnnlab.inference.trained import TrainedNetwork
+    from cnnlab.inspection.live.page import Sample
 
 log = logging.getLogger("cnnlab.visualize")
 
 BATCH_SIZE = 32  # images computed at a time
+SEARCHED = 1024  # test images among which those of the live page are chosen
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,16 @@ class Request:
     output: str | None
     device: Device
     trust: str | list[str] | None = None
+    live: bool = False
+    pictures: str | None = None
 
     def __post_init__(self) -> None:
         if self.number is None and not self.file.is_file():
             raise ValueError(f"image: there is no file {self.image}; test:7 is the data's eighth test image")
+        if self.pictures is not None and not self.live:
+            raise ValueError("pictures is for live=true only")
+        if self.pictures is not None and not Path(self.pictures).expanduser().is_dir():
+            raise ValueError(f"pictures: there is no folder {self.pictures}")
 
     @property
     def number(self) -> int | None:
@@ -61,11 +69,15 @@ def visualize(config: DictConfig) -> None:
     folder = check_output_folder(request.output or own_folder((run.path if run else Path()) / "visualization"))
 
     from cnnlab.inference.trained import load
-    from cnnlab.inspection.inside import Subject, look_inside
-    from cnnlab.inspection.page.page import write_inside
     from cnnlab.reports.terminal import suggest_next
 
     net = load(request.checkpoint, request.device, "32-true", request.trust)
+    if request.live:
+        _write_live(config, request, net, run, folder)
+        return
+    from cnnlab.inspection.inside import Subject, look_inside
+    from cnnlab.inspection.page.page import write_inside
+
     tested, data = _test_images(config, request, net)
     pixels, name, truth = _image(request, net, tested)
     image = net.normalize(pixels[None].to(net.device))
@@ -82,6 +94,36 @@ def visualize(config: DictConfig) -> None:
     log.info("Activation functions were watched on %s.", watched or "this image alone")
     log.info("%s, and %d pictures beside it", page, len(pictures))
     suggest_next(shlex.join(_next_command(request, tested)))
+
+
+def _write_live(
+    config: DictConfig, request: Request, net: "TrainedNetwork", run: RunDirectory | None, folder: Path
+) -> None:
+    """Write the page that runs the network in the browser."""
+    from cnnlab.inspection.live.page import LivePage, write_live
+    from cnnlab.inspection.live.trace import read_program
+
+    program = read_program(net.network, net.image_size)
+    if request.pictures is None:
+        samples = _samples(request, net, _test_images(config, request, net)[0])
+    else:
+        samples = _pictures(Path(request.pictures).expanduser(), net)
+    page = LivePage(_model_name(net, run), program, net.classes, net.mean, net.std, samples, _training(run))
+    file = write_live(page, folder)
+    log.info("%s, %.1f MB: open it in a browser", file, file.stat().st_size / 1e6)
+
+
+def _training(run: RunDirectory | None) -> list[str]:
+    """Say in sentences how the network was trained, and how good it is, if the run recorded it."""
+    recorded = (run.read_summary() if run else None) or {}
+    if run is None or not recorded.get("epochs"):
+        return []
+    path = ((run.read_config() or {}).get("data") or {}).get("path")
+    images = Path(path).name if path else recorded["data"]
+    said = [f"It was trained for {recorded['epochs']} epochs with the recipe {recorded['recipe']} on {images}."]
+    if (accuracy := recorded.get("test_accuracy")) is not None:
+        said.append(f"It classifies {100 * accuracy:.1f} % of the test images correctly.")
+    return said
 
 
 def _test_images(config: DictConfig, request: Request, net: "TrainedNetwork") -> "tuple[Images | None, str]":
@@ -136,6 +178,42 @@ def _spread(count: int, net: "TrainedNetwork", tested: "Images") -> Iterator["Te
 
     for positions in (torch.arange(count) * len(tested) // count).split(BATCH_SIZE):
         yield net.normalize(tested.read(positions).to(net.device))
+
+
+def _pictures(folder: Path, net: "TrainedNetwork") -> "list[Sample]":
+    """Read the first pictures of a folder by name, as many as the live page offers."""
+    from cnnlab.data.pictures import UnreadablePicture
+    from cnnlab.inspection.live.page import SAMPLES, Sample
+
+    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))[:SAMPLES]
+    if not files:
+        raise RequestError(f"pictures: there is no file in {folder}")
+    samples = []
+    for file in files:
+        try:
+            samples.append(Sample(net.read(file), file.name))
+        except UnreadablePicture as error:
+            raise RequestError(f"pictures: {file} cannot be read: {error}") from None
+    return samples
+
+
+def _samples(request: Request, net: "TrainedNetwork", tested: "Images | None") -> "list[Sample]":
+    """Return the image that was asked for, and test images, one of them classified wrongly if there is one."""
+    import torch
+
+    from cnnlab.inspection.live.page import SAMPLES, Sample, choose_samples
+
+    pixels, name, truth = _image(request, net, tested)
+    first = Sample(pixels, name, None if truth is None else net.classes.index(truth))
+    if tested is None:
+        return [first]
+    count = min(SEARCHED, len(tested))
+    positions = torch.arange(count) * len(tested) // count
+    predicted = torch.cat([net.logits(tested.read(part)).argmax(dim=1) for part in positions.split(BATCH_SIZE)])
+    chosen = positions[choose_samples(tested.labels[positions], predicted)]
+    named = zip(tested.read(chosen), chosen.tolist(), tested.labels[chosen].tolist(), strict=True)
+    others = [Sample(image, f"Test image {number}", label) for image, number, label in named]
+    return [first, *[sample for sample in others if sample.name != name][1 - SAMPLES :]]
 
 
 def _model_name(net: "TrainedNetwork", run: RunDirectory | None) -> str:

@@ -1,5 +1,6 @@
 """`cnnlab visualize`, as it is typed."""
 
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -100,6 +101,34 @@ def test_without_the_runs_data_a_picture_is_enough(command, checkpoint, photo, t
     assert command("visualize", "checkpoint=run").code == 2
 
 
+def test_the_live_page_of_a_run_offers_its_test_images(command, checkpoint, tmp_path):
+    checkpoint("run/checkpoints/best.ckpt")
+    data = {"source": "digits", "path": None, "classes": None, "_target_": "os.mkdir", "image_size": 32}
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump({"data": data}))
+    recorded = {"model": "lenet5", "epochs": 3, "recipe": "fast", "data": "digits", "test_accuracy": 0.5}
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(recorded))
+    outcome = command("visualize", "checkpoint=run", "live=true", "image=test:7")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert re.search(r"^run/visualization/live.html, 0\.\d MB: open it in a browser$", outcome.out, re.MULTILINE)
+    html = (tmp_path / "run" / "visualization" / "live.html").read_text()
+    described = json.loads(re.findall(r'id="description">(.*?)</script>', html)[0])
+    names = [sample["name"] for sample in described["samples"]]
+    assert (described["model"], names[0], len(names), len(set(names))) == ("lenet5", "Test image 7", 12, 12)
+    assert described["notes"] == [
+        "It was trained for 3 epochs with the recipe fast on digits.",
+        "It classifies 50.0 % of the test images correctly.",
+    ]
+
+
+def test_the_live_page_offers_pictures_of_ones_own(command, checkpoint, photo, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / photo).rename(tmp_path / "mine" / photo)
+    outcome = command("visualize", f"checkpoint={checkpoint()}", "live=true", "pictures=mine", "output=out")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["live.html"]
+    assert '"samples": [{"name": "photo.webp", "label": null}]' in (tmp_path / "out" / "live.html").read_text()
+
+
 def test_the_suggested_command_works_as_it_stands(command, checkpoint, photo, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     for asked, expected in (
@@ -129,6 +158,11 @@ WRONG = {
     "checkpoint={checkpoint} image={photo} images=many": "images must be a whole number",
     "checkpoint={checkpoint} image={photo} output=no/such": "output: the folder of no/such does not exist",
     "checkpoint={checkpoint} image={photo} output={photo}": "output: photo.webp is not a folder",
+    "checkpoint={checkpoint} image={photo} pictures=.": "pictures is for live=true only",
+    "checkpoint={checkpoint} live=true pictures=gone": "pictures: there is no folder gone",
+    "checkpoint={checkpoint} live=true pictures=empty": "pictures: there is no file in empty",
+    "checkpoint={checkpoint} live=true pictures=bad": "pictures: bad/x.png cannot be read: it is truncated or damaged",
+    "checkpoint={large} live=true pictures=bad": "live: the live page cannot show this network: its 19,622,818 parameters",
     "checkpoint={checkpoint} image={photo} device=gpu7": "device must be one of auto, cpu, cuda, cuda:[0-9], mps",
     "checkpoint={checkpoint} imgae={photo}": "imgae is not a key; did you mean image?",
     "checkpoint={checkpoint} data=digit": "data=digit is not known; did you mean data=digits?",
@@ -139,7 +173,12 @@ WRONG = {
 @pytest.mark.parametrize("arguments", WRONG)
 def test_a_wrong_request_is_explained_and_leaves_nothing(command, checkpoint, photo, tmp_path, arguments):
     places = {"checkpoint": checkpoint(), "few": checkpoint("few.ckpt", ["cat", "dog"]), "photo": photo}
+    if "{large}" in arguments:
+        places["large"] = checkpoint("large.ckpt", model={"_target_": "cnnlab.models.lenet.LeNet5", "width": 18})
     (tmp_path / "broken.png").write_bytes(b"\x89PNG nothing more")
+    for folder in ("empty", "bad"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "bad" / "x.png").write_bytes(b"\x89PNG nothing more")
     before = set(tmp_path.iterdir())
     outcome = command("visualize", *arguments.format(**places).split())
     assert (outcome.code, outcome.out) == (2, "")

@@ -23,7 +23,9 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
 def test_a_wheel_trains_from_any_directory(tmp_path):
     run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, PROJECT, cwd=tmp_path)
     (wheel,) = tmp_path.glob("cnnlab-*.whl")
-    assert "cnnlab/inspection/page/page.html" in zipfile.ZipFile(wheel).namelist()
+    assert {f"cnnlab/inspection/{file}" for file in ("page/page.html", "live/live.html", "live/engine.js")} <= set(
+        zipfile.ZipFile(wheel).namelist()
+    )
     environment = tmp_path / "venv"
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
