@@ -162,7 +162,7 @@ WRONG = {
     "checkpoint={checkpoint} live=true pictures=gone": "pictures: there is no folder gone",
     "checkpoint={checkpoint} live=true pictures=empty": "pictures: there is no file in empty",
     "checkpoint={checkpoint} live=true pictures=bad": "pictures: bad/x.png cannot be read: it is truncated or damaged",
-    "checkpoint={large} live=true pictures=bad": "live: the live page cannot show this network: its 19,622,818 parameters",
+    "checkpoint={large} live=true pictures=bad": "live: the live page cannot show this network: its 19,622,818",
     "checkpoint={checkpoint} image={photo} device=gpu7": "device must be one of auto, cpu, cuda, cuda:[0-9], mps",
     "checkpoint={checkpoint} imgae={photo}": "imgae is not a key; did you mean image?",
     "checkpoint={checkpoint} data=digit": "data=digit is not known; did you mean data=digits?",
