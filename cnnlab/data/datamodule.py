@@ -46,7 +46,7 @@ class ImageDataModule(L.LightningDataModule):
         cache: folder for decoded images.
         residence: where the images are during training, see `cnnlab.data.placement.Placement`. The batches are the
             same, but `stream` computes a `mean` or `std` of None from at most 5,000 training images, spread evenly.
-        workers: number of processes that decode for `stream`; None takes all cores but one, at least 1 and at most 8.
+        workers: number of threads that decode for `stream`; None takes all cores but one, at least 1 and at most 8.
         protocol: `holdout` selects on training images that a fixed split holds out, the same for every seed; `article`
             trains on all training images and selects on the test images.
         augmentation: augmentation of the training images, or None.

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 OnError = Literal["stop", "skip"]
 # Where images are during training. `device`: decoded, on the training device. `host`: decoded, in the host's memory,
-# mapped from the cache's files. `stream`: in their own files, decoded by worker processes each time; no cache is
-# written. `auto`: the first of these with enough room.
+# mapped from the cache's files. `stream`: in their own files, decoded by threads each time; no cache is written.
+# `auto`: the first of these with enough room.
 Placement = Literal["auto", "device", "host", "stream"]
 
 PIECE = 10_000  # images that are tried at a time: each waits with an object of its own

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from cnnlab.data.augment import Augmentation, move_draws
 from cnnlab.data.epoch import Epoch, seeded_generator
-from cnnlab.data.images import Images, Placement
+from cnnlab.data.images import Images, Placement, UnreadableImage, refusal
 from cnnlab.data.normalization import Normalization
-from cnnlab.data.stream import Workers, read_by_threads
+from cnnlab.data.stream import read_by_threads
+from cnnlab.errors import Failed
 
 Sampling = Literal["shuffled", "balanced"]
 
@@ -99,9 +100,12 @@ class Loader:
         rank: number of this process; each process takes its share of every batch.
         world_size: number of processes.
         classes: number of classes; needed only if the augmentation mixes images.
-        placement: `device` moves all images there at once, `host` and `stream` bring them batch by batch, read by a
-            thread or by worker processes.
-        workers: number of these processes.
+        placement: `device` moves all images there at once, `host` and `stream` bring them batch by batch, read by one
+            thread or by `workers` threads.
+        workers: number of these threads; 0 counts as 1.
+
+    Raises:
+        Failed: while batches are made, if an image cannot be read; names all such images.
     """
 
     batch_sampler = None  # Lightning looks for it if there is a sampler
@@ -136,7 +140,7 @@ class Loader:
         self.pinned = self.device.type == "cuda"
         self.size = images.size
         self.images: Tensor | Images = images
-        self.workers = Workers(images, workers, self.pinned, stay=shuffle) if placement == "stream" else None
+        self.threads = max(1, workers) if placement == "stream" else 1
         if placement == "device":
             self.images = self.augmentation.prepare(images.pixels.to(self.device))
         self.normalize = Normalization(mean, std, self.size, self.device)
@@ -205,6 +209,8 @@ class Loader:
         if isinstance(self.images, Tensor):
             yield from ((self.images, positions) for positions in on_device)
             return
-        read = self.workers.read(needed) if self.workers else read_by_threads(self.images, needed, self.pinned)
-        for pixels in read:
-            yield self.augmentation.prepare(pixels.to(self.device, non_blocking=True)), None
+        try:
+            for pixels in read_by_threads(self.images, needed, self.pinned, self.threads):
+                yield self.augmentation.prepare(pixels.to(self.device, non_blocking=True)), None
+        except UnreadableImage:
+            raise Failed(str(refusal(self.images))) from None

@@ -1,13 +1,7 @@
 """Test that images on the host and in their files give the same batches as images on the device."""
 
-import multiprocessing
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +14,8 @@ from cnnlab.data.datamodule import ImageDataModule
 from cnnlab.data.images import Images, streamed_images
 from cnnlab.data.loader import Loader
 from cnnlab.data.sources import find_source
-from cnnlab.data.stream import AHEAD, PIECE, Workers, map_by_threads, read_by_threads
-from cnnlab.errors import Failed, RequestError
+from cnnlab.data.stream import AHEAD, PIECE, map_by_threads, read_by_threads
+from cnnlab.errors import RequestError
 
 EVERYTHING = Augmentation(pad=3, flip="random", cutout=8, erasing=0.5, mixup=0.2, cutmix=1.0)
 SOURCES = ("parquet_folder", "batches_folder", "class_folders", "photo_folders", "digits")
@@ -160,80 +154,6 @@ def test_statistics_of_a_stream_come_from_a_fixed_sample(class_folders: Path, mo
     assert not torch.equal(first.mean, module_of(class_folders, "host").mean)
     given = module_of(class_folders, "stream", mean=[0.1, 0.2, 0.3], std=[1.0, 2.0, 3.0])
     assert given.std.tolist() == [1, 2, 3]
-
-
-@pytest.fixture
-def workers(class_folders: Path) -> Iterator[tuple[Workers, list[Any]]]:
-    """Two workers within an epoch, and their processes."""
-    images = streamed_images(find_source(None, class_folders), 32).train
-    others = set(multiprocessing.active_children())
-    workers = Workers(images, 2, pinned=False, stay=True)
-    batches = workers.read(torch.arange(100).split(10))
-    assert next(batches).shape == (10, 32, 32, 3)
-    processes = [process for process in multiprocessing.active_children() if process not in others]
-    assert len(processes) == 2
-    yield workers, [batches, *processes]
-    for process in processes:
-        process.kill()
-
-
-def test_workers_dropped_within_an_epoch_end(workers: tuple[Workers, list[Any]]) -> None:
-    reader, (batches, *processes) = workers
-    batches.close()
-    for process in processes:
-        process.join(20)
-        assert process.exitcode is not None
-    assert len(list(reader.read(torch.arange(20).split(10)))) == 2  # the next epoch has new ones
-
-
-READS_A_MEGABYTE = """
-import torch
-from cnnlab.data.images import Images
-from cnnlab.data.stream import Workers
-
-count = torch.arange(400)
-images = Images(torch.ones(400, 32, 32, 3, dtype=torch.uint8), count, count, size=32)
-print(sum(int(batch.sum()) for batch in Workers(images, 2, pinned=False, stay=False).read(count.split(200))))
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount")
-def test_workers_need_no_shared_memory() -> None:
-    small = "mount -t tmpfs -o size=4k tmpfs /dev/shm || exit 77"
-    script = f'{small}; exec "$0" -c "$1"'
-    command = ["unshare", "-m", "sh", "-c", script, sys.executable, READS_A_MEGABYTE]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    if ended.returncode == 77 or "unshare" in ended.stderr:
-        pytest.skip("a container without this permission")
-    assert (ended.returncode, ended.stdout) == (0, f"{400 * 32 * 32 * 3}\n")
-
-
-def test_a_worker_that_was_killed_is_told_in_a_line(workers: tuple[Workers, list[Any]]) -> None:
-    _, (batches, *processes) = workers
-    for process in processes:
-        process.kill()
-    with pytest.raises(Failed, match=r"data.workers: .* has ended \(exit code -9\)"):
-        list(batches)
-
-
-def test_workers_that_hang_do_not_keep_an_interrupted_run(workers: tuple[Workers, list[Any]]) -> None:
-    _, (batches, *processes) = workers
-    for process in processes:
-        os.kill(process.pid, signal.SIGSTOP)
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 1)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            list(batches)
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    for process in processes:
-        process.join(20)
-        assert process.exitcode == -signal.SIGKILL
 
 
 def test_a_thread_that_hangs_does_not_keep_an_interrupted_run() -> None:
