@@ -30,7 +30,7 @@ from cnnlab.files import write_atomically
 from cnnlab.runs.reading import read_shift
 
 if TYPE_CHECKING:
-    from hydra_plugins.cnnlab_sweep.experiment import Plan, PlannedRun
+    from planned_runs import Plan, PlannedRun
 
 # Arguments that do not change the file's settings; fewer seeds are reported as missing runs.
 HARMLESS_ARGUMENTS = (
@@ -72,7 +72,7 @@ def find_experiment(name: str | None) -> Path:
 
 def publish(file: Path, arguments: Sequence[str], as_is: bool) -> int:
     """Run an experiment to its end, write its result, and return the exit code."""
-    from hydra_plugins.cnnlab_sweep.experiment import comparison_settings, plan_experiment
+    from planned_runs import comparison_settings, plan_experiment
 
     name = file.stem
     plan = plan_experiment(name, arguments)

@@ -5,13 +5,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+from planned_runs import comparison_settings
 
 from cnnlab.__main__ import COMMANDS
 from cnnlab.compare import default_output
 from cnnlab.comparison.spec import read_spec
 from cnnlab.config import ROOT
 from cnnlab.runs.reading import find_runs
-from hydra_plugins.cnnlab_sweep.experiment import comparison_settings
 
 TRAIN = ("data=digits", "data.batch_size=32", "augmentation.flip=none", "logger=none", "trainer.max_epochs=1")
 

@@ -106,8 +106,9 @@ def test_a_wrong_request_is_explained(publish, tmp_path, capsys, arguments, mess
 
 
 def test_missing_runs_are_listed_without_local_paths(publish, make_run, monkeypatch):
+    from planned_runs import Plan, PlannedRun
+
     from cnnlab.runs.directory import RunDirectory
-    from hydra_plugins.cnnlab_sweep.experiment import Plan, PlannedRun
 
     def planned(name, status, error):
         path = make_run(Path("runs") / name, "lenet5", 0, 0.5, 10, status=status, error=error)
