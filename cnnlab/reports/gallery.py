@@ -40,101 +40,77 @@ class Tile:
 def draw_gallery(tiles: Sequence[Tile], file: Path, title: str = "", columns: int | None = None) -> None:
     """Write a page of cards, row by row, as a `.png`; without columns, it is nearly square and at most six wide."""
     columns = columns or min(MOST_COLUMNS, max(1, math.ceil(math.sqrt(len(tiles) * 1.3))))
-    _draw_page([tiles[start : start + columns] for start in range(0, len(tiles), columns)], file, title)
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    with replacing(file) as temporary:
+        _draw_page(rows, title).save(temporary, "PNG")
 
 
 def draw_neighbours(rows: Sequence[Sequence[Tile]], file: Path, title: str = "") -> None:
     """Write a page, as a `.png`, with a row for each picture: the picture first and, set apart, its neighbours."""
-    _draw_page(rows, file, title, apart=2 * GAP)
+    with replacing(file) as temporary:
+        _draw_page(rows, title, apart=2 * GAP).save(temporary, "PNG")
 
 
-def _draw_page(rows: Sequence[Sequence[Tile]], file: Path, title: str, apart: int = 0) -> None:
-    """Write a page whose first column is `apart` pixels farther from the others; cards of a row are equally high."""
+def _draw_page(rows: Sequence[Sequence[Tile]], title: str = "", apart: int = 0) -> Image.Image:
+    """Return a page whose first column is `apart` pixels farther from the others; cards of a row are equally high."""
     columns = max((len(row) for row in rows), default=2)
-    step = SIDE + 2 * PADDING + GAP
-    width = 2 * MARGIN + columns * step - GAP + apart
-    heading = _wrapped(title, typeface(TITLE, bold=True), width - 2 * MARGIN)
-    if not rows:
-        heading.append("No images.")
-    tops = [MARGIN + len(heading) * (TITLE + 12) + (12 if heading else 0)]
-    for row in rows:
-        tops.append(tops[-1] + max(_height(tile) for tile in row) + GAP)
-    page = Image.new("RGB", (width, tops[-1] - (GAP if rows else 0) + MARGIN), PAGE)
+    width = 2 * MARGIN + columns * (SIDE + 2 * PADDING + GAP) - GAP + apart
+    heading = _wrapped(title, typeface(TITLE, bold=True), width - 2 * MARGIN) + ([] if rows else ["No images."])
+    contents = [[_content(tile) for tile in row] for row in rows]
+    heights = [max(content.height for content in row) + 2 * PADDING for row in contents]
+    top = MARGIN + len(heading) * (TITLE + 12) + (12 if heading else 0)
+    page = Image.new("RGB", (width, top + sum(heights) + (len(rows) - 1) * GAP + MARGIN), PAGE)
     draw = ImageDraw.Draw(page)
     for number, line in enumerate(heading):
         draw.text((MARGIN, MARGIN + number * (TITLE + 12)), line, INK, typeface(TITLE, bold=True))
-    for row, top, below in zip(rows, tops, tops[1:], strict=False):
-        for column, tile in enumerate(row):
-            left = MARGIN + column * step + (apart if column else 0)
-            box = (left, top, left + SIDE + 2 * PADDING - 1, below - GAP - 1)
-            draw.rounded_rectangle(box, 12, CARD)
-            _draw_tile(page, draw, tile, left + PADDING, top + PADDING)
-    with replacing(file) as temporary:
-        page.save(temporary, "PNG")
+    for row, height in zip(contents, heights, strict=True):
+        left = MARGIN
+        for content in row:
+            draw.rounded_rectangle((left, top, left + SIDE + 2 * PADDING - 1, top + height - 1), 12, CARD)
+            page.paste(content, (left + PADDING, top + PADDING))
+            left += SIDE + 2 * PADDING + GAP + (apart if left == MARGIN else 0)
+        top += height + GAP
+    return page
 
 
-def _draw_tile(page: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, left: int, top: int) -> None:
+def _content(tile: Tile) -> Image.Image:
+    """Draw what is on a card: a picture, and below it its name, the predictions, the true class and the note."""
+    lines = 3 + len(tile.predictions)  # at most, of which none is higher than a name with its bar
+    card = Image.new("RGB", (SIDE, SIDE + 10 + lines * (NAME + 10 + BAR + 12)), CARD)
+    draw = ImageDraw.Draw(card)
+    draw.rectangle((0, 0, SIDE - 1, SIDE - 1), PAGE)
     picture = fit_into_square(tile.image, SIDE)
-    x, y = left + (SIDE - picture.width) // 2, top + (SIDE - picture.height) // 2
-    draw.rectangle((left, top, left + SIDE - 1, top + SIDE - 1), PAGE)
-    page.paste(picture, (x, y))
-    top += SIDE + 10
-    draw.text((left, top), shortened(tile.caption, typeface(TEXT), SIDE, keep_end=True), FAINT, typeface(TEXT))
-    top += TEXT + 12
-    for line in _lines(tile):
-        room = SIDE
-        if line.share is not None:
-            share = f"{line.share:.1%}"
-            draw.text((left + SIDE, top), share, line.colour, line.font, anchor="ra")
-            _draw_bar(draw, left, top + int(line.font.size) + 8, line.share, line.bar)
-            room -= int(line.font.getlength(share)) + 12
-        draw.text((left, top), shortened(line.text, line.font, room), line.colour, line.font)
-        top += line.height
+    card.paste(picture, ((SIDE - picture.width) // 2, (SIDE - picture.height) // 2))
+    top = SIDE + 10
 
+    def write(text: str, font: ImageFont.FreeTypeFont, colour: str, share: str = "", keep_end: bool = False) -> None:
+        nonlocal top
+        room = SIDE - (int(font.getlength(share)) + 12 if share else 0)
+        draw.text((0, top), shortened(text, font, room, keep_end), colour, font)
+        draw.text((SIDE, top), share, colour, font, anchor="ra")
+        top += int(font.size) + 10
 
-@dataclass(frozen=True)
-class _Line:
-    """Hold a line of text; with a share, it has a bar in a colour of its own below it."""
-
-    text: str
-    font: ImageFont.FreeTypeFont
-    colour: str
-    share: float | None = None
-    bar: str = ""
-
-    @property
-    def height(self) -> int:
-        return int(self.font.size) + (10 if self.share is None else 8 + BAR + 12)
-
-
-def _lines(tile: Tile) -> list[_Line]:
-    """Return the lines below the caption: the predictions, the true class and the note."""
-    lines = []
+    plain, bold = typeface(TEXT), typeface(NAME, bold=True)
+    write(tile.caption, plain, FAINT, keep_end=True)
     for place, (name, confidence) in enumerate(tile.predictions):
-        best, right = place == 0, name == tile.label
-        font, colour, mark = (typeface(NAME, bold=True), INK, "") if best else (typeface(TEXT), FAINT, "")
-        bar = RIGHT if right else PLAIN if best else OTHER
+        best, is_right = place == 0, name == tile.label
+        bar = RIGHT if is_right else PLAIN if best else OTHER
         if best and tile.label is not None:
-            mark, colour = ("✓ ", RIGHT) if right else ("✗ ", WRONG)
-            bar = colour
-        lines.append(_Line(mark + name, font, colour, confidence, bar))
+            bar = RIGHT if is_right else WRONG
+            write(f"{'✓' if is_right else '✗'} {name}", bold, bar, f"{confidence:.1%}")
+        else:
+            write(name, *((bold, INK) if best else (plain, FAINT)), f"{confidence:.1%}")
+        draw.rounded_rectangle((0, top, SIDE - 1, top + BAR - 1), BAR // 2, TRACK)
+        if (length := round(confidence * SIDE)) >= BAR:
+            draw.rounded_rectangle((0, top, length - 1, top + BAR - 1), BAR // 2, bar)
+        top += BAR + 12
     if tile.label is not None and not tile.predictions:
-        lines.append(_Line(tile.label, typeface(NAME, bold=True), INK))
+        write(tile.label, bold, INK)
     elif tile.label is not None and tile.label != tile.predictions[0][0]:
-        lines.append(_Line(f"true: {tile.label}", typeface(TEXT), INK))
+        write(f"true: {tile.label}", plain, INK)
     if tile.note:
-        lines.append(_Line(tile.note, typeface(TEXT), FAINT))
-    return lines
-
-
-def _height(tile: Tile) -> int:
-    return PADDING + SIDE + 10 + TEXT + 12 + sum(line.height for line in _lines(tile)) + PADDING // 2
-
-
-def _draw_bar(draw: ImageDraw.ImageDraw, left: int, top: int, share: float, colour: str) -> None:
-    draw.rounded_rectangle((left, top, left + SIDE - 1, top + BAR - 1), BAR // 2, TRACK)
-    if (length := round(share * SIDE)) >= BAR:
-        draw.rounded_rectangle((left, top, left + length - 1, top + BAR - 1), BAR // 2, colour)
+        write(tile.note, plain, FAINT)
+    return card.crop((0, 0, SIDE, top - PADDING // 2))
 
 
 def fit_into_square(pixels: np.ndarray, side: int) -> Image.Image:
