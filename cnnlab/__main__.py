@@ -10,6 +10,7 @@ from cnnlab.signals import handled, interrupt
 from cnnlab.words import did_you_mean
 
 COMMANDS = {
+    "audit": "find what is wrong with images and labels",
     "train": "train a network, or a sweep of networks",
     "tune": "search hyperparameters",
     "compare": "compare runs: accuracy, cost, significance",

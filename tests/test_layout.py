@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "libraries": set(),
     "models": set(),
     "data": {"cpu"},
+    "auditing": {"cpu", "data", "inspection"},
     "training": {"signals"},
     "signals": set(),
     "streams": set(),

@@ -53,21 +53,22 @@ HEAVY = {"lightning", "torchmetrics", "torchvision", "torch._dynamo", "scipy.sta
 
 
 @pytest.mark.parametrize(
-    ("command", "arguments", "more"),
+    ("command", "arguments", "unused"),
     [
-        ("describe", ["model=resnet20"], {"matplotlib", "PIL", "pyarrow"}),
-        ("predict", ["checkpoint=best.ckpt", "images=photos"], set()),
-        ("evaluate", ["checkpoint=best.ckpt", "data.path=photos", "output=out"], set()),
-        ("compare", ["runs=runs"], {"torch"}),
+        ("describe", ["model=resnet20"], HEAVY | {"matplotlib", "PIL", "pyarrow"}),
+        ("predict", ["checkpoint=best.ckpt", "images=photos"], HEAVY),
+        ("evaluate", ["checkpoint=best.ckpt", "data.path=photos", "output=out"], HEAVY),
+        ("compare", ["runs=runs"], HEAVY | {"torch"}),
+        ("audit", ["data=folder", "data.path=photos"], HEAVY - {"scipy.stats", "sklearn"}),
     ],
 )
-def test_a_command_imports_what_it_uses(save, photo_folders, make_run, tmp_path, command, arguments, more):
+def test_a_command_imports_what_it_uses(save, photo_folders, make_run, tmp_path, command, arguments, unused):
     """Each of these packages takes a quarter of a second to three seconds to import."""
     save()
     make_run(tmp_path / "runs" / "a", "a", 0, 0.9)
     program = (
         f"import sys; from cnnlab.{command} import main\n"
-        f"try: main()\nfinally: assert not {HEAVY | more} & set(sys.modules), {HEAVY | more} & set(sys.modules)"
+        f"try: main()\nfinally: assert not {unused} & set(sys.modules), {unused} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -76,7 +77,10 @@ def test_a_command_imports_what_it_uses(save, photo_folders, make_run, tmp_path,
 WRONG = (
     ("train", "data=digits", "trainer.max_epochs=0"),
     ("train", "data=digits", "weights=notes.zip"),
+    ("train", "data=digits", "data.exclude=gone.csv"),
     ("train", "data=digits", "data.cache=notes.zip"),
+    ("audit", "checkpoint=notes.zip"),
+    ("audit", "data=digits", "shown=0"),
     ("tune", "data=digits", "search=optimizer", "data.cache=notes.zip"),
     ("predict", "checkpoint=best.ckpt", "images=gone"),
     ("predict", "checkpoint=notes.zip", "images=photos"),

@@ -24,7 +24,7 @@ from cnnlab.words import did_you_mean, nearest
 IGNORED_SETTINGS = (
     *("name", "resume", "logger", "seed", "tta", "experiment"),
     *("data.path", "data.cache", "data.residence", "data.workers", "data.eval_batch_size"),
-    *("data.config", "data.image_column", "data.label_column", "data.on_error"),
+    *("data.config", "data.image_column", "data.label_column", "data.on_error", "data.exclude"),
     *("data.splits", "data.splits.train", "data.splits.val", "data.splits.test"),
     *("trainer.enable_progress_bar", "trainer.profile", "trainer.num_sanity_val_steps"),
 )

@@ -26,7 +26,7 @@ from cnnlab.runs.sweeps import sweep_directory
 # Keys whose values are paths or names, in which Hydra's special characters are quoted.
 PATH_KEYS = (
     *("checkpoint", "images", "image", "output", "gallery", "runs", "resume", "name", "weights"),
-    *("data.path", "data.cache", "hydra.run.dir", "hydra.sweep.dir"),
+    *("data.path", "data.exclude", "data.cache", "hydra.run.dir", "hydra.sweep.dir"),
 )
 
 

@@ -34,7 +34,7 @@ def settings(config: DictConfig) -> dict[str, Any]:
     """Return a configuration as dictionaries, lists and plain values; resolved, and with absolute paths."""
     # Resolve key by key: the part `hydra` holds the run directory, whose default needs these settings.
     values = {str(key): plain(config[key]) for key in config if key != "hydra"}
-    for part, key in ((values.get("data"), "path"), (values, "weights")):
+    for part, key in ((values.get("data"), "path"), (values.get("data"), "exclude"), (values, "weights")):
         if isinstance(part, dict) and isinstance(part.get(key), str):
             part[key] = str(Path(part[key]).expanduser().absolute())  # a run may be resumed from another directory
     if isinstance(data := values.get("data"), dict):

@@ -19,6 +19,7 @@ from uuid import uuid4
 import numpy as np
 from filelock import FileLock
 
+from cnnlab.data.exclusion import check_table
 from cnnlab.data.sources import source_of
 from cnnlab.data.sources.base import Source, plain_names
 from cnnlab.errors import RequestError
@@ -62,9 +63,11 @@ def check_available(data: Mapping[str, Any]) -> None:
     """Check that the images of the settings `data` are cached, or can be had and kept.
 
     Raises:
-        RequestError: if they are not available from their source, or no cache can be written.
+        RequestError: if they are not available from their source, or no cache or `data.exclude` can be used.
     """
     source = source_of(data)
+    if data.get("exclude"):
+        check_table(data["exclude"])
     folder = cache_folder(source, data.get("image_size", 32), data.get("cache"))
     if cached_images(folder) is not None:
         return

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cnnlab.cpu import available_cores
 from cnnlab.data.augment import Augmentation
+from cnnlab.data.exclusion import exclude_marked
 from cnnlab.data.findings import Findings, listed
 from cnnlab.data.images import ImageData, Images, OnError, Placement, UnreadableImage, read_for, refusal
 from cnnlab.data.loader import Loader, Sampling, count_batches
@@ -33,6 +34,7 @@ class ImageDataModule(L.LightningDataModule):
         source: what is read, as `path`, `config`, `image_column`, `label_column` and `splits` say; see
             `cnnlab.data.sources.find_source`.
         on_error: `stop` refuses images that cannot be read, `skip` leaves them out.
+        exclude: table of images to leave out, see `cnnlab.data.exclusion.exclude_marked`.
         classes: names that the classes must have, in order, or None for any names.
         image_size: height and width in pixels.
         batch_size: images per training step, over all devices.
@@ -68,6 +70,7 @@ class ImageDataModule(L.LightningDataModule):
         label_column: str | None = None,
         splits: dict[str, Any] | None = None,
         on_error: OnError = "stop",
+        exclude: str | None = None,
         classes: list[str] | None = None,
         image_size: Count = 32,
         batch_size: Count = 512,
@@ -105,6 +108,7 @@ class ImageDataModule(L.LightningDataModule):
             residence = choose_placement(found, image_size, pad, cache, torch.device(device), processes)
         self.placement: Placement = residence
         data = read_for(residence, found, image_size, cache, on_error)
+        data = exclude_marked(data, found, exclude) if exclude else data
         self.data: ImageData = name_classes(data, classes or ())
         if classes is not None and tuple(classes) != self.data.classes:
             there = f"{path or source} has the classes {listed(self.data.classes, 4)}"

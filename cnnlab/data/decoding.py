@@ -83,7 +83,7 @@ def decode(picture: bytes | Path) -> Tensor:
     Raises:
         UnreadablePicture: if it cannot be read. The message says why in a few words, but not the file's name.
     """
-    content = picture if isinstance(picture, bytes) else _content(picture)
+    content = picture if isinstance(picture, bytes) else read_content(picture)
     try:
         if _is_plain_jpeg(content):
             with suppress(RuntimeError):  # Pillow knows better what is wrong
@@ -171,7 +171,8 @@ def to_rgb(picture: Image.Image) -> Tensor:
     return _turned(torch.from_numpy(pixels).permute(2, 0, 1), _orientation(picture))
 
 
-def _content(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
+    """Return the content of an image file; errors as in `decode`."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -185,6 +186,15 @@ def _content(path: Path) -> bytes:
         raise UnreadablePicture(error.strerror or type(error).__name__) from None
     except ValueError as error:  # also of a path with a null character
         raise UnreadablePicture(str(error)) from None
+
+
+def form_of(content: bytes) -> tuple[str, str]:
+    """Return Pillow's names of the format and colour mode of an image that `decode` reads, such as `JPEG`, `RGB`."""
+    try:
+        with Image.open(io.BytesIO(content), formats=_formats(content)) as opened:
+            return opened.format or "", opened.mode
+    except Exception:  # of a file that only torchvision reads
+        return "", ""
 
 
 def _formats(content: bytes) -> tuple[str, ...]:

@@ -30,12 +30,15 @@ def find_test_images(data: Mapping[str, Any], fingerprint: str) -> TestImages:
         RequestError: if the images are gone or have changed.
     """
     source, size, on_error = source_of(data), data["image_size"], data.get("on_error", "stop")
-    if fingerprint.startswith("files-"):
+    if fingerprint.startswith("files-") or data.get("exclude"):
         import torch
 
-        from cnnlab.data.images import streamed_images
+        from cnnlab.data.exclusion import exclude_marked
+        from cnnlab.data.images import read_for
 
-        found = streamed_images(source, size, on_error)
+        placement = "stream" if fingerprint.startswith("files-") else "host"
+        found = read_for(placement, source, size, data.get("cache"), on_error)
+        found = exclude_marked(found, source, data["exclude"]) if data.get("exclude") else found
         images, read = found.test, lambda positions: images.read(torch.as_tensor(list(positions))).numpy()
     else:
         folder = cache_folder(source, size, data.get("cache"), on_error)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.data.epoch import seeded_generator
+from cnnlab.data.exclusion import exclude_marked
 from cnnlab.data.findings import listed
 from cnnlab.data.images import SPLIT_SEED, ImageData, Images, OnError, Placement, read_for, stratified_split
 from cnnlab.data.placement import choose_placement
@@ -34,6 +35,7 @@ class DataOptions:
     label_column: str | None = None
     splits: dict[str, Any] | None = None
     on_error: OnError = "stop"
+    exclude: str | None = None
     classes: list[str] | None = None
     holdout: Between = 0.1
     fold: Count | None = None
@@ -72,6 +74,7 @@ def read_split(
         if residence == "auto":
             residence = choose_placement(found, image_size, 0, options.cache, torch.device("cpu"))
         data = read_for(residence, found, image_size, options.cache, options.on_error)
+        data = exclude_marked(data, found, options.exclude) if options.exclude else data
         data = fit_classes(name_classes(data, options.classes or ()), known)
         train, val = data.train, data.test
         if split != "test":

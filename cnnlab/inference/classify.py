@@ -55,14 +55,7 @@ class KnownImages:
         progress: Callable[[int], object],
     ):
         self.images, self.count, self.classes = images, min(count, len(images)), net.classes
-        features = torch.empty(0)
-        for positions, pixels in read_batches(images, batch_size):
-            part = net.logits_and_features(pixels)[1]
-            if not len(features):
-                features = torch.empty(len(images), part.shape[1])
-            features[positions] = part
-            progress(len(positions))
-        self._features = scale_to_unit_length(features)
+        self._features = unit_features(net, images, batch_size, progress)
 
     def nearest(self, features: Tensor) -> list[list[Neighbour]]:
         """Return the neighbours of each row of features, float32 (B, D), nearest first."""
@@ -108,6 +101,18 @@ def _predict_batch(
         logits, features = net.logits_and_features(pixels)
         neighbours = known.nearest(features)
     return zip(Predictions(logits, net.classes).top(top), neighbours, strict=True)
+
+
+def unit_features(net: TrainedNetwork, images: Images, batch_size: int, progress: Callable[[int], object]) -> Tensor:
+    """Return the features of all images, scaled to length 1, float32 (N, D); `progress` counts them."""
+    features = torch.empty(0)
+    for positions, pixels in read_batches(images, batch_size):
+        part = net.logits_and_features(pixels)[1]
+        if not len(features):
+            features = torch.empty(len(images), part.shape[1])
+        features[positions] = part
+        progress(len(positions))
+    return scale_to_unit_length(features)
 
 
 def scale_to_unit_length(features: Tensor) -> Tensor:

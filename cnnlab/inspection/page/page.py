@@ -1,12 +1,10 @@
 """Draw the inside of a network, and write a page that explains the pictures and needs no other file."""
 
-import base64
 import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -15,7 +13,7 @@ from cnnlab.inspection.feature_maps import FeatureMaps, Stage
 from cnnlab.inspection.inside import Inside
 from cnnlab.inspection.page.functions import draw_functions, drawn_uses
 from cnnlab.inspection.page.sizes import draw_path, draw_windows, drawn_steps, in_words, steps
-from cnnlab.inspection.page.style import Picture, picture
+from cnnlab.inspection.page.style import Picture, picture, templates
 from cnnlab.inspection.page.tiles import MAPS_SHOWN, draw_class_maps, draw_filters, draw_maps, weak_filters
 
 
@@ -58,25 +56,24 @@ def draw(inside: Inside) -> dict[str, Picture]:
 
 def render(inside: Inside, pictures: dict[str, Picture]) -> str:
     """Return the page as HTML that contains the pictures, which `draw` has made."""
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     image = io.BytesIO()
     Image.fromarray(inside.pixels.numpy()).save(image, "PNG")
-    environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
     filters, found = inside.maps.filters, steps(inside.table)
-    return environment.get_template("page.html").render(
-        inside=inside,
-        image=image.getvalue(),
-        pictures=pictures,
-        stages=_named_stages(inside.maps),
-        maps_shown=MAPS_SHOWN,
-        steps=found,
-        drawn_steps=drawn_steps(found),
-        in_words=in_words,
-        drawn=len(drawn_uses(inside.uses)) if inside.uses else 0,
-        weak=[] if filters is None else weak_filters(filters),
+    return (
+        templates()
+        .get_template("page.html")
+        .render(
+            inside=inside,
+            image=image.getvalue(),
+            pictures=pictures,
+            stages=_named_stages(inside.maps),
+            maps_shown=MAPS_SHOWN,
+            steps=found,
+            drawn_steps=drawn_steps(found),
+            in_words=in_words,
+            drawn=len(drawn_uses(inside.uses)) if inside.uses else 0,
+            weak=[] if filters is None else weak_filters(filters),
+        )
     )
 
 

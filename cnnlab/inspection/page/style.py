@@ -1,9 +1,11 @@
-"""Draw pictures in two themes: on white, and for browsers in dark mode."""
+"""Give pages one look, and draw pictures in two themes: on white, and for browsers in dark mode."""
 
+import base64
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -16,6 +18,9 @@ from matplotlib.rcsetup import cycler
 from PIL import Image
 
 from cnnlab.display import prepare_texts
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 WIDTH = 6.4  # inches of every picture
 DPI = 170
@@ -60,6 +65,21 @@ def picture(name: str, alt: str, draw: Callable[[], Figure], smooth: bool = Fals
     A smooth picture may have more than 256 colours, which take three times the space.
     """
     return Picture(name, alt, _png(draw, LIGHT, smooth), _png(draw, DARK, smooth))
+
+
+def templates(*folders: Path) -> "Environment":
+    """Return the templates of this folder and of others. What is put into them is escaped; `page.css` is the look."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader([*folders, Path(__file__).parent]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
+    return environment
 
 
 class Sheet:
