@@ -181,7 +181,7 @@ def _spread(count: int, net: "TrainedNetwork", tested: "Images") -> Iterator["Te
 
 
 def _pictures(folder: Path, net: "TrainedNetwork") -> "list[Sample]":
-    """Read the first pictures of a folder by name, as many as the live page offers."""
+    """Read the first pictures of a folder by name, as many as the live page offers; `ship.png` has the class `ship`."""
     from cnnlab.data.pictures import UnreadablePicture
     from cnnlab.inspection.live.page import SAMPLES, Sample
 
@@ -191,7 +191,8 @@ def _pictures(folder: Path, net: "TrainedNetwork") -> "list[Sample]":
     samples = []
     for file in files:
         try:
-            samples.append(Sample(net.read(file), file.name))
+            label = net.classes.index(file.stem) if file.stem in net.classes else None
+            samples.append(Sample(net.read(file), file.name, label))
         except UnreadablePicture as error:
             raise RequestError(f"pictures: {file} cannot be read: {error}") from None
     return samples

@@ -123,10 +123,14 @@ def test_the_live_page_of_a_run_offers_its_test_images(command, checkpoint, tmp_
 def test_the_live_page_offers_pictures_of_ones_own(command, checkpoint, photo, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / photo).rename(tmp_path / "mine" / photo)
+    Image.new("RGB", (40, 40)).save(tmp_path / "mine" / "7.png")  # named like a class
     outcome = command("visualize", f"checkpoint={checkpoint()}", "live=true", "pictures=mine", "output=out")
     assert (outcome.code, outcome.err) == (0, "")
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["live.html"]
-    assert '"samples": [{"name": "photo.webp", "label": null}]' in (tmp_path / "out" / "live.html").read_text()
+    assert (
+        '"samples": [{"name": "7.png", "label": 7}, {"name": "photo.webp", "label": null}]'
+        in (tmp_path / "out" / "live.html").read_text()
+    )
 
 
 def test_the_suggested_command_works_as_it_stands(command, checkpoint, photo, monkeypatch):

@@ -151,7 +151,7 @@ const ARITHMETIC = {
     const logits = NOW.outputs[NET.last], powers = Array.from(logits, Math.exp), sum = total(powers), result = softmax(logits)[channel];
     const order = powers.map((_, i) => i).sort((a, b) => powers[b] - powers[a]).slice(0, 10);
     if (!order.includes(channel)) order[order.length - 1] = channel;
-    return { result, parts: [contributions(order.map(i => [NET.classes[i], `e^${number(logits[i])}`, powers[i]]), "power of e"),
+    return { result, parts: [contributions(order.map(i => [NET.classes[i], ["e", element("sup", {}, number(logits[i]))], powers[i]]), "power of e"),
       formula(`${number(powers[channel], 3)} ÷ ${number(sum, 3)} = `, shownResult(result), ` = ${percent(result)}`)] };
   },
 };
@@ -310,7 +310,7 @@ function inputChannel(operation, channel) {
 
 function setUpArithmetic() {
   find("#operation").append(...STAGES.map(stage => element("optgroup", { label: stage.title },
-    stage.steps.map(step => element("option", { value: step }, `${label(NET.shown[step])} · ${NET.shown[step].name}`)))));
+    stage.steps.map(step => element("option", { value: step }, [...new Set([label(NET.shown[step]), NET.shown[step].name])].join(" · "))))));
   find("#operation").addEventListener("change", event => {
     const [, height = 1, width = 1] = NET.shown[+event.target.value].shape;
     const strongest = [...NOW.outputs[+event.target.value]].reduce((best, v, i, all) => Math.abs(v) > Math.abs(all[best]) ? i : best, 0);

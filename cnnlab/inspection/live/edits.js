@@ -2,12 +2,15 @@
 // Changes of the network: channels and activations switched off, the other pooling; and what they cost.
 
 function changeNetwork(operation, change) {
-  const edit = { ...NOW.edits[operation], ...change };
-  const empty = !edit.skip && !edit.take && !edit.off?.length;
-  NOW.edits = { ...NOW.edits, [operation]: edit };
-  if (empty) delete NOW.edits[operation];
+  NOW.edits = edited(operation, change);
   tell("edited");
   refresh();
+}
+
+function edited(operation, change) {
+  const edit = { ...NOW.edits[operation], ...change }, edits = { ...NOW.edits, [operation]: edit };
+  if (!edit.skip && !edit.take && !edit.off?.length) delete edits[operation];
+  return edits;
 }
 
 function describeEdits() {
@@ -18,20 +21,39 @@ function describeEdits() {
   });
 }
 
-// The buttons for the operation and channel that are selected.
+// What can be changed about an operation: [text, whether it is changed, the edit that changes it].
+function operationChoices(operation) {
+  const edit = NOW.edits[NET.shown.indexOf(operation)] || {}, other = operation.take === "max" ? "mean" : "max";
+  if (operation.kind === "activation") return [[`${label(operation)} off`, Boolean(edit.skip), { skip: !edit.skip }]];
+  if (["pool", "adaptive pool"].includes(operation.kind)) return [[`take the ${other}, not the ${operation.take}`, Boolean(edit.take), { take: edit.take ? null : other }]];
+  return [];
+}
+
+// Buttons for the selected operation and channel, and for all operations of a kind at once.
 function drawEditChoices() {
-  const { operation: position, channel } = NOW.selected, operation = NET.shown[position], edit = NOW.edits[position] || {}, choices = [];
-  const choice = (text, pressed, action) => choices.push(element("button", { type: "button", class: "switch", "aria-pressed": pressed, onclick: action }, text));
-  if (position <= NET.last && position > 0 && position !== NET.last) {
-    const off = edit.off || [], is = off.includes(channel);
-    choice(`${operation.shape.length === 1 ? "value" : "channel"} ${channel} off`, is, () => changeNetwork(position, { off: is ? off.filter(one => one !== channel) : [...off, channel] }));
+  const { operation: position, channel } = NOW.selected, operation = NET.shown[position];
+  const choice = (text, pressed, action) => element("button", { type: "button", class: "switch", "aria-pressed": pressed, onclick: action }, text);
+  const choices = operationChoices(operation).map(([text, pressed, edit]) => choice(text, pressed, () => changeNetwork(position, edit)));
+  if (position > 0 && position < NET.last) {
+    const off = NOW.edits[position]?.off || [], is = off.includes(channel);
+    choices.unshift(choice(`${operation.shape.length === 1 ? "value" : "channel"} ${channel} off`, is,
+      () => changeNetwork(position, { off: is ? off.filter(one => one !== channel) : [...off, channel] })));
   }
-  if (operation.kind === "activation") choice(`${label(operation)} off`, Boolean(edit.skip), () => changeNetwork(position, { skip: !edit.skip }));
-  if (["pool", "adaptive pool"].includes(operation.kind)) {
-    const other = operation.take === "max" ? "mean" : "max";
-    choice(`take the ${other}, not the ${operation.take}`, Boolean(edit.take), () => changeNetwork(position, { take: edit.take ? null : other }));
-  }
-  find("#edit-choices").replaceChildren(...choices);
+  find("#edit-choices").replaceChildren(...(choices.length ? [element("span", { class: "note" }, "here:"), ...choices] : []));
+  const groups = new Map();
+  NET.operations.forEach((one, i) => operationChoices(one).forEach(([text, pressed, edit]) => {
+    const group = groups.get(text) || [];
+    groups.set(text, [...group, { i, pressed, edit }]);
+  }));
+  const all = [...groups].filter(([, group]) => group.length > 1).map(([text, group]) => {
+    const pressed = group.every(one => one.pressed);
+    return choice(`all ${group.length}: ${text}`, pressed, () => {
+      for (const one of group) if (one.pressed === pressed) NOW.edits = edited(one.i, one.edit);
+      tell("edited");
+      refresh();
+    });
+  });
+  find("#all-choices").replaceChildren(...(all.length ? [element("span", { class: "note" }, "everywhere:"), ...all] : []));
 }
 
 // How many samples are right, before and after the changes.

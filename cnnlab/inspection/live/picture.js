@@ -169,10 +169,18 @@ function setUpPicture() {
       onclick: () => { stopCamera(); showPicture(sample.pixels, i); } }, small);
   }));
   listen("picture", drawPicture);
+  // A small copy of picture and answer stays in view, as long as the network is the subject.
+  const seen = new Set();
+  const watcher = new IntersectionObserver(entries => {
+    for (const { target, isIntersecting } of entries) isIntersecting ? seen.add(target.id) : seen.delete(target.id);
+    find("#mini").classList.toggle("shown", !seen.has("bench") && ["flow", "arithmetic", "change"].some(id => seen.has(id)));
+  });
+  for (const id of ["bench", "flow", "arithmetic", "change"]) watcher.observe(document.getElementById(id));
 }
 
 function drawPicture() {
   drawPixels(find("#picture"), NOW.pixels);
+  drawPixels(find("#mini canvas"), NOW.pixels);
   find("#noise").value = PICTURE.noise;
   [...find("#samples").children].forEach((button, i) => button.setAttribute("aria-pressed", i === NOW.sample));
 }
@@ -187,7 +195,8 @@ function drawAnswer() {
     element("span", { class: "bar" }, element("i", { style: `width:${100 * shares[i]}%` })),
     element("span", { class: "share" }, percent(shares[i])))));
   const wrong = truth !== null && truth !== best;
-  find("#verdict").replaceChildren("It says ", element("b", {}, NET.classes[best]), ` (${percent(shares[best])}). `,
-    truth === null ? "" : wrong ? element("span", { class: "wrong" }, `Wrong: it is ${NET.classes[truth]}.`) : "Right.");
+  const verdict = () => ["It says ", element("b", {}, NET.classes[best]), ` (${percent(shares[best])}). `,
+    truth === null ? "" : wrong ? element("span", { class: "wrong" }, `Wrong: it is ${NET.classes[truth]}.`) : "Right."];
+  for (const place of document.querySelectorAll(".verdict")) place.replaceChildren(...verdict());
   find("#speed").textContent = `computed in ${NOW.milliseconds.toFixed(NOW.milliseconds < 10 ? 1 : 0)} ms on this device`;
 }
