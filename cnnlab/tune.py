@@ -64,9 +64,12 @@ def tune(config: DictConfig) -> None:
     identity = configuration.identity(configurations.compose({}))
     groups = configuration.chosen_groups()
     chosen = {group: groups[group] for group in GROUPS_OF_A_STUDY}
-    about = {"chosen": chosen, "search": request.search, "settings": identity}
+    ranking = {
+        "select": settings["select"]
+    }  # studies of earlier versions ranked by the accuracy, whatever `select` said
+    about = {"chosen": chosen, "search": request.search, "settings": identity, "ranking": ranking}
     first = starting_point(space, flatten(identity) | groups)
-    study = SharedStudy(folder, request.storage, space, about, options, first)
+    study = SharedStudy(folder, request.storage, space, about, options, first, **ranking)
     environments = slots(request.n_jobs, visible_gpus() if request.n_jobs > 1 else [])
     trials = Trials(study, configurations.command, environments, _epochs(settings), request.timeout)
     log.info("%s", folder)
@@ -74,7 +77,7 @@ def tune(config: DictConfig) -> None:
     try:
         for job in trials.run():
             if job is not None:
-                print_trial(job, options.trials, *study.standing())
+                print_trial(job, options.trials, *study.standing(), study.score)
     except Interrupted:
         interrupted = True
     record = {
@@ -90,7 +93,7 @@ def tune(config: DictConfig) -> None:
     if record["best"]:
         draw_study(record, folder)
         (folder / "experiment").mkdir(exist_ok=True)
-        write_atomically(folder / "experiment" / "best.yaml", configurations.as_experiment(record["best"]))
+        write_atomically(folder / "experiment" / "best.yaml", configurations.as_experiment(record["best"], study.score))
     print_study(record, folder)
     if interrupted:
         raise Interrupted("The search was interrupted; the same command resumes it.")

@@ -113,7 +113,8 @@ def test_without_optuna_the_message_says_what_to_install(tune, monkeypatch):
 
 
 def test_a_study_leaves_its_record_and_a_best_configuration_that_trains(tune, command, train, tmp_path):
-    arguments = ("search=mine", "protocol=holdout", *DIGITS, *STEP, "trials=2", "n_jobs=2")
+    scored = ("select=val/balanced_accuracy", "data.folds=2", "data.fold=1")
+    arguments = ("search=mine", "protocol=holdout", *scored, *DIGITS, *STEP, "trials=2", "n_jobs=2")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stderr.isatty", lambda: True)
         outcome = tune(*arguments)
@@ -123,7 +124,9 @@ def test_a_study_leaves_its_record_and_a_best_configuration_that_trains(tune, co
     assert record["counts"] == {"completed": 2}
     assert {"history.png", "slices.png", "study.db", "trials"} <= {file.name for file in folder.iterdir()}
     best = folder / record["best"]["directory"]
-    assert record["best"]["value"] == json.loads((best / "summary.json").read_text())["val_accuracy"]
+    assert record["best"]["value"] == json.loads((best / "summary.json").read_text())["val_balanced_accuracy"]
+    assert record["select"] == "val/balanced_accuracy"
+    assert "val balanced accuracy" in (folder / "experiment" / "best.yaml").read_text()
 
     program, *suggested, seeds = shlex.split(outcome.err.rpartition("Next: ")[2])
     assert (program, suggested[0], seeds) == ("cnnlab", "train", "seeds=[1,2,3]")

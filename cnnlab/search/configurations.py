@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 import yaml
@@ -19,6 +19,9 @@ from cnnlab.config.sweeps import to_override
 from cnnlab.data.cache import check_available
 from cnnlab.errors import RequestError
 from cnnlab.search.space import Parameter, Values, overrides, parent_values
+
+if TYPE_CHECKING:
+    from cnnlab.search.score import Score
 
 # Keys of `cnnlab tune` that its trials, which are runs of `cnnlab train`, do not have.
 TUNE_KEYS = (
@@ -102,7 +105,7 @@ class TrialConfigurations:
             raise RequestError(f"search: {error}") from None
         return config
 
-    def as_experiment(self, trial: Mapping[str, Any]) -> str:
+    def as_experiment(self, trial: Mapping[str, Any], score: "Score") -> str:
         """Return the text of a file for `cnnlab train experiment=...` that repeats a trial of tune.json."""
         searched = {argument.partition("=")[0] for argument in trial["arguments"]}
         own = [argument for key, argument in self.given if key not in searched]
@@ -113,7 +116,7 @@ class TrialConfigurations:
         file: dict[str, Any] = {"defaults": [{f"override /{group}": choice} for group, choice in chosen.items()]}
         file["name"] = f"{self.name}_best"
         file |= {key: value for key, value in _changes(configuration.identity(plain), wanted).items() if key != "name"}
-        comment = f"Trial {trial['number']} of {self.name}: val accuracy {trial['value']:.2%}"
+        comment = f"Trial {trial['number']} of {self.name}: {score.name} {score.text(trial['value'])}"
         return f"# @package _global_\n# {comment}\n{yaml.safe_dump(file, sort_keys=False)}"
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from cnnlab.display import save_figure
+from cnnlab.search.score import Score
 from cnnlab.search.terminal import describe_counts
 
 Record = Mapping[str, Any]  # content of tune.json
@@ -28,7 +29,7 @@ def draw_study(record: Record, folder: Path) -> None:
 
 
 def draw_history(record: Record) -> Figure:
-    """Draw the val accuracy of every trial in their order, and the best accuracy so far."""
+    """Draw the value of every trial in their order, and the best value so far."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for state, marker, colour in (("pruned", "x", "0.55"), ("completed", "o", "tab:blue")):
@@ -36,21 +37,21 @@ def draw_history(record: Record) -> Figure:
             numbers, values = [trial["number"] for trial in trials], [trial["value"] for trial in trials]
             axes.plot(numbers, values, marker, color=colour, label=state)
     completed = _in_state(record, "completed")
-    best = list(accumulate((trial["value"] for trial in completed), max))
+    best = list(accumulate((trial["value"] for trial in completed), min if Score(record["select"]).is_loss else max))
     numbers = [trial["number"] for trial in completed] + [record["trials"][-1]["number"]]
     axes.step(numbers, [*best, best[-1]], where="post", color="tab:orange", label="best so far", zorder=0)
     for place, trial in enumerate(_in_state(record, "failed")):
         axes.axvline(trial["number"], color="tab:red", ls=":", lw=1, label=None if place else "failed")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("trial")
-    _label_accuracy(axes)
+    _label_value(axes, record)
     axes.set_title(f"{record['name']}: {describe_counts(record)}", fontsize=10, loc="left")
     figure.legend(loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
 
 def draw_importance(record: Record) -> Figure:
-    """Draw the share of the accuracy's variance that each entry of the space explains by itself."""
+    """Draw the share of the value's variance that each entry of the space explains by itself."""
     importance = record["importance"]
     figure = Figure(figsize=(8, 1.5 + 0.45 * len(importance)), layout="constrained")
     axes = figure.subplots()
@@ -59,7 +60,7 @@ def draw_importance(record: Record) -> Figure:
     axes.invert_yaxis()
     axes.margins(x=0.1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
-    axes.set_xlabel("share of the variance in val accuracy over the whole search range")
+    axes.set_xlabel(f"share of the variance in {Score(record['select']).name} over the whole search range")
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     axes.set_title(f"{record['name']}: importance of the hyperparameters (fANOVA)", fontsize=10, loc="left")
@@ -67,7 +68,7 @@ def draw_importance(record: Record) -> Figure:
 
 
 def draw_slices(record: Record) -> Figure:
-    """Draw the val accuracy against each entry of the space, later trials darker."""
+    """Draw the value of the trials against each entry of the space, later trials darker."""
     used = [entry for entry in record["space"] if any(entry["name"] in t["params"] for t in record["trials"])]
     columns = min(SLICES_PER_ROW, len(used))
     rows = -(-len(used) // columns)
@@ -78,7 +79,7 @@ def draw_slices(record: Record) -> Figure:
     for axes, entry in zip(panels.flat, used, strict=False):
         _draw_slice(axes, record, entry)
     for row in panels:
-        _label_accuracy(row[0])
+        _label_value(row[0], record)
     figure.suptitle(f"{record['name']}: best trial ringed, later trials darker, pruned trials grey", fontsize=10)
     return figure
 
@@ -128,7 +129,9 @@ def _in_state(record: Record, state: str) -> list[Record]:
     return [t for t in record["trials"] if t["state"] == state and (state == "failed" or t["value"] is not None)]
 
 
-def _label_accuracy(axes: Axes) -> None:
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_ylabel("val accuracy")
+def _label_value(axes: Axes, record: Record) -> None:
+    score = Score(record["select"])
+    if not score.is_loss:
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_ylabel(score.name)
     axes.grid(alpha=0.3)

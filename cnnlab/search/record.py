@@ -20,23 +20,26 @@ def describe_study(study: SharedStudy) -> dict[str, Any]:
     """Return the study as plain values.
 
     Returns:
-        `space`, a list of its entries; `trials` (below); `counts` of the states; `best`, one of the trials or None;
-        `importance` of the entries, which add up to 1; `total_seconds` of all trials together; and the options.
+        `select`, the figure that ranks the trials; `space`, a list of its entries; `trials` (below); `counts` of the
+        states; `best`, one of the trials or None; `importance` of the entries, which add up to 1; `total_seconds` of
+        all trials together; and the options.
 
         Each trial has `state` (interrupted if no process runs it now), `params` (values by the names of the entries),
-        `arguments` (as typed, with four digits), `value` (val accuracy of the best epoch; if pruned, of the last epoch
-        reported), `curve` (val accuracy by epoch), `seconds`, `directory` (relative to the study's folder), `reason`,
+        `arguments` (as typed, with four digits), `value` (figure of the best epoch; if pruned, of the last epoch
+        reported), `curve` (figure by epoch), `seconds`, `directory` (relative to the study's folder), `reason`,
         and `searched` (sampler and pruner of the command that started it; the study's are those of the last command).
     """
     known = [trial for trial in study.trials() if trial.state != TrialState.WAITING]
     trials = [_describe_trial(trial, study) for trial in known]
     completed = [trial for trial in trials if trial["state"] == "completed"]
+    best = study.score.best([trial["value"] for trial in completed])
     return {
+        "select": study.score.figure,
         "space": [{"name": parameter.name, **vars(parameter)} for parameter in study.space],
         **vars(study.options),
         "trials": trials,
         "counts": dict(Counter(trial["state"] for trial in trials)),
-        "best": max(completed, key=lambda trial: trial["value"], default=None),  # the first of equal ones
+        "best": next((trial for trial in completed if trial["value"] == best), None),
         "importance": _importance(study, known),
         "total_seconds": round(sum(trial["seconds"] or 0.0 for trial in trials), 3),
     }
@@ -59,7 +62,7 @@ def _describe_trial(trial: FrozenTrial, study: SharedStudy) -> dict[str, Any]:
 
 
 def _importance(study: SharedStudy, trials: list[FrozenTrial]) -> dict[str, float]:
-    """Return the share of the accuracy's variance that each entry explains by itself (fANOVA, Hutter et al. 2014).
+    """Return the share of the figure's variance that each entry explains by itself (fANOVA, Hutter et al. 2014).
 
     The variance is that of a random forest, fitted to the completed trials, under uniform values over the whole range:
     of a learning rate between 0.01 and 1, half of the values are above 0.5. Shares are scaled to add up to 1, without

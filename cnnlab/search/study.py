@@ -21,6 +21,8 @@ from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
 from cnnlab.limits import Count, Whole
 from cnnlab.runs.directory import RunDirectory, without_defaults
+from cnnlab.runs.recorder import Selection
+from cnnlab.search.score import Score
 from cnnlab.search.space import Parameter, Values, flatten, overrides, suggest
 
 ABOUT = "cnnlab"  # user attribute of the study that holds what is searched
@@ -65,6 +67,7 @@ class SharedStudy:
         about: what is searched, as plain values in sections; a study with another `about` is another study.
         options: how to search.
         first: stored values of the first trial, or None.
+        select: figure that ranks the trials.
 
     Raises:
         RequestError: if the folder holds another study, or the database cannot be used.
@@ -78,14 +81,15 @@ class SharedStudy:
         about: dict[str, Any],
         options: Options,
         first: Values | None,
+        select: Selection = "val/accuracy",
     ):
-        self.folder, self.space, self.options = folder, space, options
+        self.folder, self.space, self.options, self.score = folder, space, options, Score(select)
         self._turn = FileLock(folder / "study.lock")
         about = json.loads(json.dumps(about))  # as the database returns it
         url = storage or f"sqlite:///{folder.absolute() / 'study.db'}"
         with self._turn:
             try:
-                self.study = _open(url, folder.name)
+                self.study = _open(url, folder.name, "minimize" if self.score.is_loss else "maximize")
                 recorded = self.study.user_attrs.get(ABOUT)
                 if not isinstance(recorded, dict | None):
                     raise ValueError("its settings are damaged")
@@ -151,7 +155,7 @@ class SharedStudy:
         """Return the number of finished trials and the best value so far."""
         finished = [trial for trial in self.trials() if trial.state.is_finished()]
         values = [trial.value for trial in finished if trial.state == TrialState.COMPLETE and trial.value is not None]
-        return len(finished), max(values, default=None)
+        return len(finished), self.score.best(values)
 
     def directory(self, number: int) -> Path:
         """Return the run directory of a trial."""
@@ -175,10 +179,10 @@ class SharedStudy:
         return not directory.is_dir() or RunDirectory(directory).is_free()
 
 
-def _open(url: str, name: str) -> optuna.Study:
+def _open(url: str, name: str, direction: Literal["minimize", "maximize"]) -> optuna.Study:
     engine = {"connect_args": {"timeout": SQLITE_TIMEOUT}} if url.startswith("sqlite") else {}
     storage = optuna.storages.RDBStorage(url, engine_kwargs=engine)
-    return optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    return optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
 
 
 def _sampler(options: Options, number: int) -> optuna.samplers.BaseSampler:

@@ -10,20 +10,22 @@ from rich.text import Text
 from cnnlab.display import SafeConsole
 from cnnlab.reports.terminal import STYLES, format_duration, job_event
 from cnnlab.runs.jobs import Job
+from cnnlab.search.score import Score
 
 Record = Mapping[str, Any]  # content of tune.json
 TRIALS_IN_TABLE = 10
 
 
-def print_trial(job: Job, trials: int, finished: int, best: float | None) -> None:
-    """Print a trial that has started or ended, the number of trials and of finished ones, and the best val accuracy."""
+def print_trial(job: Job, trials: int, finished: int, best: float | None, score: Score) -> None:
+    """Print a trial that has started or ended, the number of trials and of finished ones, and the best value so far."""
     line = Text(f"[{finished}/{trials}] ")
     line.append(f"{job_event(job):<11} ", STYLES.get(job.state, "cyan" if job.state == "pruned" else ""))
     line.append(job.name)
     if job.state == "completed":
-        value = job.record["val_accuracy"]
-        line.append(f"  val {value:.2%}, {format_duration(job.seconds)}")
-        line.append(", the best so far" if best is None or value >= best else f", best {best:.2%}")
+        value = job.record[score.key]
+        line.append(f"  {score.short_name} {score.text(value)}, {format_duration(job.seconds)}")
+        leads = best is None or score.best([best, value]) == value
+        line.append(", the best so far" if best is None or leads else f", best {score.text(best)}")
     elif job.state == "running":
         line.append(f"  {' '.join(job.overrides)}", "dim")
     elif job.reason:
@@ -33,15 +35,15 @@ def print_trial(job: Job, trials: int, finished: int, best: float | None) -> Non
 
 def print_study(record: Record, folder: Path) -> None:
     """Print the best trials, the number of trials in each state, and the importance of the hyperparameters."""
-    console = SafeConsole(soft_wrap=True)
+    console, score = SafeConsole(soft_wrap=True), Score(record["select"])
     completed = [trial for trial in record["trials"] if trial["state"] == "completed"]
     table = Table(title=str(folder), title_justify="left", min_width=60)
-    for name in ("trial", "val", "time", "values"):
+    for name in ("trial", score.short_name, "time", "values"):
         table.add_column(name, justify="left" if name == "values" else "right", overflow="fold")
-    for trial in sorted(completed, key=lambda trial: -trial["value"])[:TRIALS_IN_TABLE]:
+    for trial in sorted(completed, key=lambda trial: trial["value"], reverse=not score.is_loss)[:TRIALS_IN_TABLE]:
         table.add_row(
             f"{trial['number']:03}",
-            f"{trial['value']:.2%}",
+            score.text(trial["value"]),
             format_duration(trial["seconds"]),
             " ".join(trial["arguments"]),
             style="bold" if trial["number"] == record["best"]["number"] else None,

@@ -86,25 +86,26 @@ class Trials:
 
     def _follow(self, job: Job, claim: Claim) -> None:
         """Report new epochs to the study; ask the run to stop if it is unpromising."""
-        trial = claim.trial
+        trial, score = claim.trial, self.study.score
         for row in read_epochs(job.directory):
-            epoch, accuracy = int(row["epoch"]), row["val/accuracy"]
+            epoch, value = int(row["epoch"]), row.get(score.figure)
             if epoch <= claim.last_epoch or claim.reason:
                 continue
             claim.last_epoch = epoch
             if not all(math.isfinite(row[name]) for name in ("train/loss", "val/loss") if row.get(name) is not None):
                 claim.reason, claim.diverged = f"diverged: the loss is not finite in epoch {epoch}", True
-            elif accuracy is not None:
-                trial.report(accuracy, epoch)
+            elif value is not None:
+                trial.report(value, epoch)
                 if (self.epochs is None or epoch < self.epochs) and trial.should_prune():
-                    best = max(self.study.trials()[trial.number].intermediate_values.values())
-                    problem = f"its best val accuracy so far, {best:.2%}, is below the median of the completed trials"
+                    best = score.best(self.study.trials()[trial.number].intermediate_values.values()) or 0.0
+                    median = f"{'above' if score.is_loss else 'below'} the median of the completed trials"
+                    problem = f"its best {score.name} so far, {score.text(best)}, is {median}"
                     claim.reason = f"pruned after epoch {epoch}: {problem}"
         job.unwanted = claim.reason is not None and not claim.diverged  # such a run ends by itself
 
     def _finish(self, job: Job) -> None:
         """Record the outcome of a trial in the study; leave an interrupted one to the next process."""
-        claim, value = self._running.pop(job), job.record.get("val_accuracy")
+        claim, value = self._running.pop(job), job.record.get(self.study.score.key)
         self._follow(job, claim)
         seconds = claim.trial.user_attrs.get("seconds", 0.0) + job.seconds
         seconds = max(seconds, job.record.get("total_seconds") or 0.0)  # the run may have outlived an earlier search
@@ -115,7 +116,7 @@ class Trials:
             self.study.tell(claim, TrialState.COMPLETE, value)
             return
         elif job.state == "completed":
-            job.state, job.reason = "failed", f"its val accuracy is {value}"
+            job.state, job.reason = "failed", f"its {self.study.score.name} is {value}"
         elif job.state == "interrupted" and claim.reason:
             job.state, job.reason = "pruned", claim.reason
             RunDirectory(job.directory).correct("interrupted", claim.reason)  # the run only knows that it was stopped

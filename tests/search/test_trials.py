@@ -15,6 +15,7 @@ from cnnlab.errors import Interrupted, RequestError
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.search.figures import FIGURES, draw_study
 from cnnlab.search.record import describe_study
+from cnnlab.search.score import Score
 from cnnlab.search.space import read_space
 from cnnlab.search.study import Options, SharedStudy
 from cnnlab.search.terminal import print_study, print_trial
@@ -220,5 +221,30 @@ def test_progress_names_the_best(tmp_path, capsys):
     from cnnlab.runs.jobs import Job
 
     job = Job("003", ["a=1"], [], tmp_path, 4, state="completed", record={"val_accuracy": 0.9})
-    print_trial(job, 5, 4, 0.95)
+    print_trial(job, 5, 4, 0.95, Score("val/accuracy"))
     assert capsys.readouterr().out == "[4/5] completed   003  val 90.00%, 0:00, best 95.00%\n"
+    job.record = {"val_accuracy": 0.9, "val_loss": 0.3}
+    print_trial(job, 5, 4, 0.4, Score("val/loss"))
+    assert capsys.readouterr().out == "[4/5] completed   003  val loss 0.3000, 0:00, the best so far\n"
+
+
+def test_trials_are_ranked_and_pruned_by_the_figure_that_selects(tmp_path, capsys):
+    def by_loss(loss: float, accuracy: float, count: int = 4) -> str:
+        script = epochs(accuracy, count=count).replace("train/loss", "val/loss").replace(",1.0,", f",{loss},")
+        return script.replace('"val_accuracy"', f'"val_loss": {loss}, "val_accuracy"')
+
+    options = Options(**{**vars(OPTIONS), "trials": 3})
+    study = SharedStudy(tmp_path, None, read_space(SPACE), ABOUT, options, None, "val/loss")
+    run(
+        study, by_loss(0.5, 0.6), by_loss(3.0, 0.9, count=300), by_loss(0.2, 0.5)
+    )  # the most accurate has the most loss
+    record = describe_study(study)
+    assert [trial["state"] for trial in record["trials"]] == ["completed", "pruned", "completed"]
+    assert (record["select"], record["best"]["number"], record["best"]["value"]) == ("val/loss", 2, 0.2)
+    assert "its best val loss so far, 3.0000, is above the median" in record["trials"][1]["reason"]
+    assert record["trials"][0]["curve"]["1"] == 0.5
+    print_study(record, tmp_path)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "0.2000" in line or "0.5000" in line]
+    assert "0.2000" in lines[0]
+    draw_study(record | {"name": "a"}, tmp_path)
+    assert study.standing() == (3, 0.2)
