@@ -87,6 +87,8 @@ def _test_images(
     section: "SectionRecord", configs: Mapping[str, Mapping[str, Any] | None]
 ) -> tuple["TestImages | None", str | None]:
     """Return the test images of a section, from wherever one of its runs had them, or why there are none."""
+    if section.folds:  # its runs are judged by training images
+        return None, None
     from cnnlab.data.recorded import find_test_images
 
     reason = "none of the runs has a readable configuration"

@@ -55,18 +55,20 @@ def _draw_panel(axes: Axes, panel: str, record: ComparisonRecord, section: Secti
     if "/" in panel:
         _curves(axes, panel, record, section)
     elif panel == "accuracy":
-        _accuracies(axes, section.groups)
+        _accuracies(axes, section)
     else:
         places = [group.place if panel == "axis" else getattr(group, panel) for group in section.groups]
         _scatter(axes, section.groups, places)
+        axes.set_ylabel(f"{section.figure_words}, %")
         axes.set_xlabel(str(record.axis) if panel == "axis" else COSTS[panel])
         _scale(axes, [place for place in places if place is not None], panel != "axis")
 
 
-def _accuracies(axes: Axes, groups: Sequence[GroupRecord]) -> None:
+def _accuracies(axes: Axes, section: SectionRecord) -> None:
     """Draw a row for each group: every run, their mean and its interval."""
+    groups = section.groups
     for place, group in enumerate(groups):
-        runs, mean, colour = [100 * run["test_accuracy"] for run in group.runs], 100 * group.mean, group_colour(place)
+        runs, mean, colour = [100 * run[group.figure] for run in group.runs], 100 * group.mean, group_colour(place)
         if len(runs) > 1:
             axes.plot(runs, [place] * len(runs), "|", color=colour, alpha=0.6, markersize=12)
         axes.errorbar(mean, place, xerr=_bar(group), fmt="o", color=colour, capsize=3)
@@ -75,7 +77,7 @@ def _accuracies(axes: Axes, groups: Sequence[GroupRecord]) -> None:
     axes.set_yticks(range(len(groups)), [_with_n(group) for group in groups], fontsize=9)
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.margins(x=0.12)
-    axes.set_xlabel("test accuracy, %: every run, mean, 95 % interval")
+    axes.set_xlabel(f"{section.figure_words}, %: every run, mean, 95 % interval")
 
 
 def _scatter(axes: Axes, groups: Sequence[GroupRecord], places: Sequence[float | None]) -> None:
@@ -97,7 +99,6 @@ def _scatter(axes: Axes, groups: Sequence[GroupRecord], places: Sequence[float |
         axes.legend(fontsize=8)
     axes.margins(x=0.2, y=0.15)
     axes.set_ylim(top=min(axes.get_ylim()[1], 101))  # an interval over two seeds may reach beyond 100
-    axes.set_ylabel("test accuracy, %")
 
 
 def _scale(axes: Axes, values: Sequence[float], cost: bool) -> None:

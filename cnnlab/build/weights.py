@@ -1,5 +1,6 @@
 """Start a training from the weights of a file: a checkpoint of cnnlab, or any file of tensors by name."""
 
+import sys
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -35,7 +36,8 @@ class StartingWeights:
         """Load what fits by name and shape into a network.
 
         A file for other classes (names in order, or their number) leaves the head as it is. The first convolution is
-        adapted if it has another number of input channels.
+        adapted if it has another number of input channels. Position embeddings of timm's networks are resampled for
+        another image size.
 
         Raises:
             RequestError: if less than half of the file's weights fits, the head not counted.
@@ -46,9 +48,11 @@ class StartingWeights:
         others = not isinstance(classes, int) and self.classes is not None and self.classes != list(classes)
         fitting = {name: given[name] for name in own if name in given and not (others and name in head)}
         stem = next((name for name, weight in network.named_parameters() if weight.ndim == 4), "")
-        adapted = ""
+        resampled = _resampled_by_timm(network, given, own)
+        fitting |= resampled
+        adapted = f"; resampled for this image size: {_layers(list(resampled))}" if resampled else ""
         if stem in fitting and fitting[stem].ndim == 4 and fitting[stem].shape[1] != own[stem].shape[1]:
-            adapted = f"; adapted: {_layers([stem])} from {fitting[stem].shape[1]} to {own[stem].shape[1]} channels"
+            adapted += f"; adapted: {_layers([stem])} from {fitting[stem].shape[1]} to {own[stem].shape[1]} channels"
             fitting[stem] = with_channels(fitting[stem], own[stem].shape[1])
         fitting = {name: value for name, value in fitting.items() if value.shape == own[name].shape}
         in_file = sum(value.numel() for name, value in given.items() if name not in head)
@@ -103,6 +107,20 @@ def with_channels(filters: Tensor, channels: int) -> Tensor:
         return filters.sum(dim=1, keepdim=True)
     repeated = filters.repeat(1, -(-channels // filters.shape[1]), 1, 1)[:, :channels]
     return repeated * (filters.shape[1] / channels)
+
+
+def _resampled_by_timm(network: nn.Module, given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of another shape that timm brings to that of this network, such as position embeddings."""
+    module = sys.modules[type(network).__module__]
+    resample = getattr(module, "checkpoint_filter_fn", None) if module.__name__.startswith("timm.") else None
+    others = [name for name in own if name in given and given[name].shape != own[name].shape]
+    if resample is None or not others:
+        return {}
+    try:
+        found = resample(dict(given), network)
+    except Exception:  # weights of another network, which are refused later or named as new
+        return {}
+    return {name: found[name] for name in others if name in found and found[name].shape == own[name].shape}
 
 
 def _without_prefix(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

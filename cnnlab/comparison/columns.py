@@ -1,6 +1,7 @@
 """Define every column of a comparison once, for tables, the CSV file, the terminal, the page and the figures."""
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,7 +17,8 @@ class Column:
     """One figure of every group, or of every pair of groups: an entry of `GROUP_COLUMNS` or `PAIR_COLUMNS`."""
 
     key: str  # its name in the CSV file
-    heading: str  # in tables; `{axis}`, `{reach}`, `{against}` and `{pixels}` stand for values of the request
+    # In tables; `{figure}`, `{axis}`, `{reach}`, `{against}` and `{pixels}` stand for values of the request.
+    heading: str
     value: Callable[[Any], Any] | None = None  # of a record, None if not known; by default the record's attribute `key`
     form: str | Callable[[Any], str] = "{}"  # makes a cell's text from the value
     text: Callable[[Any], str] | None = None  # makes a cell's text from the record
@@ -83,7 +85,7 @@ def interval(record: GroupRecord | PairRecord, form: str = "{:.2f}") -> str:
     """Return a confidence interval in percent, marked with ° if it is over images and not over seeds."""
     if record.low is None:
         return MISSING
-    mark = "" if "seeds" in str(record.interval) else "°"
+    mark = "" if re.search("seeds|folds", str(record.interval)) else "°"
     return f"{percent(record.low, form)} to {percent(record.high, form)}{mark}"
 
 
@@ -95,6 +97,18 @@ def counted(number: int, noun: str) -> str:
 def some_runs(count: int, runs: int) -> str:
     """Return how many of the runs there are if it is not all of them."""
     return f" ({count} of {runs})" if count < runs else ""
+
+
+def _kind_column(kind: str, heading: str, explanation: str, **more: Any) -> Column:
+    """Return the column of a figure beside the compared one, on the same images; tables leave the compared one out."""
+
+    def value(group: GroupRecord) -> float | None:
+        return group.mean_of(f"{group.figure.partition('_')[0]}_{kind}")
+
+    def text(group: GroupRecord) -> str:
+        return MISSING if group.figure.partition("_")[2] == kind else percent(value(group))
+
+    return Column(kind, heading, value, text=text, explanation=explanation, **more)
 
 
 def _accuracy(group: GroupRecord) -> str:
@@ -158,8 +172,8 @@ def _target_columns(place: int, target: float) -> list[Column]:
         Column(
             f"seconds_to_{target:g}", f"{100 * target:g} % reached after",
             lambda group: group.targets[place]["seconds"], text=text, table="cost",
-            explanation="seconds of training and epoch after which the validation accuracy was first that high: "
-            "medians over the runs that reached it.",
+            explanation="seconds of training and epoch after which the compared figure was first that high in "
+            "validation: medians over the runs that reached it.",
         ),
         Column(f"epochs_to_{target:g}", "", lambda group: group.targets[place]["epoch"], table=None),
         Column(f"runs_to_{target:g}", "", lambda group: group.targets[place]["reached"], table=None),
@@ -167,34 +181,36 @@ def _target_columns(place: int, target: float) -> list[Column]:
 
 
 GROUP_COLUMNS: tuple[Column, ...] = (
-    Column("n", "n", terminal="n", explanation="number of runs, each with another seed."),
+    Column("n", "n", terminal="n", explanation="number of runs, each with another seed or fold."),
     Column("place", "{axis}", form="{:g}", requires="axis"),
     Column(
-        "mean", "test accuracy, %", text=_accuracy, terminal="test accuracy", more=["sd"],
-        explanation="mean over the seeds ± standard deviation.",
+        "mean", "{figure}, %", text=_accuracy, terminal="{figure}", more=["sd"],
+        explanation="mean over the runs ± standard deviation.",
     ),
     Column(
         "low", "95 % interval", text=interval, terminal="95 %", more=["high", "interval"],
-        explanation="of the test accuracy, by Student's t over the seeds. It says nothing about other test images. "
-        "Marked with °, it is Wilson's interval over the test images, for a single run or runs that are all equal. It "
+        explanation="of this mean, by Student's t over the seeds. It says nothing about other test images. Over folds "
+        "it is enlarged for the training images that the runs share (Nadeau and Bengio 2003). Marked with °, it is "
+        "Wilson's interval over the test images, for a single run or runs that are all equal. It "
         "says nothing about other seeds.",
     ),
     Column(
         "best", "best", text=lambda group: percent(group.best if group.n > 1 else None), more=["best_run"],
-        explanation="highest test accuracy among the seeds: the luckiest seed; do not report it.",
+        explanation="highest figure among the runs: the luckiest one; do not report it.",
     ),
-    Column(
-        "balanced_accuracy", "balanced accuracy, %", lambda group: group.mean_of("test_balanced_accuracy"), percent,
+    _kind_column("accuracy", "accuracy, %", "share of the images that is recognized, mean over the runs."),
+    _kind_column(
+        "balanced_accuracy", "balanced accuracy, %",
+        "mean over the classes of the share of their images that is recognized, and over the runs.",
         terminal="balanced", wide=True,
-        explanation="mean over the classes of the share of their test images that is recognized, and over the seeds.",
     ),
-    Column(
-        "macro_f1", "macro F1, %", lambda group: group.mean_of("test_macro_f1"), percent,
-        explanation="mean over the classes of F1, the harmonic mean of precision and recall, and over the seeds.",
+    _kind_column(
+        "macro_f1", "macro F1, %",
+        "mean over the classes of F1, the harmonic mean of precision and recall, and over the runs.",
     ),
-    Column(
-        "largest_class", "always the largest class, %", lambda group: group.mean_of("test_largest_class"), percent,
-        explanation="accuracy of always answering the class with the most test images.",
+    _kind_column(
+        "largest_class", "always the largest class, %",
+        "accuracy of always answering the class with the most test images.",
     ),
     Column("test_accuracy_tta", "with test-time augmentation, %", form=percent),
     Column(
@@ -234,6 +250,7 @@ PAIR_COLUMNS: tuple[Column, ...] = (
     Column(
         "joint", "p (both)", form=p_value, sort=lambda pair: pair.joint and pair.joint["p_holm"], table="pairs",
         explanation="t test over seeds and test images at once: would other seeds show the difference on other images? "
+        "Of a cross-validation, a paired t test over the folds, corrected for the training images that they share. "
         "Corrected by Holm's method for the number of pairs of the section that can be tested.",
     ),
     Column(

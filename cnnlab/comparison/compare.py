@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 
 from cnnlab.comparison.columns import COSTS, counted
-from cnnlab.comparison.group import Group, name_of
+from cnnlab.comparison.group import Group, kind_of, name_of
 from cnnlab.comparison.grouping import Grouping, Section, group_runs, short_commit
 from cnnlab.comparison.pairs import MAX_GROUPS_ALL_PAIRS, compare_pairs
 from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
 from cnnlab.comparison.spec import Axis, ComparisonSpec, Reference
-from cnnlab.comparison.statistics import mean, mean_interval
+from cnnlab.comparison.statistics import mean, mean_interval, over_folds
 from cnnlab.comparison.time_to_value import reach_times, target_times, with_ratios
+from cnnlab.comparison.training_images import images_curves
 from cnnlab.errors import RequestError
 from cnnlab.inspection.published import published
 from cnnlab.intervals import wilson_interval
-from cnnlab.runs.directory import METRICS
+from cnnlab.runs.directory import METRICS, MORE_METRICS
 from cnnlab.runs.reading import SHIFT_FIGURES, Run, is_trial, read_shift
 from cnnlab.words import did_you_mean
 
@@ -74,6 +75,12 @@ def _section_notices(section: Section) -> list[str]:
             f"{name}: with {len(section.groups)} groups, each is compared with the best one only. The p-values are "
             "corrected for the number of all pairs."
         )
+    if section.folds:
+        notices.append(
+            f"{name}, {section.folds} folds: compared are the figures of the held-out images, of which every training "
+            "image is one once a seed; means, deviations and intervals are over the folds. The held-out images chose "
+            "the best epoch too, so the figures are a little too high."
+        )
     if section.protocol == "article":
         notices.append(
             f"{name}, protocol article: the test images chose the best epoch of every run, so test accuracies and "
@@ -122,6 +129,8 @@ def _section(section: Section, spec: ComparisonSpec, map_sizes: MapSizes | None)
         times = with_ratios(times, {group.label: group.n for group in groups}, spec.against)
         groups = [replace(group, reach=times[group.label]) for group in groups]
     return SectionRecord(
+        figure=section.figure,
+        folds=section.folds,
         protocol=section.protocol,
         data=section.data,
         fingerprint=section.fingerprint,
@@ -130,6 +139,7 @@ def _section(section: Section, spec: ComparisonSpec, map_sizes: MapSizes | None)
         groups=groups,
         pairs=compare_pairs(section, spec.plan and spec.plan / 100),
         reference=_with_groups(spec.reference, groups) if spec.reference else None,
+        by_images=images_curves(section.groups),
     )
 
 
@@ -145,11 +155,12 @@ def _on_front(group: GroupRecord, groups: Sequence[GroupRecord], cost: str) -> b
 
 def _group(group: Group, spec: ComparisonSpec, map_sizes: MapSizes | None) -> GroupRecord:
     accuracies = group.accuracies
-    best = max(group.runs, key=lambda run: run.summary["test_accuracy"])
+    best = max(group.runs, key=lambda run: run.summary[group.figure])
     low, high, method = _interval(group, accuracies)
     classes = max(run.classes or 0 for run in group.runs)
     confusion = _confusion(group, classes) if group.scored_runs and classes <= MOST_CLASSES else None
     return GroupRecord(
+        figure=group.figure,
         label=group.label,
         model=group.model,
         recipe=group.recipe,
@@ -162,13 +173,13 @@ def _group(group: Group, spec: ComparisonSpec, map_sizes: MapSizes | None) -> Gr
         low=low,
         high=high,
         interval=method,
-        best=best.summary["test_accuracy"],
+        best=best.summary[group.figure],
         best_run=str(best.path),
         val_accuracy=mean(group.values("val_accuracy")),
         test_accuracy_tta=_tta(group),
         **{key: _median(group.values(key)) for key in MEDIANS},
         devices=sorted({str(run.summary["device"]) for run in group.runs}),
-        targets=[target_times(group.runs, target) for target in spec.targets],
+        targets=[target_times(group.runs, target, f"val/{kind_of(group.figure)}") for target in spec.targets],  # pyright: ignore
         reach=reach_times(group.runs, spec.reach) if spec.reach else None,
         choice=asdict(group.choice) if group.choice else None,
         place=_place(group, spec.axis) if spec.axis else None,
@@ -201,11 +212,14 @@ def _median(values: Sequence[float]) -> float | None:
 
 
 def _interval(group: Group, accuracies: list[float]) -> tuple[float | None, float | None, str | None]:
-    """Return the bounds of the mean and their method: over seeds, or of one run or equal runs over the test images."""
+    """Return the bounds of the mean and their method: over seeds or folds, or of equal runs over the test images."""
+    if group.folds:
+        test = over_folds(accuracies, group.folds)
+        return (max(0.0, test.low), min(1.0, test.high), "t, over folds") if test else (None, None, None)
     if len(set(accuracies)) > 1:
         low, high = mean_interval(accuracies)
         return max(0.0, low), min(1.0, high), "t, over seeds"
-    if not group.scored_runs:
+    if not group.scored_runs or kind_of(group.figure) != "accuracy":
         return None, None, None
     images = len(group.labels)
     interval = wilson_interval(round(accuracies[0] * images), images)
@@ -276,7 +290,7 @@ def average_curves(curves: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
     curve: dict[str, Any] = {"epoch": epochs, "runs": [len(curves)] * len(epochs)}
     curve["seconds"] = [_median(seconds) for seconds in at_epochs("seconds")]
-    for metric in METRICS:
+    for metric in (*METRICS, *MORE_METRICS):
         values = at_epochs(metric)
         curve[metric] = {
             "mean": [mean(several) for several in values],

@@ -36,6 +36,7 @@ def draw_comparison(section: SectionRecord, folder: Path, prefix: str, read: Rea
         "learning curves": ("curves", _curves(section)),
         "accuracy against cost": ("cost", _costs(section)),
         "differences to the best": ("differences", _differences(section)),
+        "accuracy by number of training images": ("training_images", _by_images(section)),
         "accuracy by class": ("classes", _by_class(section)),
         "difference of the confusions": ("confusion", _confusion(section)),
         "images that only one of the two classifies correctly": ("images", _images(section, read) if read else None),
@@ -85,7 +86,7 @@ def draw_metric(axes: Axes, section: SectionRecord, groups: Sequence[GroupRecord
     function that scales values of the metric to those that are drawn.
     """
     is_error, column = metric.endswith("error"), metric.replace("error", "accuracy")
-    in_percent = column.endswith("accuracy")
+    in_percent = not column.endswith("loss")
 
     def scaled(values: Any) -> np.ndarray:
         numbers = np.array(values, dtype=float) * (100 if in_percent else 1)
@@ -136,10 +137,10 @@ def _curves(section: SectionRecord) -> Figure | None:
         return None
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    draw_metric(left, section, groups, "val/accuracy")
+    draw_metric(left, section, groups, f"val/{section.figure.partition('_')[2]}")
     draw_metric(right, section, groups, "val/loss")
     fewer = f"; the best {len(groups)} groups" if len(groups) < len(section.groups) else ""
-    figure.suptitle(f"mean, lowest and highest over the seeds{fewer}", fontsize=9)
+    figure.suptitle(f"mean, lowest and highest over the runs{fewer}", fontsize=9)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
@@ -167,7 +168,7 @@ def _costs(section: SectionRecord) -> Figure:
             axes.margins(x=0.25)
         axes.set_xlabel(label)
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("test accuracy, %")
+    figure.axes[0].set_ylabel(f"{section.figure_words}, %")
     figure.suptitle(
         "with 95 % intervals; blue circles: Pareto front, no other group is more accurate and as cheap", fontsize=9
     )
@@ -189,10 +190,37 @@ def _differences(section: SectionRecord) -> Figure | None:
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(pairs)), [pair.b for pair in pairs], fontsize=8)
     axes.set_ylim(len(pairs) - 0.4, -0.6)
-    axes.set_xlabel(f"test accuracy: {best} minus the other group, in percentage points, with 95 % intervals")
+    axes.set_xlabel(f"{section.figure_words}: {best} minus the other group, in percentage points, with 95 % intervals")
     axes.grid(axis="x", alpha=0.3)
     once = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(list(once.values()), list(once), loc="outside lower center", ncols=2, fontsize=8)
+    return figure
+
+
+def _by_images(section: SectionRecord) -> Figure | None:
+    curves = section.by_images[:MAX_CURVES]
+    if not curves:
+        return None
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for place, curve in enumerate(curves):
+        images, means, lows, highs = (np.array(values, dtype=float) for values in zip(*curve.curve, strict=True))
+        colour, most = group_colour(place), max(curve.images)
+        limit = f" + {curve.law['c']:.3g}" if curve.law["c"] else ""
+        law = f"1 - ({curve.law['a']:.3g} n^-{curve.law['b']:.3g}{limit})"
+        axes.plot(curve.images, 100 * np.array(curve.accuracies), "o", color=colour, markersize=4)
+        axes.plot(images, 100 * means, color=colour, label=f"{curve.label}: {law}")
+        axes.fill_between(images, 100 * lows, 100 * highs, color=colour, alpha=0.18, linewidth=0)
+        axes.axvline(most, color=colour, ls=":", lw=0.8)  # beyond it, nothing was measured
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(EngFormatter())
+    points = [100 * accuracy for curve in curves for accuracy in (*curve.accuracies, *(p[1] for p in curve.curve))]
+    margin = 0.1 * (max(points) - min(points)) + 1
+    axes.set_ylim(max(0, min(points) - margin), min(101, max(points) + margin))
+    axes.set(xlabel="training images, up to twice as many as were tried", ylabel=f"{section.figure_words}, %")
+    axes.grid(alpha=0.3)
+    figure.suptitle("runs, and the power law fitted to them with its 95 % interval", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=1, fontsize=8)
     return figure
 
 

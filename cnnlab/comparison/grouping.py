@@ -1,19 +1,20 @@
 """Decide which runs are averaged, and which groups of runs are compared with each other.
 
-Runs are averaged if they differ in the seed alone, and compared if they share protocol and data. Nothing is averaged or
-left out silently: settings that keep runs apart are in the groups' labels, and each excluded run has a reason.
+Runs are averaged if they differ in the seed alone, and compared if they share protocol and data. Runs of a
+cross-validation are averaged over folds and seeds, and compared with other cross-validations alone. Nothing is averaged
+or left out silently: settings that keep runs apart are in the groups' labels, and each excluded run has a reason.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from cnnlab.comparison.group import UNSET, Group, first_few, label_groups, setting_text
+from cnnlab.comparison.group import UNSET, Group, draw, first_few, label_groups, setting_text
 from cnnlab.comparison.selection import choose, is_search
-from cnnlab.comparison.spec import ComparisonSpec
+from cnnlab.comparison.spec import ComparisonSpec, Figure
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import DEFAULTS_SINCE
 from cnnlab.runs.reading import Run
@@ -22,13 +23,14 @@ from cnnlab.words import did_you_mean, nearest
 # Settings that do not change what is learned: names, paths, what the fingerprint of the images tells, and how much is
 # printed. Accuracies may be averaged over them. They do change time and memory.
 IGNORED_SETTINGS = (
-    *("name", "resume", "logger", "seed", "tta", "experiment"),
+    *("name", "resume", "logger", "seed", "data.fold", "tta", "experiment"),
     *("data.path", "data.cache", "data.residence", "data.workers", "data.eval_batch_size"),
     *("data.config", "data.image_column", "data.label_column", "data.on_error", "data.exclude"),
     *("data.splits", "data.splits.train", "data.splits.val", "data.splits.test"),
     *("trainer.enable_progress_bar", "trainer.profile", "trainer.num_sanity_val_steps"),
 )
-LACKING = dict.fromkeys(("weights", "freeze", "layer_decay", "schedule_interval"))  # in older records; null by default
+# In older records, with the defaults.
+LACKING = dict.fromkeys(("weights", "freeze", "layer_decay", "schedule_interval", "data.folds")) | {"data.fraction": 1}
 MAX_VALUES = 6  # of a setting in a notice
 
 Excluded = tuple[Run, str]  # a run that is not counted, and the reason
@@ -43,6 +45,8 @@ class Section:
     fingerprint: str  # of the images
     labels: np.ndarray | None  # true classes of the test images, int16 (N,); None if no run has its predictions
     groups: list[Group]  # the most accurate first
+    figure: str  # key of the record that is compared
+    folds: int  # of a cross-validation; 0 for none
 
 
 @dataclass(frozen=True)
@@ -61,23 +65,27 @@ def group_runs(runs: Sequence[Run], spec: ComparisonSpec = ComparisonSpec()) -> 
         RequestError: for a setting in `spec` that no run has.
     """
     made = Grouping()
-    by_images: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    by_images: dict[tuple[str, str, int], list[Run]] = defaultdict(list)
     for run in runs:
         if reason := _exclusion_reason(run):
             made.set_aside.append((run, reason))
         else:
-            by_images[str(run.summary["protocol"]), str(run.summary["data_fingerprint"])].append(run)
+            images = str(run.summary["protocol"]), str(run.summary["data_fingerprint"]), run.summary["folds"] or 0
+            by_images[images].append(run)
     made.notices.extend(_unknown_settings([run for members in by_images.values() for run in members], spec))
     if len(by_images) > 1:
         made.notices.append(
-            "The runs differ in protocol or images. Each protocol and set of images has a section of its own, and runs "
-            "are not compared across sections. (Streamed images have a fingerprint of their own.)"
+            "The runs differ in protocol, images or folds. Each of these has a section of its own, and runs are not "
+            "compared across sections. (Streamed images have a fingerprint of their own.)"
         )
-    for (protocol, fingerprint), members in sorted(by_images.items(), key=lambda item: (-len(item[1]), item[0])):
-        labels, members = _with_common_labels(members, made)
-        groups = _make_groups(members, spec, made)
+    for (protocol, fingerprint, folds), members in sorted(by_images.items(), key=lambda item: (-len(item[1]), item[0])):
+        figure, members = _compared_figure(members, folds, spec, made)
+        if not members:
+            continue
+        labels, members = (None, members) if folds else _with_common_labels(members, made)
+        groups = _make_groups(members, spec, made, figure, folds)
         data = sorted({group.data for group in groups})
-        made.sections.append(Section(protocol, data, fingerprint, labels, groups))
+        made.sections.append(Section(protocol, data, fingerprint, labels, groups, figure, folds))
     return made
 
 
@@ -102,6 +110,28 @@ def _unknown_settings(runs: Sequence[Run], spec: ComparisonSpec) -> list[str]:
     return notices
 
 
+def _compared_figure(runs: list[Run], folds: int, spec: ComparisonSpec, made: Grouping) -> tuple[str, list[Run]]:
+    """Return the key of the figure that a section compares, and the runs whose record has it.
+
+    It is that of the held-out images in a cross-validation, else that of the test images; by default the one that
+    chose the best epochs of the runs.
+    """
+    kind = spec.value
+    if kind is None:
+        chosen = {str((run.config or {}).get("select", "val/accuracy")).partition("/")[2] for run in runs}
+        kind = chosen.pop() if len(chosen) == 1 else "accuracy"
+        if chosen:
+            made.notices.append(
+                "Different figures chose the best epochs of the runs (select), so accuracies are compared; value= "
+                "compares another figure."
+            )
+    figure = f"{'val' if folds else 'test'}_{kind if kind in get_args(Figure) else 'accuracy'}"
+    for run in (run for run in runs if run.summary[figure] is None):
+        reason = "; ".join(run.problems) or f"its record has no {figure.replace('_', ' ')}"
+        made.set_aside.append((run, f"damaged: {reason}"))
+    return figure, [run for run in runs if run.summary[figure] is not None]
+
+
 def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested settings by dotted key, without those that do not change what is learned."""
     flat: dict[str, Any] = {}
@@ -121,8 +151,6 @@ def _exclusion_reason(run: Run) -> str | None:
         return "running: it has not finished yet" if run.going_on else "unfinished: its process is gone"
     if status != "completed":
         return f"{status}: {error or 'no reason was recorded'}"
-    if run.summary["test_accuracy"] is None:
-        return "damaged: " + ("; ".join(run.problems) or "its record has no test accuracy")
     return None
 
 
@@ -140,9 +168,9 @@ def _with_common_labels(runs: list[Run], made: Grouping) -> tuple[np.ndarray | N
     return np.frombuffer(common, dtype=np.int16), kept
 
 
-def _make_groups(runs: list[Run], spec: ComparisonSpec, made: Grouping) -> list[Group]:
+def _make_groups(runs: list[Run], spec: ComparisonSpec, made: Grouping, figure: str, folds: int) -> list[Group]:
     """Return the labelled groups of a section, the most accurate first."""
-    groups = _separate(runs, spec, made)
+    groups = _separate(runs, spec, made, figure, folds)
     if spec.choose is not None:
         groups = _choose(groups, spec, spec.choose, runs[0].summary["protocol"], made)
     labels = label_groups(groups, spec.labels)
@@ -152,8 +180,8 @@ def _make_groups(runs: list[Run], spec: ComparisonSpec, made: Grouping) -> list[
     return sorted(labelled, key=lambda group: -np.mean(group.accuracies))
 
 
-def _separate(runs: list[Run], spec: ComparisonSpec, made: Grouping) -> list[Group]:
-    """Return groups of the runs that differ in the seed alone, still without labels."""
+def _separate(runs: list[Run], spec: ComparisonSpec, made: Grouping, figure: str, folds: int) -> list[Group]:
+    """Return groups of the runs that differ in seed or fold alone, still without labels."""
     named: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for run in runs:
         named[tuple(str(run.summary[key]) for key in ("model", "recipe", "data"))].append(run)
@@ -164,6 +192,7 @@ def _separate(runs: list[Run], spec: ComparisonSpec, made: Grouping) -> list[Gro
     groups = []
     for (model, recipe, data), members in named.items():
         base = " ".join([model, *([recipe] if several_recipes else []), *([data] if several_data else [])])
+        base += f" ({folds} folds)" if folds else ""
         split = _split_by_settings(members)
         if differing := [key for key in split[0][0] if key not in expected]:
             every = "; ".join(f"{key} ({_values(key, split)})" for key in differing)
@@ -172,7 +201,7 @@ def _separate(runs: list[Run], spec: ComparisonSpec, made: Grouping) -> list[Gro
             one_each, repeated = _one_for_each_seed(same)
             made.set_aside.extend(repeated)
             every = _settings(same[0]) | {"model": model, "recipe": recipe, "data": data}
-            groups.append(Group(base, model, recipe, data, settings, one_each, every))
+            groups.append(Group(base, model, recipe, data, settings, one_each, every, figure, folds))
     return groups
 
 
@@ -240,24 +269,33 @@ def _values(key: str, split: list[tuple[dict[str, Any], list[Run]]]) -> str:
 
 
 def _one_for_each_seed(runs: list[Run]) -> tuple[tuple[Run, ...], list[Excluded]]:
-    """Return the last run of each seed, and the others: the same training twice is no second sample."""
+    """Return the last run of each seed and fold, and the others: the same training twice is no second sample."""
     kept: dict[Any, Run] = {}
     repeated = []
     for run in runs:
-        seed = run.summary["seed"]
-        if seed in kept:
-            repeated.append((kept[seed], f"repeated: {run.path} has the same settings and the same seed, {seed}"))
-        kept[seed] = run
-    return tuple(kept[seed] for seed in sorted(kept, key=lambda seed: (seed is None, seed))), repeated
+        its = draw(run)
+        if its in kept:
+            fold = run.summary["fold"]
+            same = f"the same seed, {run.summary['seed']}" + (f", and fold, {fold}" if fold else "")
+            repeated.append((kept[its], f"repeated: {run.path} has the same settings and {same}"))
+        kept[its] = run
+
+    def place(run: Run) -> list[tuple[bool, Any]]:
+        return [(run.summary[key] is None, run.summary[key]) for key in ("seed", "fold")]
+
+    return tuple(sorted(kept.values(), key=place)), repeated
 
 
 def _circumstance_notices(group: Group) -> list[str]:
-    """Return notices if averaged runs come from different devices or commits."""
+    """Return notices if averaged runs come from different devices or commits, or lack folds."""
     devices, commits = (sorted({str(run.summary[key]) for run in group.runs}) for key in ("device", "git_commit"))
     every = {
         f"times and memory are medians over different devices: {'; '.join(devices)}": devices,
         f"its runs come from different commits: {', '.join(map(short_commit, commits))}": commits,
     }
+    seeds = Counter(run.summary["seed"] for run in group.runs)
+    lacking = [f"{count} of {group.folds} folds of seed {seed}" for seed, count in seeds.items() if count < group.folds]
+    every |= {f"there are only {', '.join(lacking)}; the means are over these": ["", *lacking]}
     return [f"{group.label}: {notice}." for notice, values in every.items() if len(values) > 1]
 
 

@@ -51,6 +51,7 @@ def render_page(record: ComparisonRecord, readers: Sequence[Reader | None]) -> s
             "extras": [(title, _sortable(table)) for title, table in section_extras(record, section)],
             "pairs": _sortable(pair_table(record, section)),
             "sentences": pair_sentences(section.pairs[0], record.plan) if section.pairs else [],
+            "by_images": [curve.sentence for curve in section.by_images],
             "published": [(group.label, entry) for group in section.groups for entry in group.published],
             "detailed": GROUPS_WITH_CURVES if len(section.groups) > GROUPS_WITH_CURVES else None,
             "filters": {key: sorted({getattr(group, key) for group in section.groups}) for key in FILTERS},
@@ -85,6 +86,7 @@ def _sort_text(key: Any) -> str:
 def _section_data(record: ComparisonRecord, section: SectionRecord, read: Reader | None) -> dict[str, Any]:
     """Return what the script draws."""
     return {
+        "figure": section.figure_words,
         "classes": section.classes,
         "groups": [_group_data(group, place < GROUPS_WITH_CURVES) for place, group in enumerate(section.groups)],
         "pairs": [asdict(pair) | {"words": sentence(pair)} for pair in section.pairs],

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from cnnlab.comparison.group import Group
+from cnnlab.comparison.group import Group, kind_of
 from cnnlab.comparison.grouping import Section
 from cnnlab.comparison.power import plan_pair
 from cnnlab.comparison.records import PairRecord
-from cnnlab.comparison.statistics import Test, holm, joint, over_images, welch
+from cnnlab.comparison.statistics import Test, holm, joint, over_folds, over_images, welch
 
 SIGNIFICANT = 0.05
 MAX_GROUPS_ALL_PAIRS = 60  # with more groups, each is compared with the best one only
@@ -32,12 +32,12 @@ def compare_pairs(section: Section, plan: float | None = None) -> list[PairRecor
     every = list(itertools.combinations(groups, 2))
     pairs = every[: len(groups) - 1] if len(groups) > MAX_GROUPS_ALL_PAIRS else every
     omitted = len(every) - len(pairs)
-    by_seeds = _corrected([welch(a.accuracies, b.accuracies) for a, b in pairs], omitted)
+    by_seeds = _corrected([None if a.folds else welch(a.accuracies, b.accuracies) for a, b in pairs], omitted)
     by_images = _corrected([_over_images(a, b) for a, b in pairs], omitted)
     by_both = _corrected([_joint(a, b) for a, b in pairs], omitted)
     with_images = [group.label for group in groups[:GROUPS_WITH_IMAGES]]
     return [
-        _pair(a, b, seeds, images, both, plan, listed=LISTED_IMAGES if b.label in with_images else 0)
+        _pair(a, b, seeds, images, both, plan, listed=LISTED_IMAGES if b.label in with_images and not a.folds else 0)
         for (a, b), seeds, images, both in zip(pairs, by_seeds, by_images, by_both, strict=True)
     ]
 
@@ -52,7 +52,8 @@ def _pair(
     a: Group, b: Group, seeds: Tested, images: Tested, both: Tested, plan: float | None, listed: int
 ) -> PairRecord:
     power = plan_pair(a, b, plan)
-    methods = ((both, "t, over seeds and test images"), (seeds, "Welch t, over seeds"), (images, "over test images"))
+    both_method = "t, over folds" if a.folds else "t, over seeds and test images"
+    methods = ((both, both_method), (seeds, "Welch t, over seeds"), (images, "over test images"))
     shown, method = next(((test, method) for test, method in methods if test), (None, None))
     only_a, only_a_images = _only_correct(a, b, listed)
     only_b, only_b_images = _only_correct(b, a, listed)
@@ -87,6 +88,8 @@ def verdict(seeds: Tested, images: Tested, both: Tested, one_seed_each: bool) ->
             return "significant over seeds and over images, not over both at once"
         case ["seeds"]:
             return "significant over seeds only; other images might differ"
+        case ["images"] if seeds is None and both:
+            return "significant over images only; other folds or seeds might differ"
         case ["images"] if one_seed_each:
             return "better for these two trained networks; one seed each cannot say more"
         case ["images"] if seeds is None:
@@ -104,7 +107,7 @@ def _significant(seeds: Tested, images: Tested, both: Tested) -> list[str]:
 
 def _only_correct(right: Group, wrong: Group, listed: int) -> tuple[int | None, list[dict[str, int]]]:
     """Count the images that most runs of only the first group classify correctly, and list the clearest ones."""
-    if not (right.scored_runs and wrong.scored_runs):
+    if not _both_scored(right, wrong):
         return None, []
     shares, others = right.correct / right.scored_runs, wrong.correct / wrong.scored_runs
     images = np.flatnonzero((shares > 0.5) & (others < 0.5))
@@ -122,11 +125,21 @@ def _most_frequent_mistake(group: Group, image: int) -> int:
     return int(np.bincount(predicted[predicted != group.labels[image]]).argmax())
 
 
+def _both_scored(a: Group, b: Group) -> bool:
+    """Return whether two groups can be compared image by image."""
+    return bool(a.scored_runs and b.scored_runs) and np.array_equal(a.labels, b.labels)
+
+
 def _over_images(a: Group, b: Group) -> Test | None:
-    scored = a.scored_runs and b.scored_runs
+    """Test the difference over the images; only the accuracy is a mean over them."""
+    scored = kind_of(a.figure) == "accuracy" and _both_scored(a, b)
     return over_images(a.correct, a.scored_runs, b.correct, b.scored_runs) if scored else None
 
 
 def _joint(a: Group, b: Group) -> Test | None:
-    scored = a.scored_runs and b.scored_runs
+    """Test the difference over seeds and images, or fold by fold: in each, both were trained on the same images."""
+    if a.folds:
+        first, second = a.by_draw, b.by_draw
+        return over_folds([first[its] - second[its] for its in first if its in second], a.folds)
+    scored = kind_of(a.figure) == "accuracy" and _both_scored(a, b)
     return joint(a.scored_accuracies, a.correct, b.scored_accuracies, b.correct) if scored else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from scipy import special
 
-from cnnlab.comparison.group import Group
+from cnnlab.comparison.group import Group, kind_of
 from cnnlab.comparison.statistics import Noise, difference_noise
 from cnnlab.intervals import CONFIDENCE
 
@@ -62,9 +62,10 @@ class PairPlan:
 def plan_pair(a: Group, b: Group, difference: float | None) -> PairPlan | None:
     """Return what a comparison of two groups can show, and what a difference, a fraction, would take.
 
-    Returns None if a group has a single run, whose spread over seeds is not known.
+    Returns None if a group has a single run, whose spread over seeds is not known, for folds, and for figures that are
+    no mean over the test images.
     """
-    if not (a.scored_runs and b.scored_runs):
+    if a.folds or kind_of(a.figure) != "accuracy" or not (a.scored_runs and b.scored_runs):
         return None
     noise = difference_noise(a.scored_accuracies, a.correct, b.scored_accuracies, b.correct)
     if noise is None:

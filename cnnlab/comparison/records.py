@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from statistics import mean, median
 from typing import Any
 
+CurvePoint = tuple[float, float, float | None, float | None]  # training images, accuracy, bounds of its interval
+
 
 @dataclass(frozen=True)
 class GroupRecord:
-    """Results of the runs of one group, which differ in the seed alone."""
+    """Results of the runs of one group, which differ in the seed alone, or in seed and fold."""
 
+    figure: str  # key of the runs' records that is compared, such as `test_accuracy`
     label: str
     model: str
     recipe: str
@@ -20,12 +23,12 @@ class GroupRecord:
     settings: dict[str, Any]  # those that differ from other groups with the same model, recipe and data
     n: int  # number of runs
     seeds: list[Any]
-    mean: float  # of the test accuracy over the runs
-    sd: float | None  # standard deviation of the test accuracy over the runs
-    low: float | None  # bounds of the 95 % interval of the test accuracy
+    mean: float  # of the figure over the runs
+    sd: float | None  # standard deviation of the figure over the runs
+    low: float | None  # bounds of the 95 % interval of the mean
     high: float | None
     interval: str | None  # method of the interval
-    best: float  # highest test accuracy
+    best: float  # highest value of the figure
     best_run: str  # directory of that run
     val_accuracy: float | None
     test_accuracy_tta: float | None  # with test-time augmentation
@@ -79,13 +82,13 @@ class PairRecord:
 
     a: str
     b: str
-    difference: float  # mean test accuracy of a minus that of b
+    difference: float  # mean figure of a minus that of b
     low: float | None  # bounds of the 95 % interval of the difference
     high: float | None
     interval: str | None  # method of the interval
     seeds: dict[str, float] | None  # test over the seeds: difference, low, high, p, p_holm
     images: dict[str, float] | None  # test over the test images
-    joint: dict[str, float] | None  # test over seeds and images at once
+    joint: dict[str, float] | None  # test over seeds and images at once, or over folds
     power: dict[str, Any] | None  # of `power.PairPlan`: what this comparison can show
     significant: list[str]  # those of the three tests that show that a is better
     verdict: str
@@ -102,9 +105,25 @@ class PairRecord:
 
 
 @dataclass(frozen=True)
+class ImagesCurve:
+    """Accuracy of groups that differ in the fraction of the training images alone, in the figure that is compared."""
+
+    label: str  # of the groups, without the fraction
+    images: list[int]  # training images of each run
+    accuracies: list[float]  # of each run
+    law: dict[str, float]  # a, b and c of the error, a * images^-b + c
+    curve: list[CurvePoint]
+    twice: CurvePoint  # for twice the most images
+    foretold: CurvePoint | None  # for the most images, from the smaller sizes alone
+    sentence: str
+
+
+@dataclass(frozen=True)
 class SectionRecord:
     """Results of the groups that share protocol and images."""
 
+    figure: str  # key of the runs' records that is compared
+    folds: int  # of a cross-validation, whose held-out images take the test images' place; 0 for none
     protocol: str
     data: list[str]
     fingerprint: str
@@ -113,12 +132,19 @@ class SectionRecord:
     groups: list[GroupRecord]  # the most accurate first
     pairs: list[PairRecord]
     reference: dict[str, Any] | None  # a published learning curve beside those of the groups
+    by_images: list[ImagesCurve]  # accuracy over the number of training images
 
     @property
     def title(self) -> str:
         """Such as `cifar10, protocol holdout, 10,000 test images (1a2b...)`."""
         images = "" if self.test_images is None else f", {self.test_images:,} test images"
+        images = f", {self.folds} folds of the training images" if self.folds else images
         return f"{', '.join(self.data)}, protocol {self.protocol}{images} ({self.fingerprint})"
+
+    @property
+    def figure_words(self) -> str:
+        """Return the figure in words, such as `test accuracy`, or `held-out accuracy` of a cross-validation."""
+        return self.figure.replace("val_", "held-out ").replace("_", " ").replace("f1", "F1")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from cnnlab.comparison.text import render_csv, render_markdown
 from cnnlab.files import write_atomically
 from cnnlab.runs.plain import to_json
 
-FIGURES = ("curves", "cost", "differences", "classes", "confusion", "images")
+FIGURES = ("curves", "cost", "differences", "training_images", "classes", "confusion", "images")
 
 
 def write_report(record: ComparisonRecord, readers: Sequence[Reader | None], folder: Path) -> Path:

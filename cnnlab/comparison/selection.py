@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cnnlab.comparison.group import Choice, Group
+from cnnlab.comparison.group import Choice, Group, draw, kind_of
 from cnnlab.comparison.spec import ComparisonSpec, Reach
 from cnnlab.comparison.statistics import mean
 from cnnlab.comparison.time_to_value import time_to_reach
@@ -16,9 +16,9 @@ def choose(groups: Sequence[Group], spec: ComparisonSpec, key: str) -> tuple[lis
     """Keep the best of the groups that differ in one setting alone.
 
     The best group reaches `spec.reach` in the fewest epochs or, if none reaches it, comes closest. Without `reach`, the
-    best validation accuracy decides. Only the seeds that all values share count, so that more seeds are no advantage.
-    If several values of a search were trained on, these trainings decide and not the search. Test images have no say,
-    unless the protocol validates on them.
+    best figure in validation decides, of the kind that is compared. Only the seeds that all values share count, so that
+    more seeds are no advantage. If several values of a search were trained on, these trainings decide and not the
+    search. Test images have no say, unless the protocol validates on them.
 
     The key is the dotted one of a setting; or `model`, `recipe` or `data`. Returns the groups of the section that stay,
     with their `choice`, and the search-only groups that no full training followed.
@@ -54,7 +54,7 @@ def _best(trained: list[Group], searched: list[Group], key: str, reach: Reach | 
     rivals = searched if searched and len(trained) == 1 else trained
     if len(rivals) == 1:
         return trained[0]
-    every = [{run.summary["seed"] for run in group.runs} for group in rivals]
+    every = [{draw(run) for run in group.runs} for group in rivals]
     seeds = set.intersection(*every) or set.union(*every)
     tried = [_entry(group, key, seeds, reach) for group in rivals]
     best = min(tried, key=lambda entry: _rank(entry, reach))["value"]
@@ -72,11 +72,11 @@ def _best(trained: list[Group], searched: list[Group], key: str, reach: Reach | 
 
 
 def _entry(group: Group, key: str, seeds: set[Any], reach: Reach | None) -> dict[str, Any]:
-    """Return the result of one value, over the runs with these seeds."""
-    runs = [run for run in group.runs if run.summary["seed"] in seeds]
+    """Return the result of one value, over the runs with these seeds and folds."""
+    runs = [run for run in group.runs if draw(run) in seeds]
     entry = {"value": group.all_settings.get(key), "runs": len(runs), "dropped": False}
     if reach is None:
-        return entry | {"val_accuracy": mean([run.summary["val_accuracy"] for run in runs])}
+        return entry | {"val": mean([run.summary[f"val_{kind_of(group.figure)}"] for run in runs])}
     epochs = [time[1] for run in runs if (time := time_to_reach(run, reach))]
     nearest = mean([_nearest(run, reach) for run in runs])
     return entry | {"reached": len(epochs), "epochs": mean(epochs), "nearest": nearest}
@@ -91,7 +91,7 @@ def _rank(entry: Mapping[str, Any], reach: Reach | None) -> tuple[float, ...]:
     """Return a sort key; lower is better."""
     worst = float("inf")
     if reach is None:
-        return (worst if entry["val_accuracy"] is None else -entry["val_accuracy"],)
+        return (worst if entry["val"] is None else -entry["val"],)
     nearest = worst if entry["nearest"] is None else entry["nearest"] * (1 if reach.metric.endswith("loss") else -1)
     missed = 1 - entry["reached"] / max(entry["runs"], 1)
     return missed, worst if entry["epochs"] is None else entry["epochs"], nearest

@@ -10,7 +10,8 @@ from cnnlab.instantiate import read_options
 from cnnlab.limits import Whole
 from cnnlab.words import did_you_mean
 
-Metric = Literal["train/loss", "train/accuracy", "val/loss", "val/accuracy"]
+Metric = Literal["train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/balanced_accuracy", "val/macro_f1"]
+Figure = Literal["accuracy", "balanced_accuracy", "macro_f1"]
 Names = Mapping[str, Mapping[str, Any]]  # settings by the name of the groups that have them
 PANELS = ("accuracy", "axis", *COSTS, "train/error", "val/error", *get_args(Metric))
 
@@ -23,7 +24,7 @@ class Reach:
     value: float  # an accuracy, as a fraction, that runs reach from below; or a loss that they reach from above
 
     def __post_init__(self) -> None:
-        if self.metric.endswith("accuracy") and not 0 < self.value <= 1:
+        if not self.metric.endswith("loss") and not 0 < self.value <= 1:
             raise ValueError(f"value must be a fraction above 0 and up to 1, got {self.value}")
 
     def is_met_by(self, value: float) -> bool:
@@ -64,7 +65,8 @@ class Axis:
 class ComparisonSpec:
     """Request of a comparison."""
 
-    targets: list[float] = field(default_factory=list)  # validation accuracies, fractions, whose time is reported
+    value: Figure | None = None  # what is compared; None for what chose the best epochs, the accuracy for a loss
+    targets: list[float] = field(default_factory=list)  # values in validation, fractions, whose time is reported
     labels: Names = field(default_factory=dict)  # a group takes the first name whose settings it has
     choose: str | None = None  # dotted key, or `recipe`; of groups that differ in it alone, the best one is kept
     search: dict = field(default_factory=dict)  # settings of runs that only searched for `choose`; not compared

@@ -5,9 +5,11 @@ test images give other predictions: the spread over the images shows how much. `
 `over_images` the trained networks. `joint` allows for both at once, so only it supports a claim about new seeds and new
 images.
 
+Folds of a cross-validation share training images, so that their runs are no independent samples: see `over_folds`.
+
 References: Welch 1947 (two means); McNemar 1947, with the mid-p value that Fagerland, Lydersen and Laake 2013 recommend
 (two classifiers on the same images); Agresti and Min 2005 (interval of such a difference); Satterthwaite 1946 (sums of
-variances); Holm 1979 (many tests).
+variances); Nadeau and Bengio 2003, section 3 (folds); Holm 1979 (many tests).
 """
 
 import math
@@ -43,6 +45,19 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
     test = _t_test(mean, error, len(values) - 1)
     return test.low, test.high
+
+
+def over_folds(values: Sequence[float], folds: int) -> Test | None:
+    """Test the mean over the folds of one or more cross-validations against 0, by a corrected t test.
+
+    The values are figures of one network, of which the interval matters, or differences of two, fold by fold. The
+    variance of the mean is enlarged by the ratio of held-out to training images, since the runs share training images.
+    Returns None if there are fewer than two values, or they have no spread.
+    """
+    if len(values) < 2 or len(set(values)) == 1:
+        return None
+    error = math.sqrt((1 / len(values) + 1 / (folds - 1)) * float(np.var(values, ddof=1)))
+    return _t_test(float(np.mean(values)), error, len(values) - 1)
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> Test | None:

@@ -1,7 +1,7 @@
 """Make the tables of a comparison: groups, pairs, and what an experiment asks for besides."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cnnlab.comparison.columns import (
@@ -23,10 +23,12 @@ from cnnlab.comparison.records import ComparisonRecord, PairRecord, SectionRecor
 RESULT_TABLES: tuple[TableName, ...] = ("accuracy", "reach", "moved", "maps")  # all but the costs
 MAX_GROUPS_ALL_PAIRS = 8  # with more groups, a table lists only the pairs with the best one
 METRIC_WORDS = {
+    "val/accuracy": "validation accuracy",
+    "val/balanced_accuracy": "balanced validation accuracy",
+    "val/macro_f1": "macro F1 in validation",
+    "val/loss": "validation loss",
     "train/accuracy": "training accuracy",
     "train/loss": "training loss",
-    "val/accuracy": "validation accuracy",
-    "val/loss": "validation loss",
 }
 
 
@@ -60,6 +62,7 @@ def pair_table(record: ComparisonRecord, section: SectionRecord) -> Table:
 
 def _table(columns: Sequence[Column], rows: Sequence[Any], record: ComparisonRecord, section: SectionRecord) -> Table:
     words = {
+        "figure": section.figure_words,
         "axis": record.axis,
         "reach": record.reach and reach_words(record.reach, section.protocol),
         "against": record.against or "the fastest",
@@ -80,7 +83,10 @@ def explanations(record: ComparisonRecord) -> list[tuple[str, str]]:
     """Return what readers must know about the tables' columns: pairs of a term and its explanation."""
     columns: list[Column] = []
     for section in record.sections:
-        columns += _shown_columns(record, section, [*RESULT_TABLES, "cost"])
+        shown = _shown_columns(record, section, [*RESULT_TABLES, "cost"])
+        columns += [
+            replace(column, heading=column.heading.replace("{figure}", section.figure_words)) for column in shown
+        ]
     if any(section.pairs for section in record.sections):
         columns += pair_columns(record)
     notes = [note for name, note in TABLE_NOTES.items() if any(column.table == name for column in columns)]
@@ -93,7 +99,8 @@ def explanations(record: ComparisonRecord) -> list[tuple[str, str]]:
 def sentence(pair: PairRecord) -> str:
     """Return a pair's difference in words."""
     facts = [f"95 % interval {interval(pair, '{:+.2f}')}"] if pair.low is not None else []
-    tests = (("seeds and images", pair.joint), ("seeds", pair.seeds), ("images", pair.images))
+    both = "folds" if "folds" in str(pair.interval) else "seeds and images"
+    tests = ((both, pair.joint), ("seeds", pair.seeds), ("images", pair.images))
     facts += [
         f"p {p if p[0] == '<' else f'= {p}'} over {name}" for name, test in tests if (p := p_value(test)) != MISSING
     ]
@@ -134,7 +141,7 @@ def metric_words(metric: str, protocol: str) -> str:
 
 def reach_words(reach: Mapping[str, Any], protocol: str) -> str:
     """Return the value to reach in words, such as `75 % training accuracy`."""
-    value = f"{100 * reach['value']:g} %" if reach["metric"].endswith("accuracy") else f"{reach['value']:g}"
+    value = f"{reach['value']:g}" if reach["metric"].endswith("loss") else f"{100 * reach['value']:g} %"
     return f"{value} {metric_words(reach['metric'], protocol)}"
 
 
@@ -153,7 +160,7 @@ def section_extras(record: ComparisonRecord, section: SectionRecord) -> list[tup
 def reference_table(section: SectionRecord) -> Table:
     """Return a published learning curve beside those of the groups, one row per published epoch."""
     reference: Mapping[str, Any] = section.reference or {}
-    form = (lambda v: percent(v, "{:.1f}")) if reference["metric"].endswith("accuracy") else "{:.3f}".format
+    form = "{:.3f}".format if reference["metric"].endswith("loss") else lambda v: percent(v, "{:.1f}")
     rows = [
         [f"{epoch:g}", *(MISSING if value is None else form(value) for value in values)]
         for epoch, *values in zip(reference["epochs"], reference["values"], *reference["groups"], strict=True)
@@ -163,8 +170,8 @@ def reference_table(section: SectionRecord) -> Table:
 
 def choice_table(section: SectionRecord, reach: Mapping[str, Any] | None) -> Table:
     """Return how groups were chosen among others that differ in one setting: one row per value that was tried."""
-    protocol = section.protocol
-    measure = f"epochs to {reach_words(reach, protocol)}" if reach else f"{metric_words('val/accuracy', protocol)}, %"
+    protocol, kind = section.protocol, section.figure.partition("_")[2]
+    measure = f"epochs to {reach_words(reach, protocol)}" if reach else f"{metric_words(f'val/{kind}', protocol)}, %"
     choices = [(group.label, group.choice) for group in section.groups if group.choice]
     rows = []
     for label, choice in choices:
@@ -177,11 +184,11 @@ def choice_table(section: SectionRecord, reach: Mapping[str, Any] | None) -> Tab
 
 def _score(entry: Mapping[str, Any], reach: Mapping[str, Any] | None) -> str:
     if reach is None:
-        return percent(entry["val_accuracy"])
+        return percent(entry["val"])
     if entry["reached"]:
         return f"{entry['epochs']:.1f}{some_runs(entry['reached'], entry['runs'])}"
     if entry["nearest"] is None:
         return MISSING
     nearest = entry["nearest"]
-    best = f"{100 * nearest:.1f} %" if reach["metric"].endswith("accuracy") else f"{nearest:.3f}"
+    best = f"{nearest:.3f}" if reach["metric"].endswith("loss") else f"{100 * nearest:.1f} %"
     return f"not reached, at best {best}"

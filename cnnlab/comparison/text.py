@@ -50,6 +50,8 @@ def section_lines(record: ComparisonRecord, section: SectionRecord) -> list[str]
     if section.pairs:
         tables.append(("Differences", pair_table(record, section)))
     lines = [line for title, table in tables for line in titled_table(f"### {title}", table)]
+    if section.by_images:
+        lines += ["### More training images", "", *(f"- {curve.sentence}" for curve in section.by_images), ""]
     return lines + _published_lines(section)
 
 
@@ -89,6 +91,8 @@ def print_comparison(record: ComparisonRecord, width: int | None) -> None:
         if section.pairs:
             for text in pair_sentences(section.pairs[0], record.plan):
                 console.print(text)
+        for curve in section.by_images:
+            console.print(curve.sentence)
         console.print()
     for notice in record.notices:
         console.print(f"note: {notice}")
@@ -106,7 +110,7 @@ def _terminal_table(section: SectionRecord, columns: Sequence[Column]) -> Termin
     table = TerminalTable(title=section.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("group", overflow="fold", min_width=16)
     for column in columns:
-        table.add_column(column.terminal, justify="right", no_wrap=True)
+        table.add_column(column.terminal.format(figure=section.figure_words), justify="right", no_wrap=True)
     for group in section.groups[:TERMINAL_GROUPS]:
         table.add_row(group.label, *(column.cell(group) for column in columns))
     return table

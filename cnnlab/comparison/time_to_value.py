@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnnlab.comparison.spec import Reach
+from cnnlab.comparison.spec import Metric, Reach
 from cnnlab.comparison.statistics import ratio_interval
 from cnnlab.runs.reading import Run
 
@@ -37,9 +37,9 @@ def _crossing(run: Run, reach: Reach) -> tuple[Point | None, Point | None]:
     return before, None
 
 
-def target_times(runs: Sequence[Run], target: float) -> Times:
-    """Return when the validation accuracy reached a target: medians over the runs that reached it, and how many did."""
-    times = [after[1:] for run in runs if (after := _crossing(run, Reach("val/accuracy", target))[1])]
+def target_times(runs: Sequence[Run], target: float, metric: Metric = "val/accuracy") -> Times:
+    """Return when a metric reached a target: medians over the runs that reached it, and how many did."""
+    times = [after[1:] for run in runs if (after := _crossing(run, Reach(metric, target))[1])]
     return {
         "target": target,
         "reached": len(times),

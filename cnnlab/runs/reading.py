@@ -38,6 +38,9 @@ class Run:
     classes: int | None = None  # number of classes
     going_on: bool = False  # a process is writing to it
     problems: tuple[str, ...] = ()  # what is damaged or missing
+    # Where the images are among the training images, int64 (N,), if they are those that a fold held out; the test
+    # images of such a run are left aside.
+    positions: np.ndarray | None = None
 
 
 def find_runs(paths: Sequence[str]) -> list[Path]:
@@ -70,16 +73,17 @@ def read_run(path: Path) -> Run:
     done = summary["status"] == "completed"
     config = _read_config(directory.config_file, problems)
     curve = _read_curve(directory.metrics_file, problems, expected=done)
-    arrays = read_or_note(_read_predictions, directory.predictions_file, problems) if done else None
-    predicted, labels, classes = arrays or (None, None, None)
-    if predicted is not None and summary["test_accuracy"] is not None:
+    file = directory.held_out_file if summary["folds"] else directory.predictions_file
+    arrays = read_or_note(_read_predictions, file, problems) if done else None
+    predicted, labels, classes, positions = arrays or (None, None, None, None)
+    if predicted is not None and positions is None and summary["test_accuracy"] is not None:
         scored = float((predicted == labels).mean())
         if abs(scored - summary["test_accuracy"]) > 1e-4:
             problems.append(
                 f"predictions.npz has an accuracy of {scored:.4f}, the record {summary['test_accuracy']:.4f}"
             )
     going_on = summary["status"] == "running" and (path / ".lock").exists() and not directory.is_free()
-    return Run(path, summary, config, curve, predicted, labels, classes, going_on, tuple(problems))
+    return Run(path, summary, config, curve, predicted, labels, classes, going_on, tuple(problems), positions)
 
 
 def is_trial(run: Path) -> bool:
@@ -166,8 +170,8 @@ def _read_rows(file: Path) -> list[list[str]]:
     return list(csv.reader(io.StringIO(read_text(file), newline="")))
 
 
-def _read_predictions(file: Path) -> tuple[np.ndarray, np.ndarray, int]:
-    """Read predicted and true classes, int16 (N,), and the number of classes.
+def _read_predictions(file: Path) -> tuple[np.ndarray, np.ndarray, int, np.ndarray | None]:
+    """Read predicted and true classes, int16 (N,), the number of classes, and positions if the file has any.
 
     Raises:
         ValueError: if the arrays do not hold predictions; other errors if the file is damaged.
@@ -178,15 +182,17 @@ def _read_predictions(file: Path) -> tuple[np.ndarray, np.ndarray, int]:
         if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
             raise ValueError("it is larger when unpacked than on disk")
     with np.load(file) as arrays:
-        logits, labels = arrays["logits"], arrays["labels"]
+        logits, labels, positions = arrays["logits"], arrays["labels"], arrays.get("positions")
     if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
         raise ValueError(f"logits are {logits.dtype} and labels {labels.dtype}, not numbers and whole numbers")
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
         raise ValueError(f"logits {logits.shape} and labels {labels.shape} do not fit each other")
+    if positions is not None and (positions.dtype.kind not in "iu" or positions.shape != labels.shape):
+        raise ValueError(f"positions {positions.shape} do not fit labels {labels.shape}")
     if labels.min() < 0 or labels.max() >= logits.shape[1]:
         raise ValueError(f"labels from {labels.min()} to {labels.max()} for {logits.shape[1]} classes")
     if logits.shape[1] > np.iinfo(np.int16).max:
         raise ValueError(f"{logits.shape[1]:,} classes are too many")
     if not np.isfinite(logits).all():
         raise ValueError("it holds logits that are not finite")
-    return logits.argmax(axis=1).astype(np.int16), labels.astype(np.int16), logits.shape[1]
+    return logits.argmax(axis=1).astype(np.int16), labels.astype(np.int16), logits.shape[1], positions

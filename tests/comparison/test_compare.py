@@ -10,6 +10,7 @@ from cnnlab.comparison import compare as comparison
 from cnnlab.comparison import pairs
 from cnnlab.comparison.compare import compare_runs
 from cnnlab.comparison.spec import ComparisonSpec
+from cnnlab.comparison.tables import sentence
 from cnnlab.runs.reading import find_runs, read_run
 
 COSTS = {"good": 400, "fair": 100, "poor": 200}
@@ -238,6 +239,81 @@ def test_accuracy_with_test_time_augmentation_needs_all_runs(make_run, tmp_path)
 
     assert tta(0.8, 0.9) == pytest.approx(0.85)
     assert tta(0.8, None) is None
+
+
+@pytest.fixture
+def cross_validated(make_run, tmp_path):
+    """Writes three folds of 30 training images, for each seed, with these held-out accuracies."""
+
+    def write(model, seed, accuracies, **record):
+        paths = []
+        for fold, accuracy in enumerate(accuracies, start=1):
+            path = tmp_path / f"{model}_{seed}_{fold}"
+            config = {"data": {"source": "x", "image_size": 32, "classes": None, "folds": 3, "fold": fold}}
+            of_fold = {"fold": fold, "folds": 3, "val_accuracy": accuracy, "val_balanced_accuracy": accuracy - 0.1}
+            make_run(path, model, seed, 0.99, 50, 3, config=config, **of_fold, **record)
+            positions = np.arange(fold - 1, 30, 3)
+            labels = positions % 3
+            logits = np.eye(3)[np.where(np.arange(10) < round(10 * accuracy), labels, (labels + 1) % 3)]
+            np.savez(path / "held_out.npz", logits=logits, labels=labels, positions=positions)
+            paths.append(path)
+        return [read_run(path) for path in paths]
+
+    return write
+
+
+def test_folds_are_one_group_judged_by_what_they_held_out(cross_validated, make_run, tmp_path):
+    runs = cross_validated("lenet5", 0, [0.6, 0.7, 0.8]) + cross_validated("vgg11", 0, [0.4, 0.5, 0.5])
+    runs += [read_run(make_run(tmp_path / f"seed{seed}", "lenet5", seed, 0.9, 50)) for seed in range(2)]
+    record = compare_runs(runs)
+    folds, seeds = record.sections
+    assert [(group.label, group.n) for group in folds.groups] == [("lenet5 (3 folds)", 3), ("vgg11 (3 folds)", 3)]
+    assert [(group.label, group.n) for group in seeds.groups] == [("lenet5", 2)]
+    assert (folds.figure_words, seeds.figure_words) == ("held-out accuracy", "test accuracy")
+    best = folds.groups[0]
+    assert (best.mean, best.sd, best.interval) == (pytest.approx(0.7), pytest.approx(0.1), "t, over folds")
+    assert best.low == pytest.approx(max(0, 0.7 - 4.3027 * 0.1 * (1 / 3 + 1 / 2) ** 0.5), abs=1e-4)
+    assert best.confusion == [[6, 4, 0], [0, 7, 3], [2, 0, 8]]  # fold by fold, as each has one class here
+    (pair,) = folds.pairs
+    assert (pair.a, pair.interval, pair.seeds) == ("lenet5 (3 folds)", "t, over folds", None)
+    assert pair.difference == pytest.approx(0.7 - 1.4 / 3)
+    assert pair.joint is not None and pair.images is not None and pair.only_a_images == []
+    assert "3 folds of the training images" in folds.title
+    assert any("The held-out images chose" in notice for notice in record.notices)
+    assert "p = " in sentence(pair) and "over folds" in sentence(pair)
+
+
+def test_repeated_folds_are_pooled_by_seed_and_lacking_ones_are_told(cross_validated):
+    runs = cross_validated("lenet5", 0, [0.6, 0.7, 0.8]) + cross_validated("lenet5", 1, [0.5, 0.6, 0.7])[:2]
+    record = compare_runs(runs)
+    (group,) = record.sections[0].groups
+    assert (group.n, group.mean) == (5, pytest.approx(0.64))
+    assert sum(map(sum, group.confusion)) == 30  # of seed 0 alone
+    assert "lenet5 (3 folds): there are only 2 of 3 folds of seed 1; the means are over these." in record.notices
+
+
+def test_what_chose_the_best_epochs_is_compared(make_run, tmp_path):
+    chosen = {"config": {"select": "val/balanced_accuracy"}}
+    for model, balanced in (("good", 0.6), ("poor", 0.7)):
+        for seed in range(2):
+            value = balanced + 0.01 * seed
+            figures = {"test_balanced_accuracy": value, "val_balanced_accuracy": value, "test_macro_f1": 0.5}
+            accuracy = 0.9 if model == "good" else 0.5
+            make_run(tmp_path / f"{model}{seed}", model, seed, accuracy, **figures, **chosen)
+    runs = [read_run(path) for path in find_runs([str(tmp_path)])]
+    (section,) = compare_runs(runs).sections
+    assert (section.figure_words, section.groups[0].label) == ("test balanced accuracy", "poor")
+    assert section.groups[0].mean == pytest.approx(0.705)
+    (pair,) = section.pairs
+    assert pair.images is None and pair.joint is None and pair.seeds is not None  # no mean over the images
+    (by_accuracy,) = compare_runs(runs, ComparisonSpec(value="accuracy")).sections
+    assert (by_accuracy.figure_words, by_accuracy.groups[0].label) == ("test accuracy", "good")
+    (by_f1,) = compare_runs(runs, ComparisonSpec(value="macro_f1")).sections
+    assert by_f1.groups[0].mean == 0.5
+    other = read_run(make_run(tmp_path / "other", "other", 0, 0.8))
+    mixed = compare_runs([*runs, other])
+    assert mixed.sections[0].figure == "test_accuracy"
+    assert any("Different figures chose the best epochs" in notice for notice in mixed.notices)
 
 
 def test_a_curve_ends_with_the_shortest_run(make_run, tmp_path):

@@ -107,7 +107,7 @@ def test_protocols_and_images_are_kept_apart_and_noted():
     grouping = group_runs([run("a"), run("b", seed=1), run("c", protocol="article"), run("d", data_fingerprint="bb")])
     found = [(section.protocol, section.fingerprint, len(section.groups[0].runs)) for section in grouping.sections]
     assert found == [("holdout", "aa", 2), ("article", "aa", 1), ("holdout", "bb", 1)]
-    assert "The runs differ in protocol or images" in grouping.notices[0]
+    assert "The runs differ in protocol, images or folds" in grouping.notices[0]
 
 
 def test_a_seed_counts_once():
@@ -133,8 +133,8 @@ def test_runs_that_cannot_count_are_set_aside_with_their_reason():
         "failed: RuntimeError: out of memory",
         "interrupted: no reason was recorded",
         "unfinished: its process is gone",
-        "damaged: its record has no test accuracy",
         "damaged: summary.json cannot be read",
+        "damaged: its record has no test accuracy",
     ]
 
 

@@ -14,6 +14,7 @@ from cnnlab.comparison.statistics import (
     holm,
     joint,
     mean_interval,
+    over_folds,
     over_images,
     ratio_interval,
     sign_flip,
@@ -265,3 +266,14 @@ def test_equal_accuracies_by_chance_are_not_certain():
 def test_the_joint_test_needs_two_runs_and_some_noise():
     assert joint([0.5], np.array([1, 0]), [0.5, 0.5], np.array([2, 0])) is None
     assert joint([0.5, 0.5], np.array([2, 0]), [0.5, 0.5], np.array([2, 0])) is None
+
+
+def test_the_interval_over_folds_allows_for_shared_training_images():
+    values = [0.02, 0.01, 0.03, -0.01, 0.02]
+    test = over_folds(values, 5)
+    assert test is not None
+    error = math.sqrt((1 / 5 + 1 / 4) * np.var(values, ddof=1))  # a fold has a quarter as many images as its training
+    assert bounds(test) == pytest.approx(stats.t.interval(0.95, 4, np.mean(values), error))
+    assert test.p == pytest.approx(2 * stats.t.sf(np.mean(values) / error, 4))
+    assert test.p > stats.ttest_1samp(values, 0).pvalue
+    assert over_folds([0.1], 5) is None and over_folds([0.1, 0.1], 5) is None

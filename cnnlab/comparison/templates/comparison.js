@@ -75,7 +75,7 @@ function start(place) {
 
   function drawCurves(groups) {
     const metric = find(".metric").value, over = find(".over").value;
-    const isAccuracy = metric.endsWith("accuracy");
+    const isAccuracy = !metric.endsWith("loss");
     const scaled = (values) => (isAccuracy ? values.map(percent) : values);
     const traces = groups.filter((group) => group.curve && group.curve.epoch.length).flatMap((group, number) => {
       const curve = group.curve, spread = curve[metric];
@@ -131,7 +131,7 @@ function start(place) {
     };
     draw(find(".costs"), [line, points], {
       zooms: true, showlegend: false, xaxis: { type: wide ? "log" : "linear", title: { text: find(".cost").selectedOptions[0].text } },
-      yaxis: { title: { text: "test accuracy, %" } },
+      yaxis: { title: { text: `${section.figure}, %` } },
     });
   }
 
