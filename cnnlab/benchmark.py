@@ -27,6 +27,8 @@ def benchmark(config: DictConfig) -> None:
     data, trainer = settings["data"], settings["trainer"]
     single = {"batch_sizes": data["batch_size"], "precisions": trainer["precision"], "compile": trainer["compile"]}
     lists = {key: [value] if settings[key] is None else settings[key] for key, value in single.items()}
+    if empty := [key for key, values in lists.items() if values == []]:
+        raise RequestError(f"{empty[0]} must have at least one entry")
     options = {key: settings[key] for key in ("rounds", "steps", "floor")}
     check_declared("cnnlab.speed.benchmark.combinations", lists)
     check_declared("cnnlab.speed.benchmark.measure", options)

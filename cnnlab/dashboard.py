@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from cnnlab import config as configuration
 from cnnlab.errors import RequestError
 from cnnlab.runs.reading import find_runs
+from cnnlab.runs.summary import read_record
 
 log = logging.getLogger("cnnlab.dashboard")
 
@@ -26,7 +27,10 @@ def dashboard(config: DictConfig) -> None:
         raise RequestError(f"runs must be a folder or a list of folders, got {runs!r}")
     if port is not None and (type(port) is not int or not 0 <= port < 65536):
         raise RequestError(f"port must be a whole number below 65536, or null for the first free one, got {port!r}")
-    find_runs(paths)  # fail before anything slow is imported
+    found = find_runs(paths)  # fail before anything slow is imported
+    records = [read_record(path / "summary.json") for path in found]
+    if not any((record or {}).get("status") for record, _ in records):
+        raise RequestError(f"runs: {found[0]} is damaged: {'; '.join(records[0][1]) or 'its record has no status'}")
 
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it would warn of every run that was resumed
     from tensorboard.program import TensorBoard, TensorBoardServerException
@@ -35,8 +39,6 @@ def dashboard(config: DictConfig) -> None:
 
     with tempfile.TemporaryDirectory(prefix="cnnlab-dashboard-") as folder:
         view = View(Path(folder), paths)
-        if not any(run.summary["status"] for run in view.runs):
-            raise RequestError(f"runs: {view.runs[0].path} is damaged: {'; '.join(view.runs[0].problems)}")
         for run in view.runs:
             for problem in run.problems:
                 log.warning("%s: %s", run.path, problem)

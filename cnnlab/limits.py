@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from cnnlab.errors import RequestError
 
 Count = Annotated[int, "[1, inf)"]
+Pixels = Annotated[int, "[1, 10000]"]  # of a side; more would not fit into memory
 Whole = Annotated[int, "[0, inf)"]
 Positive = Annotated[float, "(0, inf)"]
 NotNegative = Annotated[float, "[0, inf)"]

@@ -42,7 +42,8 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
             check_loggers(configuration.plain(config.logger), recorded.path)
         foreign = [name for name in find_targets(configuration.settings(config)) if name not in own_targets]
         check_trusted(foreign, PARTS_OF_A_RUN, trust, recorded.path, "resume")
-        check_length(configuration.settings(config)["trainer"], recorded)
+        elsewhere = run.path.resolve() != recorded.path.resolve()
+        check_length(configuration.settings(config)["trainer"], recorded, elsewhere)
         configuration.check_settings(configuration.settings(config))
         names = recorded.read_summary() or names
     checkpoint = find_checkpoint(run, config.resume, configuration.identity(config))

@@ -12,6 +12,7 @@ WRONG = {
     "batch_sizes=[0]": "batch_sizes must be 1 or more, got [0]",
     "precisions=[bf17]": "precisions must be one of auto, 32-true, bf16-mixed, 16-mixed, got ['bf17']",
     "compile=[]": "compile must have at least one entry",
+    "batch_sizes=[]": "batch_sizes must have at least one entry",
     "rounds=0": "rounds must be 1 or more",
     "steps=many": "steps must be a whole number or null, got 'many'",
     "output=x.txt": "output: x.txt must end in .json",

@@ -151,7 +151,8 @@ WRONG = {
     "model=lenet5 data.image_size=28": "the smallest size that works is 32 pixels",
     "model=timm": "model.name must be given",
     "model=torchvision model.name=resnet81": "resnet81 is not a classifier of torchvision; did you mean resnet18?",
-    "data.image_size=0": "data.image_size must be 1 or more, got 0",
+    "data.image_size=0": "data.image_size must be from 1 to 10000, got 0",
+    "data.image_size=100000": "data.image_size must be from 1 to 10000, got 100000",
     "data.image_size=many": "data.image_size must be a whole number",
     "data.path=x": "data.path is not a key",
 }

@@ -92,6 +92,7 @@ WRONG = (
     ("describe", "data.image_size=0"),
     ("compare", "runs=gone"),
     ("benchmark", "rounds=0"),
+    ("benchmark", "precisions=[]"),
 )
 
 

@@ -72,6 +72,18 @@ def test_a_resumed_run_does_not_overwrite_another_run(finished, train, tmp_path)
     assert files(tmp_path / "other") == before
 
 
+def test_a_complete_run_is_not_continued_elsewhere_unless_it_is_made_longer(finished, train, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    refused = train("resume=run", "hydra.run.dir=other")
+    assert (refused.code, refused.err) == (
+        2,
+        "resume: the run in run is complete; trainer.max_epochs=N makes it longer\n",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert train("resume=run", "hydra.run.dir=other", "trainer.max_epochs=3").code == 0
+    assert summary(tmp_path / "other")["epochs"] == 3
+
+
 def test_a_checkpoint_alone_is_not_continued_for_less_than_it_has_done(finished, train, tmp_path):
     shutil.copy(finished / "checkpoints" / "last.ckpt", tmp_path / "alone.ckpt")
     outcome = train(*TINY, "resume=alone.ckpt", "trainer.max_epochs=1")

@@ -196,3 +196,15 @@ def test_help_explains_what_is_shown(command):
     assert outcome.code == 0
     for text in ("checkpoint=PATH", "image=test:0", "activation maps (Grad-CAM)", "synthetic"):
         assert text in outcome.out
+
+
+def test_a_network_whose_values_are_not_finite_is_refused(command, save, photo, tmp_path):
+    file = save()
+    content = torch.load(file, weights_only=True)
+    first = next(weight for weight in content["state_dict"].values() if weight.ndim == 4)
+    first.fill_(3e38)
+    torch.save(content, file)
+    outcome = command("visualize", f"checkpoint={file}", f"image={photo}", "output=out")
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+    assert "the network may have diverged" in outcome.err
+    assert not (tmp_path / "out").exists()

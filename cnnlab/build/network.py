@@ -15,7 +15,7 @@ from cnnlab.errors import RequestError
 from cnnlab.inspection.cost import Cost, empty_image, measure_cost, run_image
 from cnnlab.inspection.layers import LayerTable, tabulate
 from cnnlab.instantiate import build, explained, import_target
-from cnnlab.limits import Count
+from cnnlab.limits import Count, Pixels
 
 Settings = Mapping[str, Any]
 
@@ -95,8 +95,8 @@ def check_image_shape(network: nn.Module, image_shape: tuple[int, int, int], cla
 class DescribedImages:
     """Height and width (in pixels), channels and number of classes of the images that a network is described for."""
 
-    image_size: Count
-    channels: Count
+    image_size: Pixels
+    channels: Pixels
     classes: Count
 
     @property

@@ -20,7 +20,7 @@ from cnnlab.data.sources import find_source
 from cnnlab.data.splits import Protocol, name_classes, nested_subset, split_by_protocol
 from cnnlab.data.stream import PIECE, read_by_threads
 from cnnlab.errors import RequestError
-from cnnlab.limits import AboveZero, Between, Count, Folds, Whole
+from cnnlab.limits import AboveZero, Between, Count, Folds, Pixels, Whole
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class ImageDataModule(L.LightningDataModule):
         on_error: OnError = "stop",
         exclude: str | None = None,
         classes: list[str] | None = None,
-        image_size: Count = 32,
+        image_size: Pixels = 32,
         batch_size: Count = 512,
         eval_batch_size: Count = 1000,
         sampling: Sampling = "shuffled",

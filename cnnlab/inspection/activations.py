@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from cnnlab.errors import RequestError
 from cnnlab.inspection.cost import QuickMode, run_image
 from cnnlab.inspection.hooks import watch_calls
 
@@ -79,6 +80,8 @@ class _Counter:
         self.title: str = FUNCTIONS[operation][0]
         self.quiet: Quiet = FUNCTIONS[operation][1]
         low, high = inputs.aminmax()  # those of the first batch determine the range of the histogram
+        if not (low.isfinite() and high.isfinite()):
+            raise RequestError(f"checkpoint: the inputs of {name} are not finite: the network may have diverged")
         margin = max(float(high - low), 1e-3)
         self.range = float(low) - margin / 4, float(high) + margin / 4
         self.counts = torch.zeros(BINS, dtype=torch.float64)

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cnnlab.arguments import misfit
-from cnnlab.errors import RequestError
+from cnnlab.errors import RequestError, printable
 from cnnlab.instantiate import first_line, import_target
+from cnnlab.limits import Pixels
 from cnnlab.runs.archive import check_archive
 from cnnlab.runs.plain import check_plain
 from cnnlab.trust import NETWORKS, Trusted, check_trusted, find_targets
@@ -28,7 +29,7 @@ DESCRIPTION: dict[str, Any] = {
     "classes": list[str],
     "mean": Annotated[list[float], 3, "(-1e6, 1e6)"],
     "std": Annotated[list[float], 3, "(0, 1e6)"],
-    "image_size": Annotated[int, "[1, 10000]"],  # pixels
+    "image_size": Pixels,
     "channels": Literal[3],
     "data_fingerprint": str,
     "model": dict,
@@ -100,8 +101,10 @@ def _read_plain(path: Path, key: str) -> Any:
 
 
 def _check_claims(weights: dict[str, Any], path: Path, key: str) -> None:
-    """Refuse weights that would take far more memory than their file has bytes."""
+    """Refuse weights that are sparse, quantized or without values, or take far more memory than their file."""
     tensors = [value for value in weights.values() if isinstance(value, Tensor)]
+    if any(value.layout != torch.strided or value.is_quantized or value.is_meta for value in tensors):
+        raise RequestError(f"{key}: {path} is not loaded: it holds sparse or quantized weights, or none at all")
     if sum(value.numel() * value.element_size() for value in tensors) > MOST_SHARING * path.stat().st_size:
         raise RequestError(f"{key}: {path} is not loaded: its weights claim to be larger than the file")
 
@@ -196,7 +199,8 @@ def check_images(about: dict[str, Any], classes: Sequence[str], fingerprint: str
         RequestError: if classes or fingerprint differ.
     """
     if list(classes) != about["classes"]:
-        raise RequestError(f"resume: {path} was trained on other classes ({', '.join(about['classes'][:4])}, ...)")
+        names = printable(", ".join(about["classes"][:4]))
+        raise RequestError(f"resume: {path} was trained on other classes ({names}, ...)")
     if same_images(fingerprint, about["data_fingerprint"]) is False:
         raise RequestError(
             f"resume: {path} was trained on other images (fingerprint {about['data_fingerprint']}) than data.* names "

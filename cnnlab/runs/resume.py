@@ -39,11 +39,12 @@ def recorded_run(resume: str | None) -> RunDirectory | None:
     return run
 
 
-def check_length(options: Mapping[str, Any], run: RunDirectory) -> None:
+def check_length(options: Mapping[str, Any], run: RunDirectory, elsewhere: bool = False) -> None:
     """Check that the settings of the Trainer do not ask a resumed run for less than it has done.
 
     Raises:
-        RequestError: if it has more epochs, steps or seconds than a limit that was not its own before.
+        RequestError: if it has more epochs, steps or seconds than a limit that was not its own before; or if nothing is
+            left to do of a run that continues in another directory.
     """
     done, before = run.read_summary() or {}, (run.read_config() or {}).get("trainer") or {}
     # The record rounds a part of an epoch. Duration compares the steps exactly.
@@ -52,6 +53,8 @@ def check_length(options: Mapping[str, Any], run: RunDirectory) -> None:
         "max_steps": (options.get("max_steps"), _number(done.get("steps")), "steps"),
         "max_time": (_seconds(options.get("max_time")), _number(done.get("train_seconds")), "seconds"),
     }
+    if elsewhere and done.get("status") == "completed" and all(options.get(key) == before.get(key) for key in limits):
+        raise RequestError(f"resume: the run in {run.path} is complete; trainer.max_epochs=N makes it longer")
     for key, (limit, trained, unit) in limits.items():
         is_changed = options.get(key) != before.get(key) and not (key == "max_steps" and limit == -1)
         if is_changed and isinstance(limit, int | float) and limit < trained:

@@ -8,7 +8,6 @@ from itertools import product
 from statistics import median, quantiles
 from typing import Annotated, Any, Literal
 
-from cnnlab.errors import RequestError
 from cnnlab.limits import Count
 from cnnlab.speed.steps import time_machine, time_training
 from cnnlab.speed.turns import Contestant, take_turns
@@ -35,15 +34,8 @@ def combinations(
     precisions: list[Precision],
     compile: list[Compile],
 ) -> list[Combination]:
-    """Return every combination, grouped by model.
-
-    Raises:
-        RequestError: if a list is empty.
-    """
-    lists = {"models": models, "batch_sizes": batch_sizes, "precisions": precisions, "compile": compile}
-    if empty := [name for name, values in lists.items() if not values]:
-        raise RequestError(f"{empty[0]} must have at least one entry")
-    return [Combination(*values) for values in product(*lists.values())]
+    """Return every combination, grouped by model."""
+    return [Combination(*values) for values in product(models, batch_sizes, precisions, compile)]
 
 
 def measure(

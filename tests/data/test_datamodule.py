@@ -139,7 +139,7 @@ def test_images_have_the_image_size(class_folders: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_size": 0}, "image_size must be 1 or more, got 0"),
+        ({"image_size": 0}, "image_size must be from 1 to 10000, got 0"),
         ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
         ({"eval_batch_size": -1}, "eval_batch_size must be 1 or more, got -1"),
         ({"holdout": 0.0}, "holdout must be between 0 and 1, got 0.0"),

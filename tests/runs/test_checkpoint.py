@@ -73,6 +73,13 @@ def test_weights_that_claim_to_be_larger_than_the_file_are_refused(tmp_path):
         read_checkpoint(tmp_path / "a.ckpt")
 
 
+@pytest.mark.parametrize("make", [torch.Tensor.to_sparse, lambda weight: weight.to("meta")])
+def test_weights_that_are_no_plain_tensors_are_refused(tmp_path, make):
+    torch.save({"network.weight": make(torch.ones(3, 2))}, tmp_path / "odd.pt")
+    with pytest.raises(RequestError, match="it holds sparse or quantized weights, or none at all"):
+        read_weights(tmp_path / "odd.pt")
+
+
 @pytest.mark.parametrize(
     "wrap", [lambda state: state, lambda state: {"state_dict": state}, lambda state: {"model": state}]
 )

@@ -1,6 +1,5 @@
 import pytest
 
-from cnnlab.errors import RequestError
 from cnnlab.speed.benchmark import Combination, combinations, result, speed
 from cnnlab.speed.turns import Contestant
 
@@ -35,12 +34,6 @@ def test_every_combination_appears_once():
     rows = combinations(["a", "b"], [1, 2], ["auto"], ["off", "default"])
     assert len(set(rows)) == len(rows) == 8
     assert rows[0] == Combination("a", 1, "auto", "off")
-
-
-@pytest.mark.parametrize(("sizes", "precisions", "name"), [([], ["auto"], "batch_sizes"), ([1], [], "precisions")])
-def test_empty_lists_are_refused(sizes, precisions, name):
-    with pytest.raises(RequestError, match=name):
-        combinations(["a"], sizes, precisions, ["off"])
 
 
 def test_speed_is_the_median_of_the_rounds_and_steps():
