@@ -121,8 +121,9 @@ def _training(run: RunDirectory | None) -> list[str]:
     path = ((run.read_config() or {}).get("data") or {}).get("path")
     images = Path(path).name if path else recorded["data"]
     said = [f"It was trained for {recorded['epochs']} epochs with the recipe {recorded['recipe']} on {images}."]
-    if (accuracy := recorded.get("test_accuracy")) is not None:
-        said.append(f"It classifies {100 * accuracy:.1f} % of the test images correctly.")
+    for key, which in (("test_accuracy", "test"), ("val_accuracy", "validation")):  # a stopped run was not tested
+        if (accuracy := recorded.get(key)) is not None:
+            return [*said, f"It classifies {100 * accuracy:.1f} % of the {which} images correctly."]
     return said
 
 

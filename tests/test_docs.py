@@ -224,6 +224,12 @@ def test_pages_and_pictures_are_linked_and_small():
     assert sum(picture.stat().st_size for picture in pictures) < 3_000_000
 
 
+def test_the_live_pages_are_small():
+    pages = list((DOCS / "live").glob("*.html"))
+    assert len(pages) == 2
+    assert sum(page.stat().st_size for page in pages) < 6_000_000
+
+
 def test_the_readme_is_short():
     assert len(PAGES["README.md"].split()) <= 1300
 

@@ -16,7 +16,7 @@ const LABELS = {
   "pad": o => o.before[0] ? "zero channels" : "pad with zeros",
   "flatten": () => "as a list",
 };
-const SHORT = { "convolution": o => `conv ${o.kernel.join(" × ")}`, "linear": () => "linear", "adaptive pool": o => o.take };
+const SHORT = { "convolution": o => `conv ${o.kernel.join("×")}`, "linear": () => "linear", "adaptive pool": o => o.take };
 const label = operation => (LABELS[operation.kind] || (one => one.kind))(operation);
 
 const sides = shape => shape.length === 1 ? `${shape[0]}` : `${shape[0]} × ${shape[1]} × ${shape[2]}`;
@@ -275,8 +275,12 @@ function setUpFlow() {
   listen("computed", () => { STAGES.forEach(stage => stage.visible && fillStage(stage)); if (NOW.selected) { drawMarks(); drawReadout(); } });
   listen("new picture", () => { for (const stage of STAGES) Object.assign(stage, { frozen: false, page: 0 }); });
   listen("selected", () => {
-    const stage = stageOf(NOW.selected.operation);
-    if (!shownSteps(stage).includes(NOW.selected.operation)) { stage.open = true; redrawStage(stage); }
+    const { operation, channel } = NOW.selected, stage = stageOf(operation);
+    const rank = NET.shown[operation].shape.length > 1 ? stage.order.indexOf(channel) : -1, page = rank < 0 ? stage.page : Math.floor(rank / ROWS);
+    if (!shownSteps(stage).includes(operation) || page !== stage.page) {
+      Object.assign(stage, { open: stage.open || !shownSteps(stage).includes(operation), page });
+      redrawStage(stage);
+    }
     drawMarks();
     drawReadout();
   });
