@@ -13,7 +13,7 @@ from cnnlab.instantiate import first_line
 
 T = TypeVar("T")
 
-MOST_BYTES, MOST_BYTES_OF_YAML, MOST_DEPTH = 1 << 24, 1 << 22, 30  # of a file that is read
+MOST_BYTES, MOST_BYTES_OF_YAML, MOST_DEPTH, MOST_VALUES = 1 << 24, 1 << 22, 30, 1 << 21  # of a file that is read
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast
 
 
@@ -89,18 +89,25 @@ def _checked(value: Any) -> dict[str, Any]:
     return value
 
 
-def check_plain(value: Any, depth: int) -> None:
-    """Raise a ValueError for values that are not plain, nested too deeply, or cannot be written."""
+def check_plain(value: Any, depth: int) -> int:
+    """Return how many values there are in plain values, at all depths.
+
+    Raises:
+        ValueError: for a value that is not plain or cannot be written, and for too many or too deeply nested ones. Few
+            lists that hold each other many times over stand for more values than can be gone through.
+    """
+    number = 1
     if isinstance(value, dict | list):
         if depth == 0:
             raise ValueError("it is nested too deeply")
-        for part in value:
-            check_plain(part, depth - 1)
-            if isinstance(value, dict):
-                check_plain(value[part], depth - 1)
+        for part in (*value, *value.values()) if isinstance(value, dict) else value:
+            number += check_plain(part, depth - 1)
+            if number > MOST_VALUES:
+                raise ValueError(f"it holds more than {MOST_VALUES:,} values")
     elif isinstance(value, str):
         value.encode()  # half a surrogate pair cannot be written
     elif isinstance(value, int) and abs(value) >= 1 << 64:
         raise ValueError("it holds a whole number of more than 64 bits")
     elif value is not None and not isinstance(value, int | float):
         raise ValueError(f"it holds {reprlib.repr(value)}, which is no plain value")
+    return number

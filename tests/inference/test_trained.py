@@ -298,3 +298,12 @@ def test_an_unknown_precision_is_named(save: Saver) -> None:
     precision: Any = "bf16"
     with pytest.raises(RequestError, match="precision must be one of auto, 32-true, bf16-mixed, got 'bf16'"):
         load(save(), precision=precision)
+
+
+def test_a_checkpoint_of_few_bytes_that_stands_for_endless_values_is_refused(save):
+    several: list = [0] * 1000
+    for _ in range(2):
+        several = [several] * 1000
+    file = save({"_target_": "cnnlab.models.lenet.LeNet5", "width": several}, weights={})
+    with pytest.raises(RequestError, match="is not loaded: .* is not a network"):
+        load(file)
