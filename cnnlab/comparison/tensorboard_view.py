@@ -107,7 +107,8 @@ class View:
         for section in sections:
             about = "" if len(sections) == 1 else f", {' '.join(section.data)}, {section.protocol}"
             for group in section.groups:
-                groups[_inside(f"{group.label}{about} ({counted(len(group.runs), 'seed')})")] = group
+                number = counted(len(group.runs), "run" if group.folds else "seed")
+                groups[_inside(f"{group.label}{about} ({number})")] = group
         averaged = {name: tuple(run.path for run in group.runs) for name, group in groups.items()}
         for name in self._averaged:
             if averaged.get(name) != self._averaged[name]:

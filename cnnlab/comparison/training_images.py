@@ -8,7 +8,7 @@ t.
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
@@ -36,13 +36,18 @@ class PowerLaw:
 
     def accuracy(self, images: float) -> tuple[float, float | None, float | None]:
         """Return 1 - error for a number of training images, with the bounds of its 95 % interval."""
-        power = self.a * images**-self.b
-        error = power + self.c
+        error = self.a * images**-self.b + self.c
         if self.covariance is None:
             return 1 - error, None, None
-        slopes = np.array([power, -power * math.log(images), 1.0])[: len(self.covariance)] / error
+        slopes = _slopes(self, np.array([images]))[0, : len(self.covariance)]
         half = math.sqrt(slopes @ self.covariance @ slopes) * special.stdtrit(self.degrees, (1 + CONFIDENCE) / 2)
         return 1 - error, max(0.0, 1 - error * math.exp(min(half, 50.0))), 1 - error * math.exp(-half)
+
+
+def _slopes(law: PowerLaw, images: np.ndarray) -> np.ndarray:
+    """Return the derivatives of the logarithm of the error by log a, b and c, (N, 3), for numbers of images (N,)."""
+    power = law.a * images**-law.b
+    return np.stack([power, -power * np.log(images), np.ones_like(power)], axis=1) / (power + law.c)[:, None]
 
 
 def fit_power_law(images: Sequence[int], errors: Sequence[float]) -> PowerLaw | None:
@@ -67,10 +72,12 @@ def fit_power_law(images: Sequence[int], errors: Sequence[float]) -> PowerLaw | 
             if found.cost < best.cost * (1 - 1e-6) and found.x[2] > SMALLEST_ERROR:
                 best = found
     log_a, b, c = (*best.x, 0.0)[:3]
-    degrees = len(images) - len(best.x)
-    inverse = np.linalg.pinv(best.jac.T @ best.jac)
-    covariance = inverse * (2 * best.cost / degrees) if degrees > 0 else None
-    return PowerLaw(math.exp(log_a), float(b), float(c), covariance, degrees)
+    free = 3 if sizes >= SIZES_FOR_LIMIT else 2  # a c of 0 is uncertain too
+    law = PowerLaw(math.exp(log_a), float(b), float(c), None, len(images) - free)
+    if law.degrees < 1:
+        return law
+    slopes = _slopes(law, n)[:, :free]
+    return replace(law, covariance=np.linalg.pinv(slopes.T @ slopes) * (2 * best.cost / law.degrees))
 
 
 def images_curves(groups: Sequence[Group]) -> list[ImagesCurve]:

@@ -36,17 +36,18 @@ def test_few_sizes_have_no_limit_and_two_no_curve():
     assert perfect is not None and perfect.accuracy(1000)[0] == pytest.approx(1, abs=1e-3)
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says():
-    random, inside, trials = np.random.default_rng(0), 0, 100
-    truth = 1 - 3 * 20_000**-0.4
+@pytest.mark.parametrize(("sizes", "limit"), [(SIZES[:3], 0.0), (SIZES, 0.05)])
+def test_the_interval_holds_the_truth_about_as_often_as_it_says(sizes, limit):
+    random, inside, trials = np.random.default_rng(0), 0, 60
+    truth = 1 - (3 * 20_000**-0.4 + limit)
     for _ in range(trials):
-        images = SIZES[:3] * 4
-        law = fit_power_law(images, [3 * n**-0.4 * np.exp(random.normal(0, 0.05)) for n in images])
+        images = sizes * 3
+        law = fit_power_law(images, [(3 * n**-0.4 + limit) * np.exp(random.normal(0, 0.05)) for n in images])
         assert law is not None
         _, low, high = law.accuracy(20_000)
         assert low is not None and high is not None
         inside += low <= truth <= high
-    assert 88 <= inside <= 100
+    assert inside >= 53
 
 
 @pytest.fixture
