@@ -61,8 +61,9 @@ class Browser:
 
     def press(self, key: str) -> None:
         """Press a key."""
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, text=key if len(key) == 1 else "")
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, text=text)
 
     def resize(self, width: int, height: int, theme: str = "light") -> None:
         """Choose the size of the window in pixels, and `light` or `dark`."""

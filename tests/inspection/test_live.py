@@ -173,7 +173,10 @@ def test_what_the_reader_changes_changes_the_answer(tab, tmp_path):
 @needs_browser
 def test_everything_is_reached_by_keyboard(tab, tmp_path):
     tab.open(write_live(page(network("lenet5")), tmp_path))
-    tab.evaluate("live.select(4, 2, 3, 3); find('#output-map').focus()")
+    tab.evaluate("find('[data-step=\"4\"] .tile').focus()")
+    tab.press("Enter")
+    assert tab.evaluate("[NOW.selected.operation, document.activeElement.id]") == [4, "output-map"]
+    tab.evaluate("live.select(4, 2, 3, 3)")
     for key in ("ArrowRight", "ArrowDown", "PageDown"):
         tab.press(key)
     assert tab.evaluate("NOW.selected") == {"operation": 4, "channel": 3, "y": 4, "x": 4}

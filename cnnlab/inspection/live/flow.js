@@ -64,6 +64,7 @@ function drawFlow() {
 
 function drawStage(stage, number) {
   const last = NET.shown[stage.steps.at(-1)], vector = last.shape.length === 1;
+  if (stage.place) WATCHER.unobserve(stage.place);
   stage.place = element("div", { class: "stage", "data-stage": number },
     element("div", { class: "head" }, element("b", {}, stage.title), element("small", {}, sides(last.shape)),
       stage.steps.length > 1 && element("button", { type: "button", class: "quiet", "aria-expanded": stage.open,
@@ -152,6 +153,7 @@ function mosaic([channels, height]) {
 const WATCHER = new IntersectionObserver(entries => {
   for (const entry of entries) {
     const stage = STAGES[entry.target.dataset.stage];
+    if (entry.target !== stage.place) continue;  // it was drawn again
     stage.visible = entry.isIntersecting;
     if (stage.visible) fillStage(stage);
   }
