@@ -25,7 +25,7 @@ def record_of(
     """Return the content of `audit.json`."""
     sizes, remarks = split_sizes(found.data), []
     if not any(judged.values()):
-        remarks.append("Labels were not judged: checkpoint=[RUN,...] of the runs that folds=5 trains does that.")
+        remarks.append("Labels were not judged: checkpoint=FOLDER of a sweep with folds=5 does that.")
     elif judged["train"] < sizes["train"] + sizes["val"]:
         all_of = f"{sizes['train'] + sizes['val']:,} training images, {judged['test']:,} of {sizes['test']:,}"
         remarks.append(f"Labels were judged of {judged['train']:,} of {all_of} test images; folds=5 covers all.")
