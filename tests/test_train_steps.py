@@ -99,6 +99,21 @@ def test_steps_after_a_validation_within_an_epoch_take_their_time(train, tmp_pat
     assert 0 < summary(tmp_path / "run")["images_per_second"] < 16 / 0.1
 
 
+def test_the_first_step_does_not_slow_the_others_down(train, tmp_path, monkeypatch):
+    step, waits = Classifier.training_step, iter([5.0])
+
+    def slow_at_first(self: Classifier, *batch: Any) -> Any:
+        time.sleep(next(waits, 0))
+        return step(self, *batch)
+
+    monkeypatch.setattr(Classifier, "training_step", slow_at_first)
+    assert train(*TINY, "hydra.run.dir=run").code == 0
+    record = summary(tmp_path / "run")
+    assert record["first_step_seconds"] > 5
+    seconds = (record["steps"] - 1) * 16 / record["images_per_second"]
+    assert seconds < record["train_seconds"] - 5
+
+
 # --- how long --------------------------------------------------------------------------------------------------------
 
 

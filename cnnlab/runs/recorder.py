@@ -64,8 +64,10 @@ class Recorder(Checkpoint):
         self.best_row: dict[str, Any] | None = None
         self.epochs: float = 0
         self.seconds_before = 0.0  # of the run before it was resumed
-        self.stepping_seconds = 0.0  # without validation and saving
-        self.images = 0
+        # Without validation, saving, and the first step, in which libraries are loaded and kernels chosen or compiled.
+        self.stepping_seconds = 0.0
+        self.images = 0  # trained on in that time
+        self.first_step_seconds: float | None = None
         self._before = (0.0, 0.0, 0)  # seconds, stepping seconds and images at the start of the epoch
         self._started: float | None = None
         self._stepping_since: float | None = None
@@ -112,8 +114,11 @@ class Recorder(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count images, and save within the epoch if the run is stopped or a long time has passed."""
-        self.images += trainer.train_dataloader.batch_images  # pyright: ignore
         self._steps += 1
+        if self._steps == 1:
+            self._take_out_first_step(trainer)
+        else:
+            self.images += trainer.train_dataloader.batch_images  # pyright: ignore
         stop, save = self._stop_and_save(trainer)
         if not stop and not save:
             return
@@ -233,6 +238,15 @@ class Recorder(Checkpoint):
         self.stepping_seconds += time.perf_counter() - self._stepping_since
         self._stepping_since = None
 
+    def _take_out_first_step(self, trainer: L.Trainer) -> None:
+        """Measure the first step apart from the others: their rate and memory are those of a long training."""
+        before = self.stepping_seconds
+        self._stop_stepping(trainer)
+        self.first_step_seconds, self.stepping_seconds = self.stepping_seconds - before, before
+        self._stepping_since = time.perf_counter()
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(trainer.strategy.root_device)  # the search for kernels takes more
+
     def _log_speed(self, pl_module: L.LightningModule) -> None:
         """Log the speed of the epoch; after resuming within an epoch, of the rest of it."""
         seconds, stepping, images = self._before
@@ -294,6 +308,7 @@ class Recorder(Checkpoint):
             epochs=self.epochs,
             steps=trainer.global_step,
             train_seconds=round(self.seconds, 3),
+            first_step_seconds=self.first_step_seconds and round(self.first_step_seconds, 3),
             images_per_second=round(self.images / self.stepping_seconds, 1) if self.stepping_seconds else None,
             peak_memory_bytes=peak_memory_bytes(trainer.strategy.root_device),
             val_accuracy=best.get("val/accuracy"),

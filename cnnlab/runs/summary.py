@@ -23,7 +23,7 @@ RECORD: dict[str, Any] = {
     **dict.fromkeys(("seed", "parameters", "macs"), Whole),
     **dict.fromkeys(("lr", "epochs"), Amount),
     "steps": Whole,
-    **dict.fromkeys(("train_seconds", "total_seconds", "images_per_second"), Amount),
+    **dict.fromkeys(("train_seconds", "total_seconds", "first_step_seconds", "images_per_second"), Amount),
     "peak_memory_bytes": Whole,
     **{"val_accuracy": Share, "val_loss": Loss, "test_accuracy": Share, "test_loss": Loss, "test_accuracy_tta": Share},
     **dict.fromkeys(("val_balanced_accuracy", "val_macro_f1", "test_balanced_accuracy", "test_macro_f1"), Share),
