@@ -95,6 +95,8 @@ class ImageDataModule(L.LightningDataModule):
         pad = augmentation.pad if augmentation else 0
         if pad >= image_size:
             raise RequestError(f"augmentation.pad must be less than image_size, {image_size}, got {pad}")
+        if augmentation:
+            augmentation.try_functions(image_size)
         self.protocol = protocol
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.image_size = image_size

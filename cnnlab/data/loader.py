@@ -165,9 +165,10 @@ class Loader:
         images = needed if taken is None else [taken[share] for share in needed]
         positions = places if taken is None else self._on_device(images)
         for place, image, (prepared, rows) in zip(places, positions, self._prepared(images, positions), strict=True):
+            number = self.batches_done * self.world_size + self.rank
             self.batches_done += 1
             yield self.augmentation.apply(
-                prepared, rows, self.labels[image], place, draws, self.normalize, self.classes
+                prepared, rows, self.labels[image], place, draws, self.normalize, self.classes, number
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -22,9 +22,9 @@ class Normalization:
         self.offset = (-mean / std).repeat(width).to(device, torch.float32)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Turn uint8 (B, H, W, C) into float32 (B, C, H, W), in channels_last layout."""
+        """Turn values from 0 to 255, (B, H, W, C), into float32 (B, C, H, W), in channels_last layout."""
         b, h, w, c = pixels.shape
-        rows = pixels.reshape(b, h, w * c).float().mul_(self.scale).add_(self.offset)
+        rows = pixels.reshape(b, h, w * c).to(torch.float32, copy=True).mul_(self.scale).add_(self.offset)
         return rows.view(b, h, w, c).permute(0, 3, 1, 2)
 
 

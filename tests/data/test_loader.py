@@ -13,7 +13,8 @@ from cnnlab.data.sources import FolderSource
 
 MEAN, STD = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.25])
 PLAIN = Augmentation(pad=3, flip="random", cutout=8)
-EVERYTHING = Augmentation(pad=3, flip="random", cutout=8, erasing=0.5, mixup=0.5, cutmix=1.0)
+CHANGES = {"policy": "trivial", "rotation": 10.0, "scale": 0.1, "shear": 5.0, "contrast": 0.2, "hue": 0.1, "grey": 0.1}
+EVERYTHING = Augmentation(pad=3, flip="random", cutout=8, erasing=0.5, mixup=0.5, cutmix=1.0, **CHANGES)  # pyright: ignore
 Batches = list[tuple[Tensor, Tensor]]
 
 

@@ -17,7 +17,8 @@ from cnnlab.data.sources import find_source
 from cnnlab.data.stream import AHEAD, PIECE, map_by_threads, read_by_threads
 from cnnlab.errors import RequestError
 
-EVERYTHING = Augmentation(pad=3, flip="random", cutout=8, erasing=0.5, mixup=0.2, cutmix=1.0)
+CHANGES = {"policy": "trivial", "rotation": 10.0, "scale": 0.1, "shear": 5.0, "contrast": 0.2, "hue": 0.1, "grey": 0.1}
+EVERYTHING = Augmentation(pad=3, flip="random", cutout=8, erasing=0.5, mixup=0.2, cutmix=1.0, **CHANGES)  # pyright: ignore
 SOURCES = ("parquet_folder", "batches_folder", "class_folders", "photo_folders", "digits")
 Batches = list[tuple[Tensor, Tensor]]
 

@@ -2,7 +2,7 @@
 
 Each augmentation is a small frozen dataclass whose attributes are its options, and that has:
 
-- `stream`: the number of its random stream. Take a new one (0 to 4 are in use), so that the decisions of the others
+- `stream`: the number of its random stream. Take a new one (0 to 9 are in use), so that the decisions of the others
   do not change.
 - `on_pixels`: whether it changes uint8 pixels (B, H, W, C), or normalized images (B, C, H, W), in which 0 is the mean
   colour.
