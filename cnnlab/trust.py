@@ -29,6 +29,7 @@ PARTS_OF_A_RUN = (
     r"cnnlab\.training\.schedules\.\w+",
     r"torch\.(nn|nn\.modules\.loss|optim|optim\.lr_scheduler)\.\w+",
     r"timm\.(loss|optim|scheduler)\.\w+",
+    r"torchvision\.transforms\.v2\.\w+",
     r"lightning\.pytorch\.callbacks\.(?!\w*Checkpoint|\w*Writer)\w+",  # these write where their arguments say
     r"lightning\.pytorch\.loggers\.\w+",
 )

@@ -1,8 +1,12 @@
-"""Show what happens inside a trained network: `cnnlab visualize checkpoint=runs/lenet5/2026-01-31_12-00-00`."""
+"""Show what happens inside a trained network: `cnnlab visualize checkpoint=runs/lenet5/2026-01-31_12-00-00`.
+
+With `augmentation=true`, show what a network sees of the training images.
+"""
 
 import logging
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,7 +237,32 @@ def _next_command(request: Request, tested: "Images | None") -> list[str]:
     return ["cnnlab", "evaluate", checkpoint, *_data_arguments()]
 
 
-main = configuration.make_command("visualize", visualize)
+def visualize_augmentation(config: DictConfig) -> None:
+    """Draw training images, and what the augmentation makes of each in the first epochs."""
+    output = configuration.settings(config).pop("output")
+    folder = check_output_folder(output or own_folder(Path("visualization")))
+    settings = configuration.settings(config)
+
+    from cnnlab.build.run import build_data
+    from cnnlab.build.views import augmented_views, describe_augmentation
+    from cnnlab.reports.gallery import draw_neighbours
+
+    data = build_data(settings)
+    file = folder / "augmentation.png"
+    folder.mkdir(exist_ok=True)
+    done = describe_augmentation(settings["augmentation"])
+    draw_neighbours(augmented_views(data), file, f"Training images, and what a network sees of them: {done}")
+    log.info("%s: training images, and what a network sees of them in each epoch (%s)", file, done)
+
+
+def main() -> None:
+    """Run the command; with `augmentation=true`, it takes the keys of `cnnlab train`."""
+    chosen = [argument for argument in sys.argv[1:] if argument in ("augmentation=true", "augmentation=false")]
+    sys.argv[1:] = [argument for argument in sys.argv[1:] if argument not in chosen]
+    if chosen[-1:] == ["augmentation=true"]:
+        configuration.make_command("visualize_augmentation", visualize_augmentation)()
+    configuration.make_command("visualize", visualize)()
+
 
 if __name__ == "__main__":
     main()

@@ -64,8 +64,9 @@ def test_inner_configurations_are_built_first() -> None:
         ({"padd": 3}, "augmentation.padd is not a key; did you mean augmentation.pad?"),
         (
             {"zzzz": 3},
-            "augmentation.zzzz is not a key; known: cutmix, cutout, erasing, flip, "
-            "mix_probability, mixup, pad, padding_mode, sizes",
+            "augmentation.zzzz is not a key; known: brightness, contrast, cutmix, cutout, erasing, flip, grey, hue, "
+            "mix_probability, mixup, pad, padding_mode, policy, rand_magnitude, rand_operations, rotation, saturation, "
+            "scale, shear, sizes, then",
         ),
         ({"pad": "three"}, "augmentation.pad must be a whole number, got 'three'"),
         ({"pad": 2.5}, "augmentation.pad must be a whole number, got 2.5"),

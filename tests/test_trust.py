@@ -52,6 +52,7 @@ def test_all_parts_that_cnnlab_ships_are_known() -> None:
     "target",
     [
         "torch.optim.RMSprop",
+        "torchvision.transforms.v2.GaussianNoise",
         "torch.optim.lr_scheduler.StepLR",
         "torch.nn.NLLLoss",
         "lightning.pytorch.callbacks.ModelSummary",

@@ -133,8 +133,8 @@ def read_all_keys(file: Path, prefix: str = "") -> Keys:
         return {}
     keys: Keys = {}
     prefix = "" if "# @package _global_" in text else prefix
-    for base in re.findall(r"^  - ([a-z]\w*)(?: +#.*)?$", text, re.MULTILINE):
-        merge(keys, read_all_keys(file.with_name(f"{base}.yaml"), prefix))
+    for base in re.findall(r"^  - ([a-z][\w/]*)(?: +#.*)?$", text, re.MULTILINE):
+        merge(keys, read_all_keys(file.parent / f"{base}.yaml", prefix))
     merge(keys, read_keys(file, prefix))
     return keys
 

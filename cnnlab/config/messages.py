@@ -92,7 +92,8 @@ def explain(error: BaseException, name: str) -> str:
 
 
 def _unknown_key(key: str, known: Iterable[str], name: str) -> str:
-    return f"{key} is not a key{did_you_mean(key, known) or f'; cnnlab {name} --help lists them'}"
+    command = name.partition("_")[0]
+    return f"{key} is not a key{did_you_mean(key, known) or f'; cnnlab {command} --help lists them'}"
 
 
 def _unknown_choice(group: str, choice: str, known: Sequence[str]) -> str:

@@ -120,7 +120,7 @@ class ImageDataModule(L.LightningDataModule):
         self.train = train.take(nested_subset(train.labels, fraction, seed))
         self.test = self.data.test
         if mean is None or std is None:
-            positions = self._spread(STATISTICS if residence == "stream" else len(self.train))
+            positions = self.spread(STATISTICS if residence == "stream" else len(self.train))
             if len(positions) < len(self.train):
                 log.info("Mean and deviation of the channels come from %s training images.", f"{len(positions):,}")
             parts = read_by_threads(self.train, positions.split(PIECE), threads=available_cores())
@@ -181,7 +181,7 @@ class ImageDataModule(L.LightningDataModule):
 
     def sample(self, images: int = 5000) -> Tensor:
         """Return training images, spread evenly, normalized and not augmented: float32 (N, 3, H, W)."""
-        return Normalization(self.mean, self.std, self.image_size)(self.train.read(self._spread(images)))
+        return Normalization(self.mean, self.std, self.image_size)(self.train.read(self.spread(images)))
 
     def train_dataloader(self) -> Loader:
         """Return shuffled, augmented batches of the training images."""
@@ -219,6 +219,6 @@ class ImageDataModule(L.LightningDataModule):
             workers=self.workers,
         )
 
-    def _spread(self, images: int) -> Tensor:
+    def spread(self, images: int) -> Tensor:
         """Return the positions of at most this many training images, spread evenly."""
         return torch.linspace(0, len(self.train) - 1, min(images, len(self.train)), dtype=torch.float64).long()

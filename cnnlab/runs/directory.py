@@ -22,7 +22,11 @@ from cnnlab.runs.plain import finite, read_or_note, read_yaml, to_json
 from cnnlab.runs.summary import SUMMARY_KEYS, read_record
 
 # Defaults, other than null, of keys that older records lack.
-DEFAULTS_SINCE = (("on_error", "stop"), ("sampling", "shuffled"), ("select", "val/accuracy"), ("fraction", 1))
+DEFAULTS_SINCE: tuple[tuple[str, Any], ...] = (
+    *(("on_error", "stop"), ("sampling", "shuffled"), ("select", "val/accuracy"), ("fraction", 1)),
+    *(("policy", "none"), ("rand_operations", 2), ("rand_magnitude", 9), ("then", [])),  # of the augmentation
+    *((key, 0.0) for key in ("rotation", "scale", "shear", "brightness", "contrast", "saturation", "hue", "grey")),
+)
 # Columns of metrics.csv.
 METRICS: tuple[str, ...] = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 MORE_METRICS = ("val/balanced_accuracy", "val/macro_f1")  # that older records lack

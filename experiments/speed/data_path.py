@@ -9,6 +9,11 @@ that a slow moment of the machine affects all of them.
 cnnlab          cnnlab.data.loader.Loader: the decoded images in memory, whole batches at a time
 torchvision-N   torchvision.datasets.CIFAR10, torchvision.transforms per image, a DataLoader with N workers
 datasets-N      rows of the `datasets` library, decoded as they are asked for, the same transforms and DataLoader
+
+    python experiments/speed/data_path.py --policy trivial --images 4096
+
+measures TrivialAugment alone (or RandAugment, `rand`) on noise of CIFAR-10's size, with one thread: cnnlab's, in
+batches, and torchvision's, image by image, for PIL images and for tensors.
 """
 
 import os
@@ -33,9 +38,13 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import CIFAR10
+from torchvision.transforms import v2
 
+from cnnlab.cpu import keep_freed_memory
 from cnnlab.data.augment import Augmentation
+from cnnlab.data.augmentations.policy import Policy
 from cnnlab.data.datamodule import ImageDataModule
+from cnnlab.data.epoch import Epoch
 from cnnlab.data.images import Images
 from cnnlab.runs.environment import device_name
 
@@ -67,6 +76,9 @@ class LocalCIFAR10(CIFAR10):
 def main() -> None:
     """Measure and print."""
     arguments = parse_arguments()
+    if arguments.policy:
+        measure_policy(arguments)
+        return
     data = ImageDataModule(
         path=arguments.path,
         batch_size=arguments.batch_size,
@@ -88,11 +100,54 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--path", required=True, help="folder with train*.parquet and test*.parquet (data.path)")
+    parser.add_argument("--path", help="folder with train*.parquet and test*.parquet (data.path)")
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3, help="epochs of each way")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
-    return parser.parse_args()
+    parser.add_argument("--policy", choices=("trivial", "rand"), help="measure this policy alone, without --path")
+    parser.add_argument("--images", type=int, default=4096, help="images a round with --policy")
+    arguments = parser.parse_args()
+    if not (arguments.path or arguments.policy):
+        parser.error("give --path or --policy")
+    return arguments
+
+
+def measure_policy(arguments: argparse.Namespace) -> None:
+    """Measure a policy on batches and image by image, in turns, and print."""
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    count, size = arguments.images, arguments.batch_size
+    pixels = torch.randint(0, 256, (count, SIZE, SIZE, 3), dtype=torch.uint8)
+    tensors = list(pixels.permute(0, 3, 1, 2).contiguous())
+    pictures = [v2.functional.to_pil_image(image) for image in tensors]
+    ours = Policy(arguments.policy, operations=2, magnitude=9)
+    theirs = v2.TrivialAugmentWide() if arguments.policy == "trivial" else v2.RandAugment()
+    print(f"{device_name(torch.device('cpu'))}; {os.cpu_count()} cores, one thread; torch {torch.__version__}")
+    print(f"{arguments.policy}: {count:,} images in batches of {size}, rounds: {arguments.rounds}")
+
+    def in_batches(number: int) -> None:
+        draws = ours.draw(torch.Generator().manual_seed(number), Epoch(count, SIZE, seed=0, number=number))
+        for positions in torch.arange(count).split(size):
+            ours.apply(pixels[positions], **{name: values[positions] for name, values in draws.items()})
+
+    def one_by_one(images: list[Any], number: int) -> None:
+        torch.manual_seed(number)
+        for image in images:
+            theirs(image)
+
+    ways: dict[str, Callable[[int], None]] = {
+        "cnnlab": in_batches,
+        "torchvision, PIL": functools.partial(one_by_one, pictures),
+        "torchvision, tensors": functools.partial(one_by_one, tensors),
+    }
+    measured = [Measured(name, (), 0.0) for name in ways]
+    for number in range(-1, arguments.rounds):
+        for way in measured:
+            started = time.perf_counter()
+            ways[way.name](number + 1)
+            if number >= 0:  # the first round warms up
+                way.seconds.append(time.perf_counter() - started)
+    print_table(measured, count)
 
 
 def set_up(way: str, data: ImageDataModule, arguments: argparse.Namespace, folder: Path) -> Measured:
@@ -171,12 +226,12 @@ def epoch_seconds(batches: Iterable[Any], images: int) -> float:
 
 def print_table(measured: list[Measured], images: int) -> None:
     """Print a row for each way; ratios are to the median of the first row."""
-    print(f"\n{'way':<15}{'set-up s':>10}{'epoch s':>10}{'min':>8}{'max':>8}{'images/s':>12}{'ratio':>8}")
+    print(f"\n{'way':<21}{'set-up s':>10}{'epoch s':>10}{'min':>8}{'max':>8}{'images/s':>12}{'ratio':>8}")
     reference = statistics.median(measured[0].seconds)
     for way in measured:
         median = statistics.median(way.seconds)
         print(
-            f"{way.name:<15}{way.setup:>10.2f}{median:>10.3f}{min(way.seconds):>8.3f}{max(way.seconds):>8.3f}"
+            f"{way.name:<21}{way.setup:>10.2f}{median:>10.3f}{min(way.seconds):>8.3f}{max(way.seconds):>8.3f}"
             f"{images / median:>12,.0f}{median / reference:>8.1f}"
         )
     print("set-up: seconds from the files (cnnlab: from its cache of decoded images) to the start of the first epoch")
