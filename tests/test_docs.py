@@ -81,6 +81,7 @@ def examples(tmp_path: Path) -> None:
     files = re.findall(r"```\w+\n(# (\S+\.(?:py|yaml))\n.*?)```", TEXT, re.DOTALL)
     assert {name for _, name in files} == {
         *("mynet.py", "conf/model/mynet.yaml", "conf/recipe/adam.yaml", "conf/recipe/plateau.yaml"),
+        *("mycallbacks.py", "mymetrics.py", "myloggers.py", "myaugmentations.py"),
         *("experiments/mine.yaml", "experiments/depth.yaml", "conf/search/mine.yaml"),
     }
     for text, name in files:
@@ -129,6 +130,21 @@ def test_an_experiment_runs(train, examples, tmp_path):
     assert train("experiment=mine", *given).code == 0
     record = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (record["name"], record["model"], record["recipe"]) == ("mine", "lenet5", "standard")
+
+
+def test_your_own_classes_run(train, command, examples, tmp_path):
+    lines = [line for line in commands() if any("my" in argument for argument in line) and "data=digits" in line]
+    classes = re.findall(r"_target_[=:] ?(my\w+\.\w+)", " ".join(" ".join(line) for line in lines))
+    assert set(classes) == {"mycallbacks.Gap", "mymetrics.Kappa", "myloggers.Lines", "myaugmentations.Noise"}
+    arguments = list(dict.fromkeys(argument for name, *rest in lines if name == "train" for argument in rest))
+    arguments = [argument for argument in arguments if "torchvision" not in argument]  # of two, the one of the user
+    outcome = train(
+        *arguments, *SHORT, "trainer.max_epochs=2", "logger.tensorboard.pictures=false", "hydra.run.dir=run"
+    )
+    assert outcome.code == 0, outcome.err
+    assert len(re.findall(r"loss \d\.\d+", outcome.out)) == 2
+    written = (tmp_path / "run" / "lines.txt").read_text()
+    assert "val/kappa" in written and "train/loss" in written
 
 
 def test_an_experiment_with_a_sweep_composes(train, examples):

@@ -1,6 +1,6 @@
 """Define the LightningModule: its training step, its evaluation, and its metrics once per epoch."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from cnnlab.errors import RequestError
 from cnnlab.limits import AboveZero, Positive
 from cnnlab.training.class_counts import balanced_figures, count_classes
 from cnnlab.training.duration import total_epochs, total_steps
+from cnnlab.training.losses import all_logits
 from cnnlab.training.optimizers import OptimizerFactory, build_optimizer, fused_on_gpu
 from cnnlab.training.scheduling import Interval, Schedule, ScheduleFactory, check_schedule
 from cnnlab.training.synced_norms import norms_are_synced
@@ -58,21 +59,6 @@ class Totals:
         return loss, float(self.correct) / max(1, self.images)
 
 
-def all_logits(output: Any) -> list[Any]:
-    """Return the logits that a network returns in training: its own, then those of auxiliary classifiers.
-
-    The output is one tensor (N, classes), or several in a tuple, list or mapping; in a mapping, the network's own are
-    called `logits` or `out`, or come first.
-    """
-    if isinstance(output, Tensor):
-        return [output]
-    if isinstance(output, Mapping):
-        parts = dict(output)
-        first = next((name for name in ("logits", "out") if name in parts), None)
-        output = [parts.pop(first), *parts.values()] if first else parts.values()
-    return [part for part in output if part is not None] if isinstance(output, Iterable) else [output]
-
-
 class Classifier(L.LightningModule):
     """Train a network to classify images.
 
@@ -83,7 +69,7 @@ class Classifier(L.LightningModule):
 
     Args:
         network: maps images (N, C, H, W) to logits (N, classes). In training it may return those of auxiliary
-            classifiers too; see `all_logits`. Their losses are added with a weight of 0.3.
+            classifiers too; see `cnnlab.training.losses.all_logits`. Their losses are added with a weight of 0.3.
         optimizer, decay_norms_and_biases, bias_lr_factor, layer_decay, head: see
             `cnnlab.training.optimizers.build_optimizer`.
         schedule, schedule_interval: see `cnnlab.training.scheduling.Schedule`.
@@ -117,6 +103,7 @@ class Classifier(L.LightningModule):
         self.schedule_interval: Interval | None = schedule_interval
         self._lr: float | None = None  # of the last step
         self._validation: dict[str, float] = {}  # figures of this epoch
+        self._is_logged = False
         self.train_totals, self.eval_totals, self.tta_totals = Totals(), Totals(), Totals()
         self.eval_counts = torch.tensor(0)  # see `count_classes`; 0 before the first image
         self.test_outputs: list[Batch] = []
@@ -231,10 +218,21 @@ class Classifier(L.LightningModule):
             loss = loss + AUXILIARY_WEIGHT * self.loss(more.float(), labels)
         return logits, loss
 
-    def on_train_epoch_end(self) -> None:
-        """Log the means of the epoch and the learning rate, and let a schedule by epochs move."""
+    def log_epoch(self) -> None:
+        """Log the means of the epoch and the learning rate.
+
+        Lightning calls `on_train_epoch_end` of callbacks first. `Progress`, the first of them, calls this, so that the
+        others find the figures.
+        """
         self._log_means("train", self.train_totals)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"] if self._lr is None else self._lr)
+        self._is_logged = True
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch, unless that is done, and let a schedule by epochs move."""
+        if not self._is_logged:
+            self.log_epoch()
+        self._is_logged = False
         for schedule in self.schedules:
             schedule.after_epoch(self._validation)
         self._validation = {}

@@ -1,9 +1,9 @@
-"""Try a loss of logits and labels before the training, and give it the labels that it takes."""
+"""Find the logits in what a network returns; try a loss before the training, and give it the labels that it takes."""
 
 import functools
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,21 @@ from torch import Tensor, nn
 from cnnlab.instantiate import describe_error
 
 LossFunction = Callable[..., Any]
+
+
+def all_logits(output: Any) -> list[Any]:
+    """Return the logits that a network returns in training: its own, then those of auxiliary classifiers.
+
+    The output is one tensor (N, classes), or several in a tuple, list or mapping; in a mapping, the network's own are
+    called `logits` or `out`, or come first.
+    """
+    if isinstance(output, Tensor):
+        return [output]
+    if isinstance(output, Mapping):
+        parts = dict(output)
+        first = next((name for name in ("logits", "out") if name in parts), None)
+        output = [parts.pop(first), *parts.values()] if first else parts.values()
+    return [part for part in output if part is not None] if isinstance(output, Iterable) else [output]
 
 
 class Loss(nn.Module):

@@ -62,8 +62,9 @@ class Progress(Callback):
         self._close_bar()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:  # type: ignore[override]
-        """Log the epoch's line."""
+        """Log the epoch's figures, for all callbacks, and its line."""
         self._close_bar()
+        pl_module.log_epoch()
         totals = pl_module.sum_over_processes(pl_module.train_totals)
         loss, accuracy = totals.means()
         now = time.perf_counter()

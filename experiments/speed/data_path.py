@@ -127,8 +127,8 @@ def measure_policy(arguments: argparse.Namespace) -> None:
 
     def in_batches(number: int) -> None:
         draws = ours.draw(torch.Generator().manual_seed(number), Epoch(count, SIZE, seed=0, number=number))
-        for positions in torch.arange(count).split(size):
-            ours.apply(pixels[positions], **{name: values[positions] for name, values in draws.items()})
+        for batch, *drawn in zip(pixels.split(size), *(values.split(size) for values in draws.values()), strict=True):
+            ours.apply(batch, *drawn)
 
     def one_by_one(images: list[Any], number: int) -> None:
         torch.manual_seed(number)

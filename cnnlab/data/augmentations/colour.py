@@ -69,10 +69,10 @@ def blend(pixels: Tensor, others: Tensor | int, factors: Tensor) -> Tensor:
     `others` are int32 and broadcast to the shape of the images, `factors` int32 (B,).
     """
     factors = factors[:, None, None, None]
-    mixed = pixels * factors
+    mixed = pixels.int().mul_(factors)
     if not isinstance(others, int) or others:
         mixed += others * (ONE - factors)
-    return (mixed >> BITS).clamp_(0, 255).to(torch.uint8)
+    return mixed.bitwise_right_shift_(BITS).clamp_(0, 255).to(torch.uint8)
 
 
 def brighten(pixels: Tensor, factors: Tensor) -> Tensor:

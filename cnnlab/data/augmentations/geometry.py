@@ -85,7 +85,7 @@ def sources(matrices: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
 def pick(pixels: Tensor, matrices: Tensor) -> Tensor:
     """Return images (B, H, W, C) of the pixels that lie nearest to where they come from; it is black beyond images."""
     images, height, width, channels = pixels.shape
-    columns, rows = (place >> BITS for place in sources(matrices, height, width))
+    columns, rows = (place.bitwise_right_shift_(BITS) for place in sources(matrices, height, width))
     black_around = nn.functional.pad(pixels, (0, 0, 1, 1, 1, 1)).view(-1, channels)
     first = torch.arange(images, dtype=torch.int32, device=pixels.device) * ((height + 2) * (width + 2)) + width + 3
     places = rows.clamp_(-1, height).mul_(width + 2).add_(columns.clamp_(-1, width)).add_(first[:, None, None])

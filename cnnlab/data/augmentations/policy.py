@@ -140,8 +140,8 @@ def autocontrast(pixels: Tensor) -> Tensor:
     factors = torch.div(255 * ONE + spread - 1, spread, rounding_mode="floor").masked_fill(flat, ONE)
     # For whole rows: numbers that follow each other in memory are computed together.
     low, factors = (values[:, None].repeat(1, 1, width) for values in (low.masked_fill(flat, 0), factors))
-    rows = pixels.reshape(images, height, width * channels)
-    return ((rows - low) * factors >> BITS).to(torch.uint8).view(pixels.shape)
+    rows = pixels.reshape(images, height, width * channels).int()
+    return rows.sub_(low).mul_(factors).bitwise_right_shift_(BITS).to(torch.uint8).view(pixels.shape)
 
 
 def equalize(pixels: Tensor) -> Tensor:
