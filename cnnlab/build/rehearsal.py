@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import describe_error, explained
 from cnnlab.training.classifier import Classifier
-from cnnlab.training.losses import all_logits
-from cnnlab.training.losses import LossFunction
+from cnnlab.training.losses import LossFunction, all_logits
 from cnnlab.training.scheduling import check_readable
 
 IMAGES = 3
