@@ -1,5 +1,6 @@
 """Keep a command alive whatever its input and output are: closed, a pipe that nobody reads, a full disk, ASCII only."""
 
+import atexit
 import errno
 import io
 import logging
@@ -74,7 +75,11 @@ def lost_output() -> OSError | None:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process: with code 1 if what it has printed is lost, and soon if it was interrupted."""
+    """End this process: with code 1 if what it has printed is lost, and soon if it was interrupted.
+
+    Then Python does not take its modules and threads apart, which takes many seconds on a busy machine, or forever if
+    a thread waits for a file.
+    """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     if (lost := lost_output()) and lost.errno not in QUIET:
@@ -84,6 +89,8 @@ def leave(code: int) -> NoReturn:
         timer = threading.Timer(SECONDS_TO_LEAVE, os._exit, [code])
         timer.daemon = True
         timer.start()
+        atexit._run_exitfuncs()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,15 @@ def test_an_interrupted_command_does_not_wait_for_a_thread_that_hangs() -> None:
     hangs = "import threading; threading.Thread(target=threading.Event().wait).start()"
     ended = run("-c", f"{hangs}; from cnnlab import streams; streams.prepare(); streams.leave(130)")
     assert ended.returncode == 130
+
+
+def test_an_interrupted_command_calls_what_was_registered_and_does_not_wait_for_threads() -> None:
+    program = (
+        "import atexit, threading, time; from cnnlab import streams; streams.prepare()\n"
+        "atexit.register(print, 'tidied', flush=True); threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "streams.leave(130)"
+    )
+    started = time.monotonic()
+    ended = run("-c", program)
+    assert (ended.returncode, ended.stdout) == (130, "tidied\n")
+    assert time.monotonic() - started < 30
