@@ -184,6 +184,19 @@ def test_everything_is_reached_by_keyboard(tab, tmp_path):
     tab.press(" ")
     tab.evaluate("live.settled()")
     assert tab.evaluate("pictureIsChanged()")
+    for table, before, after in (("play-input-0", "0", "1"), ("pool-input", "1", "2")):
+        tab.evaluate(f"find('#{table}').focus()")
+        for key in ("ArrowDown", "ArrowRight", "ArrowUp", "ArrowLeft"):
+            tab.press(key)
+        cell = f"find('#{table}').rows[0].cells[0].textContent"
+        assert tab.evaluate(cell) == before
+        tab.press(" ")
+        assert tab.evaluate(cell) == after
+    tab.evaluate("PLAY.at = 0; CURSORS['play-output'] = {y: 0, x: 0}; drawPlay(); find('#play-output').focus()")
+    tab.press("ArrowDown")
+    tab.press("ArrowRight")
+    assert tab.evaluate("[PLAY.at, document.activeElement.id]") == [6, "play-output"]
+    assert not tab.problems
 
 
 @needs_browser

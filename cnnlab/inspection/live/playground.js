@@ -36,6 +36,30 @@ function playAt(y, x) {
   return { products, sum: products.reduce((sum, one) => sum + one.weight * one.value, 0) };
 }
 
+// Makes the cells of a table reachable by keyboard: arrows move a cursor, the space bar does what a click does.
+const CURSORS = {};
+function withKeys(table, id) {
+  Object.assign(table, { id, tabIndex: 0 });
+  const cell = () => table.rows[CURSORS[id].y]?.cells[CURSORS[id].x];
+  const show = on => { table.querySelectorAll(".cursor").forEach(one => one.classList.remove("cursor")); if (on) cell()?.classList.add("cursor"); };
+  CURSORS[id] ||= { y: 0, x: 0 };
+  table.addEventListener("focus", () => show(true));
+  table.addEventListener("blur", () => show(false));
+  table.addEventListener("keydown", event => {
+    const arrow = ARROWS[event.key], at = CURSORS[id];
+    if (arrow) {
+      at.y = Math.min(table.rows.length - 1, Math.max(0, at.y + arrow[0]));
+      at.x = Math.min(table.rows[0].cells.length - 1, Math.max(0, at.x + arrow[1]));
+      show(true);
+      cell().dispatchEvent(new PointerEvent("pointerenter"));
+    } else if (event.key === " ") cell()?.click();
+    else return;
+    event.preventDefault();
+    document.getElementById(id)?.focus({ preventScroll: true });  // it may have been drawn again
+  });
+  return table;
+}
+
 function drawPlay() {
   const { kernel: k, stride, padding: p, dilation, size: n, channels } = PLAY, side = outputSide();
   find("#play-warning").hidden = side >= 1;
@@ -45,27 +69,20 @@ function drawPlay() {
   PLAY.at = Math.min(PLAY.at, side * side - 1);
   const at = { y: Math.floor(PLAY.at / side), x: PLAY.at % side }, rows = [...Array(n + 2 * p).keys()].map(r => r - p);
   const inWindow = (position, place) => { const d = position - (place * stride - p); return d >= 0 && d % dilation === 0 && d / dilation < k; };
-  const input = PLAY.input.map((map, c) => element("table", { class: "play", "aria-label": `input, channel ${c}` }, rows.map(r => element("tr", {}, rows.map(s => {
+  const input = PLAY.input.map((map, c) => withKeys(element("table", { class: "play", "aria-label": `input, channel ${c}; the space bar changes a value` }, rows.map(r => element("tr", {}, rows.map(s => {
     const outside = map[r]?.[s] === undefined, value = outside ? 0 : map[r][s];
     return element("td", { class: [outside && "outside", inWindow(r, at.y) && inWindow(s, at.x) && "in"].filter(Boolean).join(" ") || null,
       style: outside ? null : cellStyle(value, 1), title: outside ? "padding: a zero" : "click: change this value",
       onclick: outside ? () => {} : () => { map[r][s] = value > 0.5 ? 0 : 1; drawPlay(); } }, number(value, value % 1 ? 1 : 0));
-  })))));
+  })))), `play-input-${c}`));
   const filter = PLAY.weights.map((map, c) => element("table", { class: "play", "aria-label": `filter, channel ${c}` }, map.map((row, i) => element("tr", {}, row.map((weight, j) =>
     element("td", { style: cellStyle(weight, 2) }, element("input", { inputmode: "decimal", value: weight, "aria-label": `weight row ${i}, column ${j}`,
       onchange: event => { const typed = parseFloat(event.target.value.replace(",", ".").replace("−", "-")); map[i][j] = Number.isFinite(typed) ? Math.max(-99, Math.min(99, typed)) : 0; drawPlay(); } })))))));
   const sums = Array.from({ length: side * side }, (_, i) => playAt(Math.floor(i / side), i % side).sum), largest = largestOf(sums);
-  const output = element("table", { class: "play", id: "play-output", tabindex: 0, "aria-label": "output; the arrow keys move the window",
-    onkeydown: event => {
-      const arrow = ARROWS[event.key];
-      if (!arrow) return;
-      event.preventDefault();
-      PLAY.at = Math.min(side - 1, Math.max(0, at.y + arrow[0])) * side + Math.min(side - 1, Math.max(0, at.x + arrow[1]));
-      drawPlay();
-      find("#play-output").focus({ preventScroll: true });
-    } }, Array.from({ length: side }, (_, y) => element("tr", {}, Array.from({ length: side }, (_, x) => element("td", {
+  const output = withKeys(element("table", { class: "play", "aria-label": "output; the arrow keys move the window" }, Array.from({ length: side }, (_, y) =>
+    element("tr", {}, Array.from({ length: side }, (_, x) => element("td", {
       class: y === at.y && x === at.x ? "in" : null, style: cellStyle(sums[y * side + x], largest),
-      onpointerenter: () => { if (PLAY.at !== y * side + x) { PLAY.at = y * side + x; drawPlay(); } } }, number(sums[y * side + x], 1))))));
+      onpointerenter: () => { if (PLAY.at !== y * side + x) { PLAY.at = y * side + x; drawPlay(); } } }, number(sums[y * side + x], 1)))))), "play-output");
   const column = (title, tables) => element("figure", {}, element("figcaption", {}, title), tables);
   find("#play-grids").replaceChildren(column(`input, ${n} × ${n}${p ? `, padded by ${p}` : ""}`, input), sign("∗"), column(`filter, ${k} × ${k}: type your own`, filter), sign("="), column(`output, ${side} × ${side}`, output));
   const { products, sum } = playAt(at.y, at.x), shown = products.filter(one => one.weight && one.value), few = shown.slice(0, 12);
@@ -85,12 +102,12 @@ function drawPool() {
   const at = { y: POOL.at >> 1, x: POOL.at & 1 };
   const four = place => [0, 1, 4, 5].map(d => POOL.values[(place >> 1) * 8 + (place & 1) * 2 + d]);
   const take = values => POOL.take === "max" ? Math.max(...values) : total(values) / 4;
-  const table = (side, values, inside, action) => element("table", { class: "play" }, Array.from({ length: side }, (_, y) => element("tr", {}, Array.from({ length: side }, (_, x) =>
-    element("td", { style: cellStyle(values[y * side + x], 9), class: inside(y, x) ? "in" : null, ...action(y, x) }, number(values[y * side + x], values[y * side + x] % 1 ? 2 : 0))))));
+  const table = (id, side, values, inside, action) => withKeys(element("table", { class: "play", "aria-label": side === 4 ? "input; the space bar raises a value" : "output" }, Array.from({ length: side }, (_, y) => element("tr", {}, Array.from({ length: side }, (_, x) =>
+    element("td", { style: cellStyle(values[y * side + x], 9), class: inside(y, x) ? "in" : null, ...action(y, x) }, number(values[y * side + x], values[y * side + x] % 1 ? 2 : 0)))))), id);
   const moveTo = place => ({ onpointerenter: () => { if (POOL.at !== place) { POOL.at = place; drawPool(); } } });
-  find("#pool-grids").replaceChildren(table(4, POOL.values, (y, x) => y >> 1 === at.y && x >> 1 === at.x, (y, x) => ({
+  find("#pool-grids").replaceChildren(table("pool-input", 4, POOL.values, (y, x) => y >> 1 === at.y && x >> 1 === at.x, (y, x) => ({
     onclick: () => { POOL.values[y * 4 + x] = (POOL.values[y * 4 + x] + 1) % 10; drawPool(); }, ...moveTo((y >> 1) * 2 + (x >> 1)) })), sign("→"),
-    table(2, [0, 1, 2, 3].map(place => take(four(place))), (y, x) => y === at.y && x === at.x, (y, x) => moveTo(y * 2 + x)));
+    table("pool-output", 2, [0, 1, 2, 3].map(place => take(four(place))), (y, x) => y === at.y && x === at.x, (y, x) => moveTo(y * 2 + x)));
   const values = four(POOL.at);
   find("#pool-sum").textContent = POOL.take === "max" ? `largest of ${values.join(", ")}: ${take(values)}` : `(${values.join(" + ")}) ÷ 4 = ${number(take(values))}`;
 }
