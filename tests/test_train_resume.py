@@ -231,3 +231,13 @@ def test_a_network_that_initializes_from_images_sees_them_once(train, tmp_path, 
     )
     assert train("resume=run", "trainer.max_epochs=2").code == 0
     assert torch.equal(checkpoint(tmp_path / "run")["state_dict"]["network.whitening.weight"], whitening)
+
+
+def test_the_record_of_a_run_killed_after_its_last_checkpoint_is_brought_up_to_date(train, tmp_path):
+    train(*TINY, "hydra.run.dir=run", "trainer.precision=32-true")
+    whole = summary(tmp_path / "run")
+    behind = whole | {"status": "running", "epochs": 1, "steps": 3, "best_epoch": 1, "val_accuracy": 0.0}
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(behind))
+    assert train("resume=run").code == 0
+    same = ("status", "epochs", "steps", "best_epoch", "val_accuracy", "val_loss", "test_accuracy")
+    assert [summary(tmp_path / "run")[key] for key in same] == [whole[key] for key in same]

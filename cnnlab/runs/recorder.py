@@ -185,6 +185,11 @@ class Recorder(Checkpoint):
         """Add values to the checkpoint with which the network can be used without its run directory."""
         checkpoint["cnnlab"] = self.about
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Bring the record up to the last checkpoint if the run was killed between the two, and all epochs are done."""
+        if self._started is None and self.rows:
+            self._update_summary(trainer)
+
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the patience that is asked for now, and train no further where early stopping had ended the training."""
         for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
