@@ -54,7 +54,7 @@ def evaluate(config: DictConfig) -> None:
     kind = device_type("auto") if options.device == "auto" else options.device.partition(":")[0]
     # A format of another kind of device might be slow on this one: CPUs may emulate bf16.
     keeps = recorded == "32-true" or (recorded == "bf16-mixed" and kind == device_kind(summary.get("device")))
-    precision = options.precision or (recorded if keeps else "auto")
+    precision: Any = options.precision or (recorded if keeps else "auto")
     protocol = options.protocol or summary.get("protocol") or "holdout"
     with clock("checkpoint"):
         net = load(options.checkpoint, options.device, precision, settings["trust"])

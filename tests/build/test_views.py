@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from cnnlab.data.augment import Augmentation
 from cnnlab.data.datamodule import ImageDataModule
 
 
-def views(folder: Path, **options: object) -> list[list[object]]:
+def views(folder: Path, **options: object) -> list[list[Any]]:
     return augmented_views(ImageDataModule(path=str(folder), augmentation=Augmentation(**options), seed=3))  # type: ignore
 
 

@@ -288,6 +288,7 @@ def test_repeated_folds_are_pooled_by_seed_and_lacking_ones_are_told(cross_valid
     record = compare_runs(runs)
     (group,) = record.sections[0].groups
     assert (group.n, group.mean) == (5, pytest.approx(0.64))
+    assert group.confusion is not None
     assert sum(map(sum, group.confusion)) == 30  # of seed 0 alone
     assert "lenet5 (3 folds): there are only 2 of 3 folds of seed 1; the means are over these." in record.notices
 

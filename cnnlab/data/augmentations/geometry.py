@@ -29,9 +29,8 @@ class Geometry:
         if not (self.rotation or self.scale or self.shear):
             return {}
         angle, shear_x, shear_y, larger = 2 * torch.rand(4, epoch.images, generator=generator, dtype=torch.float64) - 1
-        tangents = {"shear_x": self.shear * shear_x, "shear_y": self.shear * shear_y}
-        tangents = {name: degrees.deg2rad().tan() for name, degrees in tangents.items()}
-        return {"matrices": affine(epoch.size, self.rotation * angle, 1 + self.scale * larger, **tangents)}
+        x, y = ((self.shear * degrees).deg2rad().tan() for degrees in (shear_x, shear_y))
+        return {"matrices": affine(epoch.size, self.rotation * angle, 1 + self.scale * larger, x, y)}
 
     def apply(self, pixels: Tensor, matrices: Tensor) -> Tensor:
         """Warp images (B, H, W, C)."""

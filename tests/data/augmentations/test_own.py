@@ -1,3 +1,4 @@
+import pickle
 import random
 from typing import Any
 
@@ -21,6 +22,8 @@ Batches = list[tuple[Tensor, Tensor]]
 
 class Noise(nn.Module):
     """Adds noise, whose scale is a buffer, to a clean part of the images."""
+
+    scale: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,10 +87,10 @@ def test_processes_draw_different_numbers() -> None:
 
 
 def test_all_generators_are_left_as_they_were() -> None:
-    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    states = torch.get_rng_state(), random.getstate(), pickle.dumps(np.random.get_state())
     batches(by_all_generators)
     assert torch.equal(torch.get_rng_state(), states[0])
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == states[1:]
+    assert (random.getstate(), pickle.dumps(np.random.get_state())) == states[1:]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
