@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cnnlab.errors import printable
+
 PART_FOR_TEST = " (a part of each class is kept for the test)"
 
 
@@ -33,5 +35,5 @@ def counted(count: int, things: str) -> str:
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
-    """Return the first names as a text, and how many there are if some are left out."""
-    return ", ".join(names[:most]) + (f", ... ({len(names):,} in all)" if len(names) > most else "")
+    """Return the first names as one line, and how many there are if some are left out."""
+    return ", ".join(map(printable, names[:most])) + (f", ... ({len(names):,} in all)" if len(names) > most else "")

@@ -1,4 +1,4 @@
-from cnnlab.data.findings import Findings
+from cnnlab.data.findings import Findings, listed
 
 
 def test_the_line_names_classes_images_and_what_was_left_out():
@@ -12,3 +12,8 @@ def test_the_line_names_classes_images_and_what_was_left_out():
 
 def test_a_source_that_says_nothing_gives_the_numbers():
     assert Findings().about(("a", "b"), {"train": 8, "test": 2}) == "2 classes (a, b), 8 train, 2 test images"
+
+
+def test_names_of_strangers_stay_on_one_line():
+    assert listed(["cat\n\x1b[2Jdog", "owl"]) == "cat\ufffd\ufffd[2Jdog, owl"
+    assert listed(["a", "b", "c"], most=2) == "a, b, ... (3 in all)"
