@@ -69,8 +69,11 @@ def test_resume_auto_in_a_given_directory(train, tmp_path, monkeypatch):
     assert (tmp_path / "run" / "summary.json").read_text() == before
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(train, tmp_path):
-    options = (*TINY, "trainer.precision=32-true")
+@pytest.mark.parametrize("weights", [(), ("weights=start",)])
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(train, tmp_path, weights):
+    options = (*TINY, "trainer.precision=32-true", *weights)
+    if weights:
+        train(*TINY, "seed=5", "hydra.run.dir=start")
     train(*options, "hydra.run.dir=whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "parts")
     shutil.rmtree(tmp_path / "parts" / "checkpoints")

@@ -64,11 +64,9 @@ def check_length(options: Mapping[str, Any], run: RunDirectory, elsewhere: bool 
 
 
 def _has_not_begun(run: RunDirectory) -> bool:
-    """Check that a run was ended before its first checkpoint, and would not begin with weights from elsewhere."""
-    config = run.read_config() or {}
-    model = config.get("model") or {}
-    elsewhere = config.get("weights") or model.get("pretrained") or model.get("checkpoint_path")
-    return not (run.read_summary() or {}).get("steps") and not elsewhere
+    """Check that a run was ended before its first checkpoint, and that its beginning downloads no weights."""
+    model = (run.read_config() or {}).get("model") or {}
+    return not (run.read_summary() or {}).get("steps") and not (model.get("pretrained") or model.get("checkpoint_path"))
 
 
 def _number(value: Any) -> float:
