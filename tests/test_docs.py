@@ -57,7 +57,7 @@ def trainings() -> list[object]:
     found = []
     for name, *arguments in commands():
         given = " ".join(arguments)
-        elsewhere = "-m" in arguments or re.search("FOLDER|OWNER", given)
+        elsewhere = "-m" in arguments or re.search("FOLDER|OWNER|folds=|seeds=", given)
         if name == "train" and re.search(r"\bdata=(digits|folder)", given) and not elsewhere:
             slow = re.search(r"timm|torchvision|flowers|embeddings", given)
             found.append(pytest.param(arguments, marks=[pytest.mark.slow] if slow else [], id=given))

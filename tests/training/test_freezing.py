@@ -44,6 +44,7 @@ def test_a_run_that_is_resumed_ends_as_if_it_had_not_been_stopped(train, tmp_pat
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.slow
 def test_two_processes_freeze_alike(train, tmp_path):
     start(train, tmp_path)
     both = (*OPTIONS, "weights=start/checkpoints/last.ckpt", *TWO)
