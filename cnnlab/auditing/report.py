@@ -10,6 +10,7 @@ from cnnlab.auditing.findings import KINDS, Finding, class_statistics, counts
 from cnnlab.auditing.shortcuts import Shortcut
 from cnnlab.auditing.survey import Survey
 from cnnlab.data.exclusion import split_sizes
+from cnnlab.data.findings import counted
 from cnnlab.display import SafeConsole
 
 
@@ -47,8 +48,8 @@ def record_of(
 def print_report(record: Mapping[str, Any], shortcuts: Sequence[Shortcut]) -> None:
     """Print a table with a line for each kind of finding and each shortcut."""
     total = sum(record["images"].values())
-    counted = ", ".join(f"{count:,} {split}" for split, count in record["images"].items() if count)
-    title = f"{record['data']}: {total:,} images in {len(record['classes'])} classes ({counted})"
+    splits = ", ".join(f"{count:,} {split}" for split, count in record["images"].items() if count)
+    title = f"{record['data']}: {total:,} images in {len(record['classes'])} classes ({splits})"
     table = Table(title=title, title_justify="left")
     table.add_column("found")
     table.add_column("images", justify="right")
@@ -67,4 +68,5 @@ def print_report(record: Mapping[str, Any], shortcuts: Sequence[Shortcut]) -> No
     for remark in record["remarks"]:
         console.print(remark)
     if record["marked"]:
-        console.print(f"{record['marked']:,} images are marked in audit.csv: data.exclude trains without them.")
+        marked = counted(record["marked"], "images")
+        console.print(f"Marked in audit.csv: {marked}. data.exclude=audit.csv trains without what is marked.")
