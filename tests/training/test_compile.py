@@ -34,6 +34,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return shapes
 
 
+@pytest.mark.slow
 def test_a_compiled_run_learns_the_same_and_saves_the_same_checkpoint(train, tmp_path, monkeypatch):
     assert train(*RUN, "hydra.run.dir=plain").code == 0
     shapes = compiled(monkeypatch)
