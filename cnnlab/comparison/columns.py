@@ -115,12 +115,6 @@ def _accuracy(group: GroupRecord) -> str:
     return percent(group.mean) + ("" if group.sd is None else f" ± {percent(group.sd)}")
 
 
-def seconds_text(seconds: float) -> str:
-    """Return a time in the unit that suits it, such as `12 min`."""
-    unit, size = next((u, s) for u, s in (("h", 3600), ("min", 60), ("s", 1)) if seconds >= 2 * s or s == 1)
-    return f"{seconds / size:,.0f} {unit}"
-
-
 def _needs(pair: PairRecord) -> str:
     if not pair.power:
         return MISSING

@@ -15,10 +15,10 @@ from cnnlab.comparison.columns import (
     p_value,
     pair_columns,
     percent,
-    seconds_text,
     some_runs,
 )
 from cnnlab.comparison.records import ComparisonRecord, PairRecord, SectionRecord
+from cnnlab.reports.terminal import format_duration
 
 RESULT_TABLES: tuple[TableName, ...] = ("accuracy", "reach", "moved", "maps")  # all but the costs
 MAX_GROUPS_ALL_PAIRS = 8  # with more groups, a table lists only the pairs with the best one
@@ -130,7 +130,7 @@ def pair_sentences(pair: PairRecord, plan: float | None) -> list[str]:
 def _cost(seconds: float | None) -> str:
     if seconds is None:
         return ""
-    return f" ({seconds_text(seconds)} more of training)" if seconds else " (there are enough)"
+    return f" ({format_duration(seconds)} more of training)" if seconds else " (there are enough)"
 
 
 def metric_words(metric: str, protocol: str) -> str:
