@@ -24,6 +24,8 @@ from matplotlib.ticker import FuncFormatter
 from PIL import Image
 from torch import Tensor, nn
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # if cnnlab is not installed
+
 from cnnlab import load
 from cnnlab.data.splits import read_split
 from cnnlab.inference.trained import TrainedNetwork

@@ -12,6 +12,7 @@ failed, 2 the request was wrong, 130 interrupted.
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # if cnnlab is not installed
 
 from experiment_files import read_header, render_index, with_index, without_local_paths, without_paths
 from result_page import Execution, render_result, result_data
@@ -94,7 +97,7 @@ def publish(file: Path, arguments: Sequence[str], as_is: bool) -> int:
 
 def train(arguments: Sequence[str]) -> int:
     """Run `cnnlab train` and return its exit code. Ctrl-C and SIGTERM reach it too: it saves and ends."""
-    process = subprocess.Popen([sys.executable, "-m", "cnnlab.train", *arguments])
+    process = subprocess.Popen([sys.executable, "-m", "cnnlab.train", *arguments], env=_environment())
     handlers = {
         signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
         signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
@@ -166,7 +169,12 @@ def evaluate_moved(runs: Sequence[Path], pixels: int) -> None:
     for run in runs:
         if read_shift(run, pixels) is None:
             command = [sys.executable, "-m", "cnnlab.evaluate", f"checkpoint={run}", f"shift={pixels}"]
-            subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+            subprocess.run(command, check=False, stdout=subprocess.DEVNULL, env=_environment())
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of a process that finds cnnlab where this one does."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path[1:])}
 
 
 def write_index(folder: Path) -> None:

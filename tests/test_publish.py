@@ -136,7 +136,7 @@ def test_training_that_was_interrupted_leaves_no_result(publish, tmp_path, monke
 
 def test_a_termination_reaches_the_training(publish, monkeypatch):
     start, before = subprocess.Popen, signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(subprocess, "Popen", lambda command: start(["sleep", "60"]))
+    monkeypatch.setattr(subprocess, "Popen", lambda command, env: start(["sleep", "60"]))
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
     timer.start()
     assert publish.train([]) == -signal.SIGTERM

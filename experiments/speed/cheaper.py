@@ -18,13 +18,17 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import argparse
 import copy
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median, quantiles
 
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # if cnnlab is not installed
 
 from cnnlab.build.network import build_network
 from cnnlab.build.run import use_faster_layers

@@ -8,6 +8,7 @@ The directories hold all files of a real run except checkpoints. The tests use `
 import argparse
 import csv
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import yaml
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # if cnnlab is not installed
 
 from cnnlab.runs.directory import COLUMNS, SUMMARY_KEYS, RunDirectory
 
@@ -104,6 +107,7 @@ def main() -> None:
             [sys.executable, "-m", "cnnlab.compare", f"runs={folder}/runs", f"output={folder}/comparison"],
             check=True,
             stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path[1:])},  # finds cnnlab where this process does
         )
         seconds = time.perf_counter() - started
         used = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -26,6 +26,7 @@ import argparse
 import functools
 import pickle
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -39,6 +40,8 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import CIFAR10
 from torchvision.transforms import v2
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # if cnnlab is not installed
 
 from cnnlab.cpu import keep_freed_memory
 from cnnlab.data.augment import Augmentation

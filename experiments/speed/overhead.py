@@ -17,6 +17,7 @@ import argparse
 import gc
 import itertools
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ import lightning as L
 import torch
 import yaml
 from torch import Tensor, nn
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # if cnnlab is not installed
 
 from cnnlab.cpu import keep_freed_memory
 from cnnlab.data.datamodule import ImageDataModule

@@ -23,6 +23,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,6 +31,9 @@ from typing import Any
 import hydra
 import lightning as L
 import torch
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # if cnnlab is not installed
+
 from peer_loops import SCHEDULED, work
 
 from cnnlab import config as configuration

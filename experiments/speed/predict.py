@@ -38,6 +38,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # if cnnlab is not installed
+
 from cnnlab import predict
 from cnnlab.build.network import build_network
 from cnnlab.inference.trained import TrainedNetwork, load

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+# The commands find cnnlab even if it is not installed.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path[1:], str(Path(__file__).resolve().parents[2])])}
 PYTHON = [sys.executable]
 CNNLAB = [*PYTHON, "-m", "cnnlab"]
 TRAIN = [*CNNLAB, "train", "data=digits", "model=lenet5", "logger=none", "trainer.max_epochs=1"]
@@ -35,7 +37,7 @@ def seconds(command: list[str], folder: Path) -> tuple[float, float]:
     """Run a command in a folder, and return its processor and wall-clock seconds."""
     shutil.rmtree(folder / "new", ignore_errors=True)
     before, started = os.times(), time.perf_counter()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=ENVIRONMENT)
     wall, after = time.perf_counter() - started, os.times()
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed: {done.stderr}")
