@@ -47,11 +47,15 @@ def cut(name: str, length: int = 40) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
-def save_figure(figure: "Figure", file: Path, dpi: int, **options: Any) -> None:
-    """Write a figure as a PNG in one step, with the further options of its `savefig`."""
+def save_figure(figure: "Figure", file: Path, **options: Any) -> None:
+    """Write a figure as a PNG in one step, with options of its `savefig`."""
+    from matplotlib import rc_context
+
+    from cnnlab.style import LIGHT
+
     prepare_texts(figure)
-    with replacing(file) as temporary:
-        figure.savefig(temporary, dpi=dpi, **options)
+    with replacing(file) as temporary, rc_context(LIGHT):  # some parts are only made now
+        figure.savefig(temporary, **options)
 
 
 def prepare_texts(figure: "Figure") -> None:

@@ -21,10 +21,12 @@ from cnnlab.comparison.figures import (
 )
 from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
 from cnnlab.display import save_figure
+from cnnlab.style import INK, SOFT, styled
 
 MAX_TICKS = 12  # that an axis has room for
 
 
+@styled
 def draw_result(record: ComparisonRecord, section: SectionRecord, panels: Sequence[str], file: Path) -> None:
     """Draw panels (see `cnnlab.comparison.spec.PANELS`) into a PNG file, two in a row."""
     groups = section.groups
@@ -36,19 +38,17 @@ def draw_result(record: ComparisonRecord, section: SectionRecord, panels: Sequen
     figure = Figure(figsize=(7.2 if columns == 1 else 11.5, height * rows + legend), layout="constrained")
     for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
         _draw_panel(axes, panel, record, section)
-        axes.grid(alpha=0.3)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid()
     for axes in figure.axes[len(panels) :]:
         axes.set_axis_off()
     if curves:
         handles = [Line2D([], [], color=group_colour(i), linestyle=line_style(g, groups)) for i, g in enumerate(groups)]
         labels = [_with_n(group) for group in groups]
         if section.reference:
-            handles.append(Line2D([], [], color="black", marker="x", linestyle=":"))
+            handles.append(Line2D([], [], color=INK, marker="x", linestyle=":"))
             labels.append(section.reference["name"])
         figure.legend(handles, labels, loc="outside lower center", ncols=3 if columns == 1 else 4, fontsize=8)
-    save_figure(figure, file, dpi=130)
+    save_figure(figure, file)
 
 
 def _draw_panel(axes: Axes, panel: str, record: ComparisonRecord, section: SectionRecord) -> None:
@@ -87,7 +87,7 @@ def _scatter(axes: Axes, groups: Sequence[GroupRecord], places: Sequence[float |
     for number, line in enumerate(lines):
         members = sorted((x, y) for x, y, group in points if group.line == line)
         xs, ys = zip(*members, strict=True) if members else ((), ())
-        axes.plot(xs, ys, LINE_STYLES[number % len(LINE_STYLES)], color="0.55", linewidth=1, zorder=1, label=line)
+        axes.plot(xs, ys, LINE_STYLES[number % len(LINE_STYLES)], color=SOFT, linewidth=1, zorder=1, label=line)
     last = max((x for x, _, _ in points), default=None)
     for x, y, group in points:
         colour = group_colour([g.label for g in groups].index(group.label))
@@ -132,7 +132,7 @@ def _curves(axes: Axes, panel: str, record: ComparisonRecord, section: SectionRe
     metric = panel.replace("error", "accuracy")
     if record.reach and record.reach["metric"] == metric:
         value = float(scaled([record.reach["value"]])[0])
-        axes.axhline(value, color="0.3", linestyle="--", linewidth=0.9)
+        axes.axhline(value, color=SOFT, linestyle="--", linewidth=0.9)
         axes.annotate(
             f"{value:g}{' %' if metric.endswith('accuracy') else ''}", (1, value), xycoords=axes.get_yaxis_transform(),
             xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8,

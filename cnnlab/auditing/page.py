@@ -12,7 +12,7 @@ from cnnlab.auditing.findings import KINDS, Finding
 from cnnlab.auditing.shortcuts import Shortcut
 from cnnlab.auditing.survey import Survey
 from cnnlab.errors import printable
-from cnnlab.inspection.page.style import templates
+from cnnlab.style import templates
 
 THUMBNAIL = 64  # pixels a side
 READ = 256  # images that are read at a time

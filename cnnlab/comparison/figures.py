@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +16,7 @@ from cnnlab.comparison.columns import COSTS
 from cnnlab.comparison.records import GroupRecord, SectionRecord
 from cnnlab.comparison.tables import metric_words
 from cnnlab.display import cut, save_figure
+from cnnlab.style import COLOURS, INK, SOFT, styled
 
 Reader = Callable[[Sequence[int]], np.ndarray]  # returns the pixels of test images, uint8 (N, H, W, 3)
 
@@ -25,10 +25,10 @@ MAX_ROWS = 20  # groups in a list or heat map
 NAMED_POINTS = 12  # groups with a name in a scatter plot
 LABEL_WIDTH = 44  # characters of a group's label on one line
 WIDE_RANGE = 3  # ratio of the largest to the smallest cost above which a logarithmic axis is easier to read
-COLOURS: Any = mpl.colormaps["tab10"].colors  # pyright: ignore[reportAttributeAccessIssue]
 LINE_STYLES = ("-", "--", ":", "-.")
 
 
+@styled
 def draw_comparison(section: SectionRecord, folder: Path, prefix: str, read: Reader | None) -> dict[str, str]:
     """Draw the figures of a section into PNG files; return the files' names by the figures' titles."""
     section = _wrap_names(section)
@@ -45,7 +45,7 @@ def draw_comparison(section: SectionRecord, folder: Path, prefix: str, read: Rea
     for title, (name, figure) in figures.items():
         if figure is not None:
             files[title] = f"{prefix}{name}.png"
-            save_figure(figure, folder / files[title], dpi=130)
+            save_figure(figure, folder / files[title])
     return files
 
 
@@ -68,7 +68,7 @@ def _row_height(names: Sequence[str]) -> float:
 # --- shared with the figure of a result ------------------------------------------------------------------------------
 
 
-def group_colour(place: int) -> Any:
+def group_colour(place: int) -> str:
     """Return the colour of the group at this place of a section."""
     return COLOURS[place % len(COLOURS)]
 
@@ -101,14 +101,14 @@ def draw_metric(axes: Axes, section: SectionRecord, groups: Sequence[GroupRecord
         axes.fill_between(epochs, low[known], high[known], color=style["color"], alpha=0.18, linewidth=0)
     reference = section.reference
     if reference and reference["metric"] == column:
-        axes.plot(reference["epochs"], scaled(reference["values"]), "x:", color="black", label=reference["name"])
+        axes.plot(reference["epochs"], scaled(reference["values"]), "x:", color=INK, label=reference["name"])
     if not in_percent and axes.dataLim.y1 > 0:  # damaged records may hold no loss
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     words = metric_words(column, section.protocol)
     axes.set_ylabel((words.replace("accuracy", "error") if is_error else words) + (", %" if in_percent else ""))
-    axes.grid(alpha=0.3)
+    axes.grid()
     return scaled
 
 
@@ -150,9 +150,9 @@ def _costs(section: SectionRecord) -> Figure:
     for axes, (cost, label) in zip(figure.subplots(1, len(COSTS), sharey=True), COSTS.items(), strict=True):
         known = [(getattr(group, cost), group) for group in section.groups if getattr(group, cost) is not None]
         front = sorted(((x, group) for x, group in known if cost in group.front), key=lambda point: point[0])
-        axes.plot([x for x, _ in front], [100 * g.mean for _, g in front], color="0.6", linewidth=1, zorder=1)
+        axes.plot([x for x, _ in front], [100 * g.mean for _, g in front], color=SOFT, linewidth=1, zorder=1)
         others = [(x, group) for x, group in known if cost not in group.front]
-        for points, style in ((front, {"color": "tab:blue", "fmt": "o"}), (others, {"color": "0.55", "fmt": "s"})):
+        for points, style in ((front, {"color": "C0", "fmt": "o"}), (others, {"color": SOFT, "fmt": "s"})):
             x, y = [x for x, _ in points], [100 * group.mean for _, group in points]
             sizes = error_bars([group for _, group in points])
             bars = axes.errorbar(x, y, yerr=sizes, linewidth=0.8, linestyle="", markersize=5, **style)
@@ -167,7 +167,7 @@ def _costs(section: SectionRecord) -> Figure:
         if costs:
             axes.margins(x=0.25)
         axes.set_xlabel(label)
-        axes.grid(alpha=0.3)
+        axes.grid()
     figure.axes[0].set_ylabel(f"{section.figure_words}, %")
     figure.suptitle(
         "with 95 % intervals; blue circles: Pareto front, no other group is more accurate and as cheap", fontsize=9
@@ -183,15 +183,15 @@ def _differences(section: SectionRecord) -> Figure | None:
     figure = Figure(figsize=(9, 1.5 + len(pairs) * _row_height([pair.b for pair in pairs])), layout="constrained")
     axes = figure.subplots()
     for place, pair in enumerate(pairs):
-        colour = "tab:blue" if "joint" in pair.significant else "tab:orange" if pair.significant else "0.5"
+        colour = "C0" if "joint" in pair.significant else "C1" if pair.significant else SOFT
         bounds = [100 * bound for bound in (pair.low, pair.high) if bound is not None]
         axes.plot(bounds, [place, place], color=colour, linewidth=2)
         axes.plot(100 * pair.difference, place, "o", color=colour, label=pair.verdict)
-    axes.axvline(0, color="black", linewidth=0.8)
+    axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(pairs)), [pair.b for pair in pairs], fontsize=8)
     axes.set_ylim(len(pairs) - 0.4, -0.6)
     axes.set_xlabel(f"{section.figure_words}: {best} minus the other group, in percentage points, with 95 % intervals")
-    axes.grid(axis="x", alpha=0.3)
+    axes.grid(axis="x")
     once = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(list(once.values()), list(once), loc="outside lower center", ncols=2, fontsize=8)
     return figure
@@ -218,7 +218,7 @@ def _by_images(section: SectionRecord) -> Figure | None:
     margin = 0.1 * (max(points) - min(points)) + 1
     axes.set_ylim(max(0, min(points) - margin), min(101, max(points) + margin))
     axes.set(xlabel="training images, up to twice as many as were tried", ylabel=f"{section.figure_words}, %")
-    axes.grid(alpha=0.3)
+    axes.grid()
     figure.suptitle("runs, and the power law fitted to them with its 95 % interval", fontsize=9)
     figure.legend(loc="outside lower center", ncols=1, fontsize=8)
     return figure

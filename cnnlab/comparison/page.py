@@ -11,9 +11,9 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
@@ -31,6 +31,7 @@ from cnnlab.comparison.tables import (
     section_extras,
     sentence,
 )
+from cnnlab.style import templates
 
 GROUPS_WITH_CURVES = 60  # the best groups; others have no curves and confusions in the page, only their rows
 CURVE_POINTS = 120  # longer curves are thinned
@@ -41,8 +42,6 @@ SCRIPT_KEYS = ("label", *FILTERS, "n", "interval", "front", "mean", "low", "high
 
 def render_page(record: ComparisonRecord, readers: Sequence[Reader | None]) -> str:
     """Return the page; see `report.write_report`."""
-    loader = PackageLoader("cnnlab.comparison")
-    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     sections = [
         {
             "title": section.title,
@@ -59,15 +58,19 @@ def render_page(record: ComparisonRecord, readers: Sequence[Reader | None]) -> s
         for section in record.sections
     ]
     data = [_section_data(record, *each) for each in zip(record.sections, readers, strict=True)]
-    return environment.get_template("comparison.html").render(
-        record=record,
-        sections=sections,
-        costs=COSTS,
-        metrics=METRIC_WORDS,
-        explanations=explanations(record),
-        data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
-        # The library is 4.8 MB; the browser unpacks it.
-        plotly=base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode(),
+    return (
+        templates(Path(__file__).parent / "templates")
+        .get_template("comparison.html")
+        .render(
+            record=record,
+            sections=sections,
+            costs=COSTS,
+            metrics=METRIC_WORDS,
+            explanations=explanations(record),
+            data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+            # The library is 4.8 MB; the browser unpacks it.
+            plotly=base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode(),
+        )
     )
 
 

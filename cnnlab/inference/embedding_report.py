@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cnnlab.display import cut, save_figure
 from cnnlab.files import write_arrays
+from cnnlab.style import COLOURS, LINE, SOFT, styled
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -23,7 +24,6 @@ FEWEST_IMAGES = 8
 METHOD = "t-SNE"
 MOST_MAPPED = 2000  # images in the map and the projector: t-SNE takes some seconds for them
 THUMBNAIL = 48  # largest side in pixels: TensorBoard's sprites have 8192 a side, enough for 28,000 such thumbnails
-DISTINCT_COLOURS = 10  # up to this number of classes, each has a colour of tab10
 
 
 def save_embeddings(
@@ -51,7 +51,7 @@ def save_embeddings(
     subset = features[mapped]
     title = f"{METHOD} of the last layer's inputs ({features.shape[1]} values), {len(mapped):,} images"
     figure = draw_map(map_to_plane(subset.numpy()), labels[mapped].numpy(), predicted[mapped].numpy(), classes, title)
-    save_figure(figure, folder / "embeddings.png", dpi=150, bbox_inches="tight")
+    save_figure(figure, folder / "embeddings.png", bbox_inches="tight")
     board = folder / "tensorboard"
     if (board / "projector_config.pbtxt").exists():
         shutil.rmtree(board)
@@ -80,6 +80,7 @@ def map_to_plane(features: np.ndarray) -> np.ndarray:
     return TSNE(2, perplexity=perplexity, init=start, random_state=0).fit_transform(reduced)
 
 
+@styled
 def draw_map(
     places: np.ndarray, labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], title: str
 ) -> Figure:
@@ -88,8 +89,8 @@ def draw_map(
     columns = -(-len(present) // 30)
     figure = Figure(figsize=(8.6 + 1.4 * columns, 8), layout="constrained")
     axes = figure.subplots()
-    few = len(classes) <= DISTINCT_COLOURS
-    colours = colormaps["tab10"](range(10)) if few else colormaps["turbo"](np.linspace(0.02, 0.98, len(classes)))
+    few = len(classes) <= len(COLOURS)
+    colours = COLOURS if few else colormaps["turbo"](np.linspace(0.02, 0.98, len(classes)))
     wrong = labels != predicted
     size = float(np.clip(30_000 / len(places), 8, 40))
     for number in present:
@@ -98,12 +99,12 @@ def draw_map(
         axes.scatter(*places[chosen & wrong].T, s=size, color=colours[number], marker="x", alpha=0.75, linewidths=0.9)
         axes.scatter([], [], s=36, color=colours[number], label=cut(classes[number]))
     if wrong.any():
-        axes.scatter([], [], s=36, color="0.3", marker="x", label="misclassified")
+        axes.scatter([], [], s=36, color=SOFT, marker="x", label="misclassified")
     axes.set_title(title, fontsize=11, loc="left")
     axes.set_aspect("equal")
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.spines[:].set_color("0.85")
+    axes.spines[:].set(color=LINE, visible=True)
     size = 9 if columns == 1 else 7
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=size, ncols=columns)
     return figure

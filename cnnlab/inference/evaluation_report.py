@@ -24,12 +24,11 @@ from cnnlab.reports.confusion import draw_confusion_matrix
 from cnnlab.reports.gallery import Tile, draw_gallery
 from cnnlab.runs import plain
 from cnnlab.runs.directory import RunDirectory
+from cnnlab.style import SOFT, styled
 from cnnlab.training.tta import Tta
 
 CLASSES_IN_TABLE = 20
 MISTAKES_IN_GALLERY = 24
-DPI = 150
-DARK_BLUE, LIGHT_BLUE = "#1b4f9c", "#9dbfec"
 
 
 @dataclass(frozen=True)
@@ -145,10 +144,11 @@ def save_figures(
     classes = [row.name for row in scores.per_class]
     figures = {"confusion_matrix": draw_confusion_matrix(scores.confusion_matrix, classes)}
     for name, figure in (figures | {"reliability": draw_reliability(scores)}).items():
-        save_figure(figure, folder / f"{name}.png", dpi=DPI)
+        save_figure(figure, folder / f"{name}.png")
     draw_mistakes(logits, labels, classes, read, folder / "mistakes.png")
 
 
+@styled
 def draw_reliability(scores: Scores) -> Figure:
     """Draw a reliability diagram: accuracy by confidence, above the number of images by confidence."""
     found = scores.calibration
@@ -156,31 +156,29 @@ def draw_reliability(scores: Scores) -> Figure:
     centres = [(part.low + part.high) / 2 for part in bins]
     figure = Figure(figsize=(5.4, 6.2), layout="constrained")
     above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
-    above.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="perfect calibration")
+    above.plot([0, 1], [0, 1], color=SOFT, linestyle="--", linewidth=1, label="perfect calibration")
     for part, centre in zip(bins, centres, strict=True):
         if part.accuracy is None or part.confidence is None:
             continue
         interval = wilson_interval(round(part.accuracy * part.images), part.images)
-        above.bar(centre, part.accuracy, width, color=LIGHT_BLUE)
-        above.vlines(part.confidence, interval.low, interval.high, color=DARK_BLUE, linewidth=1.2)
-        above.plot(part.confidence, part.accuracy, "o", color=DARK_BLUE, markersize=4)
-    above.plot([], [], "o-", color=DARK_BLUE, markersize=4, linewidth=1.2, label="accuracy of a bin, 95 % interval")
+        above.bar(centre, part.accuracy, width, color="C5")
+        above.vlines(part.confidence, interval.low, interval.high, color="C0", linewidth=1.2)
+        above.plot(part.confidence, part.accuracy, "o", color="C0", markersize=4)
+    above.plot([], [], "o-", color="C0", markersize=4, linewidth=1.2, label="accuracy of a bin, 95 % interval")
     above.set_ylabel("accuracy")
     above.set_ylim(0, 1.02)
     above.legend(loc="upper left", fontsize=8, frameon=False)
     title = f"ECE {found.error:.4f}: accuracy {scores.accuracy:.2%}, mean confidence {found.confidence:.2%}"
     above.set_title(title, fontsize=10)
     total = sum(part.images for part in bins)
-    below.bar(centres, [part.images / total for part in bins], width, color="0.6")
+    below.bar(centres, [part.images / total for part in bins], width, color=SOFT)
     below.set_ylabel("images")
     below.set_xlabel("confidence: probability of the predicted class")
     below.set_xlim(0, 1)
     for axes in (above, below):
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", alpha=0.25)
-        axes.set_axisbelow(True)
+        axes.grid(axis="y")
     return figure
 
 

@@ -10,10 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from cnnlab.display import cut
+from cnnlab.style import LINE, styled
 
 MOST_CLASSES_WITH_COUNTS = 20  # with more classes, cells are too small for counts
 
 
+@styled
 def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes: Sequence[str]) -> Figure:
     """Draw a confusion matrix, coloured by the share of each true class, with counts if there is room for them.
 
@@ -38,7 +40,7 @@ def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes:
     axes.set_xticks(range(number), names, fontsize=letters, **turned)
     axes.set_yticks(range(number), names, fontsize=letters)
     axes.tick_params(length=0)
-    axes.spines[:].set_color("0.8")
+    axes.spines[:].set(color=LINE, visible=True)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     bar = figure.colorbar(image, ax=axes, shrink=0.6, ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 1], pad=0.02)

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cnnlab.errors import printable
 from cnnlab.files import replacing
+from cnnlab.style import PAGE_COLOURS
 
 # Sizes in pixels.
 SIDE = 288  # square that a picture is fitted into: 9 times 32, 3 times 96
@@ -22,8 +23,9 @@ TITLE, NAME, TEXT = 28, 21, 17  # font sizes
 BAR = 6
 MOST_COLUMNS = 6  # unless a number of columns is asked for
 
-PAGE, CARD, INK, FAINT, TRACK = "#f3f4f6", "#ffffff", "#1f2328", "#6a737d", "#e4e7eb"
-PLAIN, OTHER, RIGHT, WRONG = "#2f6fd0", "#a9b4c2", "#15803d", "#c62828"
+PAGE, CARD, INK, FAINT, TRACK, PLAIN, OTHER, RIGHT, WRONG = (
+    PAGE_COLOURS[name][0] for name in ("wash", "card", "ink", "soft", "line", "accent", "soft", "good", "warm")
+)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from cnnlab.display import prepare_texts
 from cnnlab.inspection.page.tiles import draw_filters
 from cnnlab.reports.confusion import draw_confusion_matrix
 from cnnlab.reports.gallery import FAINT, INK, PAGE, RIGHT, WRONG, fit_into_square, shortened, typeface
+from cnnlab.style import styled
 
 COLUMNS = 4
 # Sizes in pixels.
@@ -21,11 +22,13 @@ WIDTH = 132  # sample with its text
 MOST_WIDTH = 1100  # figure
 
 
+@styled
 def filters_picture(filters: Tensor) -> Image.Image:
     """Draw the filters of a layer, float32 (out, in, height, width), with `draw_filters`."""
     return _picture(draw_filters(filters), dpi=110)
 
 
+@styled
 def confusion_picture(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> Image.Image:
     """Draw the confusion matrix of logits (N, classes) and class numbers, int64 (N,)."""
     number = len(classes)

@@ -15,38 +15,40 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFor
 from cnnlab.display import save_figure
 from cnnlab.search.score import Score
 from cnnlab.search.terminal import describe_counts
+from cnnlab.style import INK, SOFT, styled
 
 Record = Mapping[str, Any]  # content of tune.json
 SLICES_PER_ROW = 3
 FIGURES = ("history.png", "importance.png", "slices.png")
 
 
+@styled
 def draw_study(record: Record, folder: Path) -> None:
     """Draw history.png, slices.png and, if the importance is known, importance.png of a record with a best trial."""
     for name, draw in zip(FIGURES, (draw_history, draw_importance, draw_slices), strict=True):
         if draw is not draw_importance or record["importance"]:
-            save_figure(draw(record), folder / name, dpi=150)
+            save_figure(draw(record), folder / name)
 
 
 def draw_history(record: Record) -> Figure:
     """Draw the value of every trial in their order, and the best value so far."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    for state, marker, colour in (("pruned", "x", "0.55"), ("completed", "o", "tab:blue")):
+    for state, marker, colour in (("pruned", "x", SOFT), ("completed", "o", "C0")):
         if trials := _in_state(record, state):
             numbers, values = [trial["number"] for trial in trials], [trial["value"] for trial in trials]
             axes.plot(numbers, values, marker, color=colour, label=state)
     completed = _in_state(record, "completed")
     best = list(accumulate((trial["value"] for trial in completed), min if Score(record["select"]).is_loss else max))
     numbers = [trial["number"] for trial in completed] + [record["trials"][-1]["number"]]
-    axes.step(numbers, [*best, best[-1]], where="post", color="tab:orange", label="best so far", zorder=0)
+    axes.step(numbers, [*best, best[-1]], where="post", color="C1", label="best so far", zorder=0)
     for place, trial in enumerate(_in_state(record, "failed")):
-        axes.axvline(trial["number"], color="tab:red", ls=":", lw=1, label=None if place else "failed")
+        axes.axvline(trial["number"], color="C3", ls=":", lw=1, label=None if place else "failed")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("trial")
     _label_value(axes, record)
-    axes.set_title(f"{record['name']}: {describe_counts(record)}", fontsize=10, loc="left")
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
+    axes.set_title(f"{record['name']}: {describe_counts(record)}")
+    figure.legend(loc="outside lower center", ncols=4)
     return figure
 
 
@@ -56,14 +58,13 @@ def draw_importance(record: Record) -> Figure:
     figure = Figure(figsize=(8, 1.5 + 0.45 * len(importance)), layout="constrained")
     axes = figure.subplots()
     bars = axes.barh(list(importance), list(importance.values()), height=0.6)
-    axes.bar_label(bars, [f"{share:.0%}" for share in importance.values()], padding=4, fontsize=9)
+    axes.bar_label(bars, [f"{share:.0%}" for share in importance.values()], padding=4)
     axes.invert_yaxis()
     axes.margins(x=0.1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
     axes.set_xlabel(f"share of the variance in {Score(record['select']).name} over the whole search range")
-    axes.grid(axis="x", alpha=0.3)
-    axes.set_axisbelow(True)
-    axes.set_title(f"{record['name']}: importance of the hyperparameters (fANOVA)", fontsize=10, loc="left")
+    axes.grid(axis="x")
+    axes.set_title(f"{record['name']}: importance of the hyperparameters (fANOVA)")
     return figure
 
 
@@ -80,7 +81,7 @@ def draw_slices(record: Record) -> Figure:
         _draw_slice(axes, record, entry)
     for row in panels:
         _label_value(row[0], record)
-    figure.suptitle(f"{record['name']}: best trial ringed, later trials darker, pruned trials grey", fontsize=10)
+    figure.suptitle(f"{record['name']}: best trial ringed, later trials darker, pruned trials grey")
     return figure
 
 
@@ -93,16 +94,16 @@ def _draw_slice(axes: Axes, record: Record, entry: Record) -> None:
         return choices.index(_label(value)) if choices else value
 
     last = record["trials"][-1]["number"]
-    shades = {"cmap": "Blues", "vmin": -last / 2 - 1, "vmax": last, "edgecolors": "0.3", "lw": 0.5, "s": 32}
+    shades = {"cmap": "Blues", "vmin": -last / 2 - 1, "vmax": last, "edgecolors": INK, "lw": 0.5, "s": 32}
     for state in ("pruned", "completed"):
         trials = [trial for trial in _in_state(record, state) if name in trial["params"]]
-        colours: dict[str, Any] = {"marker": "x", "color": "0.6", "s": 28}
+        colours: dict[str, Any] = {"marker": "x", "color": SOFT, "s": 28}
         if state == "completed":
             colours = {"c": [trial["number"] for trial in trials], **shades}
         axes.scatter([position(trial) for trial in trials], [trial["value"] for trial in trials], **colours)
     best = record["best"]
     if name in best["params"]:
-        axes.scatter([position(best)], [best["value"]], s=110, facecolors="none", edgecolors="tab:orange", lw=1.8)
+        axes.scatter([position(best)], [best["value"]], s=110, facecolors="none", edgecolors="C1", lw=1.8)
     low, high = (0, len(choices) - 1) if choices else entry["values"]
     if entry["log"]:
         axes.set_xscale("log")
@@ -115,8 +116,8 @@ def _draw_slice(axes: Axes, record: Record, entry: Record) -> None:
         axes.set_xlim(low - margin, high + margin)
     if choices:
         axes.set_xticks(range(len(choices)), choices)
-    axes.set_xlabel(name, fontsize=9)
-    axes.grid(alpha=0.3)
+    axes.set_xlabel(name)
+    axes.grid()
 
 
 def _label(value: Any) -> str:
@@ -134,4 +135,4 @@ def _label_value(axes: Axes, record: Record) -> None:
     if not score.is_loss:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_ylabel(score.name)
-    axes.grid(alpha=0.3)
+    axes.grid()

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from cnnlab.display import SafeConsole, save_figure
+from cnnlab.style import INK, styled
 
 Record = Mapping[str, Any]
 TABLE_WIDTH = 100  # columns
@@ -34,12 +35,13 @@ def print_speed(record: Record) -> None:
             console.print(f"{label(row)}: {row['error']}", soft_wrap=True)
 
 
+@styled
 def draw_speed(record: Record, file: Path) -> None:
     """Draw images/s of every combination, training above inference, with the upper bound if it was measured."""
     rows = [row for row in record["results"] if not row["error"]]
     figure = Figure(figsize=(9, 1.8 + 0.55 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    for part, offset, colour in (("training", -0.2, "tab:blue"), ("inference", 0.2, "tab:orange")):
+    for part, offset, colour in (("training", -0.2, "C0"), ("inference", 0.2, "C1")):
         heights = [number + offset for number in range(len(rows))]
         speeds = [row[part]["images_per_second"] for row in rows]
         bars = axes.barh(heights, speeds, height=0.36, color=colour, label=part)
@@ -47,20 +49,19 @@ def draw_speed(record: Record, file: Path) -> None:
         if record["floor"] and rows:
             bounds = [row[part]["floor_images_per_second"] for row in rows]
             label_once = "upper bound: only the multiplications" if part == "training" else None
-            axes.plot(bounds, heights, "|", color="black", markersize=13, markeredgewidth=2, label=label_once)
+            axes.plot(bounds, heights, "|", color=INK, markersize=13, markeredgewidth=2, label=label_once)
     axes.set_yticks(range(len(rows)), [label(row) for row in rows])
     axes.invert_yaxis()
     if rows:
         axes.set_xscale("log")
         axes.margins(x=0.12)
-    axes.grid(axis="x", which="major", alpha=0.3)
-    axes.set_axisbelow(True)
+    axes.grid(axis="x", which="major")
     axes.set_xlabel("images/s (logarithmic scale)")
     device = record["machine"]["device"] if record["machine"] else "no device"
-    axes.set_title(f"{device}\nimages: {record['images']}, recipe {record['recipe']}", fontsize=9, loc="left")
+    axes.set_title(f"{device}\nimages: {record['images']}, recipe {record['recipe']}")
     if rows:
         figure.legend(loc="outside lower center", ncols=3, fontsize=8)
-    save_figure(figure, file, dpi=150)
+    save_figure(figure, file)
 
 
 def label(row: Mapping[str, Any]) -> str:

@@ -129,15 +129,21 @@ def _unlimited_and_quiet(trainer: L.Trainer) -> Iterator[None]:
 
 
 def _write(folder: Path, rates: list[float], losses: list[float], chosen: float | None) -> None:
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
+
+    from cnnlab.style import LIGHT
 
     rows = [("lr", "loss"), *zip(rates, losses, strict=False)]
     write_atomically(folder / "lr_finder.csv", "".join(f"{rate},{loss}\r\n" for rate, loss in rows))
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(rates[: len(losses)], losses)
-    if chosen is not None:
-        axes.axvline(chosen, color="tab:red", linestyle="--", label=f"chosen: {chosen:.3g}")
-        axes.legend()
-    axes.set(xscale="log", xlabel="learning rate", ylabel=f"training loss (mean over {WINDOW} steps)")
-    save_figure(figure, folder / "lr_finder.png", dpi=120)
+    with rc_context(LIGHT):
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(rates[: len(losses)], losses)
+        if chosen is not None:
+            axes.axvline(chosen, color="C1", linestyle="--", label=f"chosen: {chosen:.3g}, above which the loss rises")
+            axes.legend()
+        axes.set_title(f"Loss of a training whose learning rate rises in each of {len(losses)} steps")
+        axes.set(xscale="log", xlabel="learning rate", ylabel=f"training loss, mean over {WINDOW} steps")
+        axes.grid()
+    save_figure(figure, folder / "lr_finder.png")

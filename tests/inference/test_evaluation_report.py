@@ -89,7 +89,7 @@ def test_the_reliability_diagram_has_a_bar_for_every_bin_that_is_not_empty() -> 
     accuracies = [part.accuracy for part in bins if part.accuracy is not None]
     assert np.array(above) / max(above) == pytest.approx(np.array(accuracies) / max(accuracies))
     assert np.array(below) / sum(below) == pytest.approx(np.array([part.images for part in bins]) / 200)
-    assert f"{scores.calibration.error:.4f}" in figure.axes[0].get_title()
+    assert f"{scores.calibration.error:.4f}" in figure.axes[0].get_title("left")
 
 
 @pytest.mark.parametrize("mistakes", [0, 3])

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from cnnlab.reports.gallery import GAP, PADDING, RIGHT, SIDE, WRONG, Tile, draw_gallery, draw_neighbours
 
@@ -64,7 +64,7 @@ def test_right_and_wrong_predictions_have_colours_if_the_label_is_known(tmp_path
 
 def test_a_bar_is_as_long_as_the_confidence(tmp_path: Path) -> None:
     draw_gallery([Tile(np.zeros((8, 8, 3), np.uint8), "a.png", [("cat", 0.5)], "cat")], tmp_path / "g.png")
-    green = (drawn(tmp_path / "g.png") == (0x15, 0x80, 0x3D)).all(axis=2)
+    green = (drawn(tmp_path / "g.png") == ImageColor.getrgb(RIGHT)).all(axis=2)
     assert green.sum(axis=1).max() == SIDE // 2
 
 

@@ -1,7 +1,7 @@
 "use strict";
 // Draws the figures with plotly from the JSON in #data, and reacts to filters and choices.
 
-const COLOURS = ["#2f7ed8", "#e4572e", "#2a9d5c", "#9b5de5", "#d19a00", "#d1478c", "#1aa5b8", "#8a6d5b", "#7f8c9b", "#6a994e"];
+const COLOURS = 10; // --c0 to --c9
 const CURVES_AT_FIRST = 10; // the others are hidden until their name in the legend is clicked
 const data = JSON.parse(document.getElementById("data").textContent);
 const narrow = () => window.innerWidth < 700;
@@ -19,8 +19,8 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 function layout(more) {
   const axis = { gridcolor: colour("--line"), zerolinecolor: colour("--line"), linecolor: colour("--line"), automargin: true };
   return {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", colorway: COLOURS,
-    font: { color: colour("--ink"), size: narrow() ? 11 : 12, family: "system-ui, sans-serif" },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    font: { color: colour("--ink"), size: narrow() ? 11 : 12, family: colour("--sans") },
     margin: { l: 10, r: 10, t: 30, b: 10 }, hoverlabel: { namelength: -1 }, dragmode: narrow() ? false : "zoom",
     modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--line"), activecolor: colour("--accent") },
     legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", font: { size: 11 } },
@@ -55,7 +55,6 @@ function makeSortable(table) {
 function start(place) {
   const section = data[Number(place.dataset.section)];
   const find = (selector) => place.querySelector(selector);
-  section.groups.forEach((group, number) => { group.colour = COLOURS[number % COLOURS.length]; });
   const byLabel = new Map(section.groups.map((group) => [group.label, group]));
 
   const chosen = () => {
@@ -152,7 +151,7 @@ function start(place) {
       const difference = a.confusion.map((row, i) => row.map((count, j) => count - b.confusion[i][j]));
       const most = Math.max(1e-9, ...difference.flat().map(Math.abs));
       draw(find(".confusion"), [{ type: "heatmap", z: difference, x: section.classes, y: section.classes, zmin: -most, zmax: most,
-        colorscale: [[0, "#e4572e"], [0.5, colour("--card")], [1, "#2f7ed8"]], colorbar: { thickness: 10 },
+        colorscale: [[0, colour("--c1")], [0.5, colour("--wash")], [1, colour("--c0")]], colorbar: { thickness: 10 },
         texttemplate: section.classes.length <= 12 && !narrow() ? "%{z:.3~g}" : "",
         hovertemplate: "true %{y}, predicted %{x}: %{z:+.2f} images<extra></extra>" }],
         { title: { text: "confusions: images of A minus B", font: { size: 13 } }, margin: { l: 10, r: 10, t: 40, b: 10 },
@@ -198,7 +197,11 @@ function start(place) {
     select.selectedIndex = number;
     select.addEventListener("input", drawPair);
   });
-  const everything = () => { drawAll(); if (sides.length) drawPair(); };
+  const everything = () => {
+    section.groups.forEach((group, number) => { group.colour = colour(`--c${number % COLOURS}`); });
+    drawAll();
+    if (sides.length) drawPair();
+  };
   everything();
   return everything;
 }

@@ -11,6 +11,7 @@ from cnnlab.errors import RequestError
 from cnnlab.files import write_atomically
 from cnnlab.inspection.live.trace import MOST_BYTES, Program
 from cnnlab.runs.plain import to_json
+from cnnlab.style import page_style
 
 SAMPLES = 12  # images that the page offers
 FOLDER = Path(__file__).parent
@@ -82,7 +83,7 @@ def render(page: LivePage) -> str:
         "operations": program.operations,
     }
     parts = {
-        "style": _read("live.css"),
+        "style": page_style() + _read("live.css"),
         # A name may hold what ends a script.
         "description": to_json(description, indent=None).replace("<", "\\u003c"),
         "weights": program.weights,

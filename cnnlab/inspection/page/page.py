@@ -13,8 +13,9 @@ from cnnlab.inspection.feature_maps import FeatureMaps, Stage
 from cnnlab.inspection.inside import Inside
 from cnnlab.inspection.page.functions import draw_functions, drawn_uses
 from cnnlab.inspection.page.sizes import draw_path, draw_windows, drawn_steps, in_words, steps
-from cnnlab.inspection.page.style import Picture, picture, templates
+from cnnlab.inspection.page.style import Picture, picture
 from cnnlab.inspection.page.tiles import MAPS_SHOWN, draw_class_maps, draw_filters, draw_maps, weak_filters
+from cnnlab.style import templates
 
 
 def write_inside(inside: Inside, folder: Path) -> list[Path]:
@@ -60,7 +61,7 @@ def render(inside: Inside, pictures: dict[str, Picture]) -> str:
     Image.fromarray(inside.pixels.numpy()).save(image, "PNG")
     filters, found = inside.maps.filters, steps(inside.table)
     return (
-        templates()
+        templates(Path(__file__).parent)
         .get_template("page.html")
         .render(
             inside=inside,

@@ -1,11 +1,9 @@
-"""Give pages one look, and draw pictures in two themes: on white, and for browsers in dark mode."""
+"""Draw pictures of pages in two themes: on white, and for browsers in dark mode."""
 
-import base64
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,39 +12,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
-from matplotlib.rcsetup import cycler
 from PIL import Image
 
 from cnnlab.display import prepare_texts
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from cnnlab.style import PAGE_COLOURS, theme
 
 WIDTH = 6.4  # inches of every picture
 DPI = 170
-
-Theme = dict[Any, Any]  # matplotlib's settings
-
-
-def _theme(paper: str, ink: str, faint: str, *accents: str) -> Theme:
-    return {
-        **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), paper),
-        **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), ink),
-        **dict.fromkeys(("xtick.labelcolor", "ytick.labelcolor"), ink),
-        **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), faint),
-        "axes.prop_cycle": cycler(color=accents),
-        "font.size": 9,
-        "font.family": "DejaVu Sans",
-        "axes.linewidth": 0.8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "hatch.linewidth": 0.6,
-    }
-
-
-# The accents are the colours C0 (main), C1 (emphasis) and C2 (background). The papers are those of page.html.
-LIGHT = _theme("#ffffff", "#22262b", "#9aa1a9", "#2b66c4", "#c8560c", "#dfe4ea")
-DARK = _theme("#14171b", "#e4e7eb", "#6c747d", "#79aaf7", "#f79a55", "#2f363e")
 
 
 @dataclass(frozen=True)
@@ -60,26 +32,11 @@ class Picture:
 
 
 def picture(name: str, alt: str, draw: Callable[[], Figure], smooth: bool = False) -> Picture:
-    """Draw a picture in both themes; `draw` takes its colours from matplotlib's settings.
+    """Draw a picture in both themes. Its colours are C0 (main), C1 (emphasis) and C2 (background).
 
     A smooth picture may have more than 256 colours, which take three times the space.
     """
-    return Picture(name, alt, _png(draw, LIGHT, smooth), _png(draw, DARK, smooth))
-
-
-def templates(*folders: Path) -> "Environment":
-    """Return the templates of this folder and of others. What is put into them is escaped; `page.css` is the look."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader([*folders, Path(__file__).parent]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
-    return environment
+    return Picture(name, alt, _png(draw, False, smooth), _png(draw, True, smooth))
 
 
 class Sheet:
@@ -116,8 +73,8 @@ def shortened(name: str, length: int) -> str:
     return name if len(name) <= length else "…" + name[1 - length :]
 
 
-def _png(draw: Callable[[], Figure], theme: Theme, smooth: bool) -> bytes:
-    with matplotlib.rc_context(theme):
+def _png(draw: Callable[[], Figure], dark: bool, smooth: bool) -> bytes:
+    with matplotlib.rc_context(theme(dark, [PAGE_COLOURS[name][dark] for name in ("accent", "warm", "line")])):
         figure = draw()
         prepare_texts(figure)
         figure.set_dpi(DPI)
