@@ -18,6 +18,8 @@ OPTIONS = (
     "--disable-gpu",
     "--hide-scrollbars",
     "--no-first-run",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
 )
 
 
@@ -64,6 +66,25 @@ class Browser:
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, text=text)
+
+    def touch(self, selector: str, *places: tuple[float, float]) -> None:
+        """Draw a finger over an element from place to place, or tap on one, each a share of its width and height."""
+        # The finger needs a frame that shows where the page was scrolled to.
+        left, top, width, height = self.evaluate(
+            f"""(async () => {{
+                const one = document.querySelector(`{selector}`);
+                one.scrollIntoView({{block: 'center', inline: 'center', behavior: 'instant'}});
+                for (const _ of [1, 2]) await new Promise(resume => requestAnimationFrame(() => setTimeout(resume)));
+                const box = one.getBoundingClientRect();
+                return [box.left, box.top, box.width, box.height];
+            }})()"""
+        )
+        points = [{"x": left + x * width, "y": top + y * height} for x, y in places]
+        for number, point in enumerate(points):
+            kind = "touchMove" if number else "touchStart"
+            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=[point])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        self.evaluate("new Promise(resume => setTimeout(resume, 100))")  # for the click that follows
 
     def resize(self, width: int, height: int, theme: str = "light") -> None:
         """Choose the size of the window in pixels, and `light` or `dark`."""

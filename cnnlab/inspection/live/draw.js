@@ -21,6 +21,9 @@ function number(value, digits = 2) {
   return (/^-0\.?0*$/.test(text) ? text.slice(1) : text).replace("-", "−");
 }
 
+// A whole number with a comma before each three digits; toLocaleString would first load tables for 40 ms.
+const grouped = count => String(count).replace(/\B(?=(\d{3})+$)/g, ",");
+
 // A number as a term of a sum, with the sign before it.
 function term(value, digits = 2) { return `${value < 0 ? "−" : "+"} ${number(Math.abs(value), digits)}`; }
 

@@ -12,7 +12,7 @@ const EXPLAIN = {
     o.padding[0] ? `Around the border, ${o.padding[0] === 1 ? "one row of zeros is" : `${o.padding[0]} rows of zeros are`} added (padding), so that the filter can be centred on the outermost pixels. Hatched cells are such zeros.` : null,
     sizeFormula(o, input)]],
   "linear": (o, input) => [o === NET.operations[NET.last] ? "The last layer: evidence for each class" : "Fully connected: everything with everything", [
-    `Each of the ${o.shape[0]} outputs looks at all ${size(input.shape)} values at once. It has one weight for each, multiplies, and adds. That is ${(o.shape[0] * size(input.shape)).toLocaleString("en")} weights.`,
+    `Each of the ${o.shape[0]} outputs looks at all ${size(input.shape)} values at once. It has one weight for each, multiplies, and adds. That is ${grouped(o.shape[0] * size(input.shape))} weights.`,
     o === NET.operations[NET.last] ? "Here, each output is a class. A bar to the right speaks for the class, a bar to the left against it. Step through the classes with the arrows to see what decides between them."
       : "Where a value came from no longer matters, only which value it is: the layer weighs the patterns that the convolutions found."]],
   "activation": o => ["Activation: the bend", [

@@ -56,8 +56,7 @@ function orderChannels(stage) {
 }
 
 function drawFlow() {
-  const flow = find("#flow-stages");
-  const left = flow.parentElement.scrollLeft;
+  const flow = find("#flow-stages"), left = flow.childElementCount && flow.parentElement.scrollLeft;
   flow.replaceChildren(...STAGES.map(drawStage));
   requestAnimationFrame(() => { flow.parentElement.scrollLeft = left; drawShortcuts(); });
 }
@@ -149,7 +148,7 @@ function mosaic([channels, height]) {
   return { columns, rows: Math.ceil(channels / columns) };
 }
 
-// Maps are drawn when their stage comes into view.
+// Maps are drawn before their stage comes into view.
 const WATCHER = new IntersectionObserver(entries => {
   for (const entry of entries) {
     const stage = STAGES[entry.target.dataset.stage];
@@ -157,7 +156,7 @@ const WATCHER = new IntersectionObserver(entries => {
     stage.visible = entry.isIntersecting;
     if (stage.visible) fillStage(stage);
   }
-}, { rootMargin: "200px 600px" });
+}, { root: find(".flow"), rootMargin: "0px 600px" });
 
 function fillStage(stage) {
   if (!NOW.outputs || !stage.place) return;

@@ -71,37 +71,43 @@ async function openFile(file) {
 
 function say(text) { find("#picture-message").textContent = text; }
 
-let camera = null;
+let camera = null;  // {stream}, which follows when the reader has allowed it
 async function startCamera() {
+  const mine = camera = { stream: null };
+  find("#camera").textContent = "Stop the camera";
+  say("Waiting for the camera …");
   try {
-    const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    mine.stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
     const video = element("video", { muted: true, playsinline: true });
-    Object.assign(video, { srcObject: stream, muted: true });
+    Object.assign(video, { srcObject: mine.stream, muted: true });
     await video.play();
-    camera = { stream, video };
-    find("#camera").textContent = "Stop the camera";
-    while (camera) {
+    if (camera === mine) say("");
+    while (camera === mine) {
       showPicture(fitted(video, video.videoWidth, video.videoHeight));
       await computing;
       await new Promise(resume => requestAnimationFrame(resume));
     }
-  } catch { say("The camera is not available here."); }
+  } catch { if (camera === mine) { stopCamera(); say("The camera is not available here."); } }
+  mine.stream?.getTracks().forEach(track => track.stop());
 }
 
 function stopCamera() {
   if (!camera) return;
-  camera.stream.getTracks().forEach(track => track.stop());
+  camera.stream?.getTracks().forEach(track => track.stop());
   camera = null;
   find("#camera").textContent = "Camera";
+  say("");
 }
 
-// Paints a round spot with the tool in use: covers, or draws with the chosen colour.
-function paint({ y, x }) {
+// Paints a round stroke with the tool in use: covers, or draws with the chosen colour.
+function paint(from, to) {
   const side = NET.size, radius = PICTURE.tool === "cover" ? side / 8 : side / 18;
   const ink = find("#ink").value.match(/\w\w/g).map(pair => parseInt(pair, 16));
   if (PICTURE.tool === "draw") PICTURE.base = Uint8Array.from(PICTURE.base);
+  const down = to.y - from.y, right = to.x - from.x, long = down ** 2 + right ** 2 || 1;
   for (let i = 0; i < side; i++) for (let j = 0; j < side; j++) {
-    if ((i - y) ** 2 + (j - x) ** 2 > radius ** 2) continue;
+    const share = Math.min(1, Math.max(0, ((i - from.y) * down + (j - from.x) * right) / long));  // where the stroke is nearest
+    if ((i - from.y - share * down) ** 2 + (j - from.x - share * right) ** 2 > radius ** 2) continue;
     if (PICTURE.tool === "cover") PICTURE.cover[i * side + j] = 1;
     else {
       const row = i - PICTURE.shift[0], column = j - PICTURE.shift[1];
@@ -125,7 +131,7 @@ function setUpPicture() {
   const use = event => {
     const at = under(event, canvas, NET.size, NET.size);
     if (PICTURE.tool === "move") move(at.y - last.y, at.x - last.x);
-    else paint(at);
+    else paint(last, at);
     last = at;
   };
   canvas.addEventListener("pointerdown", event => {
@@ -141,7 +147,7 @@ function setUpPicture() {
       cursor.y = Math.min(NET.size - 1, Math.max(0, cursor.y + 2 * arrow[0]));
       cursor.x = Math.min(NET.size - 1, Math.max(0, cursor.x + 2 * arrow[1]));
       frame(mark, [cursor.y - 1, cursor.x - 1, cursor.y + 1, cursor.x + 1], NET.size, NET.size);
-    } else if (event.key === " ") paint(cursor);
+    } else if (event.key === " ") paint(cursor, cursor);
     else return;
     event.preventDefault();
   });

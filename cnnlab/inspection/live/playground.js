@@ -82,7 +82,7 @@ function drawPlay() {
   const output = withKeys(element("table", { class: "play", "aria-label": "output; the arrow keys move the window" }, Array.from({ length: side }, (_, y) =>
     element("tr", {}, Array.from({ length: side }, (_, x) => element("td", {
       class: y === at.y && x === at.x ? "in" : null, style: cellStyle(sums[y * side + x], largest),
-      onpointerenter: () => { if (PLAY.at !== y * side + x) { PLAY.at = y * side + x; drawPlay(); } } }, number(sums[y * side + x], 1)))))), "play-output");
+      onpointerenter: event => { if (event.pointerType !== "touch" && PLAY.at !== y * side + x) { PLAY.at = y * side + x; drawPlay(); } } }, number(sums[y * side + x], 1)))))), "play-output");
   const column = (title, tables) => element("figure", {}, element("figcaption", {}, title), tables);
   find("#play-grids").replaceChildren(column(`input, ${n} × ${n}${p ? `, padded by ${p}` : ""}`, input), sign("∗"), column(`filter, ${k} × ${k}: type your own`, filter), sign("="), column(`output, ${side} × ${side}`, output));
   const { products, sum } = playAt(at.y, at.x), shown = products.filter(one => one.weight && one.value), few = shown.slice(0, 12);
@@ -104,7 +104,7 @@ function drawPool() {
   const take = values => POOL.take === "max" ? Math.max(...values) : total(values) / 4;
   const table = (id, side, values, inside, action) => withKeys(element("table", { class: "play", "aria-label": side === 4 ? "input; the space bar raises a value" : "output" }, Array.from({ length: side }, (_, y) => element("tr", {}, Array.from({ length: side }, (_, x) =>
     element("td", { style: cellStyle(values[y * side + x], 9), class: inside(y, x) ? "in" : null, ...action(y, x) }, number(values[y * side + x], values[y * side + x] % 1 ? 2 : 0)))))), id);
-  const moveTo = place => ({ onpointerenter: () => { if (POOL.at !== place) { POOL.at = place; drawPool(); } } });
+  const moveTo = place => ({ onpointerenter: event => { if (event.pointerType !== "touch" && POOL.at !== place) { POOL.at = place; drawPool(); } } });
   find("#pool-grids").replaceChildren(table("pool-input", 4, POOL.values, (y, x) => y >> 1 === at.y && x >> 1 === at.x, (y, x) => ({
     onclick: () => { POOL.values[y * 4 + x] = (POOL.values[y * 4 + x] + 1) % 10; drawPool(); }, ...moveTo((y >> 1) * 2 + (x >> 1)) })), sign("→"),
     table("pool-output", 2, [0, 1, 2, 3].map(place => take(four(place))), (y, x) => y === at.y && x === at.x, (y, x) => moveTo(y * 2 + x)));
@@ -142,6 +142,14 @@ function setUpPlayground() {
   for (const input of document.querySelectorAll("[name=pool]")) input.addEventListener("change", () => { POOL.take = input.value; drawPool(); });
   for (const input of document.querySelectorAll("[name=function]")) input.addEventListener("change", drawFunction);
   find("#function-x").addEventListener("input", drawFunction);
+  // A finger stays with the element that it first touched, which may not be drawn again meanwhile.
+  for (const grids of [find("#play-grids"), find("#pool-grids")]) for (const kind of ["pointerdown", "pointermove"]) {
+    grids.addEventListener(kind, event => {
+      if (event.pointerType !== "touch") return;
+      if (event.target.closest("#play-output, #pool-output")) grids.setPointerCapture(event.pointerId);
+      document.elementFromPoint(event.clientX, event.clientY)?.dispatchEvent(new PointerEvent("pointerenter"));
+    });
+  }
   fillPlay();
   drawPlayground();
 }
