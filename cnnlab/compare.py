@@ -30,13 +30,18 @@ def compare(config: DictConfig) -> None:
         raise RequestError("runs: which runs? Give a folder, for example runs=runs/sweep, or runs=[FOLDER,FOLDER]")
     paths = [runs] if isinstance(runs, str) else runs
     from cnnlab.comparison.spec import read_spec
+    from cnnlab.comparison.text import FORMATS, print_comparison
 
     spec = read_spec(settings)
+    form = settings["format"]
+    if form is not None and form not in FORMATS:
+        raise RequestError(f"format: {form} is not one of {', '.join(FORMATS)}")
+    if form and settings["output"]:
+        raise RequestError("output: format= prints a table and writes no report; give one of the two")
     found = find_runs(paths)
-    folder = check_output_folder(settings["output"] or default_output(paths))
+    folder = Path() if form else check_output_folder(settings["output"] or default_output(paths))
 
     from cnnlab.comparison.report import write_report
-    from cnnlab.comparison.text import print_comparison
     from cnnlab.reports.terminal import suggest_next, terminal_width
 
     record, read = compare_directories(found, spec)
@@ -45,6 +50,9 @@ def compare(config: DictConfig) -> None:
         raise RequestError(
             f"runs: none of {len(found)} has a test accuracy to compare; the first, {first['path']}: {first['reason']}"
         )
+    if form:
+        print(FORMATS[form](record), end="")
+        return
     configs = {str(run.path): run.config for run in read}
     images, notices = zip(*(_test_images(section, configs) for section in record.sections), strict=True)
     sections = [
@@ -103,8 +111,7 @@ def _test_images(
             return find_test_images(data, section.fingerprint), None
         except (RequestError, KeyError, OSError) as error:
             reason = str(error)
-    where = f"{', '.join(section.data)}, protocol {section.protocol}"
-    return None, f"The report lists the test images of {where} by number instead of showing them: {reason}."
+    return None, f"The report lists the test images of {section.title} by number instead of showing them: {reason}."
 
 
 main = configuration.make_command("compare", compare)

@@ -1,28 +1,25 @@
 """Draw the figure of an experiment's result: the panels that its file asks for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from cnnlab.comparison.columns import COSTS
-from cnnlab.comparison.figures import (
-    LINE_STYLES,
-    WIDE_RANGE,
-    draw_metric,
-    error_bars,
-    group_colour,
-    line_style,
-    name_point,
-)
 from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
+from cnnlab.comparison.tables import metric_words
 from cnnlab.display import save_figure
-from cnnlab.style import INK, SOFT, styled
+from cnnlab.style import COLOURS, INK, SOFT, styled
 
+WIDE_RANGE = 3  # ratio of the largest to the smallest cost above which a logarithmic axis is easier to read
+LINE_STYLES = ("-", "--", ":", "-.")
 MAX_TICKS = 12  # that an axis has room for
 
 
@@ -145,3 +142,63 @@ def _bar(group: GroupRecord) -> list[list[float]] | None:
 
 def _with_n(group: GroupRecord) -> str:
     return f"{group.label} (n = {group.n})"
+
+
+def group_colour(place: int) -> str:
+    """Return the colour of the group at this place of a section."""
+    return COLOURS[place % len(COLOURS)]
+
+
+def line_style(group: GroupRecord, groups: Sequence[GroupRecord]) -> Any:
+    """Return the line style of a group; groups on the same line of an axis share it."""
+    lines = list(dict.fromkeys(other.line for other in groups if other.line))
+    return LINE_STYLES[lines.index(group.line) % len(LINE_STYLES)] if group.line else "-"
+
+
+def draw_metric(axes: Axes, section: SectionRecord, groups: Sequence[GroupRecord], metric: str) -> Callable[[Any], Any]:
+    """Draw a metric over the epochs: mean of the runs with lowest and highest, and the published curve if there is one.
+
+    The metric is a column of metrics.csv; or `train/error` or `val/error`, which is 100 % minus the accuracy. Returns a
+    function that scales values of the metric to those that are drawn.
+    """
+    is_error, column = metric.endswith("error"), metric.replace("error", "accuracy")
+    in_percent = not column.endswith("loss")
+
+    def scaled(values: Any) -> np.ndarray:
+        numbers = np.array(values, dtype=float) * (100 if in_percent else 1)
+        return 100 - numbers if is_error else numbers
+
+    for place, group in enumerate(groups):
+        mean, low, high = (scaled(group.curve[column][name]) for name in ("mean", "low", "high"))
+        known = ~np.isnan(mean)
+        epochs = np.array(group.curve["epoch"], dtype=float)[known]
+        style = {"color": group_colour(place), "linestyle": line_style(group, groups)}
+        axes.plot(epochs, mean[known], label=group.label, marker="." if len(epochs) < 4 else "", **style)
+        axes.fill_between(epochs, low[known], high[known], color=style["color"], alpha=0.18, linewidth=0)
+    reference = section.reference
+    if reference and reference["metric"] == column:
+        axes.plot(reference["epochs"], scaled(reference["values"]), "x:", color=INK, label=reference["name"])
+    if not in_percent and axes.dataLim.y1 > 0:  # damaged records may hold no loss
+        axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    words = metric_words(column, section.protocol)
+    axes.set_ylabel((words.replace("accuracy", "error") if is_error else words) + (", %" if in_percent else ""))
+    axes.grid()
+    return scaled
+
+
+def name_point(axes: Axes, name: str, point: tuple[float, float], **style: Any) -> None:
+    """Write a name beside a point, legible if it crosses the error bar of another one.
+
+    `style` has `xytext`, the distance from the point in typographic points, and other arguments of `Axes.annotate`.
+    """
+    halo = [withStroke(linewidth=2.5, foreground="white")]
+    axes.annotate(name, point, textcoords="offset points", path_effects=halo, **style)
+
+
+def error_bars(groups: Sequence[GroupRecord]) -> list[list[float]]:
+    """Return how far the intervals reach below and above the means, in percentage points; 0 if there is none."""
+    below = [0.0 if group.low is None else 100 * (group.mean - group.low) for group in groups]
+    above = [0.0 if group.high is None else 100 * (group.high - group.mean) for group in groups]
+    return [below, above]

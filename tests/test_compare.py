@@ -39,7 +39,7 @@ def test_runs_that_were_trained_are_compared_with_their_images(compare, train, t
         assert train(f"model={model}", *short, f"hydra.run.dir=runs/digits/{model}").code == 0
     outcome = compare("experiment=digits", "targets=[0.05]")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "digits, protocol holdout, 299 test images" in outcome.out
+    assert "digits, 299 test images" in outcome.out
     folder = tmp_path / "runs" / "digits" / "comparison"
     record = json.loads((folder / "comparison.json").read_text())
     (section,) = record["sections"]
@@ -48,8 +48,7 @@ def test_runs_that_were_trained_are_compared_with_their_images(compare, train, t
     assert section["pairs"][0]["images"]["p"] <= 1
     assert (record["notices"], record["problems"], record["set_aside"]) == ([], [], [])
     written = {file.name for file in folder.iterdir()}
-    assert written >= {"comparison.md", "comparison.csv", "comparison.html", "comparison_curves.png"}
-    assert "comparison_images.png" in written
+    assert written == {f"comparison.{ending}" for ending in ("md", "csv", "html", "json")}
     assert "data:image/jpeg;base64," in (folder / "comparison.html").read_text()
 
 
@@ -81,12 +80,12 @@ def test_a_report_has_a_section_for_each_protocol_and_replaces_the_last_one(comp
     ]
     assert [entry["reason"] for entry in record["set_aside"]] == ["failed: RuntimeError: out of memory"]
     assert any("by number instead of showing them" in notice for notice in record["notices"])
-    assert (runs / "comparison" / "comparison_2_cost.png").is_file()
+    (runs / "comparison" / "comparison_2_cost.png").touch()  # as earlier versions drew them
     (runs / "comparison" / "notes.md").write_text("mine")
     assert compare("runs=runs/zoo", "output=runs/comparison").code == 0
     written = {file.name for file in (runs / "comparison").iterdir()}
     assert not {name for name in written if name.startswith(("comparison_1", "comparison_2"))}
-    assert {"comparison_cost.png", "notes.md"} <= written
+    assert "notes.md" in written
     assert len(find_runs([str(runs)])) == 6  # a report is no run
 
 

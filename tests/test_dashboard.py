@@ -217,7 +217,7 @@ def test_tensorboard_serves_the_runs_with_layout_and_columns(command, board_run,
     outcome = command("dashboard", "port=0")
     assert (outcome.code, outcome.err) == (130, "Interrupted by SIGTERM.\n")
     assert not list(tmp_path.glob("temporary/*"))
-    means = ["mean/lenet5 optimizer.lr=0.1 (1 seed)", "mean/lenet5 optimizer.lr=0.2 (1 seed)"]
+    means = ["mean/lenet5, lr 0.1 (1 seed)", "mean/lenet5, lr 0.2 (1 seed)"]
     assert sorted(seen["runs"]) == [".", "lenet5/a", "lenet5/b", *means]
     assert [category["title"] for category in seen["layout"]["category"]] == list(LAYOUT)
     settings = {column["name"]: column["differs"] for column in seen["columns"]["hparamInfos"]}

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from cnnlab.comparison.columns import COSTS, counted
-from cnnlab.comparison.group import Group, kind_of, name_of
+from cnnlab.comparison.group import Group, kind_of
 from cnnlab.comparison.grouping import Grouping, Section, group_runs, short_commit
+from cnnlab.comparison.names import name_of
 from cnnlab.comparison.pairs import MAX_GROUPS_ALL_PAIRS, compare_pairs
 from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
 from cnnlab.comparison.spec import Axis, ComparisonSpec, Reference

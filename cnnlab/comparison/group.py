@@ -1,6 +1,5 @@
-"""Hold runs that differ in seed or fold alone, and name them: by what tells groups apart, or as an experiment does."""
+"""Hold runs that differ in seed or fold alone."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,10 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cnnlab.comparison.spec import Names
 from cnnlab.runs.reading import Run
 
-MAX_SETTINGS = 3  # in a label; more are counted
 UNSET = "unset"
 
 
@@ -38,13 +35,11 @@ class Choice:
 class Group:
     """Runs that differ in the seed alone, or in seed and fold of a cross-validation."""
 
-    # The name that an experiment gives it; else the model and what tells the group from others of its section. At first
-    # only the model, with recipe and data if they differ within the section.
-    label: str
+    label: str  # of `names.name_groups`; empty at first
     model: str
     recipe: str
     data: str
-    settings: Mapping[str, Any]  # those that differ from other groups with the same names, by dotted key
+    settings: Mapping[str, Any]  # those that differ from other groups with the same components, by dotted key
     runs: tuple[Run, ...]  # one for each seed and fold, by seed
     all_settings: Mapping[str, Any]  # by dotted key, with the names of model, recipe and data
     figure: str  # key of the record that is compared, such as `test_accuracy`
@@ -124,48 +119,6 @@ def draw(run: Run) -> Any:
     """Return what may differ within a group: the seed, or seed and fold of a cross-validation."""
     seed, fold = run.summary["seed"], run.summary["fold"]
     return seed if fold is None else (seed, fold)
-
-
-def label_groups(groups: Sequence[Group], names: Names) -> list[str]:
-    """Return a label for each group of a section, no two alike. Groups without a name get what tells them apart."""
-    given = [name_of(group.all_settings, names) for group in groups]
-    labels: list[str] = []
-    seen: Counter[str] = Counter()
-    for group, name in zip(groups, given, strict=True):
-        namesakes = [other for other, its in zip(groups, given, strict=True) if its == name]
-        label = _label(group, name, namesakes, names)
-        seen[label] += 1
-        labels.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
-    return labels
-
-
-def _label(group: Group, name: str | None, namesakes: Sequence[Group], names: Names) -> str:
-    if name is None:
-        return " ".join([group.label, *_setting_texts(group.settings)])
-    bases = [group.label] if len({other.label for other in namesakes}) > 1 else []
-    differing = {
-        key: value
-        for key, value in group.settings.items()
-        if key not in names[name] and len({repr(other.settings.get(key, UNSET)) for other in namesakes}) > 1
-    }
-    return " ".join([name, *bases, *_setting_texts(differing)])
-
-
-def name_of(settings: Mapping[str, Any], names: Names) -> str | None:
-    """Return the first name whose settings are all among these, or None."""
-    matching = (name for name, its in names.items() if all(settings.get(key, UNSET) == its[key] for key in its))
-    return next(matching, None)
-
-
-def _setting_texts(settings: Mapping[str, Any]) -> list[str]:
-    """Return settings as a label shows them; unset ones are left out."""
-    texts = [f"{key}={setting_text(value)}" for key, value in settings.items() if value is not UNSET]
-    return first_few(texts, MAX_SETTINGS)
-
-
-def setting_text(value: Any) -> str:
-    """Return a setting's value as text; of a dotted name its last part."""
-    return value.rpartition(".")[2] if isinstance(value, str) and value.count(".") > 1 else str(value)
 
 
 def first_few(texts: Sequence[str], most: int) -> list[str]:

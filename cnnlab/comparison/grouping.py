@@ -12,7 +12,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from cnnlab.comparison.group import UNSET, Group, draw, first_few, label_groups, setting_text
+from cnnlab.comparison.group import UNSET, Group, draw, first_few
+from cnnlab.comparison.names import name_groups, setting_text, usual_value
 from cnnlab.comparison.selection import choose, is_search
 from cnnlab.comparison.spec import ComparisonSpec, Figure
 from cnnlab.errors import RequestError
@@ -31,6 +32,7 @@ IGNORED_SETTINGS = (
 )
 # In older records, with the defaults.
 LACKING = dict.fromkeys(("weights", "freeze", "layer_decay", "schedule_interval", "data.folds")) | {"data.fraction": 1}
+IMPORTANT = ("trainer.max_epochs", "data.fraction", "optimizer._target_", "optimizer.lr", "weights")
 MAX_VALUES = 6  # of a setting in a notice
 
 Excluded = tuple[Run, str]  # a run that is not counted, and the reason
@@ -73,11 +75,6 @@ def group_runs(runs: Sequence[Run], spec: ComparisonSpec = ComparisonSpec()) -> 
             images = str(run.summary["protocol"]), str(run.summary["data_fingerprint"]), run.summary["folds"] or 0
             by_images[images].append(run)
     made.notices.extend(_unknown_settings([run for members in by_images.values() for run in members], spec))
-    if len(by_images) > 1:
-        made.notices.append(
-            "The runs differ in protocol, images or folds. Each of these has a section of its own, and runs are not "
-            "compared across sections. (Streamed images have a fingerprint of their own.)"
-        )
     for (protocol, fingerprint, folds), members in sorted(by_images.items(), key=lambda item: (-len(item[1]), item[0])):
         figure, members = _compared_figure(members, folds, spec, made)
         if not members:
@@ -173,7 +170,7 @@ def _make_groups(runs: list[Run], spec: ComparisonSpec, made: Grouping, figure: 
     groups = _separate(runs, spec, made, figure, folds)
     if spec.choose is not None:
         groups = _choose(groups, spec, spec.choose, runs[0].summary["protocol"], made)
-    labels = label_groups(groups, spec.labels)
+    labels = name_groups(groups, spec.labels, spec.choose)
     labelled = [replace(group, label=label) for group, label in zip(groups, labels, strict=True)]
     for group in labelled:
         made.notices.extend([*_circumstance_notices(group), *_choice_notices(group)])
@@ -191,17 +188,17 @@ def _separate(runs: list[Run], spec: ComparisonSpec, made: Grouping, figure: str
     expected |= {spec.choose, *spec.search}
     groups = []
     for (model, recipe, data), members in named.items():
-        base = " ".join([model, *([recipe] if several_recipes else []), *([data] if several_data else [])])
-        base += f" ({folds} folds)" if folds else ""
-        split = _split_by_settings(members)
-        if differing := [key for key in split[0][0] if key not in expected]:
-            every = "; ".join(f"{key} ({_values(key, split)})" for key in differing)
-            made.notices.append(f"{base}: its runs differ in more than the seed and are kept apart: {every}.")
-        for settings, same in split:
+        made_of_these = []
+        for settings, same in _split_by_settings(members):
             one_each, repeated = _one_for_each_seed(same)
             made.set_aside.extend(repeated)
             every = _settings(same[0]) | {"model": model, "recipe": recipe, "data": data}
-            groups.append(Group(base, model, recipe, data, settings, one_each, every, figure, folds))
+            made_of_these.append(Group("", model, recipe, data, settings, one_each, every, figure, folds))
+        if differing := [key for key in made_of_these[0].settings if key not in expected]:
+            base = ", ".join([model, *([recipe] if several_recipes else []), *([data] if several_data else [])])
+            every = "; ".join(_values(key, made_of_these) for key in differing)
+            made.notices.append(f"{base}: its runs differ in more than the seed and are kept apart, by {every}.")
+        groups += made_of_these
     return groups
 
 
@@ -243,7 +240,7 @@ def _split_by_settings(runs: list[Run]) -> list[tuple[dict[str, Any], list[Run]]
     Older records lack the keys that are new since then: a missing key is equal to its default.
     """
     flat = [_settings(run) for run in runs]
-    keys = sorted({key for settings in flat for key in settings}, key=lambda key: (not key.startswith("model."), key))
+    keys = sorted({key for settings in flat for key in settings}, key=_importance)
 
     def text(settings: Mapping[str, Any], key: str) -> str:
         return repr(settings.get(key, dict(DEFAULTS_SINCE).get(key.rpartition(".")[2])))
@@ -256,6 +253,11 @@ def _split_by_settings(runs: list[Run]) -> list[tuple[dict[str, Any], list[Run]]
     return list(split.values())
 
 
+def _importance(key: str) -> tuple[Any, ...]:
+    """Return a sort key: names have room for the first settings only."""
+    return (not key.startswith("model."), key not in IMPORTANT, key == "trainer.precision", key)
+
+
 def _settings(run: Run) -> dict[str, Any]:
     """Return the settings that decide what is learned; the precision is the one that was used, not `auto`."""
     if run.config is None:
@@ -263,9 +265,13 @@ def _settings(run: Run) -> dict[str, Any]:
     return LACKING | flattened(run.config) | {"trainer.precision": run.summary["precision"]}
 
 
-def _values(key: str, split: list[tuple[dict[str, Any], list[Run]]]) -> str:
-    texts = list(dict.fromkeys(setting_text(settings[key]) for settings, _ in split))
-    return ", ".join(first_few(texts, MAX_VALUES))
+def _values(key: str, groups: Sequence[Group]) -> str:
+    """Return a setting and its values, that which names leave out last."""
+    usual = usual_value(groups, key)
+    values = {setting_text(group.settings[key]): repr(group.settings[key]) == usual for group in groups}
+    texts = first_few([text for text, left_out in values.items() if not left_out], MAX_VALUES)
+    left_out = "".join(f"; else {text}" for text, left_out in values.items() if left_out)
+    return f"{key} ({', '.join(texts)}{left_out})"
 
 
 def _one_for_each_seed(runs: list[Run]) -> tuple[tuple[Run, ...], list[Excluded]]:

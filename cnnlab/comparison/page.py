@@ -9,16 +9,16 @@ import gzip
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from cnnlab.comparison.columns import COSTS
-from cnnlab.comparison.figures import Reader
 from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
 from cnnlab.comparison.tables import (
     METRIC_WORDS,
@@ -32,6 +32,8 @@ from cnnlab.comparison.tables import (
     sentence,
 )
 from cnnlab.style import templates
+
+Reader = Callable[[Sequence[int]], np.ndarray]  # returns the pixels of test images, uint8 (N, H, W, 3)
 
 GROUPS_WITH_CURVES = 60  # the best groups; others have no curves and confusions in the page, only their rows
 CURVE_POINTS = 120  # longer curves are thinned

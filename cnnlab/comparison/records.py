@@ -53,6 +53,11 @@ class GroupRecord:
     curve: dict[str, Any]  # metrics by epoch: mean, lowest and highest over the runs
     runs: list[dict[str, Any]]  # path, seed and all numbers of each run's summary
 
+    @property
+    def settings_text(self) -> str:
+        """Return the settings that differ, such as `optimizer.lr=0.1, trainer.max_epochs=60`."""
+        return ", ".join(f"{key}={value}" for key, value in self.settings.items())
+
     def median(self, key: str) -> float | None:
         """Return the median over the runs of a number in their summaries, such as `steps`."""
         values = [run[key] for run in self.runs if run.get(key) is not None]
@@ -136,10 +141,21 @@ class SectionRecord:
 
     @property
     def title(self) -> str:
-        """Such as `cifar10, protocol holdout, 10,000 test images (1a2b...)`."""
-        images = "" if self.test_images is None else f", {self.test_images:,} test images"
-        images = f", {self.folds} folds of the training images" if self.folds else images
-        return f"{', '.join(self.data)}, protocol {self.protocol}{images} ({self.fingerprint})"
+        """Such as `digits, 299 test images`; of a cross-validation or protocol `article` it says so."""
+        images = [] if self.test_images is None else [f"{self.test_images:,} test images"]
+        images = [f"{self.folds} folds of the training images"] if self.folds else images
+        protocol = [] if self.protocol == "holdout" else [f"protocol {self.protocol}"]
+        return ", ".join([*self.data, *images, *protocol])
+
+    @property
+    def small_print(self) -> str:
+        """Return what identifies the images, such as `protocol holdout, images 78ca4baed049af7a`."""
+        return f"protocol {self.protocol}, images {self.fingerprint}"
+
+    @property
+    def runs(self) -> int:
+        """Return the number of runs."""
+        return sum(group.n for group in self.groups)
 
     @property
     def figure_words(self) -> str:

@@ -17,6 +17,7 @@ from cnnlab.comparison.columns import (
     percent,
     some_runs,
 )
+from cnnlab.comparison.names import quoted
 from cnnlab.comparison.records import ComparisonRecord, PairRecord, SectionRecord
 from cnnlab.reports.terminal import format_duration
 
@@ -79,6 +80,20 @@ def _table(columns: Sequence[Column], rows: Sequence[Any], record: ComparisonRec
     )
 
 
+def others_line(others: Sequence[SectionRecord]) -> str:
+    """Return how many runs stand in sections of their own, and why."""
+    titles = "; ".join(f"{other.title} ({counted(other.runs, 'run')})" for other in others)
+    runs = sum(other.runs for other in others)
+    return f"{counted(runs, 'run')} cannot be compared with these, in protocol, images or folds: {titles}."
+
+
+def names_table(section: SectionRecord) -> Table:
+    """Return what names stand for: a row for each group that differs from others of its network in some setting."""
+    groups = [group for group in section.groups if group.settings]
+    rows = [[group.label, group.model, group.recipe, group.data, group.settings_text] for group in groups]
+    return Table(["group", "model", "recipe", "data", "settings that differ"], rows)
+
+
 def explanations(record: ComparisonRecord) -> list[tuple[str, str]]:
     """Return what readers must know about the tables' columns: pairs of a term and its explanation."""
     columns: list[Column] = []
@@ -105,7 +120,8 @@ def sentence(pair: PairRecord) -> str:
         f"p {p if p[0] == '<' else f'= {p}'} over {name}" for name, test in tests if (p := p_value(test)) != MISSING
     ]
     why = f" ({'; '.join(facts)})" if facts else ""
-    return f"{pair.a} minus {pair.b}: {percent(pair.difference, '{:+.2f}')} percentage points{why}: {pair.verdict}"
+    points = percent(pair.difference, "{:+.2f}")
+    return f"{quoted(pair.a)} minus {quoted(pair.b)}: {points} percentage points{why}: {pair.verdict}"
 
 
 def pair_sentences(pair: PairRecord, plan: float | None) -> list[str]:
@@ -124,7 +140,7 @@ def pair_sentences(pair: PairRecord, plan: float | None) -> list[str]:
         for power, its in needs.items()
         if its["seeds"]
     ]
-    return [*sentences, f"To show {plan:g} points between {pair.a} and {pair.b}: {', '.join(texts)}"]
+    return [*sentences, f"To show {plan:g} points between {quoted(pair.a)} and {quoted(pair.b)}: {', '.join(texts)}"]
 
 
 def _cost(seconds: float | None) -> str:

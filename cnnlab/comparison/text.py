@@ -1,20 +1,23 @@
-"""Show a comparison as text: Markdown, CSV, and a short table on the terminal."""
+"""Show a comparison as text: Markdown, CSV, LaTeX, and a short table on the terminal."""
 
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich import box
 from rich.table import Table as TerminalTable
 
-from cnnlab.comparison.columns import Column, counted, group_columns, percent
+from cnnlab.comparison.columns import MISSING, Column, counted, group_columns, percent
+from cnnlab.comparison.conclusion import conclude
 from cnnlab.comparison.records import ComparisonRecord, SectionRecord
 from cnnlab.comparison.tables import (
     RESULT_TABLES,
     Table,
     explanations,
     group_table,
+    names_table,
+    others_line,
     pair_sentences,
     pair_table,
     section_extras,
@@ -23,23 +26,25 @@ from cnnlab.display import SafeConsole
 
 TERMINAL_GROUPS = 15
 TERMINAL_REASONS = 8
+HOW_TO_SEE = "the page below shows all, and format=markdown prints them."
+LATEX = {character: f"\\{character}" for character in "&%$#_{}"}
+LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+LATEX |= {"±": r"$\pm$", "°": r"$^\circ$", "→": r"$\to$", "<": "$<$", ">": "$>$"}
 WIDE = 100  # columns of a terminal; fewer leave no room for all costs
 
 
-def render_markdown(record: ComparisonRecord, figures: Sequence[Mapping[str, str]]) -> str:
-    """Return the whole comparison as Markdown; `figures` has for each section its figures' files by their titles."""
+def render_markdown(record: ComparisonRecord) -> str:
+    """Return the whole comparison as Markdown."""
     groups = record.groups
     summary = f"{counted(record.runs, 'run')}, {sum(group.n for group in groups)} counted"
     lines = ["# Comparison", "", f"{summary}, in {counted(len(groups), 'group')}.", ""]
     lines += ["The columns are explained at the end.", ""]
     if record.notices:
         lines += ["**Notes**", "", *(f"- {notice}" for notice in record.notices), ""]
-    for section, files in zip(record.sections, figures, strict=True):
-        lines += titled_table(f"## {section.title}", group_table(record, section, RESULT_TABLES))
-        lines += section_lines(record, section)
-        for title, file in files.items():
-            lines += [f"![{title}]({file})", ""]
-        lines += _image_lines(section)
+    for section in record.sections:
+        lines += [f"## {section.title}", "", _escaped(conclude(section)), ""]
+        lines += [*markdown_table(group_table(record, section, RESULT_TABLES)), "", f"({section.small_print})", ""]
+        lines += [*section_lines(record, section), *_image_lines(section)]
     lines += _excluded_lines(record)
     return "\n".join([*lines, *explanation_lines(record)])
 
@@ -50,6 +55,8 @@ def section_lines(record: ComparisonRecord, section: SectionRecord) -> list[str]
     if section.pairs:
         tables.append(("Differences", pair_table(record, section)))
     lines = [line for title, table in tables for line in titled_table(f"### {title}", table)]
+    if names_table(section).rows:
+        lines += titled_table("### What the names stand for", names_table(section))
     if section.by_images:
         lines += ["### More training images", "", *(f"- {curve.sentence}" for curve in section.by_images), ""]
     return lines + _published_lines(section)
@@ -66,10 +73,11 @@ def render_csv(record: ComparisonRecord) -> str:
     columns = group_columns(record)
     more = [key for column in columns for key in (column.key, *column.more)]
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["protocol", "fingerprint", "group", "model", "recipe", "data", *more])
+    writer.writerow(["protocol", "fingerprint", "folds", "group", "model", "recipe", "data", "settings", *more])
     for section in record.sections:
         for group in section.groups:
-            row = [section.protocol, section.fingerprint, group.label, group.model, group.recipe, group.data]
+            row = [section.protocol, section.fingerprint, section.folds or None]
+            row += [group.label, group.model, group.recipe, group.data, group.settings_text]
             for column in columns:
                 row += [column.of(group), *(getattr(group, key) for key in column.more)]
             writer.writerow(row)
@@ -84,36 +92,73 @@ def print_comparison(record: ComparisonRecord, width: int | None) -> None:
     console = SafeConsole(width=width or 140)
     wide = console.width >= WIDE
     columns = [column for column in group_columns(record) if column.terminal and (wide or not column.wide)]
-    for section in record.sections:
-        console.print(_terminal_table(section, columns))
-        if len(section.groups) > TERMINAL_GROUPS:
-            console.print(f"... and {counted(len(section.groups) - TERMINAL_GROUPS, 'more group')}")
-        if section.pairs:
-            for text in pair_sentences(section.pairs[0], record.plan):
-                console.print(text)
-        for curve in section.by_images:
-            console.print(curve.sentence)
-        console.print()
+    section, *others = record.sections
+    console.print(section.title, style="bold")
+    console.print(_terminal_table(section, columns))
+    if len(section.groups) > TERMINAL_GROUPS:
+        console.print(f"... and {counted(len(section.groups) - TERMINAL_GROUPS, 'more group')}: {HOW_TO_SEE}")
+    console.print(conclude(section), style="bold")
+    console.print()
+    if section.pairs:
+        for text in pair_sentences(section.pairs[0], record.plan):
+            console.print(text)
+    for curve in section.by_images:
+        console.print(curve.sentence)
+    if others:
+        console.print(f"{others_line(others)} {HOW_TO_SEE.capitalize()}")
+    console.print()
     for notice in record.notices:
         console.print(f"note: {notice}")
     reasons = [f"{entry['path']}: {entry['reason']}" for entry in record.set_aside]
-    reasons += [f"{entry['path']}: {entry['problem']}" for entry in record.problems]
+    told = {entry["path"] for entry in record.set_aside}
+    reasons += [f"{entry['path']}: {entry['problem']}" for entry in record.problems if entry["path"] not in told]
     if record.set_aside:
         console.print(f"not counted: {len(record.set_aside)} of {counted(record.runs, 'run')}")
     for reason in reasons[:TERMINAL_REASONS]:
-        console.print(f"  {reason}", soft_wrap=True)
+        console.print(f"  {reason}")
     if len(reasons) > TERMINAL_REASONS:
         console.print(f"  ... and {len(reasons) - TERMINAL_REASONS} more, in the report")
 
 
 def _terminal_table(section: SectionRecord, columns: Sequence[Column]) -> TerminalTable:
-    table = TerminalTable(title=section.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = TerminalTable(box=box.SIMPLE_HEAD, pad_edge=False, caption=section.small_print, caption_justify="left")
     table.add_column("group", overflow="fold", min_width=16)
     for column in columns:
         table.add_column(column.terminal.format(figure=section.figure_words), justify="right", no_wrap=True)
     for group in section.groups[:TERMINAL_GROUPS]:
         table.add_row(group.label, *(column.cell(group) for column in columns))
     return table
+
+
+# --- LaTeX -----------------------------------------------------------------------------------------------------------
+
+
+def render_latex(record: ComparisonRecord) -> str:
+    """Return a table with the rules of the package booktabs for each section."""
+    tables = ["\n".join(_latex_lines(record, section)) for section in record.sections]
+    left = [f"% not counted: {entry['path']}: {entry['reason']}".replace("\n", " ") for entry in record.set_aside]
+    return "\n\n".join(["\n".join(["% needs \\usepackage{booktabs}", *left]), *tables]) + "\n"
+
+
+def _latex_lines(record: ComparisonRecord, section: SectionRecord) -> list[str]:
+    columns = [column for column in group_columns(record) if column.terminal]
+    columns = [column for column in columns if any(column.cell(group) != MISSING for group in section.groups)]
+    names = [column.heading.format(figure=section.figure_words) for column in columns]
+    caption = f"{section.title}: mean and standard deviation over n runs, with 95 % interval"
+    single = any(group.n == 1 for group in section.groups)
+    caption += "; ° marks intervals over the test images of single runs." if single else "."
+    spec = "l" + "r" * len(columns)
+    rows = [[group.label, *(column.cell(group) for column in columns)] for group in section.groups]
+    body = [f"{' & '.join(_latex(cell) for cell in row)} \\\\" for row in [["group", *names], *rows]]
+    return [
+        *("\\begin{table}", "\\centering", f"\\caption{{{_latex(caption)}}}", f"\\begin{{tabular}}{{{spec}}}"),
+        *("\\toprule", body[0], "\\midrule", *body[1:], "\\bottomrule", "\\end{tabular}", "\\end{table}"),
+    ]
+
+
+def _latex(text: str) -> str:
+    """Return a text of which no character is a command of LaTeX."""
+    return "".join(LATEX.get(character, character) for character in text)
 
 
 # --- Markdown --------------------------------------------------------------------------------------------------------
@@ -165,3 +210,10 @@ def markdown_table(table: Table) -> list[str]:
 
 def _escaped(cell: str) -> str:
     return re.sub(r"[|*]|<(?=[A-Za-z/!])", r"\\\g<0>", cell).replace("\n", " ")
+
+
+FORMATS: Mapping[str, Callable[[ComparisonRecord], str]] = {
+    "csv": render_csv,
+    "latex": render_latex,
+    "markdown": render_markdown,
+}

@@ -15,6 +15,7 @@ from scipy import special
 from scipy.optimize import least_squares
 
 from cnnlab.comparison.group import Group
+from cnnlab.comparison.names import in_words
 from cnnlab.comparison.records import CurvePoint, ImagesCurve
 from cnnlab.intervals import CONFIDENCE
 
@@ -97,7 +98,7 @@ def _curve(groups: Sequence[Group]) -> ImagesCurve | None:
     if law is None:
         return None
     first = groups[0]
-    label = first.label.replace(f" {FRACTION}={first.all_settings[FRACTION]}", "")
+    label = first.label.replace(f", {in_words(FRACTION, first.all_settings[FRACTION])}", "")
     least, most = points[0][0], points[-1][0]
     smaller = [(n, accuracy) for n, accuracy in points if n < most]
     before = fit_power_law([n for n, _ in smaller], [1 - accuracy for _, accuracy in smaller])

@@ -20,7 +20,7 @@ def test_one_entry_adds_a_column_to_all_forms(make_run, tmp_path, capsys, monkey
     monkeypatch.setattr(columns, "GROUP_COLUMNS", (*columns.GROUP_COLUMNS, column))
     record = compare_runs(runs)
     print_comparison(record, 120)
-    terminal, markdown, page = capsys.readouterr().out, render_markdown(record, [{}]), render_page(record, [None])
+    terminal, markdown, page = capsys.readouterr().out, render_markdown(record), render_page(record, [None])
     assert ["steps" in terminal, "71" in terminal] == [True, True]
     assert "optimizer steps |" in markdown
     assert "| 71 |" in markdown
@@ -38,7 +38,7 @@ def test_figures_of_classes_alike_are_means_and_a_dash_where_a_record_lacks_them
     make_run(tmp_path / "4", "mixed", 0, 0.7)
     make_run(tmp_path / "5", "mixed", 1, 0.7, **shares)
     record = compare_runs([read_run(path) for path in sorted(tmp_path.iterdir())])
-    table = [line for line in render_markdown(record, [{}]).splitlines() if line.startswith("| ")]
+    table = [line for line in render_markdown(record).splitlines() if line.startswith("| ")]
     lines = [line.strip("| ").split(" | ") for line in table]
     places = [lines[0].index(name) for name in ("balanced accuracy, %", "macro F1, %", "always the largest class, %")]
     cells = {line[0]: [line[place] for place in places] for line in lines[1:4]}

@@ -194,8 +194,8 @@ def test_published_accuracies_belong_to_networks_with_the_same_settings(make_run
     make_run(tmp_path / "c", "resnet20", images=50, config=config, data="digits", data_fingerprint="other")
     record = compare_runs([read_run(path) for path in find_runs([str(tmp_path)])])
     groups = {group.label: group for section in record.sections for group in section.groups}
-    assert [entry["accuracy"] for entry in groups["resnet20 model.width=1.0"].published] == [0.9125]
-    assert groups["resnet20 model.width=2.0"].published == []
+    assert [entry["accuracy"] for entry in groups["resnet20, width 1.0"].published] == [0.9125]
+    assert groups["resnet20, width 2.0"].published == []
     assert groups["resnet20"].published == []  # digits
 
 
@@ -267,7 +267,7 @@ def test_folds_are_one_group_judged_by_what_they_held_out(cross_validated, make_
     runs += [read_run(make_run(tmp_path / f"seed{seed}", "lenet5", seed, 0.9, 50)) for seed in range(2)]
     record = compare_runs(runs)
     folds, seeds = record.sections
-    assert [(group.label, group.n) for group in folds.groups] == [("lenet5 (3 folds)", 3), ("vgg11 (3 folds)", 3)]
+    assert [(group.label, group.n) for group in folds.groups] == [("lenet5, 3 folds", 3), ("vgg11, 3 folds", 3)]
     assert [(group.label, group.n) for group in seeds.groups] == [("lenet5", 2)]
     assert (folds.figure_words, seeds.figure_words) == ("held-out accuracy", "test accuracy")
     best = folds.groups[0]
@@ -275,7 +275,7 @@ def test_folds_are_one_group_judged_by_what_they_held_out(cross_validated, make_
     assert best.low == pytest.approx(max(0, 0.7 - 4.3027 * 0.1 * (1 / 3 + 1 / 2) ** 0.5), abs=1e-4)
     assert best.confusion == [[6, 4, 0], [0, 7, 3], [2, 0, 8]]  # fold by fold, as each has one class here
     (pair,) = folds.pairs
-    assert (pair.a, pair.interval, pair.seeds) == ("lenet5 (3 folds)", "t, over folds", None)
+    assert (pair.a, pair.interval, pair.seeds) == ("lenet5, 3 folds", "t, over folds", None)
     assert pair.difference == pytest.approx(0.7 - 1.4 / 3)
     assert pair.joint is not None and pair.images is not None and pair.only_a_images == []
     assert "3 folds of the training images" in folds.title
@@ -290,7 +290,7 @@ def test_repeated_folds_are_pooled_by_seed_and_lacking_ones_are_told(cross_valid
     assert (group.n, group.mean) == (5, pytest.approx(0.64))
     assert group.confusion is not None
     assert sum(map(sum, group.confusion)) == 30  # of seed 0 alone
-    assert "lenet5 (3 folds): there are only 2 of 3 folds of seed 1; the means are over these." in record.notices
+    assert "lenet5, 3 folds: there are only 2 of 3 folds of seed 1; the means are over these." in record.notices
 
 
 def test_what_chose_the_best_epochs_is_compared(make_run, tmp_path):

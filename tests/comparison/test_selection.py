@@ -43,8 +43,8 @@ def test_namesakes_are_told_apart_and_the_rest_is_noted(compared):
     section, record = compared(
         ("relu", 0.1, 0, 0.9, 5), ("relu", 0.2, 0, 0.8, 5), ("tanh", 0.1, 0, 0.7, 5), labels=NAMES
     )
-    assert labels(section) == {"ReLU optimizer.lr=0.1": 1, "ReLU optimizer.lr=0.2": 1, "tanh": 1}
-    assert "optimizer.lr (0.1, 0.2)" in record.notices[0]
+    assert labels(section) == {"ReLU, lr 0.1": 1, "ReLU, lr 0.2": 1, "tanh": 1}
+    assert "optimizer.lr (0.2; else 0.1)" in record.notices[0]
 
 
 def test_the_best_learning_rate_is_kept_by_the_validation_images(compared):
@@ -84,7 +84,7 @@ def test_every_network_keeps_the_recipe_that_suits_it_best(compared, make_run, t
             "labels: no run has a setting model.activatoin; did you mean model.activation?",
         ),
         ({"axis": {"name": "rate", "values": "optimizer.lrr"}}, "axis: no run has a setting optimizer.lrr"),
-        ({"against": "RELU", "labels": NAMES}, "against: no group is called RELU; known: ReLU optimizer.lr=0.1, "),
+        ({"against": "RELU", "labels": NAMES}, "against: no group is called RELU; known: ReLU, lr 0.1, "),
         ({"against": "sigmoid"}, "against: no group is called sigmoid; known: "),
     ],
 )
@@ -125,7 +125,7 @@ def test_trainings_of_other_lengths_are_no_rivals(compared):
     runs = [("relu", lr, 0, accuracy, epochs) for lr in (0.1, 0.2) for accuracy, epochs in ((0.7 + lr, 3), (0.8, 5))]
     asked = {"choose": "optimizer.lr", "search": {"trainer.max_epochs": 2}, "labels": NAMES}
     section, record = compared(*runs, *(("relu", lr, 0, lr, 2) for lr in (0.1, 0.2)), **asked)
-    assert labels(section) == {"ReLU trainer.max_epochs=3": 1, "ReLU trainer.max_epochs=5": 1}
+    assert labels(section) == {"ReLU, 3 epochs": 1, "ReLU, 5 epochs": 1}
     assert record.set_aside == []
 
 

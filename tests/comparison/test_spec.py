@@ -70,4 +70,6 @@ def test_the_command_has_the_same_keys():
     from omegaconf import OmegaConf
 
     shipped = settings(OmegaConf.load(ROOT / "conf" / "compare.yaml"))  # pyright: ignore[reportArgumentType]
-    assert {field.name for field in fields(ComparisonSpec)} == set(shipped) - {"defaults", "runs", "output", "hydra"}
+    assert {field.name for field in fields(ComparisonSpec)} == set(shipped) - {
+        *("defaults", "runs", "output", "format", "hydra")
+    }
