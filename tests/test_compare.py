@@ -89,6 +89,17 @@ def test_a_report_has_a_section_for_each_protocol_and_replaces_the_last_one(comp
     assert len(find_runs([str(runs)])) == 6  # a report is no run
 
 
+def test_a_table_is_printed_instead_of_a_report(compare, runs):
+    for form, begins in (
+        ("latex", "% needs \\usepackage{booktabs}"),
+        ("markdown", "# Comparison"),
+        ("csv", "protocol,"),
+    ):
+        outcome = compare("runs=runs", f"format={form}")
+        assert (outcome.code, outcome.err, outcome.out.startswith(begins)) == (0, "", True)
+    assert not (runs / "comparison").exists()
+
+
 def write_experiment(tmp_path, comparison):
     (tmp_path / "experiments").mkdir()
     text = f"name: zoo\nsweep: {{model: [lenet5, vgg11]}}\n{comparison}"
@@ -159,6 +170,8 @@ WRONG = {
     "runs=runs experiment=zoo": "give either runs= or experiment=, once",
     "runs=runs output=nowhere/report": "output: the folder of nowhere/report does not exist",
     "runs=runs output=a_file": "output: a_file is not a folder",
+    "runs=runs format=latx": "format: latx is not one of csv, latex, markdown",
+    "runs=runs format=csv output=x": "output: format= prints a table and writes no report",
     "runs=runs targets=0.9": "targets must be",
     "runs=runs targets=[90]": "targets must be fractions above 0 and up to 1, got 90",
     "rnus=runs": "rnus is not a key; did you mean runs?",

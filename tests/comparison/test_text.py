@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-from cnnlab.comparison.text import print_comparison, render_csv, render_markdown
+from cnnlab.comparison.compare import compare_runs
+from cnnlab.comparison.text import print_comparison, render_csv, render_latex, render_markdown
+from cnnlab.runs.reading import find_runs, read_run
 
 
 def test_markdown_has_groups_pairs_and_excluded_runs(record):
@@ -48,3 +50,26 @@ def test_the_terminal_shows_the_groups_and_the_excluded_runs(record, capsys, wid
     assert "not counted: 1 of 7 runs" in words
     assert "RuntimeError: *no* <memory>" in words
     assert all(len(line) <= width for line in lines if not line.startswith("  "))
+
+
+def test_latex_has_a_row_for_each_group_and_no_commands_of_strangers(record):
+    text = render_latex(record)
+    lines = text.splitlines()
+    assert [lines.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+    head, good, poor, tricky = (line for line in lines if line.endswith(r"\\"))
+    assert head.startswith(r"group & n & test accuracy, \% & 95 \% interval & ")
+    assert re.match(r"good & 3 & 9\d\.\d\d \$\\pm\$ \d\.\d\d & ", good)
+    assert tricky.startswith("$<$/script$>$$<$b$>$|net & 1 & ")
+    assert {line.count(" & ") for line in (head, good, poor, tricky)} == {head.count(" & ")}
+    assert "% not counted: " in text and "RuntimeError: *no* <memory>" in text
+
+
+def test_the_terminal_shows_what_can_be_compared_and_counts_the_rest(make_run, tmp_path, capsys):
+    for seed in range(2):
+        make_run(tmp_path / f"a{seed}", "net", seed)
+    make_run(tmp_path / "b", "net", protocol="article")
+    print_comparison(compare_runs([read_run(path) for path in find_runs([str(tmp_path)])]), 80)
+    words = " ".join(capsys.readouterr().out.split())
+    assert words.startswith("cifar10, 1,000 test images ")
+    assert "1 run cannot be compared with these, in protocol, images or folds: cifar10, 1,000 test images, " in words
+    assert "format=markdown prints them" in words
