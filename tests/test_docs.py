@@ -233,9 +233,9 @@ def test_pages_and_pictures_are_linked_and_small():
     index = (DOCS / "README.md").read_text()
     for page in DOCS.glob("*.md"):
         assert page.name == "README.md" or f"]({page.name})" in index
-    pictures = list((DOCS / "images").iterdir())
+    pictures = [file for file in (DOCS / "images").rglob("*") if file.is_file()]
     for picture in pictures:
-        assert f"images/{picture.name})" in TEXT and picture.suffix == ".png"
+        assert f"]({picture.relative_to(DOCS)})" in TEXT and picture.suffix == ".png"
         assert picture.stat().st_size < 300_000
     assert sum(picture.stat().st_size for picture in pictures) < 3_000_000
 
