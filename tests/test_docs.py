@@ -235,7 +235,7 @@ def test_pages_and_pictures_are_linked_and_small():
         assert page.name == "README.md" or f"]({page.name})" in index
     pictures = [file for file in (DOCS / "images").rglob("*") if file.is_file()]
     for picture in pictures:
-        assert f"]({picture.relative_to(DOCS)})" in TEXT and picture.suffix == ".png"
+        assert f"{picture.relative_to(DOCS)})" in TEXT and picture.suffix == ".png"
         assert picture.stat().st_size < 300_000
     assert sum(picture.stat().st_size for picture in pictures) < 3_000_000
 
