@@ -24,7 +24,7 @@ class Column:
     text: Callable[[Any], str] | None = None  # makes a cell's text from the record
     sort: Callable[[Any], Any] | None = None  # returns what tables are sorted by; by default the value
     table: TableName | None = "accuracy"  # the table that shows it; None for the CSV file alone
-    explanation: str = ""  # for readers; reports list it at the end
+    explanation: str = ""  # for readers; reports list it at the end, and the page shows it beside the heading
     terminal: str = ""  # heading on the terminal; empty if it is not shown there
     wide: bool = False  # True if only a wide terminal shows it
     cost_label: str = ""  # label of an axis, for a cost that accuracy is drawn against
@@ -142,16 +142,20 @@ def _reach_columns(name: str) -> list[Column]:
         Column(
             f"{name}_to_reach", f"{name} to {{reach}}", lambda group: group.reach[name], text=time, table="reach",
             sort=lambda group: group.reach[name] if group.reach["reached"] else math.inf, requires="reach",
+            explanation=f"{name} of training until this value was first reached.",
         ),
         Column(
             f"{name}_ratio", "ratio to {against}", lambda group: group.reach[f"{name}_ratio"], text=ratio,
-            table="reach", requires="reach",
+            table="reach", requires="reach", explanation=f"these {name} divided by those of the group that is named.",
         ),
     ]  # fmt: skip
 
 
-def _moved_column(key: str, heading: str, form: str) -> Column:
-    return Column(f"moved_{key}", heading, lambda group: group.shift[key], form, table="moved", requires="shift")
+def _moved_column(key: str, heading: str, form: str, explanation: str) -> Column:
+    return Column(
+        f"moved_{key}", heading, lambda group: group.shift[key], form, table="moved", requires="shift",
+        explanation=explanation,
+    )  # fmt: skip
 
 
 def _target_columns(place: int, target: float) -> list[Column]:
@@ -160,7 +164,7 @@ def _target_columns(place: int, target: float) -> list[Column]:
         if not entry["reached"]:
             return MISSING
         some = f"; {entry['reached']} of {group.n} runs" if entry["reached"] < group.n else ""
-        return f"{entry['seconds']:,.0f} s (epoch {entry['epoch']:g}{some})"
+        return f"{entry['seconds']:,.{0 if entry['seconds'] >= 10 else 1}f} s (epoch {entry['epoch']:g}{some})"
 
     return [
         Column(
@@ -176,7 +180,7 @@ def _target_columns(place: int, target: float) -> list[Column]:
 
 GROUP_COLUMNS: tuple[Column, ...] = (
     Column("n", "n", terminal="n", explanation="number of runs, each with another seed or fold."),
-    Column("place", "{axis}", form="{:g}", requires="axis"),
+    Column("place", "{axis}", form="{:g}", requires="axis", explanation="as the experiment says."),
     Column(
         "mean", "{figure}, %", text=_accuracy, terminal="{figure}", more=["sd"],
         explanation="mean over the runs ± standard deviation.",
@@ -206,7 +210,10 @@ GROUP_COLUMNS: tuple[Column, ...] = (
         "largest_class", "always the largest class, %",
         "accuracy of always answering the class with the most test images.",
     ),
-    Column("test_accuracy_tta", "with test-time augmentation, %", form=percent),
+    Column(
+        "test_accuracy_tta", "with test-time augmentation, %", form=percent,
+        explanation="accuracy of the mean answer to each test image and changed copies of it, as its mirror image.",
+    ),
     Column(
         "published", "published, %", lambda group: " ".join(f"{entry['accuracy']:.4f}" for entry in group.published),
         text=lambda group: ", ".join(percent(entry["accuracy"]) for entry in group.published) or MISSING,
@@ -216,25 +223,47 @@ GROUP_COLUMNS: tuple[Column, ...] = (
     Column("val_accuracy", "", table=None),
     *_reach_columns("epochs"),
     *_reach_columns("seconds"),
-    Column("parameters", "parameters", form=short, table="cost", terminal="params", cost_label="parameters"),
-    Column("macs", "MACs", form=short, table="cost", terminal="MACs", wide=True, cost_label="MACs per image"),
-    Column("train_seconds", "seconds", form=short, table="cost", terminal="seconds", cost_label="seconds of training"),
-    Column("epochs", "epochs", form=short, table="cost"),
-    Column("images_per_second", "images/s", form=short, table="cost", terminal="images/s", wide=True),
-    Column("peak_memory_bytes", "memory", form=lambda used: f"{used / 1e9:.2f} GB", table="cost"),
-    _moved_column("same_answer", "same prediction after a move of {pixels}", "{:.2%}"),
-    _moved_column("accuracy", "accuracy on moved images", "{:.2%}"),
-    _moved_column("feature_cosine", "cosine of the features", "{:.3f}"),
+    Column(
+        "parameters", "parameters", form=short, table="cost", terminal="params", cost_label="parameters",
+        explanation="numbers that training sets: weights, biases, and those of normalization layers.",
+    ),
+    Column(
+        "macs", "MACs", form=short, table="cost", terminal="MACs", wide=True, cost_label="MACs per image",
+        explanation="multiplications, each with an addition, that the network needs for one image.",
+    ),
+    Column(
+        "train_seconds", "seconds", form=short, table="cost", terminal="seconds", cost_label="seconds of training",
+        explanation="duration of a training with its validations; compare it on one device only.",
+    ),
+    Column("epochs", "epochs", form=short, table="cost", explanation="passes through the training images."),
+    Column(
+        "images_per_second", "images/s", form=short, table="cost", terminal="images/s", wide=True,
+        explanation="training images per second.",
+    ),
+    Column(
+        "peak_memory_bytes", "memory", form=lambda used: f"{used / 1e9:.2f} GB", table="cost",
+        explanation="highest use of memory during training, of the device or else of the process.",
+    ),
+    _moved_column(
+        "same_answer", "same prediction after a move of {pixels}", "{:.2%}", "share of the test images and moves."
+    ),
+    _moved_column("accuracy", "accuracy on moved images", "{:.2%}", "share of the moved images that is recognized."),
+    _moved_column(
+        "feature_cosine", "cosine of the features", "{:.3f}", "1 if a move changes nothing of what the last layer sees."
+    ),
     Column(
         "maps", "feature maps, side in pixels", lambda group: group.maps and " → ".join(map(str, group.maps)),
-        table="maps",
+        table="maps", explanation="from the image to the last layer that has maps.",
     ),
 )  # fmt: skip
 
 PAIR_COLUMNS: tuple[Column, ...] = (
-    Column("a", "A", table="pairs"),
-    Column("b", "B", table="pairs"),
-    Column("difference", "A minus B, percentage points", form=lambda value: percent(value, "{:+.2f}"), table="pairs"),
+    Column("a", "A", table="pairs", explanation="the group with the higher mean."),
+    Column("b", "B", table="pairs", explanation="the group that it is compared with."),
+    Column(
+        "difference", "A minus B, percentage points", form=lambda value: percent(value, "{:+.2f}"), table="pairs",
+        explanation="difference of the two means.",
+    ),
     Column(
         "low", "95 % interval of the difference", text=lambda pair: interval(pair, "{:+.2f}"), table="pairs",
         explanation="by a t test that takes seeds and test images as random. With a single seed or without predictions "
@@ -272,7 +301,7 @@ PAIR_COLUMNS: tuple[Column, ...] = (
         "only_a", "only A correct", form="{:,}", table="pairs",
         explanation="number of test images that most seeds of A classify correctly and most seeds of B do not.",
     ),
-    Column("only_b", "only B correct", form="{:,}", table="pairs"),
+    Column("only_b", "only B correct", form="{:,}", table="pairs", explanation="the same with A and B exchanged."),
     Column(
         "verdict", "verdict", table="pairs",
         explanation="better: the corrected p-value over both is below 0.05. No significant difference does not prove "

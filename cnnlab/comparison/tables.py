@@ -21,6 +21,7 @@ from cnnlab.comparison.names import quoted
 from cnnlab.comparison.records import ComparisonRecord, PairRecord, SectionRecord
 from cnnlab.reports.terminal import format_duration
 
+GROUP_NOTE = "runs that differ in seed or fold alone, named by what tells them from the others."
 RESULT_TABLES: tuple[TableName, ...] = ("accuracy", "reach", "moved", "maps")  # all but the costs
 MAX_GROUPS_ALL_PAIRS = 8  # with more groups, a table lists only the pairs with the best one
 METRIC_WORDS = {
@@ -40,11 +41,12 @@ class Table:
     head: list[str]
     rows: list[list[str]]
     sort_keys: list[list[Any]] = field(default_factory=list)  # number or text of each cell; empty if not sortable
+    explanations: list[str] = field(default_factory=list)  # of the columns; empty if there are none
 
 
 def group_table(record: ComparisonRecord, section: SectionRecord, tables: Sequence[TableName]) -> Table:
     """Return one row per group, with the columns of these tables, in this order; empty columns are left out."""
-    columns = [Column("label", "group"), *_shown_columns(record, section, tables)]
+    columns = [Column("label", "group", explanation=GROUP_NOTE), *_shown_columns(record, section, tables)]
     return _table(columns, section.groups, record, section)
 
 
@@ -77,6 +79,7 @@ def _table(columns: Sequence[Column], rows: Sequence[Any], record: ComparisonRec
         head=[column.heading.format(**words) for column in columns],
         rows=[[cell(column, row) for column in columns] for row in rows],
         sort_keys=[[column.sort_key(row) for column in columns] for row in rows],
+        explanations=[column.explanation for column in columns],
     )
 
 
@@ -84,7 +87,8 @@ def others_line(others: Sequence[SectionRecord]) -> str:
     """Return how many runs stand in sections of their own, and why."""
     titles = "; ".join(f"{other.title} ({counted(other.runs, 'run')})" for other in others)
     runs = sum(other.runs for other in others)
-    return f"{counted(runs, 'run')} cannot be compared with these, in protocol, images or folds: {titles}."
+    differ = "differs" if runs == 1 else "differ"
+    return f"{counted(runs, 'run')} {differ} in protocol, images or folds and cannot be compared with these: {titles}."
 
 
 def names_table(section: SectionRecord) -> Table:
