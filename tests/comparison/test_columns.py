@@ -26,7 +26,7 @@ def test_one_entry_adds_a_column_to_all_forms(make_run, tmp_path, capsys, monkey
     assert "| 71 |" in markdown
     assert "- **optimizer steps**: of all epochs." in markdown
     assert next(csv.DictReader(io.StringIO(render_csv(record))))["steps"] == "71"
-    assert '<button type="button">optimizer steps</button>' in page
+    assert 'data-tip="of all epochs."' in page
     assert '<td class="number" data-sort="71">71</td>' in page
 
 
