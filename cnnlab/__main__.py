@@ -4,7 +4,7 @@ import importlib
 import sys
 from importlib.metadata import version
 
-from cnnlab import __version__, streams
+from cnnlab import __version__, streams, waiting
 from cnnlab.errors import Interrupted
 from cnnlab.signals import handled, interrupt
 from cnnlab.words import did_you_mean
@@ -46,6 +46,7 @@ def main() -> None:
     elif "--version" in sys.argv[1:]:
         print(f"cnnlab {__version__}, torch {version('torch')}")  # to import torch would take seconds
     elif name in COMMANDS:
+        waiting.tell(f"Starting {name}")
         del sys.argv[1]
         try:
             with handled(interrupt):

@@ -16,6 +16,7 @@ from cnnlab.instantiate import read_options
 from cnnlab.limits import AboveZero, Count, Device
 from cnnlab.runs.directory import check_output_folder, checkpoint_file, own_folder, run_of
 from cnnlab.runs.plain import to_json
+from cnnlab.waiting import tell
 
 log = logging.getLogger("cnnlab.audit")
 
@@ -74,6 +75,7 @@ def audit(config: DictConfig) -> None:
     found = survey(streamed_images(source, 32))
     digest = data_digest(source, found.data)
     found = found.with_data(name_classes(found.data, data["classes"] or ()))
+    tell("Judging the labels")
     suspects, judged = find_suspects(found, [run.path for run in runs]) if runs else ([], {})
     features = None
     if files:
@@ -87,13 +89,16 @@ def audit(config: DictConfig) -> None:
         with progress_bar(len(found), "features of the images") as bar:
             features = torch.cat([unit_features(net, images, BATCH_SIZE, bar.update) for images in splits])
     groups, pairs = exact_groups(found), near_pairs(found, request.similarity, features)
+    tell("Looking for unusual images")
     findings = table.about_duplicates(found, groups, pairs)
     far = far_from_class(features, found.labels) if features is not None else {}
     findings += table.about_single_images(found, suspects, find_outliers(found), far)
+    tell("Looking for shortcuts")
     shortcuts = find_shortcuts(found)
     command = shlex.join(["cnnlab", "audit", *configuration.command_line()])
     name = Path(data["path"]).name if data["path"] else data["source"]
     record = record_of(name, found, findings, shortcuts, judged, digest, command)
+    tell("Drawing the page")
     page = render_page(found, record, findings, shortcuts, request.shown)
     folder.mkdir(exist_ok=True)
     write_atomically(folder / "audit.csv", table.as_table(found, findings, digest))

@@ -12,6 +12,7 @@ from cnnlab.errors import Failed, RequestError
 from cnnlab.files import write_atomically
 from cnnlab.runs.directory import check_output
 from cnnlab.runs.plain import to_json
+from cnnlab.waiting import tell
 
 log = logging.getLogger("cnnlab.benchmark")
 
@@ -52,7 +53,7 @@ def benchmark(config: DictConfig) -> None:
             "images": data["path"] or data["source"],
             "recipe": configuration.chosen_groups()["recipe"],
             "rounds": settings["rounds"],
-            **measure(rows, settings, models, **options, show=log.info),
+            **measure(rows, settings, models, **options, show=_show),
         }
     print_speed(record)
     if output:
@@ -66,6 +67,11 @@ def benchmark(config: DictConfig) -> None:
     # How near is this to the limit of the machine? If that is known: where are the multiplications?
     layers = ["cnnlab", "describe", f"models=[{','.join(models)}]"]
     suggest_next(shlex.join(layers if settings["floor"] else [*command, "floor=true"]))
+
+
+def _show(line: str) -> None:
+    log.info(line)
+    tell("Measuring")
 
 
 main = configuration.make_command("benchmark", benchmark)

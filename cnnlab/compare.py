@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
+from cnnlab.display import progress_bar, terminal_width
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import RunDirectory, check_output_folder, own_folder
 from cnnlab.runs.reading import Run, find_runs, read_run
+from cnnlab.waiting import tell
 
 if TYPE_CHECKING:
     from cnnlab.comparison.records import ComparisonRecord, SectionRecord
@@ -42,7 +44,7 @@ def compare(config: DictConfig) -> None:
     folder = Path() if form else check_output_folder(settings["output"] or default_output(paths))
 
     from cnnlab.comparison.report import write_report
-    from cnnlab.reports.terminal import suggest_next, terminal_width
+    from cnnlab.reports.terminal import suggest_next
 
     record, read = compare_directories(found, spec)
     if not record.sections:
@@ -60,6 +62,7 @@ def compare(config: DictConfig) -> None:
         for section, shown in zip(record.sections, images, strict=True)
     ]
     record = replace(record, sections=sections, notices=[*record.notices, *filter(None, notices)])
+    tell("Drawing the report")
     page = write_report(record, [shown.read if shown else None for shown in images], folder)
     print_comparison(record, terminal_width())
     log.info("%s", page)
@@ -72,7 +75,12 @@ def compare_directories(paths: Sequence[Path], spec: "ComparisonSpec") -> tuple[
     """Read run directories, and return their comparison and the runs."""
     from cnnlab.comparison.compare import compare_runs
 
-    runs = [read_run(path) for path in paths]
+    with progress_bar(len(paths), "reading the runs", "runs") as bar:
+        runs = []
+        for path in paths:
+            runs.append(read_run(path))
+            bar.update()
+    tell("Comparing the runs")
     return compare_runs(runs, spec, _map_sizes), runs
 
 

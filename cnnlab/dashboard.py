@@ -11,6 +11,7 @@ from cnnlab import config as configuration
 from cnnlab.errors import RequestError
 from cnnlab.runs.reading import find_runs
 from cnnlab.runs.summary import read_record
+from cnnlab.waiting import tell
 
 log = logging.getLogger("cnnlab.dashboard")
 
@@ -38,6 +39,7 @@ def dashboard(config: DictConfig) -> None:
     from cnnlab.comparison.tensorboard_view import View
 
     with tempfile.TemporaryDirectory(prefix="cnnlab-dashboard-") as folder:
+        tell("Reading the runs")
         view = View(Path(folder), paths)
         for run in view.runs:
             for problem in run.problems:
@@ -58,7 +60,7 @@ def dashboard(config: DictConfig) -> None:
             view.refresh()
 
 
-main = configuration.make_command("dashboard", dashboard)
+main = configuration.make_command("dashboard", dashboard, loads="TensorBoard")
 
 if __name__ == "__main__":
     main()

@@ -10,10 +10,12 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.arguments import check_declared
+from cnnlab.display import terminal_width
 from cnnlab.errors import RequestError
 from cnnlab.files import write_atomically
 from cnnlab.instantiate import read_options
 from cnnlab.runs.directory import check_output
+from cnnlab.waiting import tell
 
 if TYPE_CHECKING:
     from cnnlab.inspection.layer_report import Form
@@ -34,11 +36,12 @@ def describe(config: DictConfig) -> None:
     from cnnlab.build.network import DescribedImages, tabulate_network
     from cnnlab.inspection.layer_report import Description, render
     from cnnlab.inspection.published import published
-    from cnnlab.reports.terminal import suggest_next, terminal_width
+    from cnnlab.reports.terminal import suggest_next
 
     data = read_options(DescribedImages, settings["data"], "data")
     descriptions = []
     for choice, model in models.items():
+        tell(f"Computing the layers of {choice} ({len(descriptions) + 1} of {len(models)})")
         table = tabulate_network(model, data)
         figures = published(choice, model, data.classes, data.shape)
         descriptions.append(Description(configuration.model_name(choice, model), data.classes, table, figures))

@@ -1,15 +1,19 @@
 """Show names of strangers as they are, on the terminal and in figures: no command, markup or formula in them acts."""
 
+import contextlib
 import functools
+import os
 import re
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 from tqdm import tqdm
 
 from cnnlab.errors import printable
@@ -18,7 +22,7 @@ from cnnlab.files import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NARROWEST = 30  # columns
+NARROWEST, WIDTH = 30, 80  # columns; the second of terminals that do not tell
 FIRST_FOREIGN = "\u0900"  # matplotlib's own font has nearly all scripts before Devanagari, and few after it
 OTHER_SCRIPTS = r"CJK|Noto Sans|WenQuanYi|Fallback|Unicode|Unifont|Hiragino|PingFang|YaHei|Nanum|IPA"  # names of fonts
 
@@ -32,14 +36,42 @@ class SafeConsole(Console):
             self.width = NARROWEST
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Yield the parts of a text or table; colours are added to them later."""
+        """Yield the parts of a text or table, to be coloured later. Too wide a table loses its last columns."""
+        if isinstance(renderable, Table):
+            while len(renderable.columns) > 2 and self.measure(renderable, options=options).minimum > self.width:
+                renderable.columns.pop()
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable(text, keep="\n"), style, control)
 
 
-def progress_bar(total: int | None, title: str | None = None) -> "tqdm[Any]":
-    """Return a bar that counts images on a terminal, and is gone in the end; nothing is shown elsewhere."""
-    return tqdm(total=total, desc=title, unit=" images", leave=False, disable=not sys.stderr.isatty())
+def terminal_width(stream: TextIO | None = None) -> int | None:
+    """Return the number of columns of the terminal that a stream leads to, stdout by default; None if it is none."""
+    stream = stream or sys.stdout
+    if stream is None or not stream.isatty():
+        return None
+    given = os.environ.get("COLUMNS", "")
+    with contextlib.suppress(OSError):
+        return int(given) if given.isdecimal() else os.get_terminal_size(stream.fileno()).columns or WIDTH
+    return WIDTH
+
+
+def wrapped(text: str, stream: TextIO) -> str:
+    """Return a text whose lines are broken between words where the terminal ends; unchanged if there is none."""
+    width = terminal_width(stream)
+    if width is None:
+        return text
+    lines = []
+    for line in text.split("\n"):
+        indent = " " * min(len(line) - len(line.lstrip()) + 2, width // 2) if len(line) > width else ""
+        parts = textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        lines += parts if len(line) > width else [line]
+    return "\n".join(lines)
+
+
+def progress_bar(total: int | None, title: str | None = None, unit: str = "images") -> "tqdm[Any]":
+    """Return a bar that counts on a terminal, from half a second on, and is gone in the end; nothing elsewhere."""
+    hidden = not sys.stderr.isatty()
+    return tqdm(total=total, desc=title, unit=f" {unit}", leave=False, disable=hidden, delay=0.5, dynamic_ncols=True)
 
 
 def cut(name: str, length: int = 40) -> str:

@@ -16,6 +16,7 @@ from cnnlab.files import write_atomically
 from cnnlab.instantiate import explained, read_options
 from cnnlab.runs.directory import check_output_folder, checkpoint_file, own_folder, run_of
 from cnnlab.runs.summary import read_record
+from cnnlab.waiting import tell
 
 log = logging.getLogger("cnnlab.evaluate")
 
@@ -56,6 +57,7 @@ def evaluate(config: DictConfig) -> None:
     keeps = recorded == "32-true" or (recorded == "bf16-mixed" and kind == device_kind(summary.get("device")))
     precision: Any = options.precision or (recorded if keeps else "auto")
     protocol = options.protocol or summary.get("protocol") or "holdout"
+    tell("Reading the checkpoint")
     with clock("checkpoint"):
         net = load(options.checkpoint, options.device, precision, settings["trust"])
     check_shift(options.shift, net.image_size)
@@ -68,17 +70,20 @@ def evaluate(config: DictConfig) -> None:
     folder = output or own_folder(report.default_folder(run, net.checkpoint, options.split, other_data))
     outputs = run_network(net, images, batch_size, options.tta, options.embeddings, clock)
     shift = measure_shift_invariance(net, images, batch_size, options.shift, clock) if options.shift else None
+    tell("Computing the metrics")
     with clock("metrics"):
         scores = score(outputs.logits, images.labels, net.classes)
         tta_scores = None if outputs.tta_logits is None else score(outputs.tta_logits, images.labels, net.classes)
     folder.mkdir(parents=True, exist_ok=True)
     report.save_outputs(outputs, images.labels, folder)
+    tell("Drawing the figures")
     with clock("figures"):
         report.save_figures(folder, scores, outputs.logits, images.labels, images.read)
     embeddings = None
     if outputs.features is not None:
         from cnnlab.inference.embedding_report import save_embeddings
 
+        tell("Placing the images on a map (t-SNE)")
         with clock("embeddings"), explained("embeddings"):
             predicted = outputs.logits.argmax(dim=1)
             embeddings = save_embeddings(folder, outputs.features, images.labels, predicted, net.classes, images.read)

@@ -1,13 +1,16 @@
 """Export a trained network as a file that is used without cnnlab: `cnnlab export checkpoint=PATH`."""
 
 import shlex
+import sys
 
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.arguments import check_declared
+from cnnlab.display import wrapped
 from cnnlab.inference.formats import SUFFIXES, check_options
 from cnnlab.runs.directory import check_output, checkpoint_file
+from cnnlab.waiting import tell
 
 
 def export(config: DictConfig) -> None:
@@ -22,14 +25,16 @@ def export(config: DictConfig) -> None:
     from cnnlab.inference.export import BATCH_SIZES, export_network
     from cnnlab.reports.terminal import suggest_next
 
+    tell(f"Exporting ({options['format']})")
     exported = export_network(settings["checkpoint"], output, **options)
     for file in exported.files:
         print(f"{file}: {file.stat().st_size:,} bytes")
     for key in ("input", "output", "opset"):
         if key in exported.metadata:
-            print(f"  {key:<8}{exported.metadata[key]}")
+            print(wrapped(f"  {key:<8}{exported.metadata[key]}", sys.stdout))
     checked = f"checked with batches of {', '.join(map(str, BATCH_SIZES))}"
-    print(f"  {checked}: outputs differ from the checkpoint's by at most {exported.difference:.1e}")
+    differ = f"outputs differ from the checkpoint's by at most {exported.difference:.1e}"
+    print(wrapped(f"  {checked}: {differ}", sys.stdout))
     suggest_next(shlex.join(["python", "-c", exported.example]))
 
 

@@ -18,6 +18,7 @@ from cnnlab.errors import Failed, RequestError
 from cnnlab.instantiate import read_options
 from cnnlab.limits import Count
 from cnnlab.runs.directory import check_output, checkpoint_file, run_of
+from cnnlab.waiting import tell
 
 if TYPE_CHECKING:
     from cnnlab.data.images import Images
@@ -66,6 +67,7 @@ def predict(config: DictConfig) -> None:
     from cnnlab.inference.trained import load
     from cnnlab.reports.terminal import suggest_visualize
 
+    tell("Reading the checkpoint")
     net = load(**arguments)
     known = None
     if counts.neighbours:
@@ -102,6 +104,7 @@ def predict(config: DictConfig) -> None:
     if output:
         log.info("%s", output)
     if gallery:
+        tell("Drawing the gallery")
         draw_predictions(summary, net.checkpoint, known, gallery)
         log.info("%s", gallery)
     if summary.unreadable:

@@ -9,6 +9,8 @@ import sys
 import threading
 from typing import Any, NoReturn
 
+from cnnlab import waiting
+
 SECONDS_TO_LEAVE = 3.0  # that an interrupted command has to end: a thread may wait for a file forever
 QUIET = (errno.EPIPE, errno.EIO)  # the reader has all that it wants, or the terminal is closed
 
@@ -20,6 +22,7 @@ class _Output(io.FileIO):
 
     def write(self, content: Any) -> int | None:
         """Write bytes, and return how many were taken."""
+        waiting.make_way()
         try:
             return super().write(content)
         except OSError as error:
@@ -55,6 +58,8 @@ def prepare() -> None:
                 write_through=stream.write_through,
             )
             setattr(sys, name, safe)
+    if _output():
+        waiting.prepare()
 
 
 def use_utf8() -> None:
@@ -75,23 +80,29 @@ def lost_output() -> OSError | None:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process: with code 1 if what it has printed is lost, and soon if it was interrupted.
+    """End this process, with code 1 if what it has printed is lost.
 
-    Then Python does not take its modules and threads apart, which takes many seconds on a busy machine, or forever if
-    a thread waits for a file.
+    Python does not take its modules apart, which takes many seconds on a busy machine. If the process was interrupted,
+    it does not wait for its threads either: they may wait for a file forever.
     """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+    waiting.make_way()
     if (lost := lost_output()) and lost.errno not in QUIET:
         print(f"stdout: {lost.strerror}; what was printed is incomplete", file=sys.stderr)
         code = code or 1
-    if code == 130 and _output():
+    if _output() is None:
+        sys.exit(code)
+    if code == 130:
         timer = threading.Timer(SECONDS_TO_LEAVE, os._exit, [code])
         timer.daemon = True
         timer.start()
-        atexit._run_exitfuncs()
-        os._exit(code)
-    sys.exit(code)
+    else:
+        threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 def _output() -> _Output | None:

@@ -20,6 +20,7 @@ from cnnlab.runs.processes import Processes, own_rank
 from cnnlab.runs.resume import check_length, find_checkpoint, recorded_run
 from cnnlab.runs.sweeps import shared_folder
 from cnnlab.trust import PARTS_OF_A_RUN, check_loggers, check_trusted, find_targets
+from cnnlab.waiting import tell
 
 if TYPE_CHECKING:
     import lightning as L
@@ -96,6 +97,7 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
     from cnnlab.training.trainer import refused_by_lightning
 
     flush_denormals()
+    tell("Preparing the training")
     interrupted = Interrupted(f"Interrupted while it stood still. To continue: resume={run.path}")
     stop = StopRequest(not processes.leads, lambda: processes.end_at_once(interrupted, 130, run.record_end))
     with stop.listening():

@@ -57,7 +57,7 @@ def tune(config: DictConfig) -> None:
     from cnnlab.search.figures import draw_study
     from cnnlab.search.record import describe_study
     from cnnlab.search.study import SharedStudy
-    from cnnlab.search.terminal import print_study, print_trial
+    from cnnlab.search.terminal import TrialProgress, print_study
     from cnnlab.search.trials import Trials
 
     folder = from_here(configuration.output_directory())
@@ -75,9 +75,9 @@ def tune(config: DictConfig) -> None:
     log.info("%s", folder)
     interrupted = False
     try:
-        for job in trials.run():
-            if job is not None:
-                print_trial(job, options.trials, *study.standing(), study.score)
+        with TrialProgress(options.trials, request.n_jobs, study.score) as progress:
+            for job in trials.run():
+                progress.follow(job, study.standing)
     except Interrupted:
         interrupted = True
     record = {

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
+from cnnlab.display import progress_bar
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import read_options
 from cnnlab.limits import Count, Device
 from cnnlab.runs.directory import RunDirectory, check_output_folder, checkpoint_file, own_folder, run_of
+from cnnlab.waiting import tell
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,8 +92,10 @@ def visualize(config: DictConfig) -> None:
         count = min(request.images, len(tested))
         watched, batches = f"{count:,} test images of {data}", _spread(count, net, tested)
     subject = Subject(_model_name(net, run), str(net.checkpoint), name, pixels, truth, watched)
+    tell("Looking into the network")
     inside = look_inside(subject, net.network, net.classes, image, batches)
     folder.mkdir(exist_ok=True)
+    tell("Drawing the pictures")
     page, *pictures = write_inside(inside, folder)
     predicted, probability = inside.predictions[0]
     log.info("%s: predicted %s (%.1f %%)%s", name, predicted, 100 * probability, f"; correct: {truth}" if truth else "")
@@ -107,6 +111,7 @@ def _write_live(
     from cnnlab.inspection.live.page import LivePage, write_live
     from cnnlab.inspection.live.trace import read_program
 
+    tell("Reading the network")
     program = read_program(net.network, net.image_size)
     if request.pictures is None:
         samples = _samples(request, net, _test_images(config, request, net)[0])
@@ -181,8 +186,10 @@ def _spread(count: int, net: "TrainedNetwork", tested: "Images") -> Iterator["Te
     """Yield normalized batches of test images, evenly spaced because images may be sorted by class."""
     import torch
 
-    for positions in (torch.arange(count) * len(tested) // count).split(BATCH_SIZE):
-        yield net.normalize(tested.read(positions).to(net.device))
+    with progress_bar(count, "watching the activation functions") as bar:
+        for positions in (torch.arange(count) * len(tested) // count).split(BATCH_SIZE):
+            yield net.normalize(tested.read(positions).to(net.device))
+            bar.update(len(positions))
 
 
 def _pictures(folder: Path, net: "TrainedNetwork") -> "list[Sample]":
@@ -215,6 +222,7 @@ def _samples(request: Request, net: "TrainedNetwork", tested: "Images | None") -
         return [first]
     count = min(SEARCHED, len(tested))
     positions = torch.arange(count) * len(tested) // count
+    tell(f"Classifying {count:,} test images, to choose some")
     predicted = torch.cat([net.logits(tested.read(part)).argmax(dim=1) for part in positions.split(BATCH_SIZE)])
     chosen = positions[choose_samples(tested.labels[positions], predicted)]
     named = zip(tested.read(chosen), chosen.tolist(), tested.labels[chosen].tolist(), strict=True)
@@ -248,6 +256,7 @@ def visualize_augmentation(config: DictConfig) -> None:
     from cnnlab.reports.gallery import draw_neighbours
 
     data = build_data(settings)
+    tell("Drawing the images")
     file = folder / "augmentation.png"
     folder.mkdir(exist_ok=True)
     done = describe_augmentation(settings["augmentation"])

@@ -1,6 +1,7 @@
 """Names appear as they are, on the terminal and in figures."""
 
 import io
+import sys
 import warnings
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlab import display
-from cnnlab.display import SafeConsole, cut, save_figure
+from cnnlab.display import SafeConsole, cut, save_figure, wrapped
 
 
 def test_names_that_hold_commands_for_the_terminal_are_printed_harmlessly(capsys):
@@ -86,3 +87,25 @@ def test_names_in_other_scripts_are_drawn_with_any_font_that_has_them(tmp_path, 
 def test_long_names_are_cut_at_their_end() -> None:
     assert cut("a" * 40) == "a" * 40
     assert cut("ab" * 40) == "ab" * 19 + "a…"
+
+
+def test_lines_are_broken_where_the_terminal_ends(monkeypatch):
+    text = "  data.path=FOLDER  where the images are\nshort\na/very/long/path/without/any/space"
+    assert wrapped(text, sys.stdout) == text  # a file or pipe
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "26")
+    lines = ["  data.path=FOLDER  where", "    the images are", "short", "a/very/long/path/without/any/space"]
+    assert wrapped(text, sys.stdout).splitlines() == lines
+
+
+def test_a_table_that_is_too_wide_loses_its_last_columns():
+    def printed(width: int) -> str:
+        table = Table("run", "accuracy", "seconds")
+        table.add_row("resnet20", "91.25", "123456")
+        console = SafeConsole(file=io.StringIO(), width=width)
+        console.print(table)
+        return console.file.getvalue()
+
+    assert "seconds" in printed(40)
+    assert "seconds" not in printed(30) and "91.25" in printed(30)
+    assert max(map(len, printed(30).splitlines())) <= 30

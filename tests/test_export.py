@@ -56,7 +56,7 @@ def test_a_trained_network_is_exported_by_its_run(train, command, tmp_path):
 def test_the_suggested_program_uses_the_file(export, monkeypatch, capsys, format):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     suggested = export(f"format={format}").err.removeprefix("Next: ")
-    python, flag, program = shlex.split(suggested)
+    python, flag, program = shlex.split(suggested.replace("\\\n", ""))  # as a shell joins lines
     assert (python, flag) == ("python", "-c")
     exec(program, {})
     assert ("classifier" if format == "safetensors" else "[") in capsys.readouterr().out

@@ -11,7 +11,18 @@ from cnnlab.__main__ import COMMANDS
 
 PACKAGE = Path(cnnlab.__file__).parent
 # All may import these.
-SHARED = {"arguments", "declarations", "display", "errors", "files", "instantiate", "limits", "style", "words"}
+SHARED = {
+    "arguments",
+    "declarations",
+    "display",
+    "errors",
+    "files",
+    "instantiate",
+    "limits",
+    "style",
+    "waiting",
+    "words",
+}
 # For each part, the other parts of the package that it may import.
 MAY_IMPORT = {
     "cpu": set(),

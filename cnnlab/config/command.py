@@ -1,13 +1,15 @@
 """Start a command: compose its configuration, run its task, set the exit code."""
 
+import contextlib
 import errno
 import functools
+import io
 import logging
 import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +18,27 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from cnnlab import cpu, streams
+from cnnlab import cpu, streams, waiting
 from cnnlab.config.compose import hydra_arguments, register_configs
 from cnnlab.config.folders import remove_added_files
 from cnnlab.config.messages import check_keys, explain
 from cnnlab.config.paths import ROOT
 from cnnlab.config.request import check_settings
 from cnnlab.config.settings import settings
+from cnnlab.display import wrapped
 from cnnlab.errors import Diverged, Failed, Interrupted, RequestError, SweepFailed, printable, system_error
 from cnnlab.runs.processes import Processes, own_rank
 from cnnlab.signals import handled, interrupt, settle
 
 
-def make_command(name: str, task: Callable[..., Any], follow: Callable[..., None] | None = None) -> Callable[[], None]:
+def make_command(
+    name: str, task: Callable[..., Any], follow: Callable[..., None] | None = None, loads: str = "PyTorch"
+) -> Callable[[], None]:
     """Return the `main` function of a command: compose `conf/<name>.yaml`, run the task with it, exit with a code.
 
     A sweeper optimizes what the task returns. If the command may run in several processes, `follow` is the task of all
-    processes but the first (see `cnnlab.runs.processes`), and `task` takes `processes` too.
+    processes but the first (see `cnnlab.runs.processes`), and `task` takes `processes` too. `loads` names what takes
+    seconds to import; a terminal says so.
     """
 
     def main() -> None:
@@ -40,6 +46,8 @@ def make_command(name: str, task: Callable[..., Any], follow: Callable[..., None
         cpu.prepare()
         streams.prepare()
         threading.excepthook = _tell_of_thread
+        if own_rank().number == 0:
+            waiting.tell(f"Loading {loads}")
         if follow is None:
             streams.leave(_run(name, task))
         processes = Processes(own_rank())
@@ -70,6 +78,8 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any]) -> int:
     def job(config: DictConfig) -> Any:
         for handler in logging.getLogger().handlers:
             handler.addFilter(_make_printable)
+            if type(handler) is logging.StreamHandler:
+                handler.setFormatter(_Wrapping(handler))
         try:
             check_keys(config, name)
             if config.get("resume") in (None, "auto"):  # the keys of a resumed run are changes of its record
@@ -84,7 +94,8 @@ def _exit_code(name: str, task: Callable[[DictConfig], Any]) -> int:
     try:
         register_configs(Path.cwd(), name, sys.argv[1:])
         sys.argv[1:] = hydra_arguments(sys.argv[1:], name)
-        hydra.main(config_path=str(ROOT / "conf"), config_name=name, version_base="1.3")(job)()
+        with _fitting_help():
+            hydra.main(config_path=str(ROOT / "conf"), config_name=name, version_base="1.3")(job)()
     except Interrupted as error:
         settle()
         return _say(str(error), 130)
@@ -119,8 +130,30 @@ def _report(error: Exception, name: str) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    print(printable(message, keep="\n\t"), file=sys.stderr)
+    print(wrapped(printable(message, keep="\n\t"), sys.stderr), file=sys.stderr)
     return code
+
+
+@contextlib.contextmanager
+def _fitting_help() -> Iterator[None]:
+    """Wrap what Hydra prints for `--help` if the terminal is narrower than that."""
+    if not {"--help", "-h"} & set(sys.argv[1:]) or not sys.stdout.isatty():
+        yield
+        return
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        yield
+    print(wrapped(text.getvalue(), sys.stdout), end="")
+
+
+class _Wrapping(logging.Formatter):
+    """Format lines of the log as a handler does, and break those that are wider than its terminal between words."""
+
+    def __init__(self, handler: logging.StreamHandler[Any]):
+        super().__init__()
+        self._handler, self._formatter = handler, handler.formatter or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        return wrapped(self._formatter.format(record), self._handler.stream)
 
 
 def _tell_of_thread(error: threading.ExceptHookArgs) -> None:

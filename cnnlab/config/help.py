@@ -9,8 +9,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from cnnlab.config.paths import CONFIG_GROUPS, ROOT, list_names
+from cnnlab.display import terminal_width
 
-WIDTH, COLUMN = 80, 26  # characters of a line; position of the descriptions
+WIDTH, WIDEST, COLUMN = 80, 110, 26  # characters of a line; position of the descriptions
 KEY_LINE = re.compile(r"( *)(- )?(?:override )?([\w./-]+):(?: +([^#\s].*?))?(?: +# (.*))?")  # `key: value  # comment`
 COMMENT_GOES_ON = re.compile(r" {8,}# (.*)")
 
@@ -52,6 +53,7 @@ class _Help:
         self.directory = directory
         self.choices = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items()}
         self.file = ROOT / "conf" / f"{config.hydra.job.config_name}.yaml"
+        self.width = min(terminal_width() or WIDTH, WIDEST)
         self.known = read_all_keys(self.file)
         for group in sorted(CONFIG_GROUPS, key=lambda group: group == "recipe"):  # a recipe overrides other groups
             for file in self._chosen(group):
@@ -79,7 +81,7 @@ class _Help:
                     shown |= set(names)
                     content = file.read_text(encoding="utf-8", errors="replace")
                     summary = re.search(r"^# (?!@)(.*)", content, re.MULTILINE)
-                    about = [f"  {line}" for line in textwrap.wrap(summary[1], WIDTH - 2)] if summary else []
+                    about = [f"  {line}" for line in textwrap.wrap(summary[1], self.width - 2)] if summary else []
                     yield "\n".join([f"{group}={file.stem}", *about, "", self.describe(names)])
 
     def describe(self, names: Iterable[str]) -> str:
@@ -97,7 +99,7 @@ class _Help:
             left = f"  {name}=..."
         else:
             left = f"  {name}={value}" if len(value) < 40 else f"  {name}=[...]"
-        lines = textwrap.wrap(comment, WIDTH - COLUMN, break_long_words=False, break_on_hyphens=False)
+        lines = textwrap.wrap(comment, max(24, self.width - COLUMN), break_long_words=False, break_on_hyphens=False)
         if len(left) + 2 <= COLUMN and lines:
             left += " " * (COLUMN - len(left)) + lines.pop(0)
         return [left, *(" " * COLUMN + line for line in lines)]

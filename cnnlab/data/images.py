@@ -24,6 +24,7 @@ from cnnlab.data.findings import Findings, listed
 from cnnlab.data.sources.base import Items, RawImages, RawSplit, Source, plain_names
 from cnnlab.display import progress_bar
 from cnnlab.errors import RequestError
+from cnnlab.waiting import tell
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +129,7 @@ def load_images(
         RequestError: if an image cannot be decoded or the source holds too few images.
     """
     folder = cache_folder(source, image_size, cache, on_error)
+    tell("Reading the images")
     cached = read_cache(folder)
     if cached is None:
         if folder.exists():

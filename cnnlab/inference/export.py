@@ -24,10 +24,18 @@ from cnnlab.runs.plain import to_json
 
 # Programs that run an exported file on a black image.
 EXAMPLES: dict[Format, str] = {
-    "onnx": "import numpy, onnxruntime; print(onnxruntime.InferenceSession({file!r})"
-    ".run(None, {{'images': numpy.zeros((1, 3, {size}, {size}), 'float32')}}))",
-    "torch": "import torch; print(torch.export.load({file!r}).module()(torch.zeros(1, 3, {size}, {size})))",
-    "safetensors": "from safetensors.torch import load_file; print(*load_file({file!r}))",
+    "onnx": """
+import numpy, onnxruntime
+image = numpy.zeros((1, 3, {size}, {size}), "float32")
+run = onnxruntime.InferenceSession({file}).run
+print(run(None, {{"images": image}}))""",
+    "torch": """
+import torch
+program = torch.export.load({file}).module()
+print(program(torch.zeros(1, 3, {size}, {size})))""",
+    "safetensors": """
+from safetensors.torch import load_file
+print(*load_file({file}))""",
 }
 
 BATCH_SIZES = (1, 3, 8)  # batches that a file is checked with
@@ -89,7 +97,7 @@ def export_network(
     if format == "safetensors":
         files = (file, file.with_suffix(".json"))
         write_atomically(files[1], to_json(metadata) + "\n")
-    return Export(files, metadata, difference, EXAMPLES[format].format(file=str(file), size=net.image_size))
+    return Export(files, metadata, difference, EXAMPLES[format].format(file=to_json(str(file)), size=net.image_size))
 
 
 def describe_file(net: TrainedNetwork, normalize: bool, softmax: bool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from cnnlab.cpu import available_cores
 from cnnlab.data.images import Images
 from cnnlab.data.stream import read_by_threads
+from cnnlab.display import progress_bar
 from cnnlab.errors import RequestError
 from cnnlab.inference.trained import TrainedNetwork
 from cnnlab.runs.reading import SHIFT_FIGURES
@@ -77,6 +78,7 @@ def run_network(
     views = chosen_tta(tta)
     logits, augmented, features, speeds = [], [], [], []
     batches = read_batches(images, batch_size)
+    bar = progress_bar(len(images), "running the network")
     for _ in range(0, len(images), batch_size):
         with clock("data"):
             _, pixels = next(batches)
@@ -93,6 +95,8 @@ def run_network(
             with clock("tta"), net.computing():
                 normalized = net.normalize(pixels.to(net.device))
                 augmented.append(tta_logits(net.network, normalized, views).float().cpu())
+        bar.update(len(pixels))
+    bar.close()
     counted = speeds[1:] or speeds
     return NetworkOutputs(
         logits=torch.cat(logits),
@@ -116,6 +120,7 @@ def measure_shift_invariance(
     """
     clock = Clock() if clock is None else clock
     means = torch.zeros(len(DIRECTIONS), len(SHIFT_FIGURES), dtype=torch.float64)
+    bar = progress_bar(len(images), "shifting the images")
     for positions, pixels in read_batches(images, batch_size):
         with clock("shift"):
             logits, features = net.logits_and_features(pixels)
@@ -125,6 +130,8 @@ def measure_shift_invariance(
                 same, right = predicted == logits.argmax(dim=1), predicted == images.labels[positions]
                 cosines = torch.nn.functional.cosine_similarity(features, seen, dim=1)
                 means[direction] += torch.stack([part.double().sum() for part in (same, right, cosines)]) / len(images)
+        bar.update(len(pixels))
+    bar.close()
     figures = [dict(zip(SHIFT_FIGURES, row, strict=True)) for row in (means.mean(dim=0).tolist(), *means.tolist())]
     return {"pixels": shift, **figures[0], "directions": dict(zip(DIRECTIONS, figures[1:], strict=True))}
 

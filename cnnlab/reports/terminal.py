@@ -1,32 +1,40 @@
-"""Print tables and hints on the terminal."""
+"""Print tables, hints and the progress of jobs on the terminal."""
 
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from rich.console import Console
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
-from cnnlab.display import SafeConsole
+from cnnlab.display import SafeConsole, terminal_width
 from cnnlab.errors import printable
 from cnnlab.files import from_here
 from cnnlab.runs.jobs import Job
 
+REFRESH = 2.0  # seconds between updates of the table of running jobs
 # Of the states of a job.
 STYLES = {"completed": "green", "failed": "bold red", "diverged": "bold red", "interrupted": "yellow"}
 
 
-def terminal_width() -> int | None:
-    """Return the number of columns of the terminal, or None if stdout is not a terminal."""
-    return Console().width if sys.stdout.isatty() else None
-
-
 def suggest_next(command: str) -> None:
-    """Suggest the next command line, such as `cnnlab compare runs=runs/sweep`, on stderr if that is a terminal."""
-    if sys.stderr.isatty():
-        print(f"Next: {printable(command)}", file=sys.stderr)
+    """Suggest the next command line, such as `cnnlab compare runs=runs/sweep`, on stderr if that is a terminal.
+
+    What is too long goes on in the next line, so that the shell takes it as it is printed.
+    """
+    if (width := terminal_width(sys.stderr)) is None:
+        return
+    lines = ["Next:"]
+    for argument in map(shlex.quote, shlex.split(command)):
+        if len(lines[-1]) + 1 + len(argument) > width - 2:
+            lines.append("     ")
+        lines[-1] += f" {argument}"
+    print(printable(" \\\n".join(lines), keep="\n"), file=sys.stderr)
 
 
 def suggest_visualize(checkpoint: object, image: object, arguments: Sequence[str]) -> None:
@@ -61,6 +69,54 @@ def print_summary(summary: dict[str, Any], path: Path) -> None:
     table.add_row("device", summary["device"])
     table.add_row("run directory", str(from_here(path)))
     SafeConsole(soft_wrap=True).print(table)
+
+
+class JobTable:
+    """Print lines about jobs, and keep a table of the running ones below them if stdout is a terminal."""
+
+    def __init__(self) -> None:
+        self._console = SafeConsole()
+        self._live = Live(console=self._console, auto_refresh=False, transient=True) if sys.stdout.isatty() else None
+        self._refreshed = 0.0
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        if self._live:
+            self._live.stop()
+
+    def print(self, line: Text) -> None:
+        """Print a line; what is dim in it is left out if a terminal has no room for it."""
+        width = self._console.width if self._live else None
+        if width and line.cell_len > width and line.spans and line.spans[-1].style == "dim":
+            line = line[: line.spans[-1].start]
+        self._console.print(line, soft_wrap=not width)
+
+    def is_due(self) -> bool:
+        """Return whether the table is shown, and was not drawn for some seconds."""
+        return self._live is not None and time.monotonic() - self._refreshed > REFRESH
+
+    def show(self, title: str, running: Sequence[Job]) -> None:
+        """Draw the table of the running jobs, with figures that are read from their records."""
+        if self._live is None:
+            return
+        self._refreshed = time.monotonic()
+        table = Table(title=title, title_justify="left")
+        for name in ("running", "epochs", "val accuracy", "elapsed"):
+            table.add_column(name, justify="left" if name == "running" else "right")
+        for job in running:
+            job.read_record()
+            epochs, best = job.record.get("epochs"), job.record.get("val_accuracy")
+            table.add_row(
+                job.name,
+                f"{epochs or 0:g}/{'-' if job.epochs is None else f'{job.epochs:g}'}",
+                "-" if best is None else f"{best:.2%}",
+                format_duration(time.monotonic() - (job.started or time.monotonic())),
+            )
+        self._live.update(table if running else title, refresh=True)
 
 
 def job_event(job: Job) -> str:

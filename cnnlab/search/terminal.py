@@ -1,6 +1,6 @@
 """Print the trials of a search as they start and end, and a table of the best at the end."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlab.display import SafeConsole
-from cnnlab.reports.terminal import STYLES, format_duration, job_event
+from cnnlab.reports.terminal import STYLES, JobTable, format_duration, job_event
 from cnnlab.runs.jobs import Job
 from cnnlab.search.score import Score
 
@@ -16,8 +16,41 @@ Record = Mapping[str, Any]  # content of tune.json
 TRIALS_IN_TABLE = 10
 
 
-def print_trial(job: Job, trials: int, finished: int, best: float | None, score: Score) -> None:
-    """Print a trial that has started or ended, the number of trials and of finished ones, and the best value so far."""
+class TrialProgress(JobTable):
+    """Print a line for every trial that starts or ends, and keep a table of the running ones below on a terminal.
+
+    Args:
+        trials: number of trials in the study.
+        at_once: number of trials that run at the same time.
+        score: what the trials are ranked by.
+    """
+
+    def __init__(self, trials: int, at_once: int, score: Score):
+        super().__init__()
+        self._trials, self._at_once, self._score = trials, at_once, score
+        self._jobs: list[Job] = []
+
+    def follow(self, job: Job | None, standing: Callable[[], tuple[int, float | None]]) -> None:
+        """Print a trial that has started or ended; None only updates the table if it is due.
+
+        `standing` returns the number of trials that have ended, and the best value so far.
+        """
+        if job is not None or self.is_due():
+            finished, best = standing()
+            if job is not None:
+                self._jobs += [job] if job not in self._jobs else []
+                self.print(describe_trial(job, self._trials, finished, best, self._score))
+            title = f"{finished} of {self._trials} trials" + (
+                "" if best is None else f", best {self._score.text(best)}"
+            )
+            if ended := [other.seconds for other in self._jobs if other.state in ("completed", "pruned")]:
+                left = sum(ended) / len(ended) * (self._trials - finished) / self._at_once
+                title += f"; about {format_duration(left)} left"
+            self.show(title, [other for other in self._jobs if other.state == "running"])
+
+
+def describe_trial(job: Job, trials: int, finished: int, best: float | None, score: Score) -> Text:
+    """Return a line about a trial that has started or ended, with the best value so far."""
     line = Text(f"[{finished}/{trials}] ")
     line.append(f"{job_event(job):<11} ", STYLES.get(job.state, "cyan" if job.state == "pruned" else ""))
     line.append(job.name)
@@ -30,7 +63,7 @@ def print_trial(job: Job, trials: int, finished: int, best: float | None, score:
         line.append(f"  {' '.join(job.overrides)}", "dim")
     elif job.reason:
         line.append(f"  {job.reason}")
-    SafeConsole(soft_wrap=True).print(line)
+    return line
 
 
 def print_study(record: Record, folder: Path) -> None:

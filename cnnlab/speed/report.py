@@ -8,16 +8,16 @@ from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 
-from cnnlab.display import SafeConsole, save_figure
+from cnnlab.display import SafeConsole, save_figure, terminal_width
 from cnnlab.style import INK, styled
 
 Record = Mapping[str, Any]
-TABLE_WIDTH = 100  # columns
+TABLE_WIDTH = 100  # columns, without a terminal
 
 
 def print_speed(record: Record) -> None:
     """Print the result of `cnnlab.speed.benchmark.measure`, to which `images`, `recipe` and `rounds` were added."""
-    console = SafeConsole(width=TABLE_WIDTH)
+    console = SafeConsole(width=terminal_width() or TABLE_WIDTH)
     if machine := record["machine"]:
         versions = machine["versions"]
         console.print(f"{machine['device']}; torch {versions['torch']}, lightning {versions['lightning']}")

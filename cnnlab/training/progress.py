@@ -3,19 +3,26 @@
 import logging
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
+from cnnlab import waiting
+from cnnlab.display import terminal_width
 from cnnlab.training.classifier import Classifier
 from cnnlab.training.duration import total_steps
 
 log = logging.getLogger(__name__)
 
 REFRESH = 0.5  # seconds; rare, because reading the loss waits for a GPU
-HEADER = "   epoch   train loss  train acc   val loss   val acc    images/s   elapsed      left"
+# Widths of the columns, from left to right; a narrow terminal has no room for the last ones.
+COLUMNS = {
+    **{"epoch": 7, "train loss": 12, "train acc": 11, "val loss": 10, "val acc": 9},
+    **{"images/s": 11, "elapsed": 10, "left": 9, "lr": 11},
+}
 
 
 class Progress(Callback):
@@ -33,7 +40,7 @@ class Progress(Callback):
         self._started = time.perf_counter()
         self._steps_before = trainer.global_step
         self._total_steps = total_steps(trainer)
-        log.info(HEADER)
+        _log_row(COLUMNS)
         self.on_train_epoch_start(trainer, pl_module)  # Lightning leaves it out if a run resumes within an epoch
 
     def on_train_batch_end(  # type: ignore[override]
@@ -59,6 +66,28 @@ class Progress(Callback):
         self._validated = True
         pl_module.train_totals.means()  # waits for the device, where steps are only queued
         self._epoch_seconds = time.perf_counter() - self._epoch_started
+        self._open_bar(trainer.num_val_batches, f"{self._label(trainer)}, validation")
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the bar of the epoch again, which may not be over."""
+        if not trainer.sanity_checking:
+            self._open_bar([trainer.num_training_batches], self._label(trainer))
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show a bar for the test."""
+        self._open_bar(trainer.num_test_batches, "test")
+
+    def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def on_test_batch_end(self, *_: Any, **__: Any) -> None:
+        """Move the bar."""
+        self.on_validation_batch_end()
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remove the bar."""
         self._close_bar()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Classifier) -> None:  # type: ignore[override]
@@ -75,10 +104,9 @@ class Progress(Callback):
         val_accuracy = f"{float(metrics['val/accuracy']):.2%}" if validated else "-"
         epochs = f"{trainer.current_epoch + 1}/{trainer.max_epochs if (trainer.max_epochs or 0) > 0 else '-'}"
         speed = (totals.images - self._images_before) / seconds
-        log.info(
-            f"{epochs:>8} {loss:>12.4f} {accuracy:>10.2%} {val_loss:>10} {val_accuracy:>9} {speed:>11,.0f}"
-            f" {_clock(now - self._started):>9} {_clock(self._seconds_left(trainer, now)):>9}"
-        )
+        times = _clock(now - self._started), _clock(self._seconds_left(trainer, now))
+        figures = epochs, f"{loss:.4f}", f"{accuracy:.2%}", val_loss, val_accuracy, f"{speed:,.0f}"
+        _log_row([*figures, *times, f"{float(metrics['lr']):.3g}"])
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Remove the bar from the terminal."""
@@ -91,18 +119,20 @@ class Progress(Callback):
         self._validated = False
         assert isinstance(pl_module, Classifier)
         self._images_before = pl_module.train_totals.images if trainer.fit_loop.restarted_mid_epoch else 0
-        if self._show_bar and self._bar is None:
-            self._bar = tqdm(
-                total=int(trainer.num_training_batches),
-                desc=self._label(trainer),
-                leave=False,
-                miniters=1 << 62,  # the bar is drawn when its text is refreshed, not by step
-                bar_format="{percentage:3.0f}% |{bar}| {desc}",
-            )
+        if self._bar is None:
+            self._open_bar([trainer.num_training_batches], self._label(trainer))
+        if trainer.global_step == self._steps_before:
+            waiting.tell("First step")  # of a compiled network, it takes long
 
     @staticmethod
     def _label(trainer: L.Trainer) -> str:
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+
+    def _open_bar(self, batches: Sequence[float], label: str) -> None:
+        self._close_bar()
+        if self._show_bar:
+            total, bar_format = int(sum(batches)), "{percentage:3.0f}% |{bar}| {desc}"
+            self._bar = tqdm(total=total, desc=label, leave=False, bar_format=bar_format, dynamic_ncols=True)
 
     def _close_bar(self) -> None:
         if self._bar is not None:
@@ -114,6 +144,16 @@ class Progress(Callback):
         done = trainer.global_step - self._steps_before
         total = self._total_steps - self._steps_before
         return (now - self._started) * (total - done) / max(1, done)
+
+
+def _log_row(cells: Iterable[str]) -> None:
+    """Log as many cells of the table as the terminal has room for, or all."""
+    room, row = terminal_width() or 1000, ""
+    for cell, width in zip(cells, COLUMNS.values(), strict=True):
+        if len(row) + width > room:
+            break
+        row += f"{cell:>{width}}"
+    log.info(row)
 
 
 def _clock(seconds: float) -> str:

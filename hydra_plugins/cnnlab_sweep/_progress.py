@@ -3,22 +3,18 @@
 Hydra loads the modules of plugins at every start, except those whose names begin like this one's. rich takes long.
 """
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from cnnlab.display import SafeConsole
-from cnnlab.reports.terminal import STYLES, format_duration, job_event
+from cnnlab.reports.terminal import STYLES, JobTable, format_duration, job_event
 from cnnlab.runs.jobs import Job
-
-REFRESH = 2.0  # seconds between updates of the table of running jobs
 
 
 class SweepProgress:
@@ -32,34 +28,25 @@ class SweepProgress:
     def __init__(self, jobs: Sequence[Job], at_once: int):
         self.jobs = jobs
         self.at_once = at_once
-        self._console = SafeConsole(soft_wrap=True)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True) if sys.stdout.isatty() else None
-        self._refreshed = 0.0
+        self._table = JobTable()
         self._width = max((len(job.name) for job in jobs), default=0)
 
     def __enter__(self) -> Self:
         for job in self.jobs:
             if job.state != "waiting":
                 self._print(job)
-        if self._live:
-            self._live.start()
+        self._table.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
-        if self._live:
-            self._live.stop()
+        self._table.__exit__(kind, error, trace)
 
     def show(self, changed: Job | None) -> None:
         """Print a job that has started or ended; None only updates the table if it is due."""
         if changed is not None:
             self._print(changed)
-        now = time.monotonic()
-        if self._live and (changed is not None or now - self._refreshed > REFRESH):
-            self._refreshed = now
-            for job in self.jobs:
-                if job.state == "running":
-                    job.read_record()
-            self._live.update(self._running(), refresh=True)
+        if changed is not None or self._table.is_due():
+            self._table.show(self._title(), [job for job in self.jobs if job.state == "running"])
 
     def _print(self, job: Job) -> None:
         ended = sum(job.state not in ("waiting", "running") for job in self.jobs)
@@ -77,29 +64,14 @@ class SweepProgress:
             line.append(f"  {job.reason}")
         if job.state == "running" or (job.state == "completed" and job.earlier):
             line.append(f"  {job.directory}", "dim")
-        self._console.print(line)
+        self._table.print(line)
 
-    def _running(self) -> Table | str:
-        """Return the table of running jobs with the time left for the sweep."""
+    def _title(self) -> str:
+        """Return how many jobs are in each state, and the time left for the sweep."""
         count = {state: sum(job.state == state for job in self.jobs) for state in ("waiting", "running", *STYLES)}
         left = time_left(self.jobs, self.at_once)
         title = ", ".join(f"{number} {state}" for state, number in count.items() if number)
-        title += f"; {'-' if left is None else format_duration(left)} left"
-        if not count["running"]:
-            return title
-        table = Table(title=title, title_justify="left")
-        for name in ("running", "epochs", "val accuracy", "elapsed"):
-            table.add_column(name, justify="left" if name == "running" else "right")
-        for job in self.jobs:
-            if job.state == "running" and job.started is not None:
-                epochs, best = job.record.get("epochs"), job.record.get("val_accuracy")
-                table.add_row(
-                    job.name,
-                    f"{epochs or 0:g}/{'-' if job.epochs is None else f'{job.epochs:g}'}",
-                    "-" if best is None else f"{best:.2%}",
-                    format_duration(time.monotonic() - job.started),
-                )
-        return table
+        return f"{title}; {'-' if left is None else format_duration(left)} left"
 
 
 def time_left(jobs: Sequence[Job], at_once: int) -> float | None:

@@ -1,7 +1,12 @@
+import shlex
+import time
 from pathlib import Path
 
-from cnnlab.reports.terminal import print_summary, suggest_next
+from rich.text import Text
+
+from cnnlab.reports.terminal import JobTable, print_summary, suggest_next
 from cnnlab.runs.directory import SUMMARY_KEYS
+from cnnlab.runs.jobs import Job
 
 FIGURES = {
     **{
@@ -35,3 +40,28 @@ def test_a_next_step_is_suggested_on_a_terminal_only(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     suggest_next("cnnlab compare runs=runs/sweep")
     assert capsys.readouterr() == ("", "Next: cnnlab compare runs=runs/sweep\n")
+
+
+def test_a_long_suggestion_is_broken_where_the_shell_joins_it(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    suggest_next("cnnlab evaluate checkpoint='my runs/one' data.path=images batch_size=16")
+    printed = capsys.readouterr().err
+    assert max(map(len, printed.splitlines())) <= 40
+    joined = printed.removeprefix("Next: ").replace("\\\n", "")
+    assert shlex.split(joined) == ["cnnlab", "evaluate", "checkpoint=my runs/one", "data.path=images", "batch_size=16"]
+
+
+def test_a_terminal_shows_a_table_of_running_jobs(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    (tmp_path / "summary.json").write_text('{"epochs": 2, "val_accuracy": 0.5}')
+    running = Job("vgg11", [], [], tmp_path, epochs=4, state="running", started=time.monotonic())
+    with JobTable() as table:
+        line = Text("[0/1] started vgg11")
+        line.append("  runs/a/long/place" * 9, "dim")
+        table.print(line)
+        table.show("1 running", [running])
+        assert not table.is_due()
+    printed = capsys.readouterr().out
+    assert "vgg11" in printed and "2/4" in printed and "50.00%" in printed
+    assert "runs/a/long" not in printed  # there is no room for it

@@ -18,7 +18,7 @@ from cnnlab.search.record import describe_study
 from cnnlab.search.score import Score
 from cnnlab.search.space import read_space
 from cnnlab.search.study import Options, SharedStudy
-from cnnlab.search.terminal import print_study, print_trial
+from cnnlab.search.terminal import describe_trial, print_study
 from cnnlab.search.trials import Trials, read_epochs
 
 SPACE = {
@@ -217,15 +217,15 @@ def test_a_half_written_row_is_not_read(tmp_path):
     assert read_epochs(tmp_path / "none") == []
 
 
-def test_progress_names_the_best(tmp_path, capsys):
+def test_progress_names_the_best(tmp_path):
     from cnnlab.runs.jobs import Job
 
     job = Job("003", ["a=1"], [], tmp_path, 4, state="completed", record={"val_accuracy": 0.9})
-    print_trial(job, 5, 4, 0.95, Score("val/accuracy"))
-    assert capsys.readouterr().out == "[4/5] completed   003  val 90.00%, 0:00, best 95.00%\n"
+    line = describe_trial(job, 5, 4, 0.95, Score("val/accuracy"))
+    assert line.plain == "[4/5] completed   003  val 90.00%, 0:00, best 95.00%"
     job.record = {"val_accuracy": 0.9, "val_loss": 0.3}
-    print_trial(job, 5, 4, 0.4, Score("val/loss"))
-    assert capsys.readouterr().out == "[4/5] completed   003  val loss 0.3000, 0:00, the best so far\n"
+    line = describe_trial(job, 5, 4, 0.4, Score("val/loss"))
+    assert line.plain == "[4/5] completed   003  val loss 0.3000, 0:00, the best so far"
 
 
 def test_trials_are_ranked_and_pruned_by_the_figure_that_selects(tmp_path, capsys):

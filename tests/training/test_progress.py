@@ -45,7 +45,24 @@ def test_every_epoch_has_a_line_of_metrics(caplog):
     for line in epochs:
         assert len(line) == len(head)
         assert "100.00%" in line
-    assert epochs[-1].endswith("0:00")  # nothing is left
+    assert epochs[-1].split()[-2:] == ["0:00", "0.1"]  # nothing is left; the learning rate
+
+
+@pytest.mark.parametrize(("columns", "last"), [(120, "lr"), (80, "left"), (60, "images/s"), (20, "loss")])
+def test_a_narrow_terminal_has_fewer_columns(caplog, monkeypatch, columns, last):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with caplog.at_level(logging.INFO, "cnnlab"):
+        fit(epochs=1)
+    head, epoch = lines(caplog)
+    assert len(head) == len(epoch) <= columns
+    assert head.endswith(last)
+
+
+def test_validation_and_test_have_bars(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    fit(epochs=1)
+    assert "epoch 1/1, validation" in capsys.readouterr().err
 
 
 def test_an_epoch_without_validation_does_not_show_an_earlier_one(caplog):
