@@ -3,6 +3,7 @@
     python experiments/publish.py NAME [key=value ...]    train what is missing, then write the result
     python experiments/publish.py NAME --as-is [...]      write the result of the runs that are complete
     python experiments/publish.py --index                 write the index only
+    python experiments/publish.py --figures               draw all figures again, from the numbers in results/NAME.json
 
 The arguments are those of `cnnlab train`. The script writes `results/NAME.md`, `.png` and `.json` beside the
 experiment's file, and updates the index of all experiments in README.md. A part of an experiment (`seeds=1`, fewer
@@ -23,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # if cnnlab is not installed
 
-from experiment_files import read_header, render_index, with_index, without_local_paths, without_paths
-from result_page import Execution, render_result, result_data
+from experiment_files import Header, read_header, render_index, with_index, without_local_paths, without_paths
+from result_page import Execution, message, read_result, render_result, result_data
 
 from cnnlab.compare import compare_directories
 from cnnlab.config import ROOT
@@ -34,6 +35,8 @@ from cnnlab.runs.reading import read_shift
 
 if TYPE_CHECKING:
     from planned_runs import Plan, PlannedRun
+
+    from cnnlab.comparison.records import ComparisonRecord
 
 # Arguments that do not change the file's settings; fewer seeds are reported as missing runs.
 HARMLESS_ARGUMENTS = (
@@ -48,8 +51,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("name", nargs="?", help="name of the experiment")
     parser.add_argument("--as-is", action="store_true", help="do not train")
     parser.add_argument("--index", action="store_true", help="write the index only")
+    parser.add_argument("--figures", action="store_true", help="draw the figures of all results again")
     options, others = parser.parse_known_args(arguments)
     try:
+        if options.figures:
+            redraw(ROOT / "experiments")
+            return 0
         if options.index:
             write_index(ROOT / "experiments")
             return 0
@@ -118,8 +125,6 @@ def write_result(file: Path, comparison: Mapping[str, Any], runs: Sequence[Path]
         runs: directories of the complete runs.
         execution: how the experiment was run.
     """
-    from result_figure import draw_result
-
     from cnnlab.comparison.spec import read_spec
 
     spec = read_spec(comparison)
@@ -129,12 +134,38 @@ def write_result(file: Path, comparison: Mapping[str, Any], runs: Sequence[Path]
     record = replace(record, notices=[without_paths(notice) for notice in record.notices])
     folder = file.parent / "results"
     folder.mkdir(exist_ok=True)
-    figures = [f"{file.stem}{f'_{n}' if n else ''}.png" for n in range(len(record.sections))]
-    for section, figure in zip(record.sections, figures, strict=True):
-        draw_result(record, section, spec.figure, folder / figure)
-    page = render_result(read_header(file), execution, read, record, figures)
+    figures = [file.name for file in figure_files(folder, file.stem, record)]
+    header = read_header(file)
+    draw_figures(header, execution.command, record, spec.figure, folder)
+    page = render_result(header, execution, read, record, figures)
     write_atomically(folder / f"{file.stem}.md", page)
     write_atomically(folder / f"{file.stem}.json", json.dumps(result_data(execution, record), default=str) + "\n")
+
+
+def figure_files(folder: Path, name: str, record: "ComparisonRecord") -> list[Path]:
+    """Return the file of the figure of each section."""
+    return [folder / f"{name}{f'_{n}' if n else ''}.png" for n in range(len(record.sections))]
+
+
+def draw_figures(header: Header, command: str, record: "ComparisonRecord", panels: Sequence[str], folder: Path) -> None:
+    """Draw a figure for each section, with the question and the answer of the experiment."""
+    from result_figure import draw_result
+
+    for section, figure in zip(record.sections, figure_files(folder, header.name, record), strict=True):
+        question = header.question or header.name
+        draw_result(record, section, panels, figure, question, message(header, command, section))
+
+
+def redraw(folder: Path) -> None:
+    """Draw the figures of all results in a folder of experiments again."""
+    from planned_runs import comparison_settings
+
+    from cnnlab.comparison.spec import read_spec
+
+    for file in sorted((folder / "results").glob("*.json")):
+        command, record = read_result(file)
+        header = read_header(folder / f"{file.stem}.yaml")
+        draw_figures(header, command, record, read_spec(comparison_settings(file.stem)).figure, file.parent)
 
 
 def execution_of(name: str, arguments: Sequence[str], plan: "Plan", in_file: "Plan") -> Execution:

@@ -1,5 +1,6 @@
 """Draw the figure of an experiment's result: the panels that its file asks for."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -9,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
 from cnnlab.comparison.columns import COSTS
 from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
@@ -18,26 +19,44 @@ from cnnlab.comparison.tables import metric_words
 from cnnlab.display import save_figure
 from cnnlab.style import COLOURS, INK, SOFT, styled
 
+Names = list[tuple[str, float, float, float, float]]  # of points: name, x, y, and the ends of the error bar
+
+LINE, LETTERS, BOLD_LETTERS = 0.19, 12.5, 11.2  # height of a line of the heading in inches; letters on an inch of it
+# Where a name may stand: alignment, and the distance from the point in typographic points.
+NAME_PLACES = [(side, sign * 7, up) for up in (0, 10, -10, 20, -20) for side, sign in (("left", 1), ("right", -1))]
 WIDE_RANGE = 3  # ratio of the largest to the smallest cost above which a logarithmic axis is easier to read
 LINE_STYLES = ("-", "--", ":", "-.")
 MAX_TICKS = 12  # that an axis has room for
 
 
 @styled
-def draw_result(record: ComparisonRecord, section: SectionRecord, panels: Sequence[str], file: Path) -> None:
-    """Draw panels (see `cnnlab.comparison.spec.PANELS`) into a PNG file, two in a row."""
+def draw_result(
+    record: ComparisonRecord, section: SectionRecord, panels: Sequence[str], file: Path, question: str, answer: str
+) -> None:
+    """Draw panels (see `cnnlab.comparison.spec.PANELS`) into a PNG file, two in a row, below question and answer."""
     groups = section.groups
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     curves = any("/" in panel for panel in panels)
     legend = 0.25 * (-(-len(groups) // 3)) + 0.2 if curves else 0
     height = max(3.9, 1.2 + 0.42 * len(groups)) if "accuracy" in panels else 3.9
-    figure = Figure(figsize=(7.2 if columns == 1 else 11.5, height * rows + legend), layout="constrained")
+    width = 7.2 if columns == 1 else 11.5
+    bars = any("/" not in panel for panel in panels) and any(group.low is not None for group in groups)
+    heading = _heading(question, answer, section, width, bars, curves)
+    top = LINE * sum(text.count("\n") + 1 for text, _ in heading) + 0.25
+    whole = height * rows + legend + top
+    figure = Figure(figsize=(width, whole), layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - top / whole))  # pyright: ignore
+    names: dict[Axes, Names] = {}
     for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
-        _draw_panel(axes, panel, record, section)
-        axes.grid()
+        names[axes] = _draw_panel(axes, panel, record, section)
+        axes.grid(True)
     for axes in figure.axes[len(panels) :]:
         axes.set_axis_off()
+    place = 1 - 0.1 / whole
+    for text, style in heading:
+        figure.text(0.1 / width, place, text, va="top", linespacing=1.15, **style)
+        place -= LINE * (text.count("\n") + 1) / whole
     if curves:
         handles = [Line2D([], [], color=group_colour(i), linestyle=line_style(g, groups)) for i, g in enumerate(groups)]
         labels = [_with_n(group) for group in groups]
@@ -45,20 +64,44 @@ def draw_result(record: ComparisonRecord, section: SectionRecord, panels: Sequen
             handles.append(Line2D([], [], color=INK, marker="x", linestyle=":"))
             labels.append(section.reference["name"])
         figure.legend(handles, labels, loc="outside lower center", ncols=3 if columns == 1 else 4, fontsize=8)
+    figure.draw_without_rendering()  # names are placed where the points are in the end
+    for axes, points in names.items():
+        _place_names(axes, points)
     save_figure(figure, file)
 
 
-def _draw_panel(axes: Axes, panel: str, record: ComparisonRecord, section: SectionRecord) -> None:
+def _heading(
+    question: str, answer: str, section: SectionRecord, width: float, bars: bool, bands: bool
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return question, answer, and what was compared, in lines that fit the width, each with the style of its text.
+
+    `bars` and `bands` say whether a panel has error bars, or the bands of learning curves.
+    """
+    counts = sorted({group.n for group in section.groups})
+    about = f"{section.title}; n = {counts[0]}" + (f" to {counts[-1]}" if counts[1:] else "")
+    about += "; bars are 95 % intervals" if bars else ""
+    about += "; bands reach from the lowest to the highest run" if bands and counts[-1] > 1 else ""
+    return [
+        (textwrap.fill(question, int(BOLD_LETTERS * width)), {"weight": "bold", "size": 10.5}),
+        (textwrap.fill(answer, int(LETTERS * width)), {"size": 10}),
+        (textwrap.fill(about, int(LETTERS * width)), {"size": 9, "color": SOFT}),
+    ]
+
+
+def _draw_panel(axes: Axes, panel: str, record: ComparisonRecord, section: SectionRecord) -> Names:
+    """Draw a panel; return the names of its points, which have no place yet."""
     if "/" in panel:
         _curves(axes, panel, record, section)
-    elif panel == "accuracy":
+        return []
+    if panel == "accuracy":
         _accuracies(axes, section)
-    else:
-        places = [group.place if panel == "axis" else getattr(group, panel) for group in section.groups]
-        _scatter(axes, section.groups, places)
-        axes.set_ylabel(f"{section.figure_words}, %")
-        axes.set_xlabel(str(record.axis) if panel == "axis" else COSTS[panel])
-        _scale(axes, [place for place in places if place is not None], panel != "axis")
+        return []
+    places = [group.place if panel == "axis" else getattr(group, panel) for group in section.groups]
+    axes.set_ylabel(f"{section.figure_words}, %")
+    axes.set_xlabel(str(record.axis) if panel == "axis" else COSTS[panel])
+    names = _scatter(axes, section.groups, places)
+    _scale(axes, [place for place in places if place is not None], panel != "axis")
+    return names
 
 
 def _accuracies(axes: Axes, section: SectionRecord) -> None:
@@ -77,25 +120,44 @@ def _accuracies(axes: Axes, section: SectionRecord) -> None:
     axes.set_xlabel(f"{section.figure_words}, %: every run, mean, 95 % interval")
 
 
-def _scatter(axes: Axes, groups: Sequence[GroupRecord], places: Sequence[float | None]) -> None:
-    """Draw accuracy against a number, points with names; a line joins groups of the same line."""
+def _scatter(axes: Axes, groups: Sequence[GroupRecord], places: Sequence[float | None]) -> Names:
+    """Draw accuracy against a number, and return the points with names; a line joins groups of the same line."""
     points = [(x, 100 * group.mean, group) for x, group in zip(places, groups, strict=True) if x is not None]
     lines = list(dict.fromkeys(group.line for group in groups if group.line))
     for number, line in enumerate(lines):
         members = sorted((x, y) for x, y, group in points if group.line == line)
         xs, ys = zip(*members, strict=True) if members else ((), ())
         axes.plot(xs, ys, LINE_STYLES[number % len(LINE_STYLES)], color=SOFT, linewidth=1, zorder=1, label=line)
-    last = max((x for x, _, _ in points), default=None)
     for x, y, group in points:
         colour = group_colour([g.label for g in groups].index(group.label))
-        bar = axes.errorbar(x, y, yerr=_bar(group), fmt="o", color=colour, capsize=3)
-        bar.lines[0].set_zorder(4)  # the point itself, above names
-        side, by = ("right", -6) if x == last and len(groups) > 1 else ("left", 6)  # a long name would leave the panel
-        name_point(axes, group.label, (x, y), xytext=(by, 5), ha=side, fontsize=8)
+        axes.errorbar(x, y, yerr=_bar(group), fmt="o", color=colour, capsize=3)
     if lines:
         axes.legend(fontsize=8)
     axes.margins(x=0.2, y=0.15)
     axes.set_ylim(top=min(axes.get_ylim()[1], 101))  # an interval over two seeds may reach beyond 100
+    sizes = {group.label: [side[0] for side in error_bars([group])] for group in groups}
+    return [(g.label, x, y, y - sizes[g.label][0], y + sizes[g.label][1]) for x, y, g in points]
+
+
+def _place_names(axes: Axes, points: Names) -> None:
+    """Write each name beside its point where it lies on no point, error bar or other name, if there is such a place."""
+    pixels = [axes.transData.transform([(x, y), (x, low), (x, high)]) for _, x, y, low, high in points]
+    taken = [Bbox.from_extents(x - 3, low, x + 3, high) for ((x, _), (_, low), (_, high)) in pixels]
+    places = [place for place, *_ in pixels]
+    for line in axes.lines:  # those that join points count as many points
+        corners = axes.transData.transform(line.get_xydata()) if line.get_linestyle() != "None" else ()
+        places += [start + part * (end - start) for start, end in pairwise(corners) for part in np.linspace(0, 1, 40)]
+    taken += [Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in places]
+    for name, x, y, *_ in points:
+        for side, right, up in NAME_PLACES:
+            text = axes.annotate(
+                name, (x, y), (right, up), textcoords="offset points", ha=side, va="center", fontsize=8, zorder=5
+            )
+            box = text.get_window_extent()
+            if axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1) and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+            text.remove()
 
 
 def _scale(axes: Axes, values: Sequence[float], cost: bool) -> None:
@@ -184,17 +246,8 @@ def draw_metric(axes: Axes, section: SectionRecord, groups: Sequence[GroupRecord
     axes.set_xlabel("epoch")
     words = metric_words(column, section.protocol)
     axes.set_ylabel((words.replace("accuracy", "error") if is_error else words) + (", %" if in_percent else ""))
-    axes.grid()
+    axes.grid(True)
     return scaled
-
-
-def name_point(axes: Axes, name: str, point: tuple[float, float], **style: Any) -> None:
-    """Write a name beside a point, legible if it crosses the error bar of another one.
-
-    `style` has `xytext`, the distance from the point in typographic points, and other arguments of `Axes.annotate`.
-    """
-    halo = [withStroke(linewidth=2.5, foreground="white")]
-    axes.annotate(name, point, textcoords="offset points", path_effects=halo, **style)
 
 
 def error_bars(groups: Sequence[GroupRecord]) -> list[list[float]]:

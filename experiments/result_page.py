@@ -1,9 +1,10 @@
 """Write the result of an experiment as a page: question, answer, runs, tables, and what is missing."""
 
+import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 from experiment_files import Header
 
 from cnnlab.comparison.columns import TableName
+from cnnlab.comparison.conclusion import conclude
 from cnnlab.comparison.group import first_few
-from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
+from cnnlab.comparison.records import ComparisonRecord, GroupRecord, PairRecord, SectionRecord
 from cnnlab.comparison.tables import Table, group_table, sentence
 from cnnlab.comparison.text import explanation_lines, markdown_table, section_lines, titled_table
 from cnnlab.runs.reading import Run
@@ -74,10 +76,22 @@ def _answer(header: Header, execution: Execution) -> str:
     """Return the answer of the header, which is written by hand, and whether other runs gave it."""
     if not header.is_answered:
         return "not written down yet."
-    command = header.command or ""
-    if command.startswith("make results") and _arguments(command) != _arguments(execution.command):
-        return f"{header.answer} (**from other runs**, those of `{command}`)"
+    if not _is_of_these_runs(header, execution.command):
+        return f"{header.answer} (**from other runs**, those of `{header.command}`)"
     return str(header.answer)
+
+
+def message(header: Header, command: str, section: SectionRecord) -> str:
+    """Return what a figure shows: the first sentence of the answer, or what the figures say if these runs have none."""
+    if header.answer and header.is_answered and _is_of_these_runs(header, command):
+        return re.split(r"(?<=[.?!])\s+(?=[A-Z])", header.answer)[0]
+    return conclude(section)
+
+
+def _is_of_these_runs(header: Header, command: str) -> bool:
+    """Return whether the answer of the header is that of the runs of this command."""
+    theirs = header.command or ""
+    return not theirs.startswith("make results") or _arguments(theirs) == _arguments(command)
 
 
 def _arguments(command: str) -> set[str]:
@@ -149,6 +163,23 @@ def result_data(execution: Execution, record: ComparisonRecord) -> dict[str, Any
         its["groups"] = [_small(group) for group in section.groups]
         its["pairs"] = [{k: v for k, v in pair.items() if not k.endswith("_images")} for pair in its["pairs"]]
     return {"command": execution.command, "missing": list(execution.missing), **kept, "sections": sections}
+
+
+def read_result(file: Path) -> tuple[str, ComparisonRecord]:
+    """Return the command and figures of a published page, as `result_data` wrote them; older ones lack some."""
+    data = json.loads(file.read_text())
+
+    def made(kind: Any, values: Mapping[str, Any], **missing: Any) -> Any:
+        return kind(**{field.name: values.get(field.name, missing.get(field.name)) for field in fields(kind)})
+
+    sections = []
+    for its in data["sections"]:
+        figure = its.get("figure", "test_accuracy")
+        groups = [made(GroupRecord, group, figure=figure) for group in its["groups"]]
+        pairs = [made(PairRecord, pair, significant=[]) for pair in its["pairs"]]
+        section = made(SectionRecord, its, figure=figure, folds=0, classes=[])
+        sections.append(replace(section, groups=groups, pairs=pairs, by_images=[]))
+    return data["command"], replace(made(ComparisonRecord, data), sections=sections)
 
 
 def _small(group: GroupRecord) -> dict[str, Any]:

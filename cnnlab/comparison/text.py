@@ -26,11 +26,11 @@ from cnnlab.display import SafeConsole
 
 TERMINAL_GROUPS = 15
 TERMINAL_REASONS = 8
+LABEL_WIDTH = 16  # columns of a terminal that a name gets at least
 HOW_TO_SEE = "the page below shows all, and format=markdown prints them."
 LATEX = {character: f"\\{character}" for character in "&%$#_{}"}
 LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 LATEX |= {"±": r"$\pm$", "°": r"$^\circ$", "→": r"$\to$", "<": "$<$", ">": "$>$"}
-WIDE = 100  # columns of a terminal; fewer leave no room for all costs
 
 
 def render_markdown(record: ComparisonRecord) -> str:
@@ -90,11 +90,10 @@ def print_comparison(record: ComparisonRecord, width: int | None) -> None:
     `width` is the number of columns of the terminal, or None if the output is no terminal.
     """
     console = SafeConsole(width=width or 140)
-    wide = console.width >= WIDE
-    columns = [column for column in group_columns(record) if column.terminal and (wide or not column.wide)]
     section, *others = record.sections
     console.print(section.title, style="bold")
-    console.print(_terminal_table(section, columns))
+    columns = [column for column in group_columns(record) if column.terminal]
+    console.print(_terminal_table(section, columns, console.width))
     if len(section.groups) > TERMINAL_GROUPS:
         console.print(f"... and {counted(len(section.groups) - TERMINAL_GROUPS, 'more group')}: {HOW_TO_SEE}")
     console.print(conclude(section), style="bold")
@@ -120,13 +119,19 @@ def print_comparison(record: ComparisonRecord, width: int | None) -> None:
         console.print(f"  ... and {len(reasons) - TERMINAL_REASONS} more, in the report")
 
 
-def _terminal_table(section: SectionRecord, columns: Sequence[Column]) -> TerminalTable:
+def _terminal_table(section: SectionRecord, columns: Sequence[Column], width: int) -> TerminalTable:
+    """Return a table of this width at most: it loses columns from the right, first those for wide terminals."""
+    groups, shown = section.groups[:TERMINAL_GROUPS], list(columns)
+    heads = {column.key: column.terminal.format(figure=section.figure_words) for column in columns}
+    needs = {c.key: 3 + max(len(text) for text in (heads[c.key], *map(c.cell, groups))) for c in columns}
+    while len(shown) > 2 and sum(needs[column.key] for column in shown) + LABEL_WIDTH + 3 > width:
+        shown.remove(next((column for column in reversed(shown) if column.wide), shown[-1]))
     table = TerminalTable(box=box.SIMPLE_HEAD, pad_edge=False, caption=section.small_print, caption_justify="left")
-    table.add_column("group", overflow="fold", min_width=16)
-    for column in columns:
-        table.add_column(column.terminal.format(figure=section.figure_words), justify="right", no_wrap=True)
-    for group in section.groups[:TERMINAL_GROUPS]:
-        table.add_row(group.label, *(column.cell(group) for column in columns))
+    table.add_column("group", overflow="fold", min_width=LABEL_WIDTH)
+    for column in shown:
+        table.add_column(heads[column.key], justify="right", no_wrap=True)
+    for group in groups:
+        table.add_row(group.label, *(column.cell(group) for column in shown))
     return table
 
 

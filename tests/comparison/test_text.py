@@ -36,7 +36,7 @@ def test_csv_has_a_row_for_each_group(record):
     assert (rows[0]["runs_to_0.8"], rows[0]["seconds_to_0.99"], rows[2]["sd"]) == ("3", "", "")
 
 
-@pytest.mark.parametrize("width", [80, 140])
+@pytest.mark.parametrize("width", [50, 80, 100, 140])
 def test_the_terminal_shows_the_groups_and_the_excluded_runs(record, capsys, width):
     print_comparison(record, width)
     lines = capsys.readouterr().out.splitlines()
@@ -49,7 +49,9 @@ def test_the_terminal_shows_the_groups_and_the_excluded_runs(record, capsys, wid
     )
     assert "not counted: 1 of 7 runs" in words
     assert "RuntimeError: *no* <memory>" in words
-    assert all(len(line) <= width for line in lines if not line.startswith("  "))
+    assert all(len(line) <= width for line in lines)
+    heads = {50: "test accuracy", 80: "seconds", 100: "seconds", 140: "images/s"}  # on the right
+    assert next(line for line in lines if line.startswith(" group")).rstrip().endswith(heads[width])
 
 
 def test_latex_has_a_row_for_each_group_and_no_commands_of_strangers(record):

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from experiment_files import Header
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from result_figure import draw_result, mark_places
-from result_page import Execution, render_result, result_data
+from result_page import Execution, message, read_result, render_result, result_data
 
 from cnnlab.comparison.compare import compare_runs
 from cnnlab.comparison.spec import read_spec
@@ -104,8 +105,44 @@ def test_the_json_is_small_and_has_no_local_paths(record):
     ],
 )
 def test_every_panel_is_drawn(record, tmp_path: Path, panels):
-    draw_result(record, record.sections[0], panels, tmp_path / "figure.png")
+    draw_result(record, record.sections[0], panels, tmp_path / "figure.png", "Does depth help?", "Yes.")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_figure_has_question_and_answer_and_names_that_lie_on_no_error_bar(record, tmp_path, monkeypatch):
+    drawn: list[Figure] = []
+    monkeypatch.setattr("result_figure.save_figure", lambda figure, file: drawn.append(figure))
+    draw_result(record, record.sections[0], ["parameters", "axis"], tmp_path / "x.png", "Does depth help? " * 9, "Yes.")
+    (figure,) = drawn
+    texts = [text.get_text() for text in figure.texts]
+    assert texts[0].startswith("Does depth help?") and texts[1] == "Yes."
+    assert texts[2] == "cifar10, 100 test images; n = 2; bars are 95 % intervals"
+    assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in figure.texts)
+    for axes in figure.axes:
+        ends = [axes.transData.transform(bar.get_segments()[0]) for bar in axes.collections]  # pyright: ignore
+        bars = [Bbox([low - 1, high + 1]) for low, high in ends]
+        names = [text for text in axes.texts if text.get_text().startswith("net")]
+        assert names and not any(text.get_window_extent().count_overlaps(bars) for text in names)
+
+
+def test_the_message_is_the_first_sentence_of_an_answer_to_these_runs(record):
+    answer = "No: 1.5 times (He et al. 2015). It hurts."
+    header = replace(HEADER, command="make results EXPERIMENT=depth", answer=answer)
+    (section,) = record.sections
+    assert message(header, "make results EXPERIMENT=depth", section) == "No: 1.5 times (He et al. 2015)."
+    for command, its in (("make results EXPERIMENT=depth ARGS='seeds=1'", header), ("x", HEADER)):
+        assert message(its, command, section).startswith("net56 is first with a test accuracy of ")
+
+
+def test_a_published_result_is_drawn_from_its_numbers(record, tmp_path):
+    (tmp_path / "depth.json").write_text(json.dumps(result_data(Execution("make it", 4, [], []), record)))
+    command, read = read_result(tmp_path / "depth.json")
+    assert command == "make it"
+    assert [(group.label, group.mean, group.n) for group in read.groups] == [
+        (group.label, group.mean, group.n) for group in record.groups
+    ]
+    draw_result(read, read.sections[0], ["accuracy", "val/loss"], tmp_path / "depth.png", "Does it?", "Yes.")
+    assert (tmp_path / "depth.png").is_file()
 
 
 @pytest.mark.parametrize(
