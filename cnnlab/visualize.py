@@ -7,7 +7,7 @@ import logging
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from cnnlab.data.images import Images
     from cnnlab.inference.trained import TrainedNetwork
     from cnnlab.inspection.live.page import Sample
+    from cnnlab.inspection.page.page import Mistake
 
 log = logging.getLogger("cnnlab.visualize")
 
 BATCH_SIZE = 32  # images computed at a time
+MISTAKES = 12  # wrongly classified images on the page
 SEARCHED = 1024  # test images among which those of the live page are chosen
 
 
@@ -87,16 +89,19 @@ def visualize(config: DictConfig) -> None:
     tested, data = _test_images(config, request, net)
     pixels, name, truth = _image(request, net, tested)
     image = net.normalize(pixels[None].to(net.device))
-    watched, batches = None, [image]
+    watched, batches, positions = None, [image], None
     if tested:
-        count = min(request.images, len(tested))
-        watched, batches = f"{count:,} test images of {data}", _spread(count, net, tested)
-    subject = Subject(_model_name(net, run), str(net.checkpoint), name, pixels, truth, watched)
+        positions = _spread(min(request.images, len(tested)), len(tested))
+        watched = f"{len(positions):,} test images of {data}"
+        batches = _batches(positions, net, tested)
+    grey = len(net.mean.unique()) == len(net.std.unique()) == 1 and bool((pixels == pixels[..., :1]).all())
+    subject = Subject(_model_name(net, run), str(net.checkpoint), name, pixels, truth, watched, grey)
     tell("Looking into the network")
     inside = look_inside(subject, net.network, net.classes, image, batches)
     folder.mkdir(exist_ok=True)
     tell("Drawing the pictures")
-    page, *pictures = write_inside(inside, folder)
+    mistakes = [] if tested is None or positions is None else _mistakes(inside.logits, positions, tested, net.classes)
+    page, *pictures = write_inside(inside, mistakes, folder)
     predicted, probability = inside.predictions[0]
     log.info("%s: predicted %s (%.1f %%)%s", name, predicted, 100 * probability, f"; correct: {truth}" if truth else "")
     log.info("Activation functions were watched on %s.", watched or "this image alone")
@@ -182,14 +187,40 @@ def _image(request: Request, net: "TrainedNetwork", tested: "Images | None") -> 
     return image.pixels[0], f"Test image {request.number}", net.classes[int(image.labels[0])]
 
 
-def _spread(count: int, net: "TrainedNetwork", tested: "Images") -> Iterator["Tensor"]:
-    """Yield normalized batches of test images, evenly spaced because images may be sorted by class."""
+def _spread(count: int, total: int) -> "Tensor":
+    """Return positions of images, evenly spaced because they may be sorted by class."""
     import torch
 
-    with progress_bar(count, "watching the activation functions") as bar:
-        for positions in (torch.arange(count) * len(tested) // count).split(BATCH_SIZE):
-            yield net.normalize(tested.read(positions).to(net.device))
-            bar.update(len(positions))
+    return torch.arange(count) * total // count
+
+
+def _batches(positions: "Tensor", net: "TrainedNetwork", tested: "Images") -> Iterator["Tensor"]:
+    """Yield normalized batches of test images."""
+    with progress_bar(len(positions), "watching the activation functions") as bar:
+        for part in positions.split(BATCH_SIZE):
+            yield net.normalize(tested.read(part).to(net.device))
+            bar.update(len(part))
+
+
+def _mistakes(logits: "Tensor", positions: "Tensor", tested: "Images", classes: Sequence[str]) -> "list[Mistake]":
+    """Return the images with these logits that were classified wrongly, those with the highest confidence first."""
+    from cnnlab.inspection.page.page import Mistake
+
+    confidences, predicted = logits.softmax(dim=1).max(dim=1)
+    labels = tested.labels[positions]
+    order = confidences.argsort(descending=True, stable=True)
+    wrong = order[(predicted != labels)[order]][:MISTAKES]
+    found = zip(wrong.tolist(), tested.read(positions[wrong]), strict=True)
+    return [
+        Mistake(
+            pixels,
+            f"Test image {positions[place]}",
+            classes[int(labels[place])],
+            classes[int(predicted[place])],
+            float(confidences[place]),
+        )
+        for place, pixels in found
+    ]
 
 
 def _pictures(folder: Path, net: "TrainedNetwork") -> "list[Sample]":
@@ -220,9 +251,8 @@ def _samples(request: Request, net: "TrainedNetwork", tested: "Images | None") -
     first = Sample(pixels, name, None if truth is None else net.classes.index(truth))
     if tested is None:
         return [first]
-    count = min(SEARCHED, len(tested))
-    positions = torch.arange(count) * len(tested) // count
-    tell(f"Classifying {count:,} test images, to choose some")
+    positions = _spread(min(SEARCHED, len(tested)), len(tested))
+    tell(f"Classifying {len(positions):,} test images, to choose some")
     predicted = torch.cat([net.logits(tested.read(part)).argmax(dim=1) for part in positions.split(BATCH_SIZE)])
     chosen = positions[choose_samples(tested.labels[positions], predicted)]
     named = zip(tested.read(chosen), chosen.tolist(), tested.labels[chosen].tolist(), strict=True)

@@ -56,10 +56,17 @@ def page(folder: Path) -> str:
 def test_a_picture_and_a_checkpoint_without_data(command, checkpoint, photo, tmp_path):
     outcome = command("visualize", f"checkpoint={checkpoint()}", f"image={photo}")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "visualization/index.html, and 10 pictures beside it" in outcome.out
+    assert "visualization/index.html, and 6 pictures beside it" in outcome.out
     assert "watched on this image alone" in outcome.out
     files = {file.name for file in (tmp_path / "visualization").iterdir()}
-    assert {"index.html", "filters.png", "path.png", "windows.png", "activations.png", "class_maps.png"} <= files
+    assert {
+        "index.html",
+        "filters.png",
+        "path.png",
+        "maps_1_features.0.png",
+        "activations.png",
+        "class_maps.png",
+    } <= files
     html = page(tmp_path / "visualization")
     assert "Inside LeNet5" in html
     assert "photo.webp, 32 × 32 pixels" in html
@@ -79,6 +86,8 @@ def test_a_run_is_shown_with_the_data_that_it_recorded(command, checkpoint, tmp_
     assert "Test image 0, 32 × 32 pixels" in html
     assert re.search(r"The true class is (<b>\d</b>: the prediction is wrong|\d: the prediction is correct)", html)
     assert "over 20 test images of digits" in html
+    assert re.search(r"Of 20 test images of digits, these are .*<b>\d</b><span class=\"warm\">said \d, [\d.]+ %", html)
+    assert html.count('alt="Test image ') == 12
 
 
 def test_a_test_image_of_chosen_data_and_a_folder(command, checkpoint, tmp_path):

@@ -49,7 +49,7 @@ class ActivationUse:
     quiet: Quiet  # what counts as quiet
     inputs: Tensor  # edges of the bins of a histogram of the inputs, ascending, (bins + 1,)
     counts: Tensor  # number of inputs in each bin, (bins,), without a few outliers
-    outputs: Tensor  # the function's values at the middles of the bins, (bins,)
+    apply: Callable[[Tensor], Tensor]  # computes the function of any values
     units: int  # number of units
     quiet_share: float  # share of quiet values, over all images
     quiet_units: int  # number of units that were quiet for every image
@@ -57,19 +57,20 @@ class ActivationUse:
     quiet_channels: int | None  # number of channels with all units quiet for every image
 
 
-def watch_activations(network: nn.Module, batches: Iterable[Tensor]) -> tuple[ActivationUse, ...]:
+def watch_activations(network: nn.Module, batches: Iterable[Tensor]) -> tuple[tuple[ActivationUse, ...], Tensor]:
     """Run images through a network and watch its activation functions, modules and functions alike, in their order.
 
-    The network maps images (N, C, H, W) to logits. The batches, one or more, are such images, normalized and on its
-    device.
+    Returns their uses, and the logits, float32 (N, classes) on the CPU. The batches, one or more, are images (N, C, H,
+    W), normalized and on the network's device.
     """
     watch = _Watch()
+    logits: list[Tensor] = []
     begin, end = (lambda name, _: watch.running.append(name or "forward")), (lambda *_: watch.running.pop())
     with watch_calls(network, end, begin), watch:
         for images in batches:
             watch.place = 0
-            run_image(network, images)
-    return tuple(counter.result() for counter in watch.counters)
+            logits.append(run_image(network, images).float().cpu())
+    return tuple(counter.result() for counter in watch.counters), torch.cat(logits)
 
 
 class _Counter:
@@ -108,7 +109,7 @@ class _Counter:
             quiet=self.quiet,
             inputs=edges,
             counts=counts,
-            outputs=self.function((edges[1:] + edges[:-1]) / 2),
+            apply=self.function,
             units=self.always_quiet.numel(),
             quiet_share=self.quiet_values / self.values,
             quiet_units=int(self.always_quiet.sum()),

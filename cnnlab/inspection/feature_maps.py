@@ -1,14 +1,21 @@
 """Collect the feature maps that a network computes for one image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from cnnlab.inspection.activations import FUNCTIONS
 from cnnlab.inspection.cost import run_image
 from cnnlab.inspection.hooks import watch_calls
+from cnnlab.inspection.layers import Layer, LayerTable
 from cnnlab.inspection.receptive_field import FieldMode, ReceptiveField
 from cnnlab.inspection.receptive_field_rules import Pair, Window
+from cnnlab.inspection.titles import in_words, is_shortcut
+
+MOST_CHAINS = 6  # that are all shown
+FOLLOWERS = ("norm", "pooling", "addition", "stretched tanh", *(name for name, _ in FUNCTIONS.values()))
 
 
 @dataclass(frozen=True)
@@ -25,19 +32,54 @@ class Stage:
         """Height and width."""
         return self.maps.shape[1], self.maps.shape[2]
 
-    @property
-    def signed(self) -> bool:
-        """Tell whether some values are below zero."""
-        return bool(self.maps.min() < 0)
+
+@dataclass(frozen=True)
+class Chain:
+    """Convolution, and the layers after it up to the next one: their channels belong together."""
+
+    layers: tuple[Layer, ...]  # with values (C, H, W), all with as many channels
 
     @property
     def silent_channels(self) -> int:
-        """Number of channels that are zero everywhere."""
-        return int((self.maps == 0).all(dim=2).all(dim=1).sum())
+        """Number of channels that are zero everywhere at the end."""
+        return int((maps_of(self.layers[-1]) == 0).flatten(1).all(dim=1).sum())
 
-    def most_active(self, count: int) -> list[int]:
-        """Return the channels with the largest mean absolute values, the largest first."""
-        return self.maps.abs().mean(dim=(1, 2)).argsort(descending=True, stable=True)[:count].tolist()
+    def strongest(self, count: int) -> list[int]:
+        """Return the channels with the largest mean absolute values at the end, the largest first."""
+        return strongest(maps_of(self.layers[-1]), count)
+
+
+def strongest(maps: Tensor, count: int) -> list[int]:
+    """Return the channels of maps (C, H, W) with the largest mean absolute values, the largest first."""
+    return maps.abs().mean(dim=(1, 2)).argsort(descending=True, stable=True)[:count].tolist()
+
+
+def maps_of(layer: Layer) -> Tensor:
+    """Return the values of a layer that has maps, float32 (C, H, W)."""
+    assert layer.values is not None and layer.sides is not None
+    return layer.values
+
+
+def find_chains(table: LayerTable) -> list[Chain]:
+    """Return the chains of a table with values, without shortcuts and layers that compute nothing."""
+    found: list[list[Layer]] = []
+    for layer in table.layers:
+        does = in_words(layer.kind)
+        if layer.values is None or layer.sides is None or is_shortcut(layer.name):
+            continue
+        if does == "convolution":
+            found.append([layer])
+        elif found and does.endswith(FOLLOWERS) and layer.values.shape[0] == maps_of(found[-1][0]).shape[0]:
+            found[-1].append(layer)
+    return [Chain(tuple(layers)) for layers in found]
+
+
+def shown_chains(chains: Sequence[Chain]) -> list[Chain]:
+    """Return all of a few chains; of many, the first, and the last whose convolution has maps of a size."""
+    if len(chains) <= MOST_CHAINS:
+        return list(chains)
+    last = {chain.layers[0].sides: chain for chain in chains}
+    return [chain for chain in chains if chain is chains[0] or chain is last[chain.layers[0].sides]]
 
 
 @dataclass(frozen=True)

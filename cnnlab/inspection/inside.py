@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cnnlab.inspection.activations import ActivationUse, watch_activations
 from cnnlab.inspection.attribution import ClassMap, class_activation
-from cnnlab.inspection.feature_maps import FeatureMaps, trace_maps
+from cnnlab.inspection.feature_maps import Chain, FeatureMaps, find_chains, trace_maps
 from cnnlab.inspection.layers import LayerTable, tabulate
 
 PREDICTIONS, CLASS_MAPS = 5, 3  # numbers of classes
@@ -23,6 +23,7 @@ class Subject:
     pixels: Tensor  # the image as the network gets it, uint8 (H, W, 3)
     truth: str | None  # class of the image; None if it is unknown
     watched: str | None  # the images on which activation functions are watched, in words; None for this image alone
+    grey: bool  # whether the network was trained on grey images, and gets one
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,12 @@ class Inside(Subject):
     """Subject with all that the page shows of it."""
 
     predictions: Sequence[tuple[str, float]]  # the most probable classes with their probabilities, best first
-    table: LayerTable  # layers of the network
+    table: LayerTable  # layers of the network, with their values for the image
+    chains: Sequence[Chain]  # its convolutions, each with what follows it
     maps: FeatureMaps  # feature maps of the image
     uses: Sequence[ActivationUse]  # of the activation functions
     class_maps: Sequence[ClassMap]  # of the most probable classes; empty if there can be none
+    logits: Tensor  # of the watched images, float32 (N, classes)
 
 
 def look_inside(
@@ -52,11 +55,15 @@ def look_inside(
     if maps.explaining:
         found = class_activation(network, maps.explaining.name, image, numbers[:CLASS_MAPS].tolist())
         class_maps = [ClassMap(*prediction, values) for prediction, values in zip(predictions, found, strict=False)]
+    table = tabulate(network, (image.shape[1], image.shape[2], image.shape[3]), image)
+    uses, logits = watch_activations(network, batches)
     return Inside(
         **vars(subject),
         predictions=predictions,
-        table=tabulate(network, (image.shape[1], image.shape[2], image.shape[3])),
+        table=table,
+        chains=find_chains(table),
         maps=maps,
-        uses=watch_activations(network, batches),
+        uses=uses,
         class_maps=class_maps,
+        logits=logits,
     )

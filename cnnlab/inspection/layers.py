@@ -12,6 +12,7 @@ from cnnlab.inspection.cost import MISFITS, MacCounter, empty_image, misfit, run
 from cnnlab.inspection.hooks import watch_calls
 from cnnlab.inspection.receptive_field import FieldMode, ReceptiveField
 from cnnlab.inspection.receptive_field_rules import Pair, Window
+from cnnlab.inspection.titles import titles
 
 BYTES = 4  # of a float32
 
@@ -33,6 +34,8 @@ class Layer:
     activation_bytes: int = 0
     field: ReceptiveField | None = None  # None if it is unknown, or the layer does not see the image
     compression: float | None = None  # values of the image per value of the output; None if there is no output
+    title: str = ""  # what it does, and where: `Block 2, first convolution`; see `titles`
+    values: Tensor | None = None  # the output for the image, float32 on the CPU; None if it was not asked for
 
     @property
     def sides(self) -> Pair | None:
@@ -81,26 +84,29 @@ class LayerTable:
         return min(maps, key=math.prod, default=None)
 
 
-def tabulate(network: nn.Module, image_shape: tuple[int, int, int]) -> LayerTable:
-    """Run one empty image (C, H, W) through the network, on any device, and list its layers.
+def tabulate(network: nn.Module, image_shape: tuple[int, int, int], image: Tensor | None = None) -> LayerTable:
+    """Run one image (C, H, W) through the network, on any device, and list its layers.
 
-    On the device `meta`, nothing is computed.
+    The image is empty, or a given one, (1, C, H, W) on the network's device, for which the layers' values are kept. On
+    the device `meta`, nothing is computed.
 
     Raises:
         ValueError: if such images do not fit the network.
     """
-    image = empty_image(network, image_shape)
+    keep = image is not None
+    image = image if image is not None else empty_image(network, image_shape)
     counter = MacCounter()
-    watch = _Watch(network, image, counter)
+    watch = _Watch(network, image, counter, keep)
     try:
         with counter, watch_calls(network, watch.on_end, watch.on_begin), watch.fields:
             run_image(network, image)
     except MISFITS as error:
         raise ValueError(misfit(image_shape, error)) from None
     parameters = list(network.parameters())
+    named = titles(network, [(layer.name, layer.kind) for layer in watch.layers])
     return LayerTable(
         image_shape,
-        (*watch.layers, *watch.not_called()),
+        (*map(lambda layer, title: replace(layer, title=title), watch.layers, named), *watch.not_called()),
         sum(p.numel() for p in parameters),
         sum(p.numel() for p in parameters if p.requires_grad),
     )
@@ -129,11 +135,12 @@ class _Watch:
     the module replaces them.
     """
 
-    def __init__(self, network: nn.Module, image: Tensor, counter: MacCounter):
+    def __init__(self, network: nn.Module, image: Tensor, counter: MacCounter, keep: bool):
         self.layers: list[Layer] = []
         self._network = network
         self._image = image
         self._counter = counter
+        self._keep = keep
         self._macs = 0  # multiplications in all rows so far
         self.fields = FieldMode(image, self._on_operation)
         self._running: list[_Running] = []
@@ -193,6 +200,8 @@ class _Watch:
                 activation_bytes=BYTES * output.numel() if computed else 0,
                 field=self.fields.field(output),
                 compression=self._image.numel() / output.numel() if output.numel() else None,
+                # A copy, because later layers may work in place.
+                values=output[0].float().cpu().clone() if self._keep else None,
             )
         self.layers.append(row)
 

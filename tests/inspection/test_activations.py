@@ -10,7 +10,7 @@ from cnnlab.models.lenet_1998 import LeNet5Of1998
 
 
 def watched(network: nn.Module, *batches: Tensor) -> tuple[ActivationUse, ...]:
-    return watch_activations(network.eval(), batches)
+    return watch_activations(network.eval(), batches)[0]
 
 
 def by_hand(weights: list[float], activation: nn.Module) -> nn.Sequential:
@@ -87,7 +87,7 @@ def test_modules_and_functions_are_watched_with_their_own_curves(name: str) -> N
     (use,) = watched(Applied(ACTIVATIONS[name]), torch.linspace(-8, 8, 64)[:, None, None, None])
     assert use.function == name
     middles = (use.inputs[1:] + use.inputs[:-1]) / 2
-    torch.testing.assert_close(use.outputs, ACTIVATIONS[name](middles.clone()))
+    torch.testing.assert_close(use.apply(middles), ACTIVATIONS[name](middles.clone()))
 
 
 def test_other_functions_are_ignored() -> None:

@@ -12,7 +12,7 @@ from cnnlab.build.network import build_network
 from cnnlab.config.paths import ROOT
 from cnnlab.inspection.activations import watch_activations
 from cnnlab.inspection.attribution import class_activation
-from cnnlab.inspection.feature_maps import FeatureMaps, trace_maps
+from cnnlab.inspection.feature_maps import FeatureMaps, find_chains, maps_of, shown_chains, trace_maps
 from cnnlab.inspection.layers import tabulate
 from cnnlab.inspection.page.sizes import steps
 from cnnlab.instantiate import import_target
@@ -56,10 +56,16 @@ def test_every_network_of_the_zoo_has_maps_and_explanations(name: str) -> None:
     torch.testing.assert_close(maps.logits, network(image())[0].detach(), rtol=1e-4, atol=1e-5)
     explained = class_activation(network, maps.explaining.name, image(), [0, 1, 2])
     assert explained.shape == (3, *maps.explaining.sides)
-    uses = watch_activations(network, [image()])
+    uses, logits = watch_activations(network, [image()])
     assert uses
+    torch.testing.assert_close(logits[0], maps.logits, rtol=1e-4, atol=1e-5)
     assert all(use.units for use in uses)
-    table = tabulate(network, (3, 32, 32))
+    table = tabulate(network, (3, 32, 32), image())
+    chains = find_chains(table)
+    assert chains[0].layers[0].name == maps.first.name
+    torch.testing.assert_close(maps_of(chains[0].layers[0]), maps.first.maps)
+    assert 2 <= len(shown_chains(chains)) <= 6
+    assert all(len(maps_of(layer)) == len(maps_of(chain.layers[0])) for chain in chains for layer in chain.layers)
     found = steps(table)
     assert found
     assert all(step.formula.endswith(f"= {step.layer.output[1]}") for step in found if step.layer.output)
@@ -98,15 +104,23 @@ def test_maps_are_kept_before_later_layers_overwrite_them() -> None:
     assert (maps.stages[0].name, maps.stages[0].kind) == ("1", "ReLU")
 
 
-def test_the_most_active_channels_and_the_silent_ones() -> None:
+def test_the_strongest_channels_and_the_silent_ones() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.ReLU(), nn.Flatten())
     with torch.no_grad():
         weights = torch.tensor([1.0, 0.0, 3.0, 2.0])
         network[0].weight.copy_(weights[:, None, None, None].expand(4, 3, 1, 1))  # pyright: ignore
-    (stage,) = traced(network, 8).stages
-    assert stage.most_active(3) == [2, 3, 0]
-    assert stage.silent_channels == 1
-    assert not stage.signed
+    (chain,) = find_chains(tabulate(network.eval(), (3, 8, 8), image(8)))
+    assert [layer.kind for layer in chain.layers] == ["Conv2d", "ReLU"]
+    assert chain.strongest(3) == [2, 3, 0]
+    assert chain.silent_channels == 1
+
+
+def test_a_block_ends_with_its_shortcut_and_many_chains_are_shown_by_size() -> None:
+    chains = find_chains(tabulate(ResNet(depth=18, width=0.125).eval(), (3, 32, 32), image()))
+    assert len(chains) == 17  # those of the shortcuts are left out
+    assert [layer.kind for layer in chains[-1].layers] == ["Conv2d", "BatchNorm2d", "add", "ReLU", "AdaptiveAvgPool2d"]
+    shown = [chain.layers[0].name for chain in shown_chains(chains)]
+    assert shown == ["conv1", "layer1.1.conv2", "layer2.1.conv2", "layer3.1.conv2", "layer4.1.conv2"]
 
 
 class Patches(nn.Module):

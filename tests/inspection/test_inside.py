@@ -11,7 +11,7 @@ def inside_of(network: nn.Module) -> Inside:
     torch.manual_seed(0)
     image = torch.randn(1, 3, 8, 8)
     pixels = torch.zeros(8, 8, 3, dtype=torch.uint8)
-    subject = Subject("thenet", "best.ckpt", "cat.jpg", pixels, truth="a", watched="2 images")
+    subject = Subject("thenet", "best.ckpt", "cat.jpg", pixels, truth="a", watched="2 images", grey=False)
     return look_inside(subject, network.eval(), CLASSES, image, [image, -image])
 
 

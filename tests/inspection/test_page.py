@@ -6,22 +6,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_rgba
 from torch import nn
 
 from cnnlab.inspection.attribution import ClassMap
-from cnnlab.inspection.feature_maps import Stage
+from cnnlab.inspection.feature_maps import Chain, Stage, maps_of
 from cnnlab.inspection.inside import Inside, Subject, look_inside
-from cnnlab.inspection.layers import tabulate
-from cnnlab.inspection.page.functions import draw_functions, drawn_uses
-from cnnlab.inspection.page.page import draw, render, write_inside
-from cnnlab.inspection.page.sizes import draw_path, draw_windows, drawn_steps, formula, in_words, steps
+from cnnlab.inspection.layers import Layer, tabulate
+from cnnlab.inspection.page.functions import draw_functions, input_map, judge
+from cnnlab.inspection.page.page import Mistake, draw, render, write_inside
+from cnnlab.inspection.page.pooling import find_pooling
+from cnnlab.inspection.page.sizes import draw_path, formula, in_words, steps
 from cnnlab.inspection.page.style import Picture
-from cnnlab.inspection.page.tiles import draw_class_maps, draw_filters, draw_maps, weak_filters
+from cnnlab.inspection.page.tiles import draw_chain, draw_class_maps, draw_filters, weak_filters
 from cnnlab.inspection.receptive_field import ReceptiveField
 from cnnlab.inspection.receptive_field_rules import Window
 from cnnlab.models.article import ArticleNet
-from cnnlab.models.speednet import SpeedNet
 
 PIXELS = torch.randint(256, (32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -33,7 +32,7 @@ def texts(figure) -> list[str]:
 def inside_of(network: nn.Module, classes: tuple[str, ...] = ("cat & dog", "<owl>", "ship")) -> Inside:
     torch.manual_seed(0)
     image = torch.randn(1, 3, 32, 32)
-    subject = Subject("thenet", "runs/best.ckpt", "cat.jpg", PIXELS, truth=None, watched=None)
+    subject = Subject("thenet", "runs/best.ckpt", "cat.jpg", PIXELS, truth=None, watched=None, grey=False)
     return look_inside(subject, network.eval(), classes, image, [image])
 
 
@@ -49,16 +48,24 @@ def article() -> Inside:
     ("shape", "tiles"), [((6, 3, 5, 5), 6), ((64, 3, 4, 4), 64), ((5, 1, 3, 3), 5), ((4, 2, 3, 3), 8)]
 )
 def test_every_filter_has_a_tile(shape, tiles):
-    figure = draw_filters(torch.randn(shape))
+    figure = draw_filters(torch.randn(shape), grey=False)
     assert len(figure.axes[0].images) == tiles
     numbers = [str(number) for number in range(shape[0]) for _ in range(tiles // shape[0])]
-    assert texts(figure) == numbers
+    title = f"{shape[0]} filters of the first convolution, {shape[2]} × {shape[3]} pixels each"
+    assert texts(figure) == [title, *numbers]
+
+
+def test_filters_for_grey_images_are_grey():
+    filters = torch.randn(4, 3, 5, 5)
+    first = np.asarray(draw_filters(filters, grey=True).axes[0].images[0].get_array())
+    summed = filters.sum(dim=1).numpy()
+    np.testing.assert_allclose(first, 0.5 + 0.5 * summed[0] / np.abs(summed[0]).max(), rtol=1e-5)
 
 
 def test_a_filter_is_grey_where_its_weights_are_zero_and_has_its_full_contrast():
     filters = torch.zeros(2, 3, 2, 2)
     filters[0, 0, 0, 0], filters[1, 2, 1, 1] = 0.01, -7
-    pixels = [np.asarray(image.get_array()) for image in draw_filters(filters).axes[0].images]
+    pixels = [np.asarray(image.get_array()) for image in draw_filters(filters, grey=False).axes[0].images]
     assert pixels[0][0, 0].tolist() == pytest.approx([1, 0.5, 0.5])
     assert pixels[1][1, 1].tolist() == pytest.approx([0.5, 0.5, 0])
     assert pixels[1][0, 0].tolist() == pytest.approx([0.5, 0.5, 0.5])
@@ -69,22 +76,59 @@ def test_weak_filters_are_found_and_framed():
     filters[2] *= 0.05
     filters[3] = 0
     assert weak_filters(filters) == [2, 3]
-    assert len(draw_filters(filters).axes[0].patches) == 2
+    assert len(draw_filters(filters, grey=False).axes[0].patches) == 2
 
 
-def test_a_stage_shows_its_most_active_channels_on_one_scale():
-    maps = torch.arange(20.0)[:, None, None].expand(20, 5, 5)
-    figure = draw_maps(Stage("relu", "ReLU", maps, None))
-    images = figure.axes[0].images
-    assert texts(figure)[:3] == ["19", "18", "17"]
-    assert len(images) == 16
-    assert {image.get_clim() for image in images} == {(0, 19)}
-    signed = draw_maps(Stage("conv", "Conv2d", maps - 30, None))
-    assert {image.get_clim() for image in signed.axes[0].images} == {(-30, 30)}
+def chain_of(*maps: torch.Tensor) -> Chain:
+    kinds = ("Conv2d", "ReLU", "MaxPool2d")
+    return Chain(
+        tuple(
+            Layer(kind, kind, output=tuple(values.shape), title=f"First {kind}", values=values)
+            for kind, values in zip(kinds, maps, strict=False)
+        )
+    )
 
 
-def test_a_stage_of_zeros_can_be_drawn():
-    assert draw_maps(Stage("relu", "ReLU", torch.zeros(3, 4, 4), None)).axes[0].images
+def test_a_channel_keeps_its_column_through_all_layers():
+    convolved = torch.arange(-4.0, 6)[:, None, None] * torch.ones(10, 6, 6)
+    figure = draw_chain(chain_of(convolved, convolved.relu(), convolved.relu()[:, ::2, ::2]), torch.randn(10, 3, 3, 3))
+    shown = [text for text in texts(figure) if text.isdigit()][:8]
+    assert shown == ["9", "8", "7", "6", "5", "0", "1", "2"]  # the strongest at the end come first
+    images = [np.asarray(image.get_array()) for image in figure.axes[0].images]
+    assert len(images) == 8 * 4  # below its filter, each has a map of every layer
+    for column, number in enumerate(map(int, shown)):
+        assert (images[8 + column] == number - 4).all()
+        assert (images[16 + column] == max(number - 4, 0)).all()
+    words = texts(figure)
+    assert words[0] == "First Conv2d, and what follows it: 8 strongest of 10 channels"
+    assert {"filter\n3 × 3", "convolution\n6 × 6", "ReLU\n6 × 6", "max pooling\n3 × 3"} <= set(words)
+
+
+def test_maps_of_zeros_can_be_drawn():
+    assert draw_chain(chain_of(torch.zeros(3, 4, 4))).axes[0].images
+
+
+def test_pooling_is_shown_with_the_numbers_of_the_network(article):
+    found = find_pooling(article.chains)
+    assert found and (found.layer.name, found.window.kernel, found.takes_maximum) == ("features.2", (3, 3), True)
+    before = maps_of(article.chains[0].layers[1])[found.channel]
+    pooled = maps_of(found.layer)[found.channel]
+    shown, maxima, means = (torch.tensor(table) for table in (found.before, found.maxima, found.means))
+    assert shown.shape == (5, 5) and shown.max() == before.max()
+    assert float(pooled.max()) in maxima.flatten().tolist()
+    torch.testing.assert_close(maxima, nn.functional.max_pool2d(shown[None], 3, 2)[0])
+    torch.testing.assert_close(means, nn.functional.avg_pool2d(shown[None], 3, 2)[0])
+    winners = torch.tensor([[found.wins(row, column) for column in range(5)] for row in range(5)])
+    assert set(shown[winners].tolist()) == set(maxima.flatten().tolist())
+
+
+def test_zeros_of_the_padding_are_told_from_values():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.AvgPool2d(2, padding=1), nn.Flatten(), nn.LazyLinear(3))
+    network(torch.zeros(1, 3, 32, 32))
+    found = find_pooling(inside_of(network).chains)
+    assert found and not found.takes_maximum
+    assert sum(value is None for row in found.before for value in row) in (0, 4, 7)
 
 
 def test_a_class_map_states_its_resolution():
@@ -126,33 +170,14 @@ def test_no_window_begins_beyond_the_border():
 
 
 def test_windows_in_words():
-    assert in_words(Window((9, 9), (3, 3), (1, 1), (0, 0))) == "3×3"
-    assert in_words(Window((9, 9), (3, 5), (2, 2), (1, 2), (2, 2))) == "3×5, stride 2, padding 1×2, dilation 2"
-
-
-def test_rows_that_no_window_covers_are_found_and_drawn():
-    found = steps(tabulate(SpeedNet(width=0.125), (3, 32, 32)))
-    pool = next(step for step in found if step.layer.name == "block1.pool")
-    assert pool.unseen == [30]
-    drawn = drawn_steps(found)
-    assert pool in drawn
-    assert len(drawn) == 3  # of each kind and window one
-    boxes = draw_windows([pool]).axes[0].patches
-    warm = [box for box in boxes if box.get_facecolor() == to_rgba("C1")]
-    assert len(warm) == 1
-
-
-def test_of_a_long_row_the_middle_is_left_out():
-    found = steps(tabulate(nn.Sequential(nn.Conv2d(3, 2, 7, 2, 3), nn.Flatten()), (3, 224, 224)))
-    figure = draw_windows(found)
-    assert len(figure.axes[0].patches) < 70
-    assert "last, number 112" in texts(figure)
+    assert in_words(Window((9, 9), (3, 3), (1, 1), (0, 0))) == "3 × 3"
+    assert in_words(Window((9, 9), (3, 5), (2, 2), (1, 2), (2, 2))) == "3 × 5, stride 2, padding 1×2, dilation 2"
 
 
 def test_the_path_shows_sizes_windows_and_fields(article):
     shown = texts(draw_path(PIXELS, article.maps.stages, steps(article.table)))
-    assert "31 × 31 × 8\nfeatures.1" in shown
-    assert "MaxPool2d 3/2/0\n3 Conv2d 3/1/1" in shown
+    assert "31 × 31 × 8" in shown
+    assert "max pooling 3×3\n3 × convolution 3×3" in shown
     assert "12 × 12 pixels" in shown
     assert shown.count("beyond the image") == 2
 
@@ -165,18 +190,31 @@ def test_a_path_with_unknown_fields_says_so():
 # --- activation functions --------------------------------------------------------------------------------------------
 
 
-def test_functions_are_drawn_with_their_share(article):
-    figure = draw_functions(article.uses)
-    assert len(figure.axes) == 1 + 2 * 7
-    first = article.uses[0]
-    assert f"{first.quiet_units:,} of {8 * 31 * 31:,} units dead" in texts(figure)
+def test_three_functions_are_compared_on_the_inputs_of_a_layer(article):
+    use = article.uses[0]
+    values = input_map(use, article.chains)
+    assert values is not None
+    verdicts = {one.function: one.share for one in judge(use)}
+    assert verdicts["ReLU"] == pytest.approx(use.quiet_share, abs=0.02)
+    assert set(verdicts) == {"ReLU", "tanh", "sigmoid"}
+    figure = draw_functions(use, values, "the title")
+    words = texts(figure)
+    assert words[0] == "the title"
+    assert {"ReLU, as in this network", "tanh", "sigmoid"} <= set(words)
+    images = [torch.from_numpy(np.asarray(image.get_array())) for image in figure.axes[0].images]
+    for image, expected in zip(images, (values, values.relu(), values.tanh(), values.sigmoid()), strict=True):
+        torch.testing.assert_close(image, expected)
 
 
-def test_of_many_functions_some_are_drawn_from_the_first_to_the_last(article):
-    uses = [replace(article.uses[0], name=str(number)) for number in range(50)]
-    drawn = drawn_uses(uses)
-    assert len(drawn) == 9
-    assert (drawn[0].name, drawn[-1].name) == ("0", "49")
+def test_the_networks_own_function_is_compared_too():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Flatten(), nn.Linear(3600, 3))
+    inside = inside_of(network)
+    values = input_map(inside.uses[0], list(inside.chains))
+    figure = draw_functions(inside.uses[0], values, "")
+    assert "GELU, as in this network" in texts(figure)
+    assert values is not None
+    last = torch.from_numpy(np.asarray(figure.axes[0].images[-1].get_array())).float()
+    torch.testing.assert_close(last, nn.functional.gelu(values))
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -185,7 +223,7 @@ def test_of_many_functions_some_are_drawn_from_the_first_to_the_last(article):
 @pytest.fixture(scope="module")
 def page(article, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    files = write_inside(article, folder)
+    files = write_inside(article, [], folder)
     return files, files[0].read_text()
 
 
@@ -193,8 +231,8 @@ def test_the_page_holds_every_picture_and_needs_nothing_else(page):
     (index, *pictures), html = page
     assert index.name == "index.html"
     assert {file.stem for file in pictures} == {
-        *("filters", "path", "windows", "activations", "class_maps", "maps_0_features.0", "maps_1_features.1"),
-        *("maps_2_features.2", "maps_3_features.4", "maps_4_features.11", "maps_5_features.12"),
+        *("filters", "path", "activations", "class_maps", "maps_1_features.0", "maps_2_features.3"),
+        *("maps_3_features.6", "maps_4_features.8", "maps_5_features.10"),
     }
     assert html.count("<picture>") == len(pictures)
     assert html.count('prefers-color-scheme: dark)" srcset') == len(pictures)
@@ -223,9 +261,15 @@ def test_the_page_states_the_facts(page, article):
         "⌊(32 + 2·1 − 4) / 1⌋ + 1 = 31",
         "Only this image was used",
         "the map has 6 × 6 values",
-        "One value depends on 40 × 40 pixels, more than the image has.",
+        "One value at the end depends on 48 × 48 pixels, more than the image has.",
         "No filter is weak",
-        "Orange pixels are in no window",
+        "<h3>First convolution, 4 × 4, padding 1 <small><code>features.0</code></small></h3>",
+        "<h3>First max pooling, 3 × 3, stride 2 <small><code>features.2</code></small></h3>",
+        "the largest of each window: this network",
+        "a value can win twice",
+        "<dt>Receptive field</dt>",
+        "cnnlab visualize checkpoint=… live=true",
+        "No test images were at hand",
     ):
         assert text in html
     dead = sum(use.quiet_units for use in article.uses)
@@ -239,8 +283,12 @@ def test_the_page_tells_if_all_units_work_and_if_maps_are_coarse(article, page):
     class_maps = [ClassMap("cat", 0.9, torch.ones(2, 2)), ClassMap("dog", 0.1, torch.zeros(2, 2))]
     changed = replace(article, uses=uses, maps=maps, class_maps=class_maps, truth="dog", watched="512 test images")
     pictures = {file.stem: Picture(file.stem, "", b"", b"") for file in page[0][1:]}
-    html = " ".join(render(changed, pictures).split())
+    mistakes = [Mistake(PIXELS, "Test image 3", "cat & dog", "<owl>", 0.75)]
+    html = " ".join(render(changed, mistakes, pictures, has_live=True).split())
     for text in (
+        "Of 512 test images, these are the ones",
+        '<b>cat &amp; dog</b><span class="warm">said &lt;owl&gt;, 75.0 %</span>',
+        '<a href="live.html">The live page</a>',
         "true for none of",
         "This is coarse",
         "no evidence for dog",
@@ -256,7 +304,8 @@ def test_a_network_without_maps_gets_the_parts_that_apply():
     inside = inside_of(network)
     pictures = draw(inside)
     assert set(pictures) == {"activations"}
-    html = " ".join(render(inside, pictures).split())
+    html = " ".join(render(inside, [], pictures).split())
     assert "no convolution whose filters could be shown" in html
     assert "has no maps with height and width" in html
+    assert "has no pooling with small windows" in html
     assert "A class activation map needs maps" in html

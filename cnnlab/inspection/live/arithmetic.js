@@ -103,7 +103,6 @@ const ARITHMETIC = {
 
   "add"(operation, { channel, y, x }) {
     const [one, other] = operation.inputs.map(input => valueAt(input, channel, y, x)), result = one + other;
-    const names = operation.inputs.map(input => label(NET.shown[input]));
     const [a, b] = operation.inputs;
     return { result, parts: [element("div", { class: "grids" }, miniature(a, channel, y, x, a > b ? "the block" : "the shortcut"), sign("+"),
       miniature(b, channel, y, x, b > a ? "the block" : "the shortcut")),
@@ -309,7 +308,7 @@ function inputChannel(operation, channel) {
 }
 
 function setUpArithmetic() {
-  find("#operation").append(...STAGES.map(stage => element("optgroup", { label: stage.title },
+  find("#operation").append(...STAGES.map(stage => element("optgroup", { label: stageName(stage) },
     stage.steps.map(step => element("option", { value: step }, [...new Set([label(NET.shown[step]), NET.shown[step].name])].join(" · "))))));
   find("#operation").addEventListener("change", event => {
     const [, height = 1, width = 1] = NET.shown[+event.target.value].shape;

@@ -15,7 +15,7 @@ function edited(operation, change) {
 
 function describeEdits() {
   return Object.entries(NOW.edits).flatMap(([position, edit]) => {
-    const operation = NET.operations[position], where = `${label(operation)} (${operation.name})`;
+    const operation = NET.operations[position], where = `${operation.title} (${operation.name})`;
     return [edit.skip && `${where} off`, edit.take && `${where} takes the ${edit.take}`,
       edit.off?.length && `${edit.off.length === 1 ? "channel" : "channels"} ${edit.off.join(", ")} of ${where} off`].filter(Boolean);
   });

@@ -3,21 +3,10 @@
 
 const ROWS = 6;  // channels of a stage that are shown at a time
 
-const LABELS = {
-  "image": () => "picture",
-  "convolution": o => `convolution ${o.kernel.join(" × ")}${o.stride[0] > 1 ? `, stride ${o.stride[0]}` : ""}`,
-  "linear": () => "fully connected",
-  "activation": o => ({ relu: "ReLU", gelu: "GELU", silu: "SiLU", elu: "ELU" })[o.function] || o.function,
-  "pool": o => `${o.take} pool ${o.kernel.join(" × ")}`,
-  "adaptive pool": o => `${o.take} over ${o.shape[1] === 1 ? "the map" : "areas"}`,
-  "add": () => "+ shortcut",
-  "affine": () => "scale, shift",
-  "take": o => `every ${o.stride[0]}nd pixel`.replace("3nd", "3rd").replace(/([4-9])nd/, "$1th"),
-  "pad": o => o.before[0] ? "zero channels" : "pad with zeros",
-  "flatten": () => "as a list",
-};
-const SHORT = { "convolution": o => `conv ${o.kernel.join("×")}`, "linear": () => "linear", "adaptive pool": o => o.take };
-const label = operation => (LABELS[operation.kind] || (one => one.kind))(operation);
+// What an operation does, in words.
+const label = o => `${o.words}${o.kernel ? ` ${o.kernel.join(" × ")}` : ""}${o.kind === "convolution" && o.stride[0] > 1 ? `, stride ${o.stride[0]}` : ""}`;
+const SHORT = { "convolution": o => `conv ${o.kernel.join("×")}`, "linear": () => "fully connected", "add": () => "+ shortcut",
+  "pool": o => `${o.take} pool ${o.kernel.join("×")}`, "flatten": () => "as a list" };
 
 const sides = shape => shape.length === 1 ? `${shape[0]}` : `${shape[0]} × ${shape[1]} × ${shape[2]}`;
 
@@ -31,16 +20,12 @@ const STAGES = (() => {
     if (starts || other) stages.push({ steps: [], page: 0, open: false, all: false, order: [] });
     stages.at(-1).steps.push(i);
   });
-  let convolutions = 0, linears = 0;
-  for (const stage of stages) {
-    const first = NET.shown[stage.steps[0]], kind = first.kind;
-    stage.title = kind === "convolution" ? `Convolution ${++convolutions}` : kind === "linear" ? `Linear ${++linears}`
-      : { "image": "Picture", "softmax": "Probabilities", "flatten": "List", "pool": "Pooling" }[kind] || label(first);
-  }
+  for (const stage of stages) [stage.block, stage.title] = (block => [block[1], block[2]])(NET.shown[stage.steps[0]].title.match(/^(?:(Block \d+), )?(.*)/));
   const openAll = NET.shown.length <= 24;
   for (const stage of stages) stage.open = openAll;
   return stages;
 })();
+const stageName = stage => [stage.block, stage.title].filter(Boolean).join(", ");
 const stageOf = operation => STAGES.find(stage => stage.steps.includes(operation));
 
 // The steps of a stage that are shown: all, or the last.
@@ -65,7 +50,7 @@ function drawStage(stage, number) {
   const last = NET.shown[stage.steps.at(-1)], vector = last.shape.length === 1;
   if (stage.place) WATCHER.unobserve(stage.place);
   stage.place = element("div", { class: "stage", "data-stage": number },
-    element("div", { class: "head" }, element("b", {}, stage.title), element("small", {}, sides(last.shape)),
+    element("div", { class: "head" }, element("b", {}, stage.block || stage.title), stage.block && element("span", {}, stage.title), element("small", {}, sides(last.shape)),
       stage.steps.length > 1 && element("button", { type: "button", class: "quiet", "aria-expanded": stage.open,
         onclick: () => { stage.open = !stage.open; redrawStage(stage); } }, stage.open ? "fewer steps" : `${stage.steps.length} steps`)),
     element("div", { class: "steps" }, shownSteps(stage).map(step => drawStep(stage, step, vector))),
@@ -92,7 +77,7 @@ function pager(stage) {
 
 function drawStep(stage, step, vector) {
   const operation = NET.shown[step], head = element("div", { class: "label", title: operation.name }, element("span", {},
-    stage.open || stage.steps.length === 1 ? "" : "after ", (SHORT[operation.kind] || LABELS[operation.kind] || (o => o.kind))(operation)));
+    stage.open || stage.steps.length === 1 ? "" : "after ", (SHORT[operation.kind] || label)(operation)));
   let tiles;
   if (operation.kind === "softmax") tiles = [element("ol", { class: "classes" })];
   else if (operation.kind === "image") tiles = [tile(step, null)];
@@ -216,7 +201,7 @@ function drawShortcuts() {
     for (const start of starts) {
       const [a, b] = [middle(start) + 6, middle(end) - 6];
       paths.push(element("svg:path", { d: `M ${a} 34 C ${a} 4, ${b} 4, ${b} 34`, "marker-end": "url(#arrow)" },
-        element("svg:title", {}, `shortcut from ${start.title} to ${end.title}`)));
+        element("svg:title", {}, `shortcut from ${stageName(start)} to ${stageName(end)}`)));
     }
   });
   arcs.setAttribute("width", flow.scrollWidth);
@@ -257,7 +242,7 @@ function drawMarks() {
 function drawReadout() {
   const { operation: position, channel, y, x } = NOW.selected, operation = NET.shown[position];
   const where = operation.shape.length === 1 ? `value ${channel}` : `channel ${channel}, row ${y}, column ${x}`;
-  find("#readout").replaceChildren(`${stageOf(position).title} · ${label(operation)} · ${where}: `,
+  find("#readout").replaceChildren(`${[operation.title, operation.kernel && operation.kernel.join(" × "), where].filter(Boolean).join(", ")}: `,
     element("b", {}, number(valueAt(position, channel, y, x), 4)), ". ", element("a", { href: "#arithmetic" }, "How is it computed?"));
 }
 

@@ -11,7 +11,7 @@ const NET = (() => {
   net.last = net.operations.length - 1;
   // The page shows the softmax as one more operation.
   net.softmax = net.last + 1;
-  net.shown = [...net.operations, { kind: "softmax", name: "softmax", inputs: [net.last], shape: net.operations[net.last].shape }];
+  net.shown = [...net.operations, { kind: "softmax", name: "softmax", words: "softmax", title: "Probabilities", inputs: [net.last], shape: net.operations[net.last].shape }];
   return net;
 })();
 

@@ -122,7 +122,7 @@ function drawFunction() {
     element("svg:path", { class: "lead", d: `M ${X(x)} 100 V ${y}` }), element("svg:circle", { cx: X(x), cy: y, r: 5 }),
     element("svg:text", { x: 312, y: 114, "text-anchor": "end" }, "input"));
   const flatHere = slope(x) < 0.05;
-  find("#function-sum").replaceChildren(`${label({ kind: "activation", function: name })}(${number(x, 1)}) = ${number(apply(x), 3)}, slope ${number(slope(x), 3)}. `,
+  find("#function-sum").replaceChildren(`${find("[name=function]:checked + span").textContent}(${number(x, 1)}) = ${number(apply(x), 3)}, slope ${number(slope(x), 3)}. `,
     element("b", {}, flatHere ? (name === "relu" ? "The slope is zero: nothing is learned from this value." : "Saturated: the curve is nearly flat, so learning nearly stops here.") : ""));
 }
 

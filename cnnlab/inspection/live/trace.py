@@ -12,6 +12,7 @@ from cnnlab.errors import RequestError
 from cnnlab.inspection.cost import MISFITS
 from cnnlab.inspection.live.store import Store
 from cnnlab.inspection.receptive_field_rules import Pair
+from cnnlab.inspection.titles import in_words, titles
 
 Operation = dict[str, Any]
 
@@ -45,7 +46,7 @@ class Program:
 
     image_size: int  # height and width of the images in pixels
     # In the order in which they are computed; the first is the image. Each has `kind`, `name`, `shape` (of its output
-    # without the batch), `inputs` (positions in the list), and what its kind needs.
+    # without the batch), `inputs` (positions in the list), `words` and `title` (see `titles`), and what its kind needs.
     operations: list[Operation]
     weights: str  # 16 bits each, as base64; see `Store`
     numbers: str  # float32, as base64
@@ -74,6 +75,9 @@ def read_program(network: nn.Module, image_size: int) -> Program:
             recorder.run(torch.zeros(1, 3, image_size, image_size))
     except (_Unknown, *MISFITS) as error:
         raise _refusal(str(error).partition("\n")[0]) from None
+    named = titles(network, recorder.layers)
+    for operation, (_, does), title in zip(recorder.operations[1:], recorder.layers, named, strict=True):
+        operation.update(words=in_words(does), title=title)
     return Program(image_size, recorder.operations, *store.texts(), parameters)
 
 
@@ -92,9 +96,9 @@ class _Recorder(fx.Interpreter):
     def __init__(self, traced: fx.GraphModule, store: Store, image_size: int):
         super().__init__(traced)
         self.store = store
-        self.operations: list[Operation] = [
-            {"kind": "image", "name": "image", "shape": [3, image_size, image_size], "inputs": []}
-        ]
+        image = {"kind": "image", "name": "image", "words": "picture", "title": "Picture"}
+        self.operations: list[Operation] = [image | {"shape": [3, image_size, image_size], "inputs": []}]
+        self.layers: list[tuple[str, str]] = []  # module, and its class or the function, of each operation after it
         self.position: dict[fx.Node, int] = {}  # of the operation that computes a node
 
     def run_node(self, n: fx.Node) -> Any:
@@ -111,17 +115,19 @@ class _Recorder(fx.Interpreter):
             if n.op == "call_module":
                 module = self.fetch_attr(str(n.target))
                 found = self._of_module(module)
-                name = str(n.target)
+                name = where = str(n.target)
+                does = type(module).__name__
                 if getattr(module, "inplace", False) and len(n.all_input_nodes[0].users) > 1:
                     raise _Unknown(f"{name} overwrites values that are used again")
             else:
                 stack = n.meta.get("nn_module_stack") or {"": ""}
-                function = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", str(n.target))
+                does = n.target if isinstance(n.target, str) else getattr(n.target, "__name__", str(n.target))
                 where = next(reversed(stack))
-                name = f"{where} {function}".strip()
-                found = self._of_function(function, n, args, kwargs, result)
+                name = f"{where} {does}".strip()
+                found = self._of_function(does, n, args, kwargs, result)
             position = inputs[0]
             for operation in found:
+                self.layers.append((where, operation["kind"] if operation["kind"] in ("affine", "flatten") else does))
                 common = {"name": name, "inputs": [position] if len(inputs) == 1 else inputs}
                 self.operations.append(common | operation)
                 position = len(self.operations) - 1

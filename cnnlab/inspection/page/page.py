@@ -1,27 +1,45 @@
 """Draw the inside of a network, and write a page that explains the pictures and needs no other file."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from PIL import Image
+from torch import Tensor
 
 from cnnlab.files import write_atomically
-from cnnlab.inspection.feature_maps import FeatureMaps, Stage
+from cnnlab.inspection.feature_maps import Chain, shown_chains
 from cnnlab.inspection.inside import Inside
-from cnnlab.inspection.page.functions import draw_functions, drawn_uses
-from cnnlab.inspection.page.sizes import draw_path, draw_windows, drawn_steps, in_words, steps
+from cnnlab.inspection.page.functions import draw_functions, input_map, judge
+from cnnlab.inspection.page.pooling import find_pooling
+from cnnlab.inspection.page.sizes import draw_path, in_words, steps
 from cnnlab.inspection.page.style import Picture, picture
-from cnnlab.inspection.page.tiles import MAPS_SHOWN, draw_class_maps, draw_filters, draw_maps, weak_filters
+from cnnlab.inspection.page.tiles import CHANNELS, draw_chain, draw_class_maps, draw_filters, weak_filters
 from cnnlab.style import templates
 
 
-def write_inside(inside: Inside, folder: Path) -> list[Path]:
-    """Write `index.html` and the pictures on white into an existing folder; return the files, the page first."""
+@dataclass(frozen=True)
+class Mistake:
+    """Watched image that the network classifies wrongly."""
+
+    pixels: Tensor  # uint8 (H, W, 3)
+    name: str  # of the image
+    truth: str  # its class
+    predicted: str
+    confidence: float  # of the predicted class
+
+
+def write_inside(inside: Inside, mistakes: Sequence[Mistake], folder: Path) -> list[Path]:
+    """Write `index.html` and the pictures on white into an existing folder; return the files, the page first.
+
+    `mistakes` are those of all watched images that the page shows.
+    """
     pictures = draw(inside)
-    files = {folder / "index.html": render(inside, pictures)}
+    has_live = (folder / "live.html").is_file()
+    files = {folder / "index.html": render(inside, mistakes, pictures, has_live)}
     files |= {folder / f"{one.name}.png": one.light for one in pictures.values()}
     for file, content in files.items():
         write_atomically(file, content)
@@ -30,24 +48,25 @@ def write_inside(inside: Inside, folder: Path) -> list[Path]:
 
 def draw(inside: Inside) -> dict[str, Picture]:
     """Draw all pictures that apply to the network, and return them by name."""
-    maps, found = inside.maps, steps(inside.table)
-    pictures: dict[str, Picture] = {}
+    maps, pictures = inside.maps, {}
 
     def add(name: str, alt: str, draw: Callable[..., Figure], *arguments: Any, smooth: bool = False) -> None:
         pictures[name] = picture(name, alt, lambda: draw(*arguments), smooth)
 
     if maps.filters is not None:
-        add("filters", f"{len(maps.filters)} filters as small tiles", draw_filters, maps.filters)
-    for name, stage in _named_stages(maps).items():
-        add(name, f"{min(MAPS_SHOWN, len(stage.maps))} feature maps of {stage.name}", draw_maps, stage)
+        add("filters", f"{len(maps.filters)} filters as small tiles", draw_filters, maps.filters, inside.grey)
+    for name, chain in _named_chains(inside).items():
+        alt = f"maps of the strongest channels: {', '.join(layer.title for layer in chain.layers)}"
+        first = chain is inside.chains[0] and maps.filters is not None and maps.filters.shape[1] in (1, 3)
+        add(name, alt, draw_chain, chain, maps.filters if first else None, inside.grey)
     if maps.stages:
-        alt = "the image, a map of each stage drawn to scale, and the receptive field of its middle value"
-        add("path", alt, draw_path, inside.pixels, maps.stages, found)
-    if drawn := drawn_steps(found):
-        add("windows", "rows of pixels with the positions of the window", draw_windows, drawn)
+        alt = "the image, a map of each size drawn to scale, and the receptive field of its middle value"
+        add("path", alt, draw_path, inside.pixels, maps.stages, steps(inside.table))
     if inside.uses:
-        alt = "curves of the activation functions over histograms of their inputs"
-        add("activations", alt, draw_functions, drawn_uses(inside.uses))
+        use = inside.uses[0]
+        alt = "ReLU, tanh and sigmoid over a histogram of their inputs, and a map before and after each"
+        title = f"What three functions make of the inputs of one layer: {_titles(inside).get(use.name, use.name)}"
+        add("activations", alt, draw_functions, use, input_map(use, inside.chains), title)
     if inside.class_maps and maps.explaining:
         alt = "the image, and for each class a heat map laid over it"
         shown = inside.pixels, inside.class_maps, maps.explaining.field
@@ -55,31 +74,40 @@ def draw(inside: Inside) -> dict[str, Picture]:
     return pictures
 
 
-def render(inside: Inside, pictures: dict[str, Picture]) -> str:
+def render(inside: Inside, mistakes: Sequence[Mistake], pictures: dict[str, Picture], has_live: bool = False) -> str:
     """Return the page as HTML that contains the pictures, which `draw` has made."""
-    image = io.BytesIO()
-    Image.fromarray(inside.pixels.numpy()).save(image, "PNG")
-    filters, found = inside.maps.filters, steps(inside.table)
-    return (
-        templates(Path(__file__).parent)
-        .get_template("page.html")
-        .render(
-            inside=inside,
-            image=image.getvalue(),
-            pictures=pictures,
-            stages=_named_stages(inside.maps),
-            maps_shown=MAPS_SHOWN,
-            steps=found,
-            drawn_steps=drawn_steps(found),
-            in_words=in_words,
-            drawn=len(drawn_uses(inside.uses)) if inside.uses else 0,
-            weak=[] if filters is None else weak_filters(filters),
-        )
+    filters = inside.maps.filters
+    environment = templates(Path(__file__).parent)
+    environment.filters["png"] = _png
+    return environment.get_template("page.html").render(
+        inside=inside,
+        mistakes=mistakes,
+        has_live=has_live,
+        pictures=pictures,
+        chains=_named_chains(inside),
+        channels=CHANNELS,
+        has_shortcuts=any("shortcut" in layer.title for chain in inside.chains for layer in chain.layers),
+        steps=steps(inside.table),
+        in_words=in_words,
+        pooling=find_pooling(inside.chains),
+        verdicts=judge(inside.uses[0]) if inside.uses else [],
+        titles=_titles(inside),
+        weak=[] if filters is None else weak_filters(filters),
     )
 
 
-def _named_stages(maps: FeatureMaps) -> dict[str, Stage]:
-    """Return the first convolution and the stages by the names of their pictures, such as `maps_1_features.1`."""
-    stages = [stage for stage in (maps.first, *maps.stages) if stage]
-    distinct = {stage.name: stage for stage in stages}  # the first convolution may be a stage too
-    return {f"maps_{number}_{name.replace('/', '_')}": stage for number, (name, stage) in enumerate(distinct.items())}
+def _titles(inside: Inside) -> dict[str, str]:
+    """Return the title of each module, or of its last call."""
+    return {layer.name: layer.title for layer in inside.table.layers}
+
+
+def _named_chains(inside: Inside) -> dict[str, Chain]:
+    """Return the chains that are shown by the names of their pictures, such as `maps_1_features.0`."""
+    chains = enumerate(shown_chains(inside.chains), start=1)
+    return {f"maps_{number}_{chain.layers[0].name.replace('/', '_')}": chain for number, chain in chains}
+
+
+def _png(pixels: Tensor) -> bytes:
+    packed = io.BytesIO()
+    Image.fromarray(pixels.numpy()).save(packed, "PNG")
+    return packed.getvalue()

@@ -8,15 +8,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from cnnlab.inspection.feature_maps import Stage
+from cnnlab.inspection import titles
+from cnnlab.inspection.feature_maps import Stage, strongest
 from cnnlab.inspection.layers import Layer, LayerTable
-from cnnlab.inspection.page.style import WIDTH, Sheet, shortened
+from cnnlab.inspection.page.style import HEAD, WIDTH, Sheet
 from cnnlab.inspection.receptive_field_rules import Pair, Window
 
 COLUMNS = 5  # most maps in a row of the path
 LISTED = 4  # most kinds of windows under a map
-DRAWN_WINDOWS = 4  # most layers whose windows are drawn
-CELLS = 34  # most pixels drawn in a row; of longer rows, the middle is left out
 
 
 @dataclass(frozen=True)
@@ -26,20 +25,6 @@ class Step:
     layer: Layer  # row of the layer table
     window: Window  # of the layer
     formula: str  # computes the height of the output, and the width if it differs
-
-    @property
-    def unseen(self) -> list[int]:
-        """Rows of the input that no window covers."""
-        size, kernel, stride, padding, dilation = self.window.along(0)
-        starts = range(-padding, self.height * stride - padding, stride)
-        covered = {start + dilation * place for start in starts for place in range(kernel)}
-        return [row for row in range(size) if row not in covered]
-
-    @property
-    def height(self) -> int:
-        """Height of the output."""
-        assert self.layer.sides
-        return self.layer.sides[0]
 
 
 def steps(table: LayerTable) -> list[Step]:
@@ -76,8 +61,8 @@ def _formula(window: Window, axis: int, output: int) -> str:
 
 
 def in_words(window: Window) -> str:
-    """Return a text such as `4×4, stride 2, padding 1`; a padding of 0 and a stride of 1 are left out."""
-    words = ["×".join(map(str, window.kernel))]
+    """Return a text such as `4 × 4, stride 2, padding 1`; a padding of 0 and a stride of 1 are left out."""
+    words = [" × ".join(map(str, window.kernel))]
     for name, value, usual in (
         ("stride", window.stride, (1, 1)),
         ("padding", window.padding, (0, 0)),
@@ -89,16 +74,13 @@ def in_words(window: Window) -> str:
 
 
 def _short(pair: Pair) -> str:
-    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}×{pair[1]}"
-
-
-# --- the path --------------------------------------------------------------------------------------------------------
+    return str(pair[0]) if pair[0] == pair[1] else "×".join(map(str, pair))
 
 
 def draw_path(pixels: Tensor, stages: Sequence[Stage], found: Sequence[Step]) -> Figure:
-    """Draw the image, uint8 (H, W, 3), and a map of every stage to scale, above the middle value's receptive field.
+    """Draw the image, uint8 (H, W, 3), and a map of every size to scale, above the middle value's receptive field.
 
-    The layers with windows are listed under the stage of their output's size.
+    The layers with windows are listed under the maps of their output's size.
     """
     image = pixels.numpy() / 255
     height, width = pixels.shape[:2]
@@ -108,42 +90,40 @@ def draw_path(pixels: Tensor, stages: Sequence[Stage], found: Sequence[Step]) ->
     lines = max(len(listed) for listed in windows.values())
     cell = WIDTH / (columns + 1)
     side = min(0.72 * cell, 1.0)
-    band = 2 * side + 1.3 + 0.14 * lines
-    sheet = Sheet(band * len(rows))
+    band = 2 * side + 1.15 + 0.14 * lines
+    sheet = Sheet(HEAD + band * len(rows))
+    sheet.title("From the image to the last maps: height × width × channels, drawn to scale")
     for row, part in enumerate(rows):
-        top = band * row + 0.2
-        middle, words, below = top + side / 2, top + side + 0.1, top + side + 0.58 + 0.14 * lines
+        top = HEAD + band * row + 0.1
+        middle, words, below = top + side / 2, top + side + 0.1, top + side + 0.43 + 0.14 * lines
         if row == 0:
             sheet.image((cell - side) / 2, top, side, side, image)
             sheet.text(cell / 2, words, f"{height} × {width} × 3\nthe image", fontsize=8)
-            sheet.text(cell / 2, words + 0.36, "windows: kernel/\nstride/padding", fontsize=7)
+            sheet.text(cell / 2, words + 0.34, "layers that made it:", fontsize=7)
         for column, stage in enumerate(part, start=1):
             centre = cell * (column + 0.5)
             sheet.text(centre - cell / 2, middle, "→", va="center", fontsize=10, color="C0")
             _draw_stack(sheet, centre, middle, side * stage.sides[0] / height, stage)
-            about = f"{stage.sides[0]} × {stage.sides[1]} × {len(stage.maps)}\n{shortened(stage.name, 18)}"
-            sheet.text(centre, words, about, fontsize=8)
-            sheet.text(centre, words + 0.36, "\n".join(windows[stage.sides]), fontsize=7)
+            sheet.text(centre, words, f"{stage.sides[0]} × {stage.sides[1]} × {len(stage.maps)}", fontsize=8)
+            sheet.text(centre, words + 0.2, "\n".join(windows[stage.sides]), fontsize=7)
             _draw_sight(sheet, centre - side / 2, below, side, image, stage)
         sheet.text(cell / 2, below + side / 2, "what the\nmiddle value\nof each map\ncan see", va="center", fontsize=8)
     return sheet.figure
 
 
 def _windows_of(stage: Stage, found: Sequence[Step]) -> list[str]:
-    """Return lines such as `3 Conv2d 3/1/1` for the windows whose output has the size of a stage, at most four."""
+    """Return lines such as `3 convolutions 3×3` for the windows whose output has the size of a stage, at most four."""
     counts: Counter[str] = Counter()
     for step in found:
         if step.layer.sides == stage.sides:
-            window = step.window
-            counts[f"{step.layer.kind} {'/'.join(map(_short, (window.kernel, window.stride, window.padding)))}"] += 1
-    listed = [f"{count} {text}" if count > 1 else text for text, count in counts.items()]
+            counts[f"{titles.in_words(step.layer.kind)} {'×'.join(map(str, step.window.kernel))}"] += 1
+    listed = [f"{count} × {text}" if count > 1 else text for text, count in counts.items()]
     return listed if len(listed) <= LISTED else [*listed[: LISTED - 1], f"and {len(listed) - LISTED + 1} more kinds"]
 
 
 def _draw_stack(sheet: Sheet, centre: float, middle: float, side: float, stage: Stage) -> None:
     """Draw the most active map, with others behind it."""
-    number = stage.most_active(1)[0]
-    values = stage.maps[number].numpy()
+    values = stage.maps[strongest(stage.maps, 1)[0]].numpy()
     behind = min(4, len(stage.maps) - 1)
     for depth in range(behind, -1, -1):
         x, y = centre - side / 2 + 0.02 * depth, middle - side / 2 - 0.02 * depth
@@ -170,67 +150,3 @@ def _draw_sight(sheet: Sheet, x: float, y: float, side: float, image: np.ndarray
     sheet.text(x + side / 2, y + side + 0.06, f"{' × '.join(map(str, stage.field.size))} pixels", fontsize=8)
     if stage.field.exceeds(height, width):
         sheet.text(x + side / 2, y + side + 0.21, "beyond the image", fontsize=7)
-
-
-# --- windows ---------------------------------------------------------------------------------------------------------
-
-
-def drawn_steps(found: Sequence[Step]) -> list[Step]:
-    """Return at most four layers with different windows; of layers with the same window, one that misses pixels."""
-    drawn: dict[tuple[str, str], Step] = {}
-    for step in found:
-        if step.window.kernel != (1, 1):
-            key = (step.layer.kind, in_words(step.window))
-            if key not in drawn or (step.unseen and not drawn[key].unseen):
-                drawn[key] = step
-    return list(drawn.values())[:DRAWN_WINDOWS]
-
-
-def draw_windows(found: Sequence[Step]) -> Figure:
-    """Draw for each layer one column of its input's pixels with padding, and the positions of its window."""
-    band = 1.45
-    sheet = Sheet(band * len(found))
-    for number, step in enumerate(found):
-        _draw_ruler(sheet, band * number + 0.08, step)
-    return sheet.figure
-
-
-def _draw_ruler(sheet: Sheet, top: float, step: Step) -> None:
-    count = step.height
-    size, kernel, stride, padding, dilation = step.window.along(0)
-    reach = dilation * (kernel - 1) + 1
-    end = max(size + padding, (count - 1) * stride - padding + reach)  # with ceil_mode the last window reaches further
-    columns = _columns(list(range(-padding, end)))
-    unit = min((WIDTH - 0.2) / (max(columns.values()) + 1), 0.3)
-    sheet.text(0.1, top, f"{step.layer.name}  {step.layer.kind}  {in_words(step.window)}", ha="left", fontsize=8)
-    sheet.text(WIDTH - 0.1, top, step.formula, ha="right", fontsize=8, color="C0")
-    top += 0.26
-    for row, column in columns.items():
-        look = {"facecolor": "C1" if row in step.unseen else "C2"}
-        if not 0 <= row < size:
-            look = {"facecolor": "none", "hatch": "////"}
-        sheet.box(0.1 + column * unit, top, unit, 0.2, fill=True, edgecolor="C0", linewidth=0.6, **look)
-    for line, place in enumerate(sorted({place for place in (0, 1, 2, count - 1) if place < count})):
-        rows = range(place * stride - padding, place * stride - padding + reach, dilation)
-        if any(row not in columns for row in rows):
-            continue  # it lies in the part that is left out
-        y = top + 0.27 + 0.18 * line
-        for row in rows:
-            sheet.box(0.1 + columns[row] * unit, y, unit, 0.11, fill=True, facecolor="C0", edgecolor="none")
-        left, right = (0.1 + columns[rows[0]] * unit - 0.06, 0.1 + (columns[rows[-1]] + 1) * unit + 0.06)
-        last = place == count - 1 and place > 2
-        x, side = (left, "right") if last else (right, "left")
-        sheet.text(x, y + 0.055, _ordinal(place, count), ha=side, va="center", fontsize=7)
-
-
-def _columns(rows: list[int]) -> dict[int, int]:
-    """Return the position at which each row of the input is drawn. Of many rows, those in the middle are left out."""
-    if len(rows) <= CELLS:
-        return {row: place for place, row in enumerate(rows)}
-    head, tail = rows[: CELLS // 2], rows[-(CELLS // 2 - 1) :]
-    return {row: place for place, row in enumerate(head)} | {row: CELLS // 2 + 1 + n for n, row in enumerate(tail)}
-
-
-def _ordinal(place: int, count: int) -> str:
-    words = ("first window", "second", "third")
-    return f"last, number {count}" if place == count - 1 and count > 3 else words[place]

@@ -18,6 +18,7 @@ from cnnlab.display import prepare_texts
 from cnnlab.style import PAGE_COLOURS, theme
 
 WIDTH = 6.4  # inches of every picture
+HEAD = 0.32  # inches for its title
 DPI = 170
 
 
@@ -49,6 +50,10 @@ class Sheet:
         self.axes.set_axis_off()
         self.axes.set(xlim=(0, WIDTH), ylim=(height, 0), autoscale_on=False)
 
+    def title(self, text: str) -> None:
+        """Write the title of the picture."""
+        self.text(0.05, 0.06, text, ha="left", fontsize=9, fontweight="bold")
+
     def image(self, x: float, y: float, width: float, height: float, pixels: Any, **options: Any) -> AxesImage:
         """Draw pixels (H, W) or (H, W, 3) with their upper left corner at (x, y), with options of `imshow`."""
         extent = (x, x + width, y + height, y)
@@ -66,11 +71,6 @@ class Sheet:
     def inset(self, x: float, y: float, width: float, height: float) -> Axes:
         """Return new axes with their upper left corner at (x, y)."""
         return self.figure.add_axes((x / WIDTH, 1 - (y + height) / self.height, width / WIDTH, height / self.height))
-
-
-def shortened(name: str, length: int) -> str:
-    """Return the end of a name that is too long."""
-    return name if len(name) <= length else "…" + name[1 - length :]
 
 
 def _png(draw: Callable[[], Figure], dark: bool, smooth: bool) -> bytes:
