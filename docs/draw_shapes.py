@@ -7,6 +7,7 @@ writes `FOLDER/train` and `FOLDER/test` with a folder for each class. What was p
 
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +18,35 @@ SIDE = 48  # pixels
 TRAIN, TEST = 120, 30  # images of each class
 
 
-def draw_shape(name: str, random: np.random.Generator) -> Image.Image:
-    """Return a shape at a random place, in random colours, on blurred noise."""
-    ground = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+def draw_on_noise(paint: Callable[..., None], random: np.random.Generator, contrast: float = 1) -> Image.Image:
+    """Return what `paint(draw, x, y, radius, colour)` paints at a random place, in random colours, on blurred noise.
+
+    Args:
+        paint: draws a shape about the point (x, y), in pixels.
+        random: of place, size, colours and noise.
+        contrast: of the noise, from 0 (grey) to 1 (all colours).
+    """
+    ground = (128 + contrast * (random.integers(0, 256, (8, 8, 3)) - 128.0)).astype(np.uint8)
     image = Image.fromarray(ground).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     x, y, radius = (*random.uniform(18, 30, 2), random.uniform(9, 15))
-    colour = tuple(int(value) for value in random.integers(0, 256, 3))
-    draw = ImageDraw.Draw(image)
-    if name == "circle":
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), colour)
-    elif name == "square":
-        draw.rectangle((x - radius, y - radius, x + radius, y + radius), colour)
-    else:
-        draw.polygon([(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)], colour)
+    paint(ImageDraw.Draw(image), x, y, radius, tuple(int(value) for value in random.integers(0, 256, 3)))
     grain = random.normal(0, 12, (SIDE, SIDE, 3))
     noisy = np.asarray(image.filter(ImageFilter.GaussianBlur(0.6)), dtype=float) + grain
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+def draw_shape(name: str, random: np.random.Generator) -> Image.Image:
+    """Return a circle, square or triangle on noise."""
+
+    def paint(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, colour: tuple[int, ...]) -> None:
+        if name == "circle":
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), colour)
+        elif name == "square":
+            draw.rectangle((x - radius, y - radius, x + radius, y + radius), colour)
+        else:
+            draw.polygon([(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)], colour)
+
+    return draw_on_noise(paint, random)
 
 
 def main(folder: Path) -> None:
