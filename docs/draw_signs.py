@@ -33,7 +33,20 @@ def outline(name: str) -> list[tuple[float, float]]:
         return [(0, -1), (0.8, -0.1), (0.3, -0.1), (0.3, 1), (-0.3, 1), (-0.3, -0.1), (-0.8, -0.1)]
     if name == "cross":
         x, y = 0.33, 1.0
-        return [(-x, -y), (x, -y), (x, -x), (y, -x), (y, x), (x, x), (x, y), (-x, y), (-x, x), (-y, x), (-y, -x), (-x, -x)]
+        return [
+            (-x, -y),
+            (x, -y),
+            (x, -x),
+            (y, -x),
+            (y, x),
+            (x, x),
+            (x, y),
+            (-x, y),
+            (-x, x),
+            (-y, x),
+            (-y, -x),
+            (-x, -x),
+        ]
     corners = {"triangle": 3, "square": 4, "pentagon": 5, "hexagon": 6, "circle": 40}[name]
     return [(sin(2 * pi * n / corners), -cos(2 * pi * n / corners)) for n in range(corners)]
 

@@ -96,6 +96,8 @@ def examples(tmp_path: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         noise = np.random.default_rng(i).integers(0, 255, (80, 70, 3), dtype=np.uint8)
         Image.fromarray(noise).save(folder / f"{i}.jpg")
+        (tmp_path / "images/shapes" / folder.name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise).save(tmp_path / "images/shapes" / folder.name / f"{i}.jpg")
 
 
 def test_there_are_commands_to_try():
@@ -181,6 +183,41 @@ def test_a_trained_network_is_used(command, trained, monkeypatch, name, argument
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"photos/owl.jpg\n")))  # as `find` would print
     outcome = command(name, *arguments)
     assert outcome.code == 0, outcome.err
+
+
+def test_the_exported_file_of_the_tutorial_runs(command, trained, tmp_path, monkeypatch, capsys):
+    exported = command("export", f"checkpoint={trained}", "normalize=true", "softmax=true", "output=signs.onnx")
+    assert exported.code == 0, exported.err
+    (script,) = re.findall(r"```python\n(import json\n.*?)```", PAGES["docs/own-images.md"], re.DOTALL)
+    assert len(script.splitlines()) == 15
+    monkeypatch.setattr(sys, "argv", ["classify.py", "cat.jpg", "photos/owl.jpg"])
+    exec(script, {})
+    assert re.findall(r"^(\S+): \d \([\d.]+%\)$", capsys.readouterr().out, re.MULTILINE) == [
+        "cat.jpg",
+        "photos/owl.jpg",
+    ]
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_in_its_order(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["draw_signs.py", "images"])
+    monkeypatch.setattr(sys, "path", [str(DOCS), *sys.path])
+    runpy.run_path(str(DOCS / "draw_signs.py"), run_name="__main__")
+    assert "1 broken file" in capsys.readouterr().out
+    blocks = "".join(re.findall(r"```bash\n(cnnlab.*?)```", PAGES["docs/own-images.md"], re.DOTALL))
+    for line in blocks.replace("\\\n", " ").splitlines():
+        name, *arguments = shlex.split(re.sub(r"runs/(\w+)/DATE", lambda m: str(dated(tmp_path, m[1])), line))[1:]
+        short = [*SHORT, "trainer.max_epochs=3", "logger=none"] if name == "train" else []
+        arguments = [re.sub("^seeds=5$", "seeds=2", argument) for argument in arguments]
+        outcome = command(name, *arguments, *short)
+        assert outcome.code == 0, (line, outcome.err)
+    assert (tmp_path / "signs.onnx").is_file()
+
+
+def dated(folder: Path, name: str) -> Path:
+    """Return the one run or sweep of this name, whose folder is called after the time when it started."""
+    (found,) = (folder / "runs" / name).iterdir()
+    return found
 
 
 def test_the_python_examples_run(trained, capsys):
