@@ -63,6 +63,7 @@ def evaluate(config: DictConfig) -> None:
     check_shift(options.shift, net.image_size)
     with clock("data"):
         images, whole = read_split(options.split, protocol, net.classes, net.image_size, data, summary.get("seed") or 0)
+    model = summary.get("model") or str(net.model["_target_"]).rpartition(".")[2]
     fingerprint = whole.fingerprint
     same_data = same_images(fingerprint, net.data_fingerprint)
     data_is_given = {"data", "data.path", "data.source"} & configuration.command_line_keys()
@@ -78,7 +79,8 @@ def evaluate(config: DictConfig) -> None:
     report.save_outputs(outputs, images.labels, folder)
     tell("Drawing the figures")
     with clock("figures"):
-        report.save_figures(folder, scores, outputs.logits, images.labels, images.read)
+        about = f"{model} on the {options.split} images of {Path(data['path'] or data['source']).name}"
+        report.save_figures(folder, about, scores, outputs.logits, images.labels, images.read)
     embeddings = None
     if outputs.features is not None:
         from cnnlab.inference.embedding_report import save_embeddings
@@ -90,7 +92,7 @@ def evaluate(config: DictConfig) -> None:
     clock["total"] = time.perf_counter() - started
     record = {
         "checkpoint": str(net.checkpoint.absolute()),
-        "model": summary.get("model") or str(net.model["_target_"]).rpartition(".")[2],
+        "model": model,
         "data": data["path"] or data["source"],
         "split": options.split,
         "protocol": protocol,

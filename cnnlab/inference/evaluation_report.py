@@ -1,6 +1,7 @@
 """Read the keys of an evaluation, and report it: its files, figures, and a table on the terminal."""
 
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ from cnnlab.training.tta import Tta
 
 CLASSES_IN_TABLE = 20
 MISTAKES_IN_GALLERY = 24
+FEWEST_IMAGES = 10  # in a bin that the reliability diagram draws
+HARMLESS_EXCESS = 0.01  # of the confidence over the accuracy
+LETTERS_OF_TITLE, LETTERS_OF_TEXT = 66, 80  # on a line of the reliability diagram
 
 
 @dataclass(frozen=True)
@@ -135,55 +139,77 @@ def _class_table(rows: Sequence[ClassScores]) -> Table:
 
 
 def save_figures(
-    folder: Path, scores: Scores, logits: Tensor, labels: Tensor, read: Callable[[Tensor], Tensor]
+    folder: Path, about: str, scores: Scores, logits: Tensor, labels: Tensor, read: Callable[[Tensor], Tensor]
 ) -> None:
     """Write `confusion_matrix.png`, `reliability.png` and `mistakes.png` into an existing folder.
 
-    Logits are float32 (N, classes), labels int64 (N,). `read` returns the pixels, uint8 (M, H, W, 3), of M positions.
+    `about` says what was tested on which images. Logits are float32 (N, classes), labels int64 (N,). `read` returns the
+    pixels, uint8 (M, H, W, 3), of M positions.
     """
     classes = [row.name for row in scores.per_class]
-    figures = {"confusion_matrix": draw_confusion_matrix(scores.confusion_matrix, classes)}
-    for name, figure in (figures | {"reliability": draw_reliability(scores)}).items():
+    figures = {"confusion_matrix": draw_confusion_matrix(scores.confusion_matrix, classes, about)}
+    for name, figure in (figures | {"reliability": draw_reliability(scores, about)}).items():
         save_figure(figure, folder / f"{name}.png")
-    draw_mistakes(logits, labels, classes, read, folder / "mistakes.png")
+    draw_mistakes(logits, labels, classes, read, folder / "mistakes.png", about)
 
 
 @styled
-def draw_reliability(scores: Scores) -> Figure:
-    """Draw a reliability diagram: accuracy by confidence, above the number of images by confidence."""
+def draw_reliability(scores: Scores, about: str) -> Figure:
+    """Draw a reliability diagram: accuracy by confidence, above the number of images by confidence.
+
+    Bins of few images have no bar: their accuracy is chance.
+    """
     found = scores.calibration
     bins, width = found.bins, 0.94 / len(found.bins)
     centres = [(part.low + part.high) / 2 for part in bins]
-    figure = Figure(figsize=(5.4, 6.2), layout="constrained")
+    figure = Figure(figsize=(6, 7.2), layout="constrained")
+    title = textwrap.fill(f"{about}: {_judgement(found.confidence - scores.accuracy)}", LETTERS_OF_TITLE)
+    figure.suptitle(title, x=0.02, ha="left", weight="bold")
     above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
-    above.plot([0, 1], [0, 1], color=SOFT, linestyle="--", linewidth=1, label="perfect calibration")
+    above.plot([0, 1], [0, 1], color=SOFT, linestyle="--", linewidth=1, label="as sure as it is right")
     for part, centre in zip(bins, centres, strict=True):
-        if part.accuracy is None or part.confidence is None:
+        if part.accuracy is None or part.confidence is None or part.images < FEWEST_IMAGES:
             continue
         interval = wilson_interval(round(part.accuracy * part.images), part.images)
-        above.bar(centre, part.accuracy, width, color="C5")
+        above.bar(centre, part.accuracy, width, color="C5", alpha=0.5)
         above.vlines(part.confidence, interval.low, interval.high, color="C0", linewidth=1.2)
         above.plot(part.confidence, part.accuracy, "o", color="C0", markersize=4)
     above.plot([], [], "o-", color="C0", markersize=4, linewidth=1.2, label="accuracy of a bin, 95 % interval")
     above.set_ylabel("accuracy")
     above.set_ylim(0, 1.02)
-    above.legend(loc="upper left", fontsize=8, frameon=False)
-    title = f"ECE {found.error:.4f}: accuracy {scores.accuracy:.2%}, mean confidence {found.confidence:.2%}"
-    above.set_title(title, fontsize=10)
+    above.legend(loc="upper left", fontsize=8)
+    few = [part.images for part in bins if 0 < part.images < FEWEST_IMAGES]
+    left_out = f" {len(few)} bins with fewer than {FEWEST_IMAGES} images are not drawn." if few else ""
+    explanation = (
+        "Of the answers given with 80 % confidence, 80 % should be right: points below the dashed line belong to a "
+        f"network that is too sure of itself, points above it to one that is too cautious.{left_out}"
+    )
+    above.set_title(textwrap.fill(explanation, LETTERS_OF_TEXT), fontsize=9, color=SOFT)
     total = sum(part.images for part in bins)
     below.bar(centres, [part.images / total for part in bins], width, color=SOFT)
-    below.set_ylabel("images")
-    below.set_xlabel("confidence: probability of the predicted class")
+    below.set_ylabel(f"share of {total:,} images")
+    below.set_xlabel(
+        f"confidence: probability of the answer; mean {100 * found.confidence:.2f} %\n"
+        f"accuracy {100 * scores.accuracy:.2f} %, expected calibration error (ECE) {found.error:.4f}"
+    )
     below.set_xlim(0, 1)
     for axes in (above, below):
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
         axes.grid(axis="y")
     return figure
 
 
+def _judgement(excess: float) -> str:
+    """Return in words by how much the mean confidence exceeds the accuracy."""
+    if abs(excess) < HARMLESS_EXCESS:
+        return "as sure as it is right"
+    points = f"by {100 * abs(excess):.1f} percentage points"
+    return f"too sure of itself {points}" if excess > 0 else f"too cautious {points}"
+
+
 def draw_mistakes(
-    logits: Tensor, labels: Tensor, classes: Sequence[str], read: Callable[[Tensor], Tensor], file: Path
+    logits: Tensor, labels: Tensor, classes: Sequence[str], read: Callable[[Tensor], Tensor], file: Path, about: str
 ) -> None:
     """Write a gallery of the most confident wrong predictions as a `.png`; arguments as in `save_figures`."""
     positions = confident_mistakes(logits, labels, MISTAKES_IN_GALLERY)
@@ -193,4 +219,4 @@ def draw_mistakes(
         for image, position, best in zip(read(positions).numpy(), positions.tolist(), predictions, strict=True)
     ]
     wrong = int((logits.argmax(dim=1) != labels).sum())
-    draw_gallery(tiles, file, f"The most confident of {wrong:,} wrong predictions on {len(labels):,} images")
+    draw_gallery(tiles, file, f"{about}: the most confident of {wrong:,} mistakes in {len(labels):,} images")

@@ -1,56 +1,72 @@
 """Draw a confusion matrix."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import ListedColormap, PowerNorm
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from cnnlab.display import cut
-from cnnlab.style import LINE, styled
+from cnnlab.style import COLOURS, INK, LINE, PAGE_COLOURS, SOFT, styled
 
 MOST_CLASSES_WITH_COUNTS = 20  # with more classes, cells are too small for counts
+LETTERS = 11.5  # of the title on an inch
+DARK = 0.55  # share above which a cell is so dark that its text is white
 
 
 @styled
-def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes: Sequence[str]) -> Figure:
-    """Draw a confusion matrix, coloured by the share of each true class, with counts if there is room for them.
+def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes: Sequence[str], about: str) -> Figure:
+    """Draw a confusion matrix with counts and rates, as far as there is room for them.
 
-    The counts are numbers of images by true class (row) and predicted class (column).
+    The colours are linear in the share of the true class: a share of 0.2 % is nearly white.
+
+    Args:
+        counts: numbers of images by true class (row) and predicted class (column).
+        classes: their names.
+        about: what was tested on which images, such as `lenet5 on the test images of digits`; the title adds accuracy
+            and number of images.
     """
     matrix, number = np.asarray(counts), len(classes)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     few = number <= MOST_CLASSES_WITH_COUNTS
     side = max(2.8, 0.62 * number) if few else min(16.0, 6 + 0.09 * number)  # side of the matrix in inches
     letters = 9.0 if few else max(3.0, 50 * side / number)
-    figure = Figure(figsize=(side + 2.2, side + 1.2), layout="constrained")
+    total = int(matrix.sum())
+    title = f"{about}: {100 * matrix.trace() / max(total, 1):.2f} % of {total:,} images recognized"
+    title = textwrap.fill(title, int(LETTERS * (side + 2)))
+    figure = Figure(figsize=(side + 2.2, side + 1.5 + 0.18 * title.count("\n")), layout="constrained")
+    figure.suptitle(title, x=0.02, ha="left", weight="bold")
     axes = figure.subplots()
-    # The square root makes confusions of a few percent visible beside a diagonal near 100 %. Zero is white.
-    image = axes.imshow(np.ma.masked_equal(shares, 0), cmap=_colour_map(), norm=PowerNorm(0.5, 0, 1))
+    colours = LinearSegmentedColormap.from_list("shares", [PAGE_COLOURS["paper"][0], COLOURS[0]])
+    image = axes.imshow(shares, cmap=colours, vmin=0, vmax=1)
     if few:
         for (row, column), count in np.ndenumerate(matrix):
             if count:
-                colour = "white" if shares[row, column] > 0.2 else "black"
-                axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=8.5)
+                share = shares[row, column]
+                colours_of_texts = ("white", "white") if share > DARK else (INK, SOFT)
+                for text, size, up, colour in zip(
+                    (f"{count:,}", f"{100 * share:.1f} %"), (8.5, 6.5), (-0.13, 0.2), colours_of_texts, strict=True
+                ):
+                    axes.text(column, row + up, text, ha="center", va="center", color=colour, fontsize=size)
     names = [cut(name) for name in classes]
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if few else {"rotation": 90}
     axes.set_xticks(range(number), names, fontsize=letters, **turned)
     axes.set_yticks(range(number), names, fontsize=letters)
     axes.tick_params(length=0)
     axes.spines[:].set(color=LINE, visible=True)
-    axes.set_xlabel("predicted class")
+    if few:  # lines between the cells
+        axes.set_xticks(np.arange(number - 1) + 0.5, minor=True)
+        axes.set_yticks(np.arange(number - 1) + 0.5, minor=True)
+        axes.tick_params(which="minor", length=0)
+        axes.grid(which="minor", linewidth=0.5)
+    axes.set_xlabel("class that the network answers")
     axes.set_ylabel("true class")
-    bar = figure.colorbar(image, ax=axes, shrink=0.6, ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 1], pad=0.02)
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, ticks=[0, 0.25, 0.5, 0.75, 1], pad=0.02)
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     bar.set_label("share of the true class", fontsize=9)
     bar.ax.tick_params(labelsize=8, length=0)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     return figure
-
-
-def _colour_map() -> ListedColormap:
-    """Return Matplotlib's perceptually uniform magma from light to dark, without its blackest part."""
-    return ListedColormap(colormaps["magma_r"](np.linspace(0.04, 0.82, 256)))

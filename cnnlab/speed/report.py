@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from rich import box
 from rich.table import Table
 
 from cnnlab.display import SafeConsole, save_figure, terminal_width
-from cnnlab.style import INK, styled
+from cnnlab.style import INK, SOFT, styled
 
 Record = Mapping[str, Any]
 TABLE_WIDTH = 100  # columns, without a terminal
@@ -37,28 +38,38 @@ def print_speed(record: Record) -> None:
 
 @styled
 def draw_speed(record: Record, file: Path) -> None:
-    """Draw images/s of every combination, training above inference, with the upper bound if it was measured."""
+    """Draw images/s of every combination, training above inference, with the upper bound if it was measured.
+
+    They are points and not bars: a logarithmic axis has no zero that a bar could begin at.
+    """
     rows = [row for row in record["results"] if not row["error"]]
     figure = Figure(figsize=(9, 1.8 + 0.55 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for part, offset, colour in (("training", -0.2, "C0"), ("inference", 0.2, "C1")):
         heights = [number + offset for number in range(len(rows))]
         speeds = [row[part]["images_per_second"] for row in rows]
-        bars = axes.barh(heights, speeds, height=0.36, color=colour, label=part)
-        axes.bar_label(bars, [f"{value:,.0f}" for value in speeds], padding=4, fontsize=8)
+        axes.plot(speeds, heights, "o", color=colour, markersize=7, label=part)
+        for value, height in zip(speeds, heights, strict=True):
+            axes.annotate(f"{value:,.0f}", (value, height), (8, 0), textcoords="offset points", va="center", fontsize=8)
         if record["floor"] and rows:
             bounds = [row[part]["floor_images_per_second"] for row in rows]
             label_once = "upper bound: only the multiplications" if part == "training" else None
             axes.plot(bounds, heights, "|", color=INK, markersize=13, markeredgewidth=2, label=label_once)
     axes.set_yticks(range(len(rows)), [label(row) for row in rows])
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     if rows:
         axes.set_xscale("log")
-        axes.margins(x=0.12)
+        axes.margins(x=0.15)
+        narrow = axes.get_xlim()[1] < 10 * axes.get_xlim()[0]  # maybe no power of ten among the values
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+        axes.xaxis.set_major_formatter(EngFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="x", which="major")
-    axes.set_xlabel("images/s (logarithmic scale)")
+    axes.set_xlabel("images per second, on a logarithmic scale")
     device = record["machine"]["device"] if record["machine"] else "no device"
-    axes.set_title(f"{device}\nimages: {record['images']}, recipe {record['recipe']}")
+    figure.suptitle("Speed of training and inference", x=0.01, ha="left", weight="bold")
+    rounds = f"n = {record['rounds']} rounds"
+    axes.set_title(f"{device}; images: {record['images']}; recipe {record['recipe']}; {rounds}", fontsize=9, color=SOFT)
     if rows:
         figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     save_figure(figure, file)

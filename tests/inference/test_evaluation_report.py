@@ -81,15 +81,22 @@ def test_undefined_scores_are_dashes(capsys: pytest.CaptureFixture[str]) -> None
     assert "b - - - 0" in printed(capsys, scores)
 
 
-def test_the_reliability_diagram_has_a_bar_for_every_bin_that_is_not_empty() -> None:
+def test_the_reliability_diagram_has_a_bar_for_every_bin_with_enough_images() -> None:
     scores = scores_of(4)
-    figure = draw_reliability(scores)
+    figure = draw_reliability(scores, "net on the test images")
     above, below = ([patch.get_window_extent().height for patch in axes.patches] for axes in figure.axes)
     bins = scores.calibration.bins
-    accuracies = [part.accuracy for part in bins if part.accuracy is not None]
+    accuracies = [part.accuracy for part in bins if part.accuracy is not None and part.images >= 10]
+    few = sum(0 < part.images < 10 for part in bins)
+    assert few and len(above) == len(accuracies) > 1
     assert np.array(above) / max(above) == pytest.approx(np.array(accuracies) / max(accuracies))
     assert np.array(below) / sum(below) == pytest.approx(np.array([part.images for part in bins]) / 200)
-    assert f"{scores.calibration.error:.4f}" in figure.axes[0].get_title("left")
+    assert f"{scores.calibration.error:.4f}" in figure.axes[1].get_xlabel()
+    lack = scores.accuracy - scores.calibration.confidence
+    verdict = f"too cautious by {100 * lack:.1f} percentage points"
+    assert " ".join(figure.get_suptitle().split()) == f"net on the test images: {verdict}"
+    explanation = " ".join(figure.axes[0].get_title("left").split())
+    assert f"{few} bins with fewer than 10 images are not drawn" in explanation
 
 
 @pytest.mark.parametrize("mistakes", [0, 3])
@@ -97,5 +104,5 @@ def test_mistakes_are_drawn(tmp_path: Path, mistakes: int) -> None:
     logits = torch.tensor([[0.0, 3.0]]).repeat(5, 1)
     labels = torch.tensor([0] * mistakes + [1] * (5 - mistakes))
     pixels = torch.full((5, 8, 8, 3), 200, dtype=torch.uint8)
-    draw_mistakes(logits, labels, ["cat", "dog"], pixels.__getitem__, tmp_path / "mistakes.png")
+    draw_mistakes(logits, labels, ["cat", "dog"], pixels.__getitem__, tmp_path / "mistakes.png", "net")
     assert imread(tmp_path / "mistakes.png").ndim == 3

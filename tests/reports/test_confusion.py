@@ -13,13 +13,20 @@ def test_a_confusion_matrix_is_drawn_for_any_number_of_classes(tmp_path: Path, c
     names = [f"kind{number}" for number in range(classes)]
     counts = np.diag(np.arange(classes) * 1000)  # the first class is not there
     counts[1, 0] = 7
-    figure = draw_confusion_matrix(counts, names)
+    figure = draw_confusion_matrix(counts, names, "net on the test images")
+    title = " ".join(figure.get_suptitle().split())
+    right, total = int(counts.trace()), int(counts.sum())
+    assert title == f"net on the test images: {100 * right / total:.2f} % of {total:,} images recognized"
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == names
     assert [label.get_text() for label in axes.get_yticklabels()] == names
     texts = [text.get_text() for text in axes.texts]
-    assert texts == ([] if classes == 100 else ["7", *(f"{n * 1000:,}" for n in range(1, classes))])
+    rates = {1: ["7", "0.7 %", "1,000", "99.3 %"]}
+    shown = [rates.get(n, [f"{n * 1000:,}", "100.0 %"]) for n in range(1, classes)]
+    assert texts == ([] if classes == 100 else [text for cell in shown for text in cell])
     shares: Any = axes.images[0].get_array()
     assert shares[1].max() == pytest.approx(1000 / 1007)
+    colours = [axes.images[0].cmap(axes.images[0].norm(share))[:3] for share in (0.0, 0.002, 1.0)]
+    assert np.ptp(colours[:2], axis=0).max() < 0.01 < 0.3 < np.ptp(colours[1:], axis=0).max()  # 0.2 % looks harmless
     figure.savefig(tmp_path / "matrix.png")
     assert imread(tmp_path / "matrix.png").std() > 0.05

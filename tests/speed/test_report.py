@@ -1,5 +1,6 @@
 from typing import Any
 
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from cnnlab.speed.report import draw_speed, print_speed
@@ -75,3 +76,13 @@ def test_the_figure_is_drawn_with_and_without_results(tmp_path):
     draw_speed(record(results=record()["results"][1:], machine=None), tmp_path / "none.png")
     assert imread(tmp_path / "one.png").std() > 0.05
     assert (tmp_path / "none.png").is_file()
+
+
+def test_a_figure_on_a_logarithmic_scale_has_points_and_no_bars(tmp_path, monkeypatch):
+    drawn: list[Figure] = []
+    monkeypatch.setattr("cnnlab.speed.report.save_figure", lambda figure, file: drawn.append(figure))
+    draw_speed(record(), tmp_path / "x.png")
+    (axes,) = drawn[0].axes
+    assert (axes.get_xscale(), list(axes.patches)) == ("log", [])
+    assert [text.get_text() for text in axes.texts] == ["123,457", "1,234,568"]
+    assert drawn[0].get_suptitle() and "n = 3 rounds" in axes.get_title("left") and "per second" in axes.get_xlabel()
