@@ -25,7 +25,7 @@ MOST_WIDTH = 1100  # figure
 @styled
 def filters_picture(filters: Tensor) -> Image.Image:
     """Draw the filters of a layer, float32 (out, in, height, width), with `draw_filters`."""
-    return _picture(draw_filters(filters), dpi=110)
+    return _picture(draw_filters(filters, grey=False), dpi=110)
 
 
 @styled
