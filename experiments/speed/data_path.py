@@ -13,7 +13,8 @@ datasets-N      rows of the `datasets` library, decoded as they are asked for, t
     python experiments/speed/data_path.py --policy trivial --images 4096
 
 measures TrivialAugment alone (or RandAugment, `rand`) on noise of CIFAR-10's size, with one thread: cnnlab's, in
-batches, and torchvision's, image by image, for PIL images and for tensors.
+batches, and torchvision's, image by image, for PIL images and for tensors. All begin with arrays in memory and end with
+batches of bytes; torchvision's own CIFAR-10 makes a PIL image of each array too.
 """
 
 import os
@@ -36,6 +37,7 @@ from typing import Any
 
 import datasets
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import CIFAR10
@@ -121,8 +123,8 @@ def measure_policy(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     count, size = arguments.images, arguments.batch_size
     pixels = torch.randint(0, 256, (count, SIZE, SIZE, 3), dtype=torch.uint8)
+    arrays = list(pixels.numpy())
     tensors = list(pixels.permute(0, 3, 1, 2).contiguous())
-    pictures = [v2.functional.to_pil_image(image) for image in tensors]
     ours = Policy(arguments.policy, operations=2, magnitude=9)
     theirs = v2.TrivialAugmentWide() if arguments.policy == "trivial" else v2.RandAugment()
     print(f"{device_name(torch.device('cpu'))}; {os.cpu_count()} cores, one thread; torch {torch.__version__}")
@@ -133,15 +135,18 @@ def measure_policy(arguments: argparse.Namespace) -> None:
         for batch, *drawn in zip(pixels.split(size), *(values.split(size) for values in draws.values()), strict=True):
             ours.apply(batch, *drawn)
 
-    def one_by_one(images: list[Any], number: int) -> None:
+    def one_by_one(change: Callable[[Any], torch.Tensor], images: list[Any], number: int) -> None:
         torch.manual_seed(number)
-        for image in images:
-            theirs(image)
+        for start in range(0, count, size):
+            torch.stack([change(image) for image in images[start : start + size]])
+
+    def with_pillow(array: Any) -> torch.Tensor:
+        return v2.functional.pil_to_tensor(theirs(Image.fromarray(array)))
 
     ways: dict[str, Callable[[int], None]] = {
         "cnnlab": in_batches,
-        "torchvision, PIL": functools.partial(one_by_one, pictures),
-        "torchvision, tensors": functools.partial(one_by_one, tensors),
+        "torchvision, PIL": functools.partial(one_by_one, with_pillow, arrays),
+        "torchvision, tensors": functools.partial(one_by_one, theirs, tensors),
     }
     measured = [Measured(name, (), 0.0) for name in ways]
     for number in range(-1, arguments.rounds):
