@@ -1,4 +1,4 @@
-"""Draw photographs of a kind for the tutorial `own-images.md`: signs on noise, few of some classes, and faults among them.
+"""Draw images for the tutorial `own-images.md`: signs on noise, few of some classes, with faults among them.
 
     python docs/draw_signs.py FOLDER
 
