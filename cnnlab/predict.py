@@ -120,6 +120,8 @@ def _read_data(config: DictConfig, net: "TrainedNetwork", split: "Split") -> "Im
 
     data = configuration.data_settings(config, run_of(net.checkpoint))
     for key in ("fold", "folds", "fraction"):  # all training images, whichever of them the run was trained with
+        if f"data.{key}" in configuration.command_line_keys():
+            raise RequestError(f"data.{key} has no meaning here: the neighbours come from all training images")
         data.pop(key, None)
     images, whole = read_split(split, "article", net.classes, net.image_size, data)
     if same_images(whole.fingerprint, net.data_fingerprint) is False:

@@ -316,6 +316,7 @@ WRONG = {
     "images=photos precision=fp8": "precision must be one of auto, 32-true, bf16-mixed, got 'fp8'",
     "images=test data=digits": "data: the network does not know the classes 0, 1, 2",
     "images=test data.path=gone": "gone does not exist",
+    "images=test data.fraction=0.5": "data.fraction has no meaning here: the neighbours come from all training images",
     "images=test data=cifar11": "data=cifar11 is not known; did you mean data=cifar10?",
     "image=photos": "image is not a key; did you mean images?",
     "-m images=photos,other": "cnnlab predict does not sweep",
