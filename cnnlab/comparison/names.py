@@ -12,6 +12,7 @@ from cnnlab.comparison.group import UNSET, Group
 from cnnlab.comparison.spec import Names
 
 MOST_WORDS = 2  # differences in a name, unless it takes more to tell groups apart; the others are counted
+MOST_DIGITS = 8  # of a number in a name
 OFF = tuple(map(repr, (None, False, 0, 0.0, "none", UNSET)))
 # How a setting is told. Other texts stand before the last part of the key, as in `avg pooling`, and numbers after it.
 WORDS = {
@@ -68,13 +69,15 @@ def in_words(key: str, value: Any, short: bool = True) -> str:
         return text[:-1] if value == 1 and text.endswith("s") else text
     if value is True:
         return last
-    return f"{setting_text(value)} {last}" if isinstance(value, str) else f"{last} {value}"
+    return f"{setting_text(value)} {last}" if isinstance(value, str) else f"{last} {setting_text(value)}"
 
 
 def setting_text(value: Any) -> str:
     """Return a setting's value as text; of a dotted name its last part, of a metric its name."""
     if isinstance(value, str) and value.startswith("val/"):
         return value.removeprefix("val/").replace("_", " ")
+    if isinstance(value, float) and len(str(value)) > MOST_DIGITS:  # 0.1 + 0.2 is not quite 0.3
+        return f"{value:.{MOST_DIGITS - 2}g}"
     return value.rpartition(".")[2] if isinstance(value, str) and value.count(".") > 1 else str(value)
 
 

@@ -26,7 +26,7 @@ from cnnlab.display import SafeConsole
 
 TERMINAL_GROUPS = 15
 TERMINAL_REASONS = 8
-LABEL_WIDTH = 16  # columns of a terminal that a name gets at least
+LABEL_WIDTH = 30  # columns of a terminal that a name may take; longer ones are folded
 HOW_TO_SEE = "the page below shows all, and format=markdown prints them."
 LATEX = {character: f"\\{character}" for character in "&%$#_{}"}
 LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -124,10 +124,12 @@ def _terminal_table(section: SectionRecord, columns: Sequence[Column], width: in
     groups, shown = section.groups[:TERMINAL_GROUPS], list(columns)
     heads = {column.key: column.terminal.format(figure=section.figure_words) for column in columns}
     needs = {c.key: 3 + max(len(text) for text in (heads[c.key], *map(c.cell, groups))) for c in columns}
-    while len(shown) > 2 and sum(needs[column.key] for column in shown) + LABEL_WIDTH + 3 > width:
+    label_width = min(LABEL_WIDTH, max(len(group.label) for group in groups))
+    while len(shown) > 2 and sum(needs[column.key] for column in shown) + label_width + 3 > width:
         shown.remove(next((column for column in reversed(shown) if column.wide), shown[-1]))
+    label_width = min(label_width, max(8, width - 3 - sum(needs[column.key] for column in shown)))
     table = TerminalTable(box=box.SIMPLE_HEAD, pad_edge=False, caption=section.small_print, caption_justify="left")
-    table.add_column("group", overflow="fold", min_width=LABEL_WIDTH)
+    table.add_column("group", overflow="fold", min_width=label_width)
     for column in shown:
         table.add_column(heads[column.key], justify="right", no_wrap=True)
     for group in groups:

@@ -51,6 +51,11 @@ def test_keys_that_an_older_record_lacks_have_their_default():
     assert labels_of(runs) == [("lenet5", 2), ("lenet5, balanced sampling", 1)]
 
 
+def test_a_number_in_a_name_is_short():
+    runs = [run(str(i), config={"optimizer": {"lr": lr}}) for i, lr in enumerate((0.1 + 0.2, 1e-5))]
+    assert labels_of(runs) == [("lenet5, lr 0.3", 1), ("lenet5, lr 1e-05", 1)]
+
+
 def test_other_settings_keep_runs_apart_and_are_in_the_label():
     runs = [
         run("a", config={"optimizer": {"lr": 0.1}, "model": {"width": 1.0}}),
