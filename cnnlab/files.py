@@ -86,6 +86,15 @@ def replacing(file: Path) -> Iterator[Path]:
         raise
 
 
+def link_or_copy(file: Path, new: Path) -> None:
+    """Give a file a second name, which is replaced if it exists; on a file system without hard links, copy it."""
+    new.unlink(missing_ok=True)
+    try:
+        new.hardlink_to(file)
+    except OSError:
+        shutil.copyfile(file, new)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of `replacing` by a process that was killed; none may be writing there now."""
     for file in folder.glob(".*-????????.*"):

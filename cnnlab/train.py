@@ -118,11 +118,12 @@ def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | 
         chosen = {"trainer": settings["trainer"] | {"precision": precision}}
         chosen["model"] = checkpoints.without_other_weights(model) if checkpoint else model
         about_run = checkpoint_metadata(settings, data) | {"precision": precision}
+        saving = {key: settings[key] for key in ("select", "checkpoint_every") if key in settings}  # older records
         cost, classifier, trainer = build_parts(
             settings | chosen,
             data,
             run.path,
-            [Recorder(run, about_run, stop, select=settings.get("select", "val/accuracy"))],
+            [Recorder(run, about_run, stop, **saving)],
             bar=settings["trainer"]["enable_progress_bar"] and processes.leads,
             initialize=checkpoint is None,
             start=start,

@@ -24,7 +24,7 @@ from cnnlab.words import did_you_mean, nearest
 # Settings that do not change what is learned: names, paths, what the fingerprint of the images tells, and how much is
 # printed. Accuracies may be averaged over them. They do change time and memory.
 IGNORED_SETTINGS = (
-    *("name", "resume", "logger", "seed", "data.fold", "tta", "experiment"),
+    *("name", "resume", "logger", "checkpoint_every", "seed", "data.fold", "tta", "experiment"),
     *("data.path", "data.cache", "data.residence", "data.workers", "data.eval_batch_size"),
     *("data.config", "data.image_column", "data.label_column", "data.on_error", "data.exclude"),
     *("data.splits", "data.splits.train", "data.splits.val", "data.splits.test"),

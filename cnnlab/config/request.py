@@ -29,7 +29,7 @@ SINGLE = {
     **dict.fromkeys(
         ("tta", "bias_lr_factor", "decay_norms_and_biases", "schedule_interval", "layer_decay"), CLASSIFIER
     ),
-    "select": "cnnlab.runs.recorder.Recorder",
+    **dict.fromkeys(("select", "checkpoint_every"), "cnnlab.runs.recorder.Recorder"),
     "trust": "cnnlab.inference.trained.load",
     "freeze": "cnnlab.training.freezing.Freezing",
     "weights": "cnnlab.build.weights.read_start",

@@ -18,10 +18,10 @@ from cnnlab.words import did_you_mean
 # Keys of `data` that a checkpoint fixes, or that do not affect the outputs of a trained network.
 TRAINING_DATA_KEYS = ("image_size", "batch_size", "sampling", "mirror", "mean", "std", "workers")
 # Keys that do not affect the result of a run.
-NOT_IDENTIFYING = ("name", "resume", "logger", "trust")
+NOT_IDENTIFYING = ("name", "resume", "logger", "trust", "checkpoint_every")
 # Keys that may change when a run is resumed: its length, its hardware, and where its images are.
 CHANGEABLE_ON_RESUME = (
-    *("name", "resume", "logger", "callbacks", "trust"),
+    *("name", "resume", "logger", "callbacks", "trust", "checkpoint_every"),
     *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
     *("trainer.compile", "trainer.tf32", "trainer.benchmark", "trainer.deterministic"),

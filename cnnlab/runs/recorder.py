@@ -3,48 +3,43 @@
 import csv
 import io
 import math
-import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from cnnlab.errors import Diverged, Interrupted
 from cnnlab.files import write_atomically
+from cnnlab.limits import NotNegative
 from cnnlab.runs.directory import COLUMNS, METRICS, MORE_METRICS, RunDirectory
 from cnnlab.runs.environment import device_name, peak_memory_bytes
+from cnnlab.runs.saving import Checkpoints
 from cnnlab.runs.summary import SUMMARY_KEYS
 
 Selection = Literal["val/accuracy", "val/balanced_accuracy", "val/macro_f1", "val/loss"]
 
 
-class CheckpointFiles(TorchCheckpointIO):
-    """Write a checkpoint whole or not at all. Lightning itself writes to the folder for temporary files, and copies."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint to a path."""
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
-        write_atomically(Path(path), content.getbuffer())
+# Seconds between savings within an epoch that takes longer, if `checkpoint_every` is less.
+WITHIN_EPOCH = 30.0
 
 
 class Recorder(Checkpoint):
-    """Updates metrics.csv, summary.json and the checkpoints after every epoch, and when the run is stopped.
+    """Updates metrics.csv after every epoch, and summary.json and the checkpoints by time, at the end or when stopped.
 
-    One callback writes all files, so that they agree. A checkpoint holds the rows of metrics.csv so far, and a resumed
-    run rewrites the file from them. Lightning calls a `Checkpoint` last, when the figures of the epoch are known.
+    One callback writes all files, so that they agree: the record tells as much as last.ckpt. metrics.csv may be ahead;
+    a checkpoint holds the rows so far, and a resumed run rewrites the file from them. Lightning calls a `Checkpoint`
+    last, when the figures of the epoch are known.
 
     Args:
         run: run directory.
         about: plain values added to every checkpoint under `cnnlab`; `predict` needs them beside the weights.
         stop_requested: called after every step; True if the run should save and end.
-        minutes: interval of saving within a long epoch.
         select: figure that chooses the best epoch; of equals, the lower val/loss does, and then the earlier epoch.
+        checkpoint_every: seconds between savings at least; 0 saves after every epoch.
     """
 
     def __init__(
@@ -52,14 +47,16 @@ class Recorder(Checkpoint):
         run: RunDirectory,
         about: dict[str, Any],
         stop_requested: Callable[[], bool],
-        minutes: float = 10.0,
         select: Selection = "val/accuracy",
+        checkpoint_every: NotNegative = 30.0,
     ):
         self.run = run
         self.about = about
         self.stop_requested = stop_requested
-        self.minutes = minutes
         self.select = select
+        self.checkpoint_every = checkpoint_every
+        self.checkpoints = Checkpoints(run)
+        self._kept: dict[str, Any] = {}  # figures of the state that the checkpoints keep in memory
         self.rows: list[dict[str, Any]] = []
         self.best_row: dict[str, Any] | None = None
         self.epochs: float = 0
@@ -85,7 +82,7 @@ class Recorder(Checkpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock, write the rows of a resumed run to metrics.csv, and record learning rate and device."""
         self.run.begin()
-        trainer.strategy.checkpoint_io = CheckpointFiles()
+        trainer.strategy.checkpoint_io = self.checkpoints
         if self.run.writes:
             self.run.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
             self._write_metrics()
@@ -119,7 +116,7 @@ class Recorder(Checkpoint):
             self._take_out_first_step(trainer)
         else:
             self.images += trainer.train_dataloader.batch_images  # pyright: ignore
-        stop, save = self._stop_and_save(trainer)
+        stop, save = self._stop_and_save(trainer, max(self.checkpoint_every, WITHIN_EPOCH))
         if not stop and not save:
             return
         # The last step of an epoch is saved with the epoch. Accumulated gradients cannot be saved.
@@ -130,7 +127,7 @@ class Recorder(Checkpoint):
         self._save(trainer)
         self._stepping_since = time.perf_counter()
         if stop:
-            self._end_early(trainer)
+            self._end_early()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock of the steps."""
@@ -143,7 +140,7 @@ class Recorder(Checkpoint):
             self._stepping_since = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write row, checkpoints and record of the epoch."""
+        """Write the row of the epoch, and checkpoints and record if they are due."""
         self._stop_stepping(trainer)
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         known = [name for name in (*METRICS, *MORE_METRICS) if self._validated or name.startswith("train")]
@@ -155,31 +152,42 @@ class Recorder(Checkpoint):
         if self.run.writes:
             self._write_metrics()
         self._check_losses(trainer, row)
-        is_best = self._is_better(row)
+        # All processes take part in what follows, so one decides.
+        is_best = trainer.strategy.broadcast(self._is_better(row))
         if is_best:
             self.best_row = row
-        self._save(trainer, is_best)
-        self._log_speed(pl_module)
-        self._update_summary(trainer)
         self._next_question = self._steps
+        stop, save = self._stop_and_save(trainer, self.checkpoint_every)
         is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if self._stop_and_save(trainer)[0] and not is_last:
+        if stop or save or is_last:
+            self._save(trainer, is_best)
+        elif is_best:
+            self.checkpoints.keep(trainer)
+            self._kept = self._figures(trainer)
+        self._log_speed(pl_module)
+        if stop and not is_last:
             # Lightning would log the epoch after this; it has logged the validation already.
             done = {name: float(value) for name, value in trainer.callback_metrics.items() if name[:4] != "val/"}
             for logger in trainer.loggers:
                 logger.log_metrics({**done, "epoch": trainer.current_epoch}, trainer.global_step)
-            self._end_early(trainer)
+            self._end_early()
 
     def _check_losses(self, trainer: L.Trainer, row: dict[str, Any]) -> None:
         """Raise Diverged if a loss of the epoch is not finite. The checkpoints stay those of earlier epochs."""
         losses = {name: row[name] for name in ("train/loss", "val/loss") if row[name] is not None}
         if wrong := [f"{name} is {loss}" for name, loss in losses.items() if not math.isfinite(loss)]:
-            self._update_summary(trainer)
+            self._rescue()
+            self.run.update_summary(**self._figures(trainer))
             raise Diverged(f"the loss is not finite in epoch {row['epoch']} ({', '.join(wrong)})")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the final figures of the training."""
-        self._update_summary(trainer)
+        self.run.update_summary(**self._figures(trainer))
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Save the best epoch if it is kept in memory. The first error tells more than one of saving."""
+        with suppress(Exception):
+            self._rescue()
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add values to the checkpoint with which the network can be used without its run directory."""
@@ -188,7 +196,7 @@ class Recorder(Checkpoint):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Bring the record up to the last checkpoint if the run was killed between the two, and all epochs are done."""
         if self._started is None and self.rows:
-            self._update_summary(trainer)
+            self.run.update_summary(**self._figures(trainer))
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the patience that is asked for now, and train no further where early stopping had ended the training."""
@@ -213,13 +221,13 @@ class Recorder(Checkpoint):
         self.epochs, self.seconds_before = state_dict["epochs"], state_dict["seconds"]
         self.stepping_seconds, self.images = state_dict["stepping_seconds"], state_dict["images"]
 
-    def _stop_and_save(self, trainer: L.Trainer) -> tuple[bool, bool]:
-        """Return whether the run should save and end, and whether it is time to save.
+    def _stop_and_save(self, trainer: L.Trainer, interval: float) -> tuple[bool, bool]:
+        """Return whether the run should save and end, and whether the last saving was so many seconds ago.
 
         Several processes must agree after the same step, whichever of them has received a signal. They ask each other
         about once a second; more often would slow small networks down.
         """
-        stop, save = self.stop_requested(), time.perf_counter() - self._saved >= 60 * self.minutes
+        stop, save = self.stop_requested(), time.perf_counter() - self._saved >= interval
         if trainer.world_size == 1:
             return stop, save
         if self._steps >= self._next_question and not self._stop_agreed:
@@ -277,29 +285,16 @@ class Recorder(Checkpoint):
         return (row[self.select], -row["val/loss"]) > (best[self.select], -best["val/loss"])
 
     def _save(self, trainer: L.Trainer, is_best: bool = False) -> None:
-        """Write last.ckpt, and best.ckpt as a hard link to the same file.
-
-        Each is replaced in one step, the best one first. So best.ckpt is never older than last.ckpt says, whenever the
-        process dies.
-        """
-        last, best = self.run.last_checkpoint, self.run.best_checkpoint
-        new = last.with_name(".new.ckpt")
-        trainer.save_checkpoint(new)  # all processes take part; one writes
+        """Write the checkpoints and then the record."""
+        self.checkpoints.save(trainer, is_best)
         self._saved, self._save_agreed = time.perf_counter(), False
-        if not self.run.writes:
-            return
-        if is_best:
-            link = best.with_name(".best.ckpt")
-            link.unlink(missing_ok=True)
-            try:
-                link.hardlink_to(new)
-            except OSError:  # a file system without hard links
-                shutil.copyfile(new, link)
-            link.replace(best)
-        new.replace(last)
+        self.run.update_summary(**self._figures(trainer))
 
-    def _end_early(self, trainer: L.Trainer) -> None:
-        self._update_summary(trainer)
+    def _rescue(self) -> None:
+        if self.checkpoints.rescue():
+            self.run.update_summary(**self._kept)
+
+    def _end_early(self) -> None:
         raise Interrupted(f"Interrupted and saved. To continue: resume={self.run.path}")
 
     def _epochs_done(self, trainer: L.Trainer) -> float:
@@ -307,18 +302,19 @@ class Recorder(Checkpoint):
         share = (trainer.fit_loop.batch_idx + 1) / trainer.num_training_batches
         return len(self.rows) if share >= 1 else round(len(self.rows) - 1 + share, 1)
 
-    def _update_summary(self, trainer: L.Trainer) -> None:
+    def _figures(self, trainer: L.Trainer) -> dict[str, Any]:
+        """Return what the record says about the training so far."""
         best = self.best_row or {}
-        self.run.update_summary(
-            epochs=self.epochs,
-            steps=trainer.global_step,
-            train_seconds=round(self.seconds, 3),
-            first_step_seconds=self.first_step_seconds and round(self.first_step_seconds, 3),
-            images_per_second=round(self.images / self.stepping_seconds, 1) if self.stepping_seconds else None,
-            peak_memory_bytes=peak_memory_bytes(trainer.strategy.root_device),
-            val_accuracy=best.get("val/accuracy"),
-            val_loss=best.get("val/loss"),
-            val_balanced_accuracy=best.get("val/balanced_accuracy"),
-            val_macro_f1=best.get("val/macro_f1"),
-            best_epoch=best.get("epoch"),
-        )
+        return {
+            "epochs": self.epochs,
+            "steps": trainer.global_step,
+            "train_seconds": round(self.seconds, 3),
+            "first_step_seconds": self.first_step_seconds and round(self.first_step_seconds, 3),
+            "images_per_second": round(self.images / self.stepping_seconds, 1) if self.stepping_seconds else None,
+            "peak_memory_bytes": peak_memory_bytes(trainer.strategy.root_device),
+            "val_accuracy": best.get("val/accuracy"),
+            "val_loss": best.get("val/loss"),
+            "val_balanced_accuracy": best.get("val/balanced_accuracy"),
+            "val_macro_f1": best.get("val/macro_f1"),
+            "best_epoch": best.get("epoch"),
+        }

@@ -166,7 +166,7 @@ def time_training(task: dict[str, Any], report: Report) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(folder)
         timed = TimedTurns(report, data.val_dataloader, task["steps"])
-        recorder = Recorder(run, {}, stop_requested=lambda: False, minutes=float("inf"))
+        recorder = Recorder(run, {}, stop_requested=lambda: False, checkpoint_every=float("inf"))
         cost, classifier, trainer = build_parts(settings, data, run.path, [timed, recorder])
         timed.first_entries |= {"parameters": cost.parameters, "macs": cost.macs, "data_fingerprint": data.fingerprint}
         trainer.fit(classifier, datamodule=data)
