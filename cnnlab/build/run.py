@@ -73,7 +73,7 @@ def build_parts(
     trainer = build_lightning_trainer(settings, callbacks, loggers, directory, started_from_outside)
     mixes = data.augmentation is not None and data.augmentation.mixes
     rehearse(classifier, trainer, (CHANNELS, data.image_size, data.image_size), len(data.classes), mixes)
-    compile_network(network, settings["trainer"]["compile"])
+    compile_network(network, settings["trainer"]["compile"], data.whole_batches(trainer.world_size))
     return cost, classifier, trainer
 
 

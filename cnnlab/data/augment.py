@@ -187,9 +187,16 @@ class Augmentation:
 def move_draws(draws: Draws, device: torch.device) -> Draws:
     """Return the decisions on another device."""
     return {
-        step: {name: value.to(device) if isinstance(value, Tensor) else value for name, value in drawn.items()}
+        step: {name: move(value, device) if isinstance(value, Tensor) else value for name, value in drawn.items()}
         for step, drawn in draws.items()
     }
+
+
+def move(values: Tensor, device: torch.device) -> Tensor:
+    """Return values on another device. A GPU copies them from pinned memory, for which the host need not wait."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def _rows(draws: Draws, step: type, positions: Tensor) -> dict[str, Any]:

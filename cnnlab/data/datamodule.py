@@ -171,6 +171,12 @@ class ImageDataModule(L.LightningDataModule):
             "test": count_batches(len(self.test), self.eval_batch_size, shuffle=False),
         }
 
+    def whole_batches(self, processes: int = 1) -> set[int]:
+        """Return how many images a process has of a batch that is not the last: of training, validation and test."""
+        train, size, *others = len(self.train), self.eval_batch_size, len(self.val), len(self.test)
+        whole = [min(train, self.batch_size), *(min(images, size) for images in others)]
+        return {share for batch in whole for share in (batch // processes, -(-batch // processes))}
+
     def normalize_by(self, mean: list[float], std: list[float]) -> None:
         """Normalize by these constants of each channel, of pixels in [0, 1]."""
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from cnnlab.data.augment import Augmentation, move_draws
+from cnnlab.data.augment import Augmentation, move, move_draws
 from cnnlab.data.epoch import Epoch, seeded_generator
 from cnnlab.data.images import Images, Placement, UnreadableImage, refusal
 from cnnlab.data.normalization import Normalization
@@ -201,7 +201,7 @@ class Loader:
 
     def _on_device(self, batches: list[Tensor]) -> Sequence[Tensor]:
         """Return the positions of all batches on the device, by one transfer."""
-        return torch.cat(batches).to(self.device).split([len(batch) for batch in batches]) if batches else []
+        return move(torch.cat(batches), self.device).split([len(batch) for batch in batches]) if batches else []
 
     def _prepared(
         self, needed: Sequence[Tensor], on_device: Sequence[Tensor]

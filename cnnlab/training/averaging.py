@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
 
 from cnnlab.limits import BelowOne, Count
 
@@ -43,12 +44,32 @@ class AveragedWeights(WeightAveraging):
 
     @torch.no_grad()
     def _update(self, module: L.LightningModule, n: int) -> None:
-        assert self._average_model is not None
-        tensors = [chain(m.parameters(), m.buffers()) for m in (self._average_model.module, module)]
-        pairs = list(zip(*tensors, strict=True))
-        for average, current in pairs:
-            if not average.is_floating_point():  # batch counters of the norms
-                average.copy_(current)
-        averages, currents = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
         keep = min(self.decay**self.every_n_steps, (1 + n) / (10 + n)) if n > 1 else 0.0
-        torch._foreach_lerp_(averages, currents, 1 - keep)  # pyright: ignore[reportPrivateImportUsage]
+        for averages, currents in self._by_type(module):
+            if averages[0].is_floating_point():
+                torch._foreach_lerp_(averages, currents, 1 - keep)  # pyright: ignore[reportPrivateImportUsage]
+            else:  # batch counters of the norms
+                torch._foreach_copy_(averages, currents)  # pyright: ignore[reportPrivateImportUsage]
+
+    @torch.no_grad()
+    def _swap_models(self, pl_module: L.LightningModule) -> None:
+        """Swap the weights in a few operations; Lightning needs three for each tensor, which a GPU has to be told."""
+        for averages, currents in self._by_type(pl_module):
+            before = torch._foreach_clone(averages)  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_copy_(averages, currents)  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_copy_(currents, before)  # pyright: ignore[reportPrivateImportUsage]
+
+    @torch.no_grad()
+    def _copy_average_to_current(self, pl_module: L.LightningModule) -> None:
+        for averages, currents in self._by_type(pl_module):
+            torch._foreach_copy_(currents, averages)  # pyright: ignore[reportPrivateImportUsage]
+
+    def _by_type(self, module: L.LightningModule) -> list[tuple[list[Tensor], list[Tensor]]]:
+        """Return the average's tensors and the module's, those of one type together: they are changed at once."""
+        assert self._average_model is not None
+        groups: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        tensors = [chain(m.parameters(), m.buffers()) for m in (self._average_model.module, module)]
+        for pair in zip(*tensors, strict=True):
+            for group, tensor in zip(groups.setdefault(pair[0].dtype, ([], [])), pair, strict=True):
+                group.append(tensor)
+        return list(groups.values())

@@ -5,7 +5,7 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
-from torch import nn
+from torch import Tensor, nn
 
 from cnnlab.errors import RequestError
 from cnnlab.training.duration import Duration
@@ -123,14 +123,32 @@ def check_accumulation(mode: Compile, batches: int, kind: str) -> None:
         raise ValueError(f"{problem}: its CUDA graphs overwrite gradients; use compile=default")
 
 
-def compile_network(network: nn.Module, mode: Compile) -> None:
-    """Compile a network in place at its first call, so that its weights keep their names; `off` does nothing."""
-    if mode != "off":
-        torch._dynamo.reset()  # networks that this process compiled earlier count against the limit below
-        # Each shape is compiled by itself: a smaller last batch, other image sizes, evaluation and its views. Code for
-        # all shapes would be slower, and beyond the limit nothing is compiled.
-        torch._dynamo.config.recompile_limit = 32
-        network.compile(mode=None if mode == "default" else mode, dynamic=False)
+def compile_network(network: nn.Module, mode: Compile, sizes: Collection[int] = ()) -> None:
+    """Compile a network in place at its first call, so that its weights keep their names; `off` does nothing.
+
+    Args:
+        network: maps images (N, C, H, W) to logits.
+        mode: of `torch.compile`.
+        sizes: numbers of images N for which it is compiled; none stands for all. Other batches, such as the last one of
+            an epoch, are computed layer by layer: compiling takes longer than they do.
+    """
+    if mode == "off":
+        return
+    torch._dynamo.reset()  # networks that this process compiled earlier count against the limit below
+    # Each shape is compiled by itself: training, evaluation, image sizes. Code for all shapes would be slower, and
+    # beyond the limit nothing is compiled.
+    torch._dynamo.config.recompile_limit = 32
+    network.compile(mode=None if mode == "default" else mode, dynamic=False)
+    compiled = network._compiled_call_impl
+    assert compiled is not None
+
+    def call(images: Tensor, *arguments: Any, **named: Any) -> Any:
+        if not sizes or len(images) in sizes:
+            return compiled(images, *arguments, **named)
+        with torch.compiler.set_stance("force_eager"):
+            return compiled(images, *arguments, **named)
+
+    network._compiled_call_impl = call
 
 
 def training_devices(options: Mapping[str, Any]) -> list[torch.device]:

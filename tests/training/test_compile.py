@@ -8,7 +8,7 @@ import torch
 
 from tests.helpers import stop_when_asked, summary, weights
 
-pytestmark = pytest.mark.skipif(
+needs_compiler = pytest.mark.skipif(
     not (shutil.which("g++") or shutil.which("clang++")), reason="compiling needs a C++ compiler"
 )
 
@@ -34,6 +34,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return shapes
 
 
+@needs_compiler
 @pytest.mark.slow
 def test_a_compiled_run_learns_the_same_and_saves_the_same_checkpoint(train, tmp_path, monkeypatch):
     assert train(*RUN, "hydra.run.dir=plain").code == 0
@@ -50,6 +51,7 @@ def test_a_compiled_run_learns_the_same_and_saves_the_same_checkpoint(train, tmp
         assert all(torch.allclose(found[key], expected[key], atol=0.01) for key in expected)
 
 
+@needs_compiler
 @pytest.mark.slow
 def test_a_compiled_run_resumes_and_can_be_tested_uncompiled(train, tmp_path, monkeypatch):
     options = (*RUN, "trainer.compile=default")
@@ -63,3 +65,33 @@ def test_a_compiled_run_resumes_and_can_be_tested_uncompiled(train, tmp_path, mo
     assert all(torch.allclose(parts[key], whole[key], atol=1e-5) for key in whole)
     # The same checkpoint in a network that is not compiled.
     assert train("resume=parts", "trainer.compile=off", "trainer.max_epochs=3").code == 0
+
+
+@pytest.mark.parametrize(
+    "model", ["lenet5", *(pytest.param(m, marks=pytest.mark.slow) for m in ("article", "resnet20"))]
+)
+def test_a_run_compiles_three_shapes_at_most_and_breaks_no_graph(train, monkeypatch, model):
+    """Odd batches are computed layer by layer. On a processor with AMX, layers are replaced by others."""
+    monkeypatch.setattr("cnnlab.build.run.has_matrix_tiles", lambda: True)
+    graphs: list[int] = []
+    original = torch.compile
+
+    def backend(module: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        graphs.extend(len(x) for x in inputs if isinstance(x, torch.Tensor) and x.ndim == 4 and x.shape[-1] >= 16)
+        return module.forward
+
+    monkeypatch.setattr(torch, "compile", lambda f, **_: original(f, backend=backend, fullgraph=True, dynamic=False))
+    smaller = {"article": ("model.width=0.25",), "resnet20": ("model.width=0.25", "data.image_size=16")}
+    options = (
+        f"model={model}",
+        *smaller.get(model, ()),
+        "data=digits",
+        "logger=none",
+        "trainer.compile=default",
+        "tta=flip_translate",
+    )
+    sizes = ("data.batch_size=300", "data.eval_batch_size=100", "trainer.max_epochs=1")
+    outcome = train(*options, *sizes, "trainer.precision=bf16-mixed")
+    assert outcome.code == 0, outcome.err
+    # 1,349 images train: 4 batches of 300 and one of 149. 149 validate, 299 test: batches of 100, and 49 and 99 left.
+    assert graphs == [300, 100]
