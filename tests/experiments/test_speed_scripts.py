@@ -68,3 +68,49 @@ def test_predicting_takes_turns_with_loops_written_by_hand(parquet_folder):
     small = ("--files", "20", "--rounds", "1", "--batch-size", "8", "--side", "40", "--ways", "predict", "loop")
     printed = run("predict.py", "--path", parquet_folder, *small)
     assert "| predict / loop |" in printed
+
+
+SMALL_PLAN = {
+    **dict.fromkeys(("MODELS", "MORE", "TRAINED", "FASTEST", "PEER_MODELS"), "lenet5"),
+    **{"MODES": "off", "LAST_MODE": "off", "BATCH": "16", "STEPS": "2", "PEER_STEPS": "2", "PEER_BATCH": "16"},
+    **{
+        "SEEDS": "0,1",
+        "EPOCHS": "1",
+        "EXTRA": "data.batch_size=16",
+        "SECONDS_IN_ALL": "3000",
+        "PYTHON": sys.executable,
+    },
+}
+
+
+def plan(data: Path, out: Path, **changes: str) -> tuple[int, str]:
+    """Run the plan for a GPU on this machine; return its exit code and its report."""
+    environment = {**os.environ, **SMALL_PLAN, "OUT": str(out), **changes}
+    done = subprocess.run(
+        ["bash", SPEED / "gpu.sh", data], capture_output=True, text=True, env=environment, timeout=900
+    )
+    assert done.stderr == ""
+    return done.returncode, (out / "report.txt").read_text()
+
+
+def test_the_plan_for_a_gpu_runs_small_on_a_cpu(parquet_folder, tmp_path):
+    code, report = plan(parquet_folder, tmp_path / "out", SMOKE="--batch-size 16 --fraction 1")
+    assert code == 0, report
+    parts = ("versions and images", "smoke", "profile", "benchmark off", "benchmark lenet5", "speedrun", "lenet5")
+    for part in (*parts, "peers lenet5"):
+        assert f"## {part}\n" in report
+        assert f"- {part}: " in report
+    assert "FAILED" not in report
+    assert report.count("\nok ") == 8
+    written = {file.name for file in (tmp_path / "out").iterdir()}
+    assert written >= {"report.txt", "benchmark-off.json", "peers-lenet5.json", "runs-speedrun.json", "profile"}
+    assert len(json.loads((tmp_path / "out" / "runs-speedrun.json").read_text())) == 2
+
+
+def test_nothing_is_measured_if_the_smoke_test_fails(parquet_folder, tmp_path):
+    code, report = plan(parquet_folder, tmp_path / "out", SMOKE="--only fast --fraction 7")
+    assert code == 1
+    assert "FAILED fast" in report
+    assert "data.fraction must be" in report
+    assert "- smoke: exit code 1" in report
+    assert "benchmark" not in report
