@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from cnnlab.inspection.activations import ActivationUse, watch_activations
 from cnnlab.inspection.attribution import ClassMap, class_activation
-from cnnlab.inspection.feature_maps import Chain, FeatureMaps, find_chains, trace_maps
-from cnnlab.inspection.layers import LayerTable, tabulate
+from cnnlab.inspection.cost import run_image
+from cnnlab.inspection.feature_maps import Chain, find_chains, find_explaining
+from cnnlab.inspection.layers import Layer, LayerTable, tabulate
 
 PREDICTIONS, CLASS_MAPS = 5, 3  # numbers of classes
 
@@ -33,7 +34,8 @@ class Inside(Subject):
     predictions: Sequence[tuple[str, float]]  # the most probable classes with their probabilities, best first
     table: LayerTable  # layers of the network, with their values for the image
     chains: Sequence[Chain]  # its convolutions, each with what follows it
-    maps: FeatureMaps  # feature maps of the image
+    filters: Tensor | None  # weights of the first one, (out, in / groups, height, width); None if there is none
+    explaining: Layer | None  # layer from which the class maps are computed
     uses: Sequence[ActivationUse]  # of the activation functions
     class_maps: Sequence[ClassMap]  # of the most probable classes; empty if there can be none
     logits: Tensor  # of the watched images, float32 (N, classes)
@@ -47,22 +49,25 @@ def look_inside(
     The activation functions are watched on the batches, (N, C, H, W) each. All images are normalized and on the
     network's device.
     """
-    maps = trace_maps(network, image)
-    probabilities, numbers = maps.logits.softmax(dim=0).topk(min(PREDICTIONS, len(classes)))
+    table = tabulate(network, (image.shape[1], image.shape[2], image.shape[3]), image)
+    chains = find_chains(table)
+    probabilities, numbers = run_image(network, image)[0].float().softmax(dim=0).topk(min(PREDICTIONS, len(classes)))
     best = zip(numbers.tolist(), probabilities.tolist(), strict=True)
     predictions = [(classes[int(number)], float(probability)) for number, probability in best]
     class_maps = []
-    if maps.explaining:
-        found = class_activation(network, maps.explaining.name, image, numbers[:CLASS_MAPS].tolist())
+    if explaining := find_explaining(network, table, chains):
+        found = class_activation(network, explaining.name, image, numbers[:CLASS_MAPS].tolist())
         class_maps = [ClassMap(*prediction, values) for prediction, values in zip(predictions, found, strict=False)]
-    table = tabulate(network, (image.shape[1], image.shape[2], image.shape[3]), image)
+    first = dict(network.named_modules()).get(chains[0].layers[0].name) if chains else None
+    weights = getattr(first, "weight", None)
     uses, logits = watch_activations(network, batches)
     return Inside(
         **vars(subject),
         predictions=predictions,
         table=table,
-        chains=find_chains(table),
-        maps=maps,
+        chains=chains,
+        filters=None if weights is None else weights.detach().float().cpu(),
+        explaining=explaining,
         uses=uses,
         class_maps=class_maps,
         logits=logits,

@@ -42,6 +42,11 @@ class Layer:
         """Height and width of the output; None if it is no map (channels, height, width)."""
         return (self.output[1], self.output[2]) if self.output and len(self.output) == 3 else None
 
+    @property
+    def block(self) -> str:
+        """Block that it belongs to, such as `Block 2`; empty if it is in none."""
+        return self.title.partition(",")[0] if self.title.startswith("Block ") else ""
+
 
 @dataclass(frozen=True)
 class LayerTable:

@@ -11,6 +11,7 @@ WORDS = {
     "conv": "convolution",
     "convolution": "convolution",
     "convtranspose": "transposed convolution",
+    "partialconvolution": "partial convolution",
     "linear": "fully connected layer",
     "batchnorm": "batch norm",
     "groupnorm": "group norm",
@@ -22,6 +23,7 @@ WORDS = {
     "adaptivemaxpool": "max pooling",
     "adaptiveavgpool": "average pooling",
     "mean": "average pooling",
+    "subsampling": "trained average pooling",
     "add": "addition",
     "cat": "joined channels",
     "flatten": "list of all values",
@@ -61,10 +63,15 @@ def titles(network: nn.Module, layers: Sequence[tuple[str, str]]) -> list[str]:
     for block, task in keys:
         seen[block, task] += 1
         if totals[block, task] > 1:
-            number = seen[block, task]
-            task = f"{ORDINALS[number - 1] if number <= len(ORDINALS) else f'{number}th'} {task}"
+            task = f"{_ordinal(seen[block, task])} {task}"
         found.append(f"Block {numbers[block]}, {task}" if block else task[0].upper() + task[1:])
     return found
+
+
+def _ordinal(number: int) -> str:
+    if number <= len(ORDINALS):
+        return ORDINALS[number - 1]
+    return f"{number}{'th' if number % 100 < 20 else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
 def _task(block: str, name: str, kind: str) -> str:
@@ -74,7 +81,7 @@ def _task(block: str, name: str, kind: str) -> str:
 
 def _blocks(network: nn.Module, layers: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Return the block of each module that is in one, by their names."""
-    weighted = [name for name, kind in layers if in_words(kind) in WEIGHTED]
+    weighted = [name for name, kind in layers if in_words(kind).endswith(WEIGHTED)]
 
     def is_block(name: str) -> bool:
         inside = sum(one.startswith(f"{name}.") for one in weighted)

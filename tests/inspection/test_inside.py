@@ -23,7 +23,7 @@ def test_the_most_probable_classes_come_first_and_have_maps() -> None:
     probabilities = [probability for _, probability in inside.predictions]
     assert len(probabilities) == 5
     assert probabilities == sorted(probabilities, reverse=True)
-    assert probabilities[0] == pytest.approx(float(inside.maps.logits.softmax(0).max()))
+    assert probabilities[0] == pytest.approx(float(inside.logits[0].softmax(0).max()))
     assert [(one.name, one.confidence) for one in inside.class_maps] == list(inside.predictions[:3])
     assert (inside.model, inside.truth, len(inside.uses)) == ("thenet", "a", 2)
     assert inside.table.layers[-1].output == (7,)

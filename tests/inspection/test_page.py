@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cnnlab.inspection.attribution import ClassMap
-from cnnlab.inspection.feature_maps import Chain, Stage, maps_of
+from cnnlab.inspection.feature_maps import Chain, last_of_each_size, maps_of
 from cnnlab.inspection.inside import Inside, Subject, look_inside
 from cnnlab.inspection.layers import Layer, tabulate
 from cnnlab.inspection.page.functions import draw_functions, input_map, judge
@@ -175,7 +175,7 @@ def test_windows_in_words():
 
 
 def test_the_path_shows_sizes_windows_and_fields(article):
-    shown = texts(draw_path(PIXELS, article.maps.stages, steps(article.table)))
+    shown = texts(draw_path(PIXELS, last_of_each_size(article.table), steps(article.table)))
     assert "31 × 31 × 8" in shown
     assert "max pooling 3×3\n3 × convolution 3×3" in shown
     assert "12 × 12 pixels" in shown
@@ -183,8 +183,8 @@ def test_the_path_shows_sizes_windows_and_fields(article):
 
 
 def test_a_path_with_unknown_fields_says_so():
-    stage = Stage("conv", "Conv2d", torch.rand(2, 8, 8), None)
-    assert "unknown" in texts(draw_path(PIXELS, [stage], []))
+    layer = Layer("conv", "Conv2d", output=(2, 8, 8), values=torch.rand(2, 8, 8))
+    assert "unknown" in texts(draw_path(PIXELS, [layer], []))
 
 
 # --- activation functions --------------------------------------------------------------------------------------------
@@ -278,10 +278,11 @@ def test_the_page_states_the_facts(page, article):
 
 def test_the_page_tells_if_all_units_work_and_if_maps_are_coarse(article, page):
     uses = [replace(use, quiet_units=0, quiet_channels=0) for use in article.uses]
-    coarse = replace(article.maps.explaining, maps=torch.rand(4, 2, 2), field=None)
-    maps = replace(article.maps, explaining=coarse)
+    coarse = replace(article.explaining, output=(4, 2, 2), field=None)
     class_maps = [ClassMap("cat", 0.9, torch.ones(2, 2)), ClassMap("dog", 0.1, torch.zeros(2, 2))]
-    changed = replace(article, uses=uses, maps=maps, class_maps=class_maps, truth="dog", watched="512 test images")
+    changed = replace(
+        article, uses=uses, explaining=coarse, class_maps=class_maps, truth="dog", watched="512 test images"
+    )
     pictures = {file.stem: Picture(file.stem, "", b"", b"") for file in page[0][1:]}
     mistakes = [Mistake(PIXELS, "Test image 3", "cat & dog", "<owl>", 0.75)]
     html = " ".join(render(changed, mistakes, pictures, has_live=True).split())

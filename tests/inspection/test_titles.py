@@ -34,9 +34,10 @@ def test_layers_of_blocks_are_counted_in_their_block() -> None:
 
 
 def test_of_many_layers_of_a_kind_the_later_ones_have_numbers() -> None:
-    network = nn.Sequential(*(nn.ReLU() for _ in range(12)))
-    layers = [(str(number), "ReLU") for number in range(12)]
-    assert titles(network, layers)[9:] == ["Tenth ReLU", "11th ReLU", "12th ReLU"]
+    network = nn.Sequential(*(nn.ReLU() for _ in range(22)))
+    layers = [(str(number), "ReLU") for number in range(22)]
+    assert titles(network, layers)[9:13] == ["Tenth ReLU", "11th ReLU", "12th ReLU", "13th ReLU"]
+    assert titles(network, layers)[20:] == ["21st ReLU", "22nd ReLU"]
 
 
 def test_modules_and_functions_have_the_same_words() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from cnnlab.files import write_atomically
-from cnnlab.inspection.feature_maps import Chain, shown_chains
+from cnnlab.inspection.feature_maps import Chain, last_of_each_size, shown_chains
 from cnnlab.inspection.inside import Inside
 from cnnlab.inspection.page.functions import draw_functions, input_map, judge
 from cnnlab.inspection.page.pooling import find_pooling
@@ -48,35 +48,35 @@ def write_inside(inside: Inside, mistakes: Sequence[Mistake], folder: Path) -> l
 
 def draw(inside: Inside) -> dict[str, Picture]:
     """Draw all pictures that apply to the network, and return them by name."""
-    maps, pictures = inside.maps, {}
+    pictures: dict[str, Picture] = {}
 
     def add(name: str, alt: str, draw: Callable[..., Figure], *arguments: Any, smooth: bool = False) -> None:
         pictures[name] = picture(name, alt, lambda: draw(*arguments), smooth)
 
-    if maps.filters is not None:
-        add("filters", f"{len(maps.filters)} filters as small tiles", draw_filters, maps.filters, inside.grey)
+    if inside.filters is not None:
+        add("filters", f"{len(inside.filters)} filters as small tiles", draw_filters, inside.filters, inside.grey)
     for name, chain in _named_chains(inside).items():
         alt = f"maps of the strongest channels: {', '.join(layer.title for layer in chain.layers)}"
-        first = chain is inside.chains[0] and maps.filters is not None and maps.filters.shape[1] in (1, 3)
-        add(name, alt, draw_chain, chain, maps.filters if first else None, inside.grey)
-    if maps.stages:
+        first = chain is inside.chains[0] and inside.filters is not None and inside.filters.shape[1] in (1, 3)
+        add(name, alt, draw_chain, chain, inside.filters if first else None, inside.grey)
+    if sizes := last_of_each_size(inside.table):
         alt = "the image, a map of each size drawn to scale, and the receptive field of its middle value"
-        add("path", alt, draw_path, inside.pixels, maps.stages, steps(inside.table))
+        add("path", alt, draw_path, inside.pixels, sizes, steps(inside.table))
     if inside.uses:
         use = inside.uses[0]
         alt = "ReLU, tanh and sigmoid over a histogram of their inputs, and a map before and after each"
         title = f"What three functions make of the inputs of one layer: {_titles(inside).get(use.name, use.name)}"
         add("activations", alt, draw_functions, use, input_map(use, inside.chains), title)
-    if inside.class_maps and maps.explaining:
+    if inside.class_maps and inside.explaining:
         alt = "the image, and for each class a heat map laid over it"
-        shown = inside.pixels, inside.class_maps, maps.explaining.field
+        shown = inside.pixels, inside.class_maps, inside.explaining.field
         add("class_maps", alt, draw_class_maps, *shown, smooth=True)
     return pictures
 
 
 def render(inside: Inside, mistakes: Sequence[Mistake], pictures: dict[str, Picture], has_live: bool = False) -> str:
     """Return the page as HTML that contains the pictures, which `draw` has made."""
-    filters = inside.maps.filters
+    filters = inside.filters
     environment = templates(Path(__file__).parent)
     environment.filters["png"] = _png
     return environment.get_template("page.html").render(

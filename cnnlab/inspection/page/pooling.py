@@ -55,7 +55,7 @@ def find_pooling(chains: Sequence[Chain]) -> Pooling | None:
         for before, layer in zip(chain.layers, chain.layers[1:], strict=False):
             window = layer.window
             small = window and max(window.kernel) <= LARGEST_KERNEL and window.dilation == (1, 1)
-            if window and small and in_words(layer.kind).endswith("pooling"):
+            if window and small and in_words(layer.kind) in ("max pooling", "average pooling"):
                 return _cut(before, layer, window)
     return None
 

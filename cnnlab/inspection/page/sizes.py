@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from cnnlab.inspection import titles
-from cnnlab.inspection.feature_maps import Stage, strongest
+from cnnlab.inspection.feature_maps import maps_of, strongest
 from cnnlab.inspection.layers import Layer, LayerTable
 from cnnlab.inspection.page.style import HEAD, WIDTH, Sheet
 from cnnlab.inspection.receptive_field_rules import Pair, Window
@@ -77,16 +77,16 @@ def _short(pair: Pair) -> str:
     return str(pair[0]) if pair[0] == pair[1] else "×".join(map(str, pair))
 
 
-def draw_path(pixels: Tensor, stages: Sequence[Stage], found: Sequence[Step]) -> Figure:
+def draw_path(pixels: Tensor, layers: Sequence[Layer], found: Sequence[Step]) -> Figure:
     """Draw the image, uint8 (H, W, 3), and a map of every size to scale, above the middle value's receptive field.
 
     The layers with windows are listed under the maps of their output's size.
     """
     image = pixels.numpy() / 255
     height, width = pixels.shape[:2]
-    columns = min(COLUMNS, len(stages))
-    rows = [stages[start : start + columns] for start in range(0, len(stages), columns)]
-    windows = {stage.sides: _windows_of(stage, found) for stage in stages}
+    columns = min(COLUMNS, len(layers))
+    rows = [layers[start : start + columns] for start in range(0, len(layers), columns)]
+    windows = {layer.sides: _windows_of(layer, found) for layer in layers}
     lines = max(len(listed) for listed in windows.values())
     cell = WIDTH / (columns + 1)
     side = min(0.72 * cell, 1.0)
@@ -100,43 +100,44 @@ def draw_path(pixels: Tensor, stages: Sequence[Stage], found: Sequence[Step]) ->
             sheet.image((cell - side) / 2, top, side, side, image)
             sheet.text(cell / 2, words, f"{height} × {width} × 3\nthe image", fontsize=8)
             sheet.text(cell / 2, words + 0.34, "layers that made it:", fontsize=7)
-        for column, stage in enumerate(part, start=1):
+        for column, layer in enumerate(part, start=1):
             centre = cell * (column + 0.5)
             sheet.text(centre - cell / 2, middle, "→", va="center", fontsize=10, color="C0")
-            _draw_stack(sheet, centre, middle, side * stage.sides[0] / height, stage)
-            sheet.text(centre, words, f"{stage.sides[0]} × {stage.sides[1]} × {len(stage.maps)}", fontsize=8)
-            sheet.text(centre, words + 0.2, "\n".join(windows[stage.sides]), fontsize=7)
-            _draw_sight(sheet, centre - side / 2, below, side, image, stage)
+            _draw_stack(sheet, centre, middle, side * maps_of(layer).shape[1] / height, layer)
+            channels, *sides = maps_of(layer).shape
+            sheet.text(centre, words, " × ".join(map(str, (*sides, channels))), fontsize=8)
+            sheet.text(centre, words + 0.2, "\n".join(windows[layer.sides]), fontsize=7)
+            _draw_sight(sheet, centre - side / 2, below, side, image, layer)
         sheet.text(cell / 2, below + side / 2, "what the\nmiddle value\nof each map\ncan see", va="center", fontsize=8)
     return sheet.figure
 
 
-def _windows_of(stage: Stage, found: Sequence[Step]) -> list[str]:
-    """Return lines such as `3 convolutions 3×3` for the windows whose output has the size of a stage, at most four."""
+def _windows_of(layer: Layer, found: Sequence[Step]) -> list[str]:
+    """Return lines such as `3 × convolution 3×3` for the windows whose output has the layer's size, at most four."""
     counts: Counter[str] = Counter()
     for step in found:
-        if step.layer.sides == stage.sides:
+        if step.layer.sides == layer.sides:
             counts[f"{titles.in_words(step.layer.kind)} {'×'.join(map(str, step.window.kernel))}"] += 1
     listed = [f"{count} × {text}" if count > 1 else text for text, count in counts.items()]
     return listed if len(listed) <= LISTED else [*listed[: LISTED - 1], f"and {len(listed) - LISTED + 1} more kinds"]
 
 
-def _draw_stack(sheet: Sheet, centre: float, middle: float, side: float, stage: Stage) -> None:
+def _draw_stack(sheet: Sheet, centre: float, middle: float, side: float, layer: Layer) -> None:
     """Draw the most active map, with others behind it."""
-    values = stage.maps[strongest(stage.maps, 1)[0]].numpy()
-    behind = min(4, len(stage.maps) - 1)
+    values = maps_of(layer)[strongest(maps_of(layer), 1)[0]].numpy()
+    behind = min(4, len(maps_of(layer)) - 1)
     for depth in range(behind, -1, -1):
         x, y = centre - side / 2 + 0.02 * depth, middle - side / 2 - 0.02 * depth
         sheet.box(x, y, side, side, fill=True, facecolor="C2", edgecolor="C0", linewidth=0.6)
     sheet.image(centre - side / 2, middle - side / 2, side, side, values, cmap="gray", zorder=2)
 
 
-def _draw_sight(sheet: Sheet, x: float, y: float, side: float, image: np.ndarray, stage: Stage) -> None:
+def _draw_sight(sheet: Sheet, x: float, y: float, side: float, image: np.ndarray, layer: Layer) -> None:
     """Draw the image, darkened outside the receptive field of the value in the middle of the map."""
     height, width = image.shape[:2]
-    rows, columns = stage.sides
-    box = stage.field.box(rows // 2, columns // 2, height, width) if stage.field else None
-    if stage.field is None or box is None:
+    _, rows, columns = maps_of(layer).shape
+    box = layer.field.box(rows // 2, columns // 2, height, width) if layer.field else None
+    if layer.field is None or box is None:
         sheet.image(x, y, side, side, 0.25 * image)
         sheet.text(x + side / 2, y + side + 0.06, "unknown", fontsize=8)
         return
@@ -147,6 +148,6 @@ def _draw_sight(sheet: Sheet, x: float, y: float, side: float, image: np.ndarray
     pixel = side / height
     frame = (x + left * pixel, y + top * pixel, (right - left + 1) * pixel, (bottom - top + 1) * pixel)
     sheet.box(*frame, edgecolor="C1", linewidth=1.5)
-    sheet.text(x + side / 2, y + side + 0.06, f"{' × '.join(map(str, stage.field.size))} pixels", fontsize=8)
-    if stage.field.exceeds(height, width):
+    sheet.text(x + side / 2, y + side + 0.06, f"{' × '.join(map(str, layer.field.size))} pixels", fontsize=8)
+    if layer.field.exceeds(height, width):
         sheet.text(x + side / 2, y + side + 0.21, "beyond the image", fontsize=7)
