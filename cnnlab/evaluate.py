@@ -32,6 +32,11 @@ def evaluate(config: DictConfig) -> None:
     for problem in problems:
         log.warning("checkpoint: %s", problem)
     output = _check_output(settings["output"])
+    protocol = settings["protocol"] or summary.get("protocol") or "holdout"
+    if settings["calibrate"] and (settings["split"] != "test" or protocol == "article"):
+        raise RequestError(
+            "calibrate needs split=test, and images that neither training nor test use (protocol=holdout)"
+        )
     data = configuration.data_settings(config, run)
     batch_size = data.pop("eval_batch_size")
 
@@ -43,6 +48,7 @@ def evaluate(config: DictConfig) -> None:
     from cnnlab.inference import evaluation_report as report
     from cnnlab.inference.metrics import confident_mistakes, score
     from cnnlab.inference.scoring import Clock, check_shift, chosen_tta, measure_shift_invariance, run_network
+    from cnnlab.inference.temperature import fit_temperature, save_temperature
     from cnnlab.inference.trained import load
     from cnnlab.reports.terminal import suggest_visualize
     from cnnlab.runs.checkpoint import same_images
@@ -56,7 +62,6 @@ def evaluate(config: DictConfig) -> None:
     # A format of another kind of device might be slow on this one: CPUs may emulate bf16.
     keeps = recorded == "32-true" or (recorded == "bf16-mixed" and kind == device_kind(summary.get("device")))
     precision: Any = options.precision or (recorded if keeps else "auto")
-    protocol = options.protocol or summary.get("protocol") or "holdout"
     tell("Reading the checkpoint")
     with clock("checkpoint"):
         net = load(options.checkpoint, options.device, precision, settings["trust"])
@@ -75,6 +80,22 @@ def evaluate(config: DictConfig) -> None:
     with clock("metrics"):
         scores = score(outputs.logits, images.labels, net.classes)
         tta_scores = None if outputs.tta_logits is None else score(outputs.tta_logits, images.labels, net.classes)
+    calibrated = None
+    if options.calibrate:
+        tell("Fitting the temperature")
+        with clock("calibration"):
+            held_out, _ = read_split("val", protocol, net.classes, net.image_size, data, summary.get("seed") or 0)
+            temperature = fit_temperature(run_network(net, held_out, batch_size).logits, held_out.labels)
+        mended = score(outputs.logits / temperature, images.labels, net.classes)
+        calibrated = {
+            "temperature": temperature,
+            "images": len(held_out),
+            "error": mended.calibration.error,
+            "loss": mended.loss,
+            "saved": options.calibrate == "save",
+        }
+        if options.calibrate == "save":
+            save_temperature(net.checkpoint, temperature)
     folder.mkdir(parents=True, exist_ok=True)
     report.save_outputs(outputs, images.labels, folder)
     tell("Drawing the figures")
@@ -104,6 +125,7 @@ def evaluate(config: DictConfig) -> None:
         "classes": net.classes,
         **asdict(scores),
         "tta": None if tta_scores is None else {"views": chosen_tta(options.tta), **asdict(tta_scores)},
+        "calibrated": calibrated,
         "shift": shift,
         "embeddings": embeddings,
         "images_per_second": round(outputs.images_per_second, 1),

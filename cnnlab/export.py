@@ -16,9 +16,9 @@ from cnnlab.waiting import tell
 def export(config: DictConfig) -> None:
     """Write the file, and print its description and how far its outputs are from the checkpoint's."""
     settings = configuration.settings(config)
-    options = {key: settings[key] for key in ("format", "opset", "normalize", "softmax", "trust")}
+    options = {key: settings[key] for key in ("format", "opset", "normalize", "softmax", "trust", "calibrated")}
     check_declared("cnnlab.inference.export.export_network", {"checkpoint": settings["checkpoint"], **options})
-    check_options(*(options[key] for key in ("format", "opset", "normalize", "softmax")))
+    check_options(*(options[key] for key in ("format", "opset", "normalize", "softmax", "calibrated")))
     output = check_output(settings["output"], (SUFFIXES[options["format"]],))
     checkpoint_file(settings["checkpoint"])
 

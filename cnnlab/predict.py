@@ -46,7 +46,7 @@ def predict(config: DictConfig) -> None:
     """Classify images batch by batch; write the predictions and a gallery."""
     settings = configuration.settings(config)
     counts = read_options(Counts, settings)
-    arguments = {key: settings[key] for key in ("checkpoint", "device", "precision", "trust")}
+    arguments = {key: settings[key] for key in ("checkpoint", "device", "precision", "trust", "calibrated")}
     check_declared("cnnlab.inference.trained.load", arguments)
     to_stdout = settings["output"] == STANDARD_OUTPUT
     output = None if to_stdout else check_output(settings["output"], (".csv", ".jsonl"))

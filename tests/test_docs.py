@@ -181,6 +181,8 @@ def trained(train, tmp_path) -> Path:
 @pytest.mark.parametrize(("name", "arguments"), uses_of_a_network())
 def test_a_trained_network_is_used(command, trained, monkeypatch, name, arguments):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"photos/owl.jpg\n")))  # as `find` would print
+    if "calibrated=true" in arguments:
+        assert command("evaluate", "checkpoint=runs/lenet5/DATE", "calibrate=save").code == 0
     outcome = command(name, *arguments)
     assert outcome.code == 0, outcome.err
 

@@ -1,5 +1,6 @@
 """The command `cnnlab evaluate`."""
 
+import csv
 import json
 import os
 import shlex
@@ -142,6 +143,35 @@ def test_the_suggested_command_shows_the_most_confident_mistake(command, run, mo
     assert command(*arguments).code == 0
 
 
+def test_a_temperature_is_fitted_kept_and_used(command, run, tmp_path):
+    outcome = command("evaluate", f"checkpoint={run}", "calibrate=true")
+    assert outcome.code == 0, outcome.err
+    record = json.loads((run / "evaluation" / "evaluation.json").read_text())
+    mended = record["calibrated"]
+    assert f"with temperature {mended['temperature']:.3f}" in outcome.out
+    assert (mended["images"], mended["saved"]) == (149, False)
+    assert mended["loss"] < record["loss"] and mended["error"] < record["calibration"]["error"]
+    there = command("predict", f"checkpoint={run}", "images=test", "calibrated=true")
+    assert (there.code, "has no temperature; cnnlab evaluate" in there.err) == (2, True)
+
+    before = (run / "checkpoints" / "best.ckpt").read_bytes()
+    assert command("evaluate", f"checkpoint={run}", "calibrate=save").code == 0
+    assert (run / "checkpoints" / "best.ckpt").read_bytes() != before
+    again = command("evaluate", f"checkpoint={run}")  # plain: the weights are as they were
+    assert json.loads((run / "evaluation" / "evaluation.json").read_text())["loss"] == record["loss"], again.err
+    confidence = {}
+    for calibrated in ("false", "true"):
+        asked = ("images=test", "limit=20", "gallery=null", "output=found.csv", f"calibrated={calibrated}")
+        assert command("predict", f"checkpoint={run}", *asked).code == 0
+        rows = list(csv.DictReader((tmp_path / "found.csv").open()))
+        confidence[calibrated] = [float(row["confidence"]) for row in rows], [row["class"] for row in rows]
+    assert confidence["true"][1] == confidence["false"][1]
+    sharper = mended["temperature"] < 1
+    assert all((a > b) == sharper for a, b in zip(confidence["true"][0], confidence["false"][0], strict=True))
+    asked = ("normalize=true", "softmax=true", "calibrated=true", "output=net.onnx")
+    assert command("export", f"checkpoint={run}", *asked).code == 0  # the file is checked against the network
+
+
 def test_embeddings_are_kept_and_drawn(command, run):
     outcome = command("evaluate", "checkpoint=run", "embeddings=true", "output=here", "data.eval_batch_size=64")
     assert outcome.code == 0, outcome.err
@@ -255,6 +285,9 @@ WRONG = {
     "chekpoint=x": "chekpoint is not a key; did you mean checkpoint?",
     "split=tset": "split must be one of train, val, test, got 'tset'; did you mean test?",
     "tta=flop": "tta must be true or false or one of none, flip, flip_translate, got 'flop'; did you mean flip?",
+    "calibrate=keep": "calibrate must be true or false or one of save, got 'keep'",
+    "calibrate=true split=val": "calibrate needs split=test, and images that neither training nor test use",
+    "calibrate=true protocol=article": "calibrate needs split=test, and images that neither training nor test use",
     "embeddings=yes": "embeddings must be true or false, got 'yes'",
     "protocol=articel": "protocol must be one of holdout, article or null, got 'articel'; did you mean article?",
     "precision=16-mixed": "precision must be one of auto, 32-true, bf16-mixed",

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -43,6 +43,7 @@ class EvaluationOptions:
     split: Split
     protocol: Protocol | None
     tta: bool | Tta
+    calibrate: bool | Literal["save"]
     shift: Whole
     embeddings: bool
     device: Device
@@ -97,6 +98,11 @@ def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | No
     found = scores.calibration
     about = f"ECE {found.error:.4f} in {len(found.bins)} bins; mean confidence {found.confidence:.2%}"
     table.add_row("calibration", about)
+    if mended := record["calibrated"]:
+        table.add_row(
+            f"... with temperature {mended['temperature']:.3f}",
+            f"ECE {mended['error']:.4f}, loss {mended['loss']:.4f}; fitted on {mended['images']:,} held-out images",
+        )
     if confusions := largest_confusions(scores, 3):
         listed = ", ".join(f"{true} -> {predicted} ({images:,})" for true, predicted, images in confusions)
         table.add_row("most frequent confusions\n(true -> predicted)", listed)

@@ -63,6 +63,7 @@ def export_network(
     normalize: bool = False,
     softmax: bool = False,
     trust: str | list[str] | None = None,
+    calibrated: bool = False,
 ) -> Export:
     """Write a trained network in float32, after checking that the file's outputs are those of the checkpoint.
 
@@ -74,14 +75,15 @@ def export_network(
         normalize: whether the graph takes images in [0, 1] and normalizes them itself.
         softmax: whether the graph returns probabilities instead of logits.
         trust: modules, or full names of networks, that the checkpoint may name too.
+        calibrated: whether the logits are divided by the checkpoint's temperature; see `load`.
 
     Raises:
         RequestError: for an option that the format does not have, a missing package, or a checkpoint that cannot be
             loaded.
         RuntimeError: if torch cannot export the network, or the outputs differ; nothing is written then.
     """
-    check_options(format, opset, normalize, softmax)
-    net = load(checkpoint, "cpu", "32-true", trust)
+    check_options(format, opset, normalize, softmax, calibrated)
+    net = load(checkpoint, "cpu", "32-true", trust, calibrated)
     metadata = describe_file(net, normalize, softmax)
     if format == "onnx":
         metadata["opset"] = opset or OPSETS[0]
@@ -114,6 +116,7 @@ def describe_file(net: TrainedNetwork, normalize: bool, softmax: bool) -> dict[s
         "mean": net.mean.tolist(),
         "std": net.std.tolist(),
         "normalize": normalize,
+        "temperature": net.temperature,
         "model": net.model,
         "data_fingerprint": net.data_fingerprint,
         "versions": versions(),
@@ -129,7 +132,7 @@ class _Graph(nn.Module):
     def __init__(self, net: TrainedNetwork, normalize: bool, softmax: bool):
         super().__init__()
         self.network = copy.deepcopy(net.network).to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
-        self.normalize, self.softmax = normalize, softmax
+        self.normalize, self.softmax, self.temperature = normalize, softmax, net.temperature
         self.register_buffer("mean", net.mean[:, None, None])
         self.register_buffer("std", net.std[:, None, None])
         self.image_size = net.image_size
@@ -140,6 +143,8 @@ class _Graph(nn.Module):
         if self.normalize:
             images = (images - self.mean) / self.std
         logits = self.network(images)
+        if self.temperature != 1:
+            logits = logits / self.temperature
         return logits.softmax(dim=1) if self.softmax else logits
 
     def example(self) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class TrainedNetwork:
         device: device that computes.
         precision: `32-true` or `bf16-mixed`.
         checkpoint: file that the network was loaded from.
+        temperature: number by which logits are divided; 1 unless the network was loaded with `calibrated=True`.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class TrainedNetwork:
         self.model: dict[str, Any] = about["model"]
         self.data_fingerprint: str = about["data_fingerprint"]
         self.device, self.precision, self.checkpoint = device, precision, checkpoint
+        self.temperature = 1.0
         self.normalize = Normalization(self.mean, self.std, self.image_size, device)
 
     def predict(self, images: Pictures, batch_size: int = BATCH_SIZE) -> Predictions:
@@ -135,7 +137,7 @@ class TrainedNetwork:
             RequestError: if the outputs are not finite.
         """
         with self.computing():
-            logits = self.network(self.normalize(pixels.to(self.device))).float().cpu()
+            logits = self.network(self.normalize(pixels.to(self.device))).float().cpu() / self.temperature
         if not logits.isfinite().all():
             raise RequestError(f"checkpoint: {self.checkpoint} gives outputs that are not finite: it may have diverged")
         return logits
@@ -184,7 +186,11 @@ class TrainedNetwork:
 
 
 def load(
-    checkpoint: str | Path, device: Device = "auto", precision: Precision = "auto", trust: str | list[str] | None = None
+    checkpoint: str | Path,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    trust: str | list[str] | None = None,
+    calibrated: bool = False,
 ) -> TrainedNetwork:
     """Load a trained network.
 
@@ -195,14 +201,20 @@ def load(
         device: `auto` for a GPU if there is one, else the CPU; or a name such as `cpu`, `cuda` or `cuda:1`.
         precision: `32-true`, `bf16-mixed`, or `auto` for the faster one on that device.
         trust: modules, or full names of networks, that the checkpoint may name too, such as `mynet`.
+        calibrated: whether to divide the logits by the temperature that `cnnlab evaluate calibrate=save` has found.
 
     Raises:
-        RequestError: if there is no such checkpoint or device, or the checkpoint is damaged, unsafe, or not cnnlab's.
+        RequestError: if there is no such checkpoint or device, the checkpoint is damaged, unsafe, or not cnnlab's, or
+            it has no temperature.
     """
     check_arguments(load, {"precision": precision})
     path = checkpoint_file(checkpoint)
     content = read_checkpoint(path, "checkpoint")
     about = network_description(content, path, trust)
+    if calibrated and about["temperature"] is None:
+        raise RequestError(
+            f"calibrated: {path} has no temperature; cnnlab evaluate checkpoint=... calibrate=save adds it"
+        )
     try:
         _check_without_memory(content, about, path)
         network = build_network(about["model"], len(about["classes"]), about["image_size"])
@@ -216,7 +228,9 @@ def load(
     chosen = _device(device)
     if precision == "auto":
         precision = "bf16-mixed" if auto_precision(str(chosen)) == "bf16-mixed" else "32-true"
-    return TrainedNetwork(network, about, chosen, precision, path)
+    net = TrainedNetwork(network, about, chosen, precision, path)
+    net.temperature = about["temperature"] if calibrated else 1.0
+    return net
 
 
 def _check_finite(network: nn.Module, path: Path) -> None:

@@ -34,6 +34,7 @@ DESCRIPTION: dict[str, Any] = {
     "data_fingerprint": str,
     "model": dict,
 }
+TEMPERATURES = (0.05, 20.0)  # least and greatest, by which logits are divided
 MOST_SHARING = 4  # layers that may share their weights, on average
 # Errors that torch raises for damaged pickles.
 DAMAGE_ERRORS = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error)
@@ -145,7 +146,10 @@ def read_description(checkpoint: dict[str, Any], path: Path, key: str = "checkpo
         value = about.get(name) if isinstance(about, dict) else None
         if misfit(value, kind) or not value:
             raise RequestError(f"{key}: {path} is damaged: its {name} cannot be {reprlib.repr(value)}")
-    return {name: about[name] for name in DESCRIPTION}
+    temperature = about.get("temperature")  # only there if `evaluate calibrate=save` has written it
+    if temperature is not None and misfit(temperature, Annotated[float, "[{}, {}]".format(*TEMPERATURES)]):
+        raise RequestError(f"{key}: {path} is damaged: its temperature cannot be {reprlib.repr(temperature)}")
+    return {name: about[name] for name in DESCRIPTION} | {"temperature": temperature}
 
 
 def _safe_model(model: dict[str, Any], path: Path, trust: Trusted) -> dict[str, Any]:
