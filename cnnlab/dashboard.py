@@ -1,9 +1,11 @@
 """Open TensorBoard on all runs: `cnnlab dashboard`."""
 
+import json
 import logging
 import tempfile
 from pathlib import Path
 from time import sleep
+from urllib.parse import urlencode
 
 from omegaconf import DictConfig
 
@@ -15,7 +17,17 @@ from cnnlab.waiting import tell
 
 log = logging.getLogger("cnnlab.dashboard")
 
-OPENING = "#custom_scalars&_smoothingWeight=0"  # the page to start from, with curves that are not smoothed
+# TensorBoard starts with curves that are not smoothed, all runs of an architecture in one colour, those of the groups
+# left to Custom Scalars, and the most important charts on top.
+URL_SAFE = "/:,[]()^"  # letters that browsers leave as they are
+START = {
+    "smoothing": 0,
+    "runColorGroup": "regex:^([^/,( ]+)",
+    "runFilter": "/",
+    "pinnedCards": json.dumps(
+        [{"plugin": "scalars", "tag": tag} for tag in ("val/accuracy", "val/loss")], separators=(",", ":")
+    ),
+}
 REFRESH = 15  # seconds between searches for new runs
 
 
@@ -47,6 +59,7 @@ def dashboard(config: DictConfig) -> None:
         board = TensorBoard()
         # The fast loader takes the HParams columns from any run that names some, and needs another process.
         arguments = ["--logdir", folder, "--host", str(host), "--window_title", "cnnlab", "--load_fast", "false"]
+        arguments += ["--samples_per_plugin", "text=1"]  # the newest
         board.configure([None, *arguments, "--port", "default" if port is None else str(port)])
         try:
             url = board.launch()
@@ -54,7 +67,8 @@ def dashboard(config: DictConfig) -> None:
             raise RequestError(f"host: {host} is not a name or address of this machine") from None
         except TensorBoardServerException as error:
             raise RequestError(f"port: {' '.join(str(error).split())}") from None
-        log.info("%s%s (Ctrl-C to stop)", url, OPENING)
+        log.info("%s?%s#%s&_smoothingWeight=0", url, urlencode(START, safe=URL_SAFE), view.page)
+        log.info("Ctrl-C stops it.")
         while True:
             sleep(REFRESH)
             view.refresh()

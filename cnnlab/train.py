@@ -230,7 +230,7 @@ def _log_outcome(trainer: "L.Trainer", settings: dict[str, Any], run: RunDirecto
     """Pass configuration and final figures to the loggers, so that their dashboards can compare runs."""
     from lightning.pytorch.loggers import WandbLogger
 
-    from cnnlab.runs.outcome import final_figures, readable_settings
+    from cnnlab.runs.outcome import TAGS, final_figures, readable_settings
     from cnnlab.training.tensorboard import TensorBoard
 
     figures = final_figures(run.summary)
@@ -238,7 +238,8 @@ def _log_outcome(trainer: "L.Trainer", settings: dict[str, Any], run: RunDirecto
         if isinstance(logger, TensorBoard):
             if logger.embeddings:
                 _log_embeddings(logger, data, run, settings, str(trainer.strategy.root_device))
-            logger.log_outcome(readable_settings(settings, run.summary), figures, trainer.current_epoch)
+            results = {name: figures[tag] for name, tag in TAGS.items() if tag in figures}
+            logger.log_outcome(readable_settings(settings, run.summary), results, trainer.current_epoch)
         else:
             logger.log_hyperparams(settings)
             logger.log_metrics(figures, step=trainer.global_step)

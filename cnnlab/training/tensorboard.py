@@ -60,16 +60,16 @@ class TensorBoard(TensorBoardLogger):
         self.save()
 
     @_writing
-    def log_outcome(self, settings: Mapping[str, Any], figures: Mapping[str, float], epoch: int) -> None:
-        """Log the run's row for the HParams tab: settings and final figures, by name; and close the file.
+    def log_outcome(self, settings: Mapping[str, Any], results: Mapping[str, float], epoch: int) -> None:
+        """Log the run's row for the HParams tab: settings and results, by name; and close the file.
 
-        Does not define the tab's columns: TensorBoard would take them from one run and hide those that only other runs
-        have. Whoever opens several runs defines the columns.
+        Results are columns like settings: as metrics they would be charts of a single point each. Does not define the
+        tab's columns: TensorBoard would take them from one run and hide those that only other runs have. Whoever opens
+        several runs defines the columns.
         """
         from torch.utils.tensorboard.summary import hparams
 
-        self.log_metrics(figures, epoch)
-        _, start, end = hparams(dict(settings), dict(figures))
+        _, start, end = hparams({**settings, **results}, {})
         for summary in (start, end):
             self.experiment._get_file_writer().add_summary(summary, epoch)
         self.experiment.close()
