@@ -19,6 +19,7 @@ from cnnlab.comparison.tensorboard_view import LAYOUT, View
 from cnnlab.training.tensorboard import TensorBoard
 
 Make = Callable[..., Path]
+SIDES = ("mean", "lowest", "highest")
 
 
 @pytest.fixture
@@ -67,30 +68,34 @@ def view_of(tmp_path: Path) -> Callable[..., View]:
     return make
 
 
+def links(view: View) -> list[str]:
+    return [name for name in names(view) if "/" in name]
+
+
 def test_runs_are_named_by_model_and_place(board_run, view_of):
-    board_run("runs/lenet5/monday", "lenet5")
+    board_run("runs/lenet5/2026-11-25_05-13-07", "lenet5", seed=3)
     board_run("runs/depth/2026-11-25_05-13-07/resnet20_seed-1", "resnet20")
     board_run("runs/depth/2026-11-25_05-13-07/resnet20_seed-2", "resnet20", status="running")
+    board_run("runs/depth/2026-11-26_05-13-07/resnet20_seed-1", "resnet20")
     board_run("runs/timm/monday", "timm/convnext_atto")
-    board_run("runs/lenet5_monday", "lenet5")  # would be called as the first
-    board_run("runs/monday/again", "lenet5")  # its name must not lead into the folder of the first
+    board_run("runs/lenet5_monday", "lenet5")
+    board_run("runs/lenet5/a_very_long_name_of_a_run/and_more", "lenet5")
     view = view_of("runs")
-    assert [name for name in names(view) if not name.startswith(("mean", "."))] == [
-        "lenet5/lenet5_monday",
+    assert links(view) == [
+        "lenet5/a_very_long_name_of_a_…",
         "lenet5/monday",
-        "lenet5/monday again",
-        "resnet20/depth seed-1 11-25_05-13-07",
-        "resnet20/depth seed-2 11-25_05-13-07",
-        "timm/convnext_atto/timm monday",
+        "lenet5/seed 3",
+        "resnet20/depth seed-1",
+        "resnet20/depth seed-1 2",
+        "resnet20/depth seed-2",
+        "timm:convnext_atto/timm monday",
     ]
+    assert max(map(len, names(view))) <= 30
 
 
 def test_one_run_alone_has_a_name_too(board_run, view_of):
     board_run("runs/lenet5/monday", "lenet5")
-    assert [name for name in names(view_of("runs/lenet5/monday")) if name != "."] == [
-        "lenet5/monday",
-        "mean/lenet5 (1 seed)",
-    ]
+    assert names(view_of("runs/lenet5/monday")) == ["(about)", "lenet5 (n = 1)", "lenet5/monday"]
 
 
 def test_a_run_is_named_from_inside_of_it(board_run, view_of, tmp_path, monkeypatch):
@@ -106,9 +111,9 @@ def test_runs_that_come_later_are_found_and_nothing_is_written_to_them(board_run
     board_run("runs/lenet5/b", "lenet5", seed=1)
     before = sorted(tmp_path.joinpath("runs").rglob("*"))
     view.refresh()
-    assert names(view) == [".", "lenet5/a", "lenet5/b", "mean/lenet5 (2 seeds)"]
+    assert names(view) == ["(about)", "lenet5 (n = 2)", "lenet5/a", "lenet5/b"]
     view.refresh()
-    assert names(view) == [".", "lenet5/a", "lenet5/b", "mean/lenet5 (2 seeds)"]
+    assert names(view) == ["(about)", "lenet5 (n = 2)", "lenet5/a", "lenet5/b"]
     assert sorted(tmp_path.joinpath("runs").rglob("*")) == before
 
 
@@ -117,8 +122,7 @@ def test_a_run_keeps_its_name_when_others_come(board_run, view_of):
     view = view_of("runs")
     board_run("runs/lenet5/monday", "lenet5")
     view.refresh()
-    shown = [name for name in names(view) if not name.startswith(("mean", "."))]
-    assert shown == ["lenet5/monday", "resnet20/seed-1"]
+    assert links(view) == ["lenet5/monday", "resnet20/seed-1"]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +143,7 @@ def test_nothing_is_written_outside_whatever_a_record_says(board_run, view_of, t
     before = {path for path in tmp_path.rglob("*") if path.is_relative_to(tmp_path / "runs")}
     view = view_of("runs")
     view.refresh()
-    assert sum("run" in Path(name).name for name in names(view)) >= len(models)
+    assert sum("run" in name for name in links(view)) >= len(models)
     assert {path for path in tmp_path.rglob("*") if path.is_relative_to(tmp_path / "runs")} == before
     assert {path.name for path in tmp_path.iterdir()} <= {"runs", "view"}
     assert not Path("/tmp/outside").exists()
@@ -158,26 +162,44 @@ def test_seeds_are_averaged_with_their_range_and_nothing_else_is(board_run, view
     board_run("runs/lenet5/c", "lenet5", 2, accuracy=0.9, status="failed", error="no more memory")
     board_run("runs/vgg11/a", "vgg11", 0, accuracy=0.7, epochs=1, protocol="article")
     view = view_of("runs")
-    one, several = "mean/vgg11, cifar10, article (1 seed)", "mean/lenet5, cifar10, holdout (2 seeds)"
-    assert [name for name in names(view) if name.startswith("mean/")] == [several, one]
-    assert scalars(view, several) == {  # of the epochs that both have
-        "seeds/val_accuracy": [(1, 0.2833), (2, 0.5667)],
-        "seeds/val_accuracy_lowest": [(1, 0.2667), (2, 0.5333)],
-        "seeds/val_accuracy_highest": [(1, 0.3), (2, 0.6)],
-        "seeds/val_loss": [(1, 1.8167), (2, 1.5333)],
-        "seeds/val_loss_lowest": [(1, 1.8), (2, 1.5)],
-        "seeds/val_loss_highest": [(1, 1.8333), (2, 1.5667)],
-    }
-    assert scalars(view, one)["seeds/val_accuracy"] == [(1, 0.7)]
+    one, several = "vgg11, article (n = 1)", "lenet5, holdout (n = 2)"
+    assert {one, several} <= set(names(view))
+    curves = scalars(view, several)
+    assert set(curves) == {f"{s}/{m}_{f}" for s in SIDES for m in ("val", "train") for f in ("accuracy", "loss")}
+    assert curves["mean/val_accuracy"] == [(1, 0.2833), (2, 0.5667)]  # of the epochs that both have
+    assert curves["lowest/val_accuracy"] == [(1, 0.2667), (2, 0.5333)]
+    assert curves["highest/val_loss"] == [(1, 1.8333), (2, 1.5667)]
+    assert {scalars(view, one)[f"{side}/val_accuracy"][0] for side in SIDES} == {(1, 0.7)}  # the run itself
+
+
+def test_groups_come_first_so_that_their_colours_differ(board_run, view_of):
+    board_run("runs/lenet5/a", "lenet5", accuracy=0.6)
+    board_run("runs/vgg11/a", "vgg11", accuracy=0.7)
+    view = view_of("runs")
+    began = {name: EventAccumulator(str(view.folder / name)).Reload().FirstEventTimestamp() for name in names(view)}
+    assert sorted(began, key=lambda name: began[name])[:3] == ["vgg11 (n = 1)", "lenet5 (n = 1)", "(about)"]
+
+
+def test_a_page_explains_the_tabs_and_says_which_run_is_which(board_run, view_of, tmp_path):
+    board_run("runs/lenet5/a", "lenet5")
+    view = view_of("runs")
+    board_run("runs/lenet5/b", "lenet5", status="running")
+    view.refresh()
+    board = EventAccumulator(str(view.folder / "(about)")).Reload()
+    page = board.Tensors("start here/text_summary")[-1].tensor_proto.string_val[0].decode()
+    assert "| Custom Scalars |" in page
+    assert f"| `lenet5/a` | `{tmp_path}/runs/lenet5/a` | completed |" in page
+    assert f"| `lenet5/b` | `{tmp_path}/runs/lenet5/b` | running |" in page
+    assert view.page == "timeseries"  # which shows runs that train
 
 
 def test_one_layout_is_for_all_and_its_charts_find_what_runs_write(board_run, view_of):
     board_run("runs/lenet5/a", "lenet5")
-    board = EventAccumulator(str(view_of("runs").folder))
+    board = EventAccumulator(str(view_of("runs").folder / "(about)"))
     board.Reload()
     layout = Layout.FromString(board.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
     charts = {chart.title for category in layout.category for chart in category.chart}
-    assert charts >= {"validation accuracy", "validation loss", "training images per second"}
+    assert charts == {"validation accuracy", "validation loss", "training accuracy", "training loss"}
     assert [category.title for category in layout.category] == list(LAYOUT)
 
 
@@ -198,8 +220,8 @@ def test_tensorboard_serves_the_runs_with_layout_and_columns(command, board_run,
     def look(seconds: float) -> None:
         """Stand in for the wait for new runs."""
         (line,) = [record for record in heard if record.startswith("http")]
-        url, _, page = line.split(" ")[0].partition("#")
-        seen["page"] = page.partition("&")[0]
+        url, _, page = line.partition("?")
+        seen["page"] = page.rpartition("#")[2].partition("&")[0]
         for _ in range(200):  # it reads while it serves
             seen["runs"] = ask(f"{url}data/runs")
             seen["layout"] = ask(f"{url}data/plugin/custom_scalars/layout")
@@ -217,13 +239,13 @@ def test_tensorboard_serves_the_runs_with_layout_and_columns(command, board_run,
     outcome = command("dashboard", "port=0")
     assert (outcome.code, outcome.err) == (130, "Interrupted by SIGTERM.\n")
     assert not list(tmp_path.glob("temporary/*"))
-    means = ["mean/lenet5, lr 0.1 (1 seed)", "mean/lenet5, lr 0.2 (1 seed)"]
-    assert sorted(seen["runs"]) == [".", "lenet5/a", "lenet5/b", *means]
+    groups = ["lenet5, lr 0.1 (n = 1)", "lenet5, lr 0.2 (n = 1)"]
+    assert sorted(seen["runs"]) == ["(about)", *groups, "lenet5/a", "lenet5/b"]
     assert [category["title"] for category in seen["layout"]["category"]] == list(LAYOUT)
     settings = {column["name"]: column["differs"] for column in seen["columns"]["hparamInfos"]}
     assert settings["optimizer.lr"]
     assert "model.dropout" not in settings  # the same in both
-    assert [column["displayName"] for column in seen["columns"]["metricInfos"]][:2] == ["test_accuracy", "val_accuracy"]
+    assert settings["test_accuracy"]  # a result is shown from the start, beside the settings
     assert seen["page"] == "custom_scalars"
 
 

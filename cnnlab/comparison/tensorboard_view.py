@@ -42,7 +42,8 @@ def _tag(metric: str, side: str) -> str:
 # By category and chart, as SummaryWriter.add_custom_scalars takes it.
 LAYOUT: Mapping[str, Mapping[str, list[Any]]] = {
     "By architecture: the mean of n runs that differ in the seed alone, with the lowest and highest of them": {
-        name: ["Margin", [_tag(metric, side) for side in SIDES.values()]] for metric, name in METRICS.items()
+        name: ["Margin", [_tag(metric, side) for side in SIDES.values()]]
+        for metric, name in reversed(METRICS.items())  # TensorBoard shows the last one first
     }
 }
 TABS = {
@@ -151,7 +152,7 @@ class View:
         explanation = "\n".join([*titled_table("# What the tabs show", tabs), note, "", *every])
         if explanation == self._explained:
             return
-        summaries = [(0, text("about this page", explanation))]
+        summaries = [(0, text("start here", explanation))]
         if not self._explained:
             chosen = [readable_settings(run.config, run.summary) for run in self.runs if run.config]
             summaries += [(0, custom_scalars(LAYOUT)), (0, _columns(chosen))]

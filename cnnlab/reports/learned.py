@@ -17,8 +17,9 @@ from cnnlab.style import styled
 COLUMNS = 4
 # Sizes in pixels.
 SIDE = 96  # sample image
-LINE = 15
-WIDTH = 132  # sample with its text
+LINE = 18
+WIDTH = 116  # sample with its text
+TITLE = 34
 MOST_WIDTH = 1100  # figure
 
 
@@ -43,11 +44,12 @@ def samples_picture(pixels: Tensor, labels: Tensor, probabilities: Tensor, class
     """
     height = SIDE + 2 * LINE + 14
     rows = -(-len(pixels) // COLUMNS)
-    page = Image.new("RGB", (COLUMNS * WIDTH + 8, rows * height + 8), PAGE)
+    page = Image.new("RGB", (COLUMNS * WIDTH + 8, rows * height + TITLE), PAGE)
     draw = ImageDraw.Draw(page)
-    bold, plain = typeface(12, bold=True), typeface(11)
+    bold, plain = typeface(14, bold=True), typeface(13)
+    draw.text((8, 8), f"{len(pixels)} images: the network's answer and its confidence", INK, plain)
     for place, (image, label, row) in enumerate(zip(pixels.numpy(), labels.tolist(), probabilities, strict=True)):
-        left, top = 8 + place % COLUMNS * WIDTH, 8 + place // COLUMNS * height
+        left, top = 8 + place % COLUMNS * WIDTH, TITLE + place // COLUMNS * height
         page.paste(fit_into_square(image, SIDE), (left, top))
         predicted, confidence = int(row.argmax()), f"{float(row.max()):.0%}"
         room = WIDTH - 12

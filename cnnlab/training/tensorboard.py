@@ -3,12 +3,14 @@
 import functools
 import io
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
+from cnnlab.files import replacing
 from cnnlab.limits import Whole
 
 
@@ -69,10 +71,26 @@ class TensorBoard(TensorBoardLogger):
         """
         from torch.utils.tensorboard.summary import hparams
 
+        self._forget_outcome()
         _, start, end = hparams({**settings, **results}, {})
         for summary in (start, end):
             self.experiment._get_file_writer().add_summary(summary, epoch)
         self.experiment.close()
+
+    def _forget_outcome(self) -> None:
+        """Remove the row that a run has logged which goes on now: TensorBoard shows the first row that it reads."""
+        from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+        from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        for file in Path(self.log_dir).glob("events.out.tfevents.*"):
+            records = list(RawEventFileLoader(str(file)).Load())
+            kept = [record for record in records if SESSION_START_INFO_TAG.encode() not in record]
+            if len(kept) < len(records):
+                with replacing(file) as temporary, temporary.open("wb") as written:
+                    writer = RecordWriter(written)
+                    for record in kept:
+                        writer.write(record)
 
     @_writing
     def log_picture(self, tag: str, picture: Image.Image, epoch: int) -> None:
