@@ -42,7 +42,10 @@ def main() -> None:
     streams.use_utf8()
     name, code = sys.argv[1] if len(sys.argv) > 1 else "--help", 0
     if name in ("-h", "--help"):
-        print(OVERVIEW.format(commands="\n".join(f"  {command:<12}{text}" for command, text in COMMANDS.items())))
+        from cnnlab.display import wrapped
+
+        commands = "\n".join(f"  {command:<12}{text}" for command, text in COMMANDS.items())
+        print(wrapped(OVERVIEW.format(commands=commands), sys.stdout))
     elif "--version" in sys.argv[1:]:
         print(f"cnnlab {__version__}, torch {version('torch')}")  # to import torch would take seconds
     elif name in COMMANDS:

@@ -62,9 +62,17 @@ def wrapped(text: str, stream: TextIO) -> str:
         return text
     lines = []
     for line in text.split("\n"):
-        indent = " " * min(len(line) - len(line.lstrip()) + 2, width // 2) if len(line) > width else ""
-        parts = textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-        lines += parts if len(line) > width else [line]
+        if len(line) <= width:
+            lines.append(line)
+            continue
+        term = re.match(r"\s*\S.*?\s{2,}(?=\S)", line)  # such as a key before its description
+        indent = (
+            len(term[0])
+            if term and len(term[0]) <= width // 2
+            else len(line) - len(line.lstrip()) + 2 * line.startswith(" ")
+        )
+        options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+        lines += textwrap.wrap(line, width, subsequent_indent=" " * min(indent, width // 2), **options)
     return "\n".join(lines)
 
 

@@ -95,6 +95,10 @@ def test_lines_are_broken_where_the_terminal_ends(monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "26")
     lines = ["  data.path=FOLDER  where", "    the images are", "short", "a/very/long/path/without/any/space"]
+    assert wrapped("  key=1     what the key is good for", sys.stdout).splitlines() == [
+        "  key=1     what the key",
+        "            is good for",
+    ]
     assert wrapped(text, sys.stdout).splitlines() == lines
 
 

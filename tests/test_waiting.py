@@ -66,3 +66,9 @@ def test_the_line_tells_the_seconds_after_some():
 def test_a_terminal_that_cannot_erase_gets_lines():
     printed, _ = on_a_terminal("-c", PREPARED + "waiting.tell('Counting'); print('done')", TERM="dumb")
     assert printed == "Counting ...\ndone\n"
+
+
+def test_help_fits_the_terminal(tmp_path):
+    printed, _ = on_a_terminal("-m", "cnnlab", "train", "--help", cwd=tmp_path, COLUMNS="60")
+    shown = printed.rpartition(ERASED)[2]
+    assert "optimizer.lr" in shown and max(map(len, shown.split("\n"))) <= 60

@@ -140,9 +140,12 @@ def _fitting_help() -> Iterator[None]:
     if not {"--help", "-h"} & set(sys.argv[1:]) or not sys.stdout.isatty():
         yield
         return
-    with contextlib.redirect_stdout(io.StringIO()) as text:
-        yield
-    print(wrapped(text.getvalue(), sys.stdout), end="")
+    text = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(text):
+            yield
+    finally:  # Hydra exits
+        print(wrapped(text.getvalue(), sys.stdout), end="")
 
 
 class _Wrapping(logging.Formatter):

@@ -36,11 +36,13 @@ def register_help(directory: Path) -> None:
     those of the files that are chosen in these groups; the working directory may hold some in its own conf/.
     """
 
+    width = min(terminal_width() or WIDTH, WIDEST)
+
     def keys(*names: str, _root_: DictConfig) -> str:
-        return _Help(_root_, directory).describe(names)
+        return _Help(_root_, directory, width).describe(names)
 
     def other_keys(*groups: str, _root_: DictConfig) -> str:
-        return "\n\n".join(_Help(_root_, directory).sections(groups))
+        return "\n\n".join(_Help(_root_, directory, width).sections(groups))
 
     for resolver in (keys, other_keys):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
@@ -49,11 +51,11 @@ def register_help(directory: Path) -> None:
 class _Help:
     """Describe the keys of a command, of which the composed configuration and the working directory are given."""
 
-    def __init__(self, config: DictConfig, directory: Path):
+    def __init__(self, config: DictConfig, directory: Path, width: int):
         self.directory = directory
         self.choices = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items()}
         self.file = ROOT / "conf" / f"{config.hydra.job.config_name}.yaml"
-        self.width = min(terminal_width() or WIDTH, WIDEST)
+        self.width = width
         self.known = read_all_keys(self.file)
         for group in sorted(CONFIG_GROUPS, key=lambda group: group == "recipe"):  # a recipe overrides other groups
             for file in self._chosen(group):
