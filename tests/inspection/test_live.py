@@ -171,8 +171,15 @@ def test_what_the_reader_changes_changes_the_answer(tab, tmp_path):
         )
         tab.evaluate("find('#change .restore').click()")
         assert torch.equal(shown(), torch.tensor(before))
+    everywhere = "[...find('#all-choices').querySelectorAll('button')][0]"
+    tab.evaluate(f"{everywhere}.click()")
+    assert tab.evaluate(f"{everywhere}.getAttribute('aria-pressed')") == "true"
+    assert tab.evaluate("find('#changes').textContent") == "Changed: all 4: ReLU off."
+    tab.evaluate("find('#change .restore').click()")
+    assert tab.evaluate(f"{everywhere}.getAttribute('aria-pressed')") == "false"
     for change in (
         "PICTURE.cover.fill(1, 200, 500); pictureChanged()",
+        "PICTURE.tool = 'draw'; paint({y: 5, x: 5}, {y: 25, x: 25})",
         "move(3, -2)",
         "PICTURE.noise = 60; pictureChanged()",
     ):
@@ -180,6 +187,8 @@ def test_what_the_reader_changes_changes_the_answer(tab, tmp_path):
         assert (shown() - torch.tensor(before)).abs().max() > 1e-3
         tab.evaluate("find('.tools .restore').click()")
         assert torch.equal(shown(), torch.tensor(before))
+    tab.evaluate("find('#empty').click(); paint({y: 5, x: 5}, {y: 25, x: 25}); find('.tools .restore').click()")
+    assert tab.evaluate("NOW.pixels.some(Boolean)") is False  # what was drawn on the empty canvas is gone too
     assert not tab.problems
 
 

@@ -14,11 +14,13 @@ function edited(operation, change) {
 }
 
 function describeEdits() {
-  return Object.entries(NOW.edits).flatMap(([position, edit]) => {
-    const operation = NET.operations[position], where = `${operation.title} (${operation.name})`;
-    return [edit.skip && `${where} off`, edit.take && `${where} takes the ${edit.take}`,
+  const whole = wholeGroups().filter(([, group]) => group.every(one => one.pressed));
+  const known = new Set(whole.flatMap(([, group]) => group.map(one => one.i)));
+  return [...whole.map(([text, group]) => `all ${group.length}: ${text}`), ...Object.entries(NOW.edits).flatMap(([position, edit]) => {
+    const operation = NET.operations[position], where = `${operation.title} (${operation.name})`, one = !known.has(+position);
+    return [one && edit.skip && `${where} off`, one && edit.take && `${where} takes the ${edit.take}`,
       edit.off?.length && `${edit.off.length === 1 ? "channel" : "channels"} ${edit.off.join(", ")} of ${where} off`].filter(Boolean);
-  });
+  })];
 }
 
 // What can be changed about an operation: [text, whether it is changed, the edit that changes it].
@@ -27,6 +29,13 @@ function operationChoices(operation) {
   if (operation.kind === "activation") return [[`${label(operation)} off`, Boolean(edit.skip), { skip: !edit.skip }]];
   if (["pool", "adaptive pool"].includes(operation.kind)) return [[`take the ${other}, not the ${operation.take}`, Boolean(edit.take), { take: edit.take ? null : other }]];
   return [];
+}
+
+// The changes that several operations allow: [text, [{i, pressed, edit}]].
+function wholeGroups() {
+  const groups = new Map();
+  NET.operations.forEach((one, i) => operationChoices(one).forEach(([text, pressed, edit]) => groups.set(text, [...groups.get(text) || [], { i, pressed, edit }])));
+  return [...groups].filter(([, group]) => group.length > 1);
 }
 
 // Buttons for the selected operation and channel, and for all operations of a kind at once.
@@ -40,12 +49,7 @@ function drawEditChoices() {
       () => changeNetwork(position, { off: is ? off.filter(one => one !== channel) : [...off, channel] })));
   }
   find("#edit-choices").replaceChildren(...(choices.length ? [element("span", { class: "note" }, "here:"), ...choices] : []));
-  const groups = new Map();
-  NET.operations.forEach((one, i) => operationChoices(one).forEach(([text, pressed, edit]) => {
-    const group = groups.get(text) || [];
-    groups.set(text, [...group, { i, pressed, edit }]);
-  }));
-  const all = [...groups].filter(([, group]) => group.length > 1).map(([text, group]) => {
+  const all = wholeGroups().map(([text, group]) => {
     const pressed = group.every(one => one.pressed);
     return choice(`all ${group.length}: ${text}`, pressed, () => {
       for (const one of group) if (one.pressed === pressed) NOW.edits = edited(one.i, one.edit);

@@ -2,7 +2,8 @@
 // The picture: samples, files, drawing, camera; and what the reader changes about it.
 
 const PICTURE = {
-  base: NET.samples[0].pixels,             // before the changes
+  original: NET.samples[0].pixels,         // as it was chosen
+  base: NET.samples[0].pixels,             // with what was drawn on it
   cover: new Uint8Array(NET.size ** 2),    // 1 where it is covered
   shift: [0, 0],                           // rows and columns by which it is moved
   noise: 0,                                // standard deviation, in brightness from 0 to 255
@@ -35,19 +36,18 @@ function pictureChanged() {
 
 function showPicture(pixels, sample = null) {
   NOW.sample = sample;
-  PICTURE.base = pixels;
+  PICTURE.original = pixels;
   if (!camera) tell("new picture");
   restorePicture();
 }
 
 function restorePicture() {
-  if (NOW.sample !== null) PICTURE.base = NET.samples[NOW.sample].pixels;
-  Object.assign(PICTURE, { cover: new Uint8Array(NET.size ** 2), shift: [0, 0], noise: 0 });
+  Object.assign(PICTURE, { base: PICTURE.original, cover: new Uint8Array(NET.size ** 2), shift: [0, 0], noise: 0 });
   pictureChanged();
 }
 
 const pictureIsChanged = () => PICTURE.noise > 0 || PICTURE.cover.some(Boolean) || PICTURE.shift.some(Boolean)
-  || (NOW.sample !== null && PICTURE.base !== NET.samples[NOW.sample].pixels);
+  || PICTURE.base !== PICTURE.original;
 
 // Resizes any source to the network's square, as training did: the shorter side fits, the middle is cut out.
 function fitted(source, width, height) {
