@@ -284,7 +284,7 @@ WRONG = {
     "checkpoint=5": "checkpoint must be",
     "chekpoint=x": "chekpoint is not a key; did you mean checkpoint?",
     "split=tset": "split must be one of train, val, test, got 'tset'; did you mean test?",
-    "tta=flop": "tta must be true or false or one of none, flip, flip_translate, got 'flop'; did you mean flip?",
+    "tta=flop": "tta must be true or false or one of none, flip, flip_translate, unsure, got 'flop'; did you mean",
     "calibrate=keep": "calibrate must be true or false or one of save, got 'keep'",
     "calibrate=true split=val": "calibrate needs split=test, and images that neither training nor test use",
     "calibrate=true protocol=article": "calibrate needs split=test, and images that neither training nor test use",

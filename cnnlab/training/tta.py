@@ -5,7 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Tta = Literal["none", "flip", "flip_translate"]
+Tta = Literal["none", "flip", "flip_translate", "unsure"]
+UNSURE = 4  # one of so many images of a batch
 
 
 def tta_logits(network: nn.Module, images: Tensor, tta: Tta) -> Tensor:
@@ -17,13 +18,16 @@ def tta_logits(network: nn.Module, images: Tensor, tta: Tta) -> Tensor:
         tta: `none` for the image alone; `flip` for the image and its mirror image; `flip_translate` for the six views
             of Jordan 2024 (airbench): the image, the image moved by one pixel up and left, and down and right, each
             with its mirror image. Unmoved views have half of the weight, moved views the other half. Moved images are
-            padded by reflection.
+            padded by reflection. `unsure` does this only for the quarter of the images whose two largest logits are
+            nearest to each other, a number that a GPU need not be asked for; the others keep their logits.
 
     Returns:
         Logits (N, classes); means are float32.
     """
     if tta == "none":
         return network(images)
+    if tta == "unsure":
+        return _changed_if_unsure(network, images)
     logits = _mean_with_mirrored(network, images)
     if tta == "flip":
         return logits
@@ -40,3 +44,11 @@ def _mean_with_mirrored(network: nn.Module, images: Tensor) -> Tensor:
     # bfloat16 keeps only two or three digits.
     logits = network(images).to(torch.float32, copy=True)
     return (logits + network(images.flip(-1)).float()) / 2
+
+
+def _changed_if_unsure(network: nn.Module, images: Tensor) -> Tensor:
+    logits = network(images).to(torch.float32, copy=True)
+    first, second = logits.topk(2).values.unbind(1)
+    unsure = (first - second).topk(-(-len(images) // UNSURE), largest=False).indices
+    logits[unsure] = tta_logits(network, images[unsure], "flip_translate")
+    return logits

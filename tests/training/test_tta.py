@@ -49,3 +49,13 @@ def test_outputs_are_copied_before_the_network_overwrites_them() -> None:
             return self.result.copy_(images[:, 0, 0])
 
     assert tta_logits(Reusing(), IMAGE, "flip").tolist() == [[2.5, 2.0, 2.5]]
+
+
+def test_only_the_unsure_quarter_of_the_images_is_changed() -> None:
+    images = torch.zeros(5, 1, 3, 3)
+    images[:, 0, 0] = torch.tensor([[9.0, 0, 0], [5, 4, 0], [0, 8, 1], [0, 3, 2], [7, 0, 1]])  # gaps: 9, 1, 7, 1, 6
+    images[:, 0, 1] = 1
+    logits, changed = tta_logits(FirstRow(), images, "unsure"), tta_logits(FirstRow(), images, "flip_translate")
+    unsure = torch.tensor([False, True, False, True, False])  # 5 / 4, rounded up
+    assert torch.equal(logits[unsure], changed[unsure])
+    assert torch.equal(logits[~unsure], images[~unsure, 0, 0])
