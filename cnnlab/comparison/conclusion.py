@@ -26,7 +26,8 @@ def conclude(section: SectionRecord) -> str:
     in_part = [group for group in others if group not in (*beaten, *chance, *untested)]
     sentences = [f"{quoted(best.label)} is first with {value}."]
     if beaten:
-        sentences.append(f"It is better than {_names(beaten, others)}: other seeds and test images would show it too.")
+        drawn = "seeds and folds" if section.folds else "seeds and test images"
+        sentences.append(f"It is better than {_names(beaten, others)}: other {drawn} would show it too.")
     if chance:
         sentences.append(f"Its lead over {_names(chance, others)} may be chance{_cheapest([best, *chance])}.")
     if in_part:

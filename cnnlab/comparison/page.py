@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
-from cnnlab.comparison.columns import COSTS
+from cnnlab.comparison.columns import COSTS, counted
 from cnnlab.comparison.conclusion import conclude
 from cnnlab.comparison.records import ComparisonRecord, GroupRecord, SectionRecord
 from cnnlab.comparison.tables import (
@@ -28,7 +28,6 @@ from cnnlab.comparison.tables import (
     explanations,
     group_table,
     names_table,
-    others_line,
     pair_sentences,
     pair_table,
     section_extras,
@@ -54,7 +53,7 @@ def render_page(record: ComparisonRecord, readers: Sequence[Reader | None]) -> s
     return template.render(
         record=record,
         sections=[_section(record, section) for section in record.sections],
-        others=others_line(record.sections[1:]),
+        others=counted(sum(section.runs for section in record.sections[1:]), "run"),
         set_aside=_cells(Table(["run", "model", "seed", "reason"], left)),
         problems=_cells(Table(["run", "problem"], damaged)),
         costs=COSTS,

@@ -83,14 +83,6 @@ def _table(columns: Sequence[Column], rows: Sequence[Any], record: ComparisonRec
     )
 
 
-def others_line(others: Sequence[SectionRecord]) -> str:
-    """Return how many runs stand in sections of their own, and why."""
-    titles = "; ".join(f"{other.title} ({counted(other.runs, 'run')})" for other in others)
-    runs = sum(other.runs for other in others)
-    differ = "differs" if runs == 1 else "differ"
-    return f"{counted(runs, 'run')} {differ} in protocol, images or folds and cannot be compared with these: {titles}."
-
-
 def names_table(section: SectionRecord) -> Table:
     """Return what names stand for: a row for each group that differs from others of its network in some setting."""
     groups = [group for group in section.groups if group.settings]

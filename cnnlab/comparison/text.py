@@ -17,7 +17,6 @@ from cnnlab.comparison.tables import (
     explanations,
     group_table,
     names_table,
-    others_line,
     pair_sentences,
     pair_table,
     section_extras,
@@ -96,6 +95,7 @@ def print_comparison(record: ComparisonRecord, width: int | None) -> None:
     console.print(_terminal_table(section, columns, console.width))
     if len(section.groups) > TERMINAL_GROUPS:
         console.print(f"... and {counted(len(section.groups) - TERMINAL_GROUPS, 'more group')}: {HOW_TO_SEE}")
+    console.print()
     console.print(conclude(section), style="bold")
     console.print()
     if section.pairs:
@@ -104,7 +104,9 @@ def print_comparison(record: ComparisonRecord, width: int | None) -> None:
     for curve in section.by_images:
         console.print(curve.sentence)
     if others:
-        console.print(f"{others_line(others)} {HOW_TO_SEE.capitalize()}")
+        runs = counted(sum(other.runs for other in others), "run")
+        titles = "; ".join(f"{other.title} ({counted(other.runs, 'run')})" for other in others)
+        console.print(f"{runs} cannot be compared with these: {titles}. {HOW_TO_SEE.capitalize()}")
     console.print()
     for notice in record.notices:
         console.print(f"note: {notice}")

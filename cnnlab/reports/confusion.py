@@ -46,7 +46,7 @@ def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes:
         for (row, column), count in np.ndenumerate(matrix):
             if count:
                 share = shares[row, column]
-                colours_of_texts = ("white", "white") if share > DARK else (INK, SOFT)
+                colours_of_texts = ("white", "white") if share > DARK else (INK, INK if share > DARK / 2 else SOFT)
                 for text, size, up, colour in zip(
                     (f"{count:,}", f"{100 * share:.1f} %"), (8.5, 6.5), (-0.13, 0.2), colours_of_texts, strict=True
                 ):

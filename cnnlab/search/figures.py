@@ -19,6 +19,7 @@ from cnnlab.style import INK, SOFT, styled
 
 Record = Mapping[str, Any]  # content of tune.json
 SLICES_PER_ROW = 3
+TITLE: Any = {"x": 0.01, "ha": "left", "weight": "bold"}
 FIGURES = ("history.png", "importance.png", "slices.png")
 
 
@@ -47,7 +48,10 @@ def draw_history(record: Record) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("trial")
     _label_value(axes, record)
-    axes.set_title(f"{record['name']}: {describe_counts(record)}")
+    score, chosen = Score(record["select"]), record["best"]
+    value = f"{chosen['value']:.4f}" if score.is_loss else f"{100 * chosen['value']:.2f} %"
+    figure.suptitle(f"{record['name']}: trial {chosen['number']} is best, {score.name} {value}", **TITLE)
+    axes.set_title(f"{describe_counts(record)} trials", color=SOFT)
     figure.legend(loc="outside lower center", ncols=4)
     return figure
 
@@ -64,7 +68,9 @@ def draw_importance(record: Record) -> Figure:
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
     axes.set_xlabel(f"share of the variance in {Score(record['select']).name} over the whole search range")
     axes.grid(axis="x")
-    axes.set_title(f"{record['name']}: importance of the hyperparameters (fANOVA)")
+    first = max(importance, key=importance.get)
+    figure.suptitle(f"{record['name']}: {first} matters most", **TITLE)
+    axes.set_title(f"importance of the hyperparameters by fANOVA, {describe_counts(record)} trials", color=SOFT)
     return figure
 
 
@@ -81,7 +87,8 @@ def draw_slices(record: Record) -> Figure:
         _draw_slice(axes, record, entry)
     for row in panels:
         _label_value(row[0], record)
-    figure.suptitle(f"{record['name']}: best trial ringed, later trials darker, pruned trials grey")
+    about = f"{describe_counts(record)} trials; the best is ringed, later ones are darker, pruned ones grey"
+    figure.suptitle(f"{record['name']}: {about}", **TITLE)
     return figure
 
 
@@ -117,7 +124,7 @@ def _draw_slice(axes: Axes, record: Record, entry: Record) -> None:
     if choices:
         axes.set_xticks(range(len(choices)), choices)
     axes.set_xlabel(name)
-    axes.grid()
+    axes.grid(True)
 
 
 def _label(value: Any) -> str:
@@ -135,4 +142,4 @@ def _label_value(axes: Axes, record: Record) -> None:
     if not score.is_loss:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_ylabel(score.name)
-    axes.grid()
+    axes.grid(True)
