@@ -14,8 +14,9 @@ from cnnlab.errors import RequestError
 from cnnlab.files import from_here, write_atomically
 from cnnlab.instantiate import read_options
 from cnnlab.limits import AboveZero, Count, Device
-from cnnlab.runs.directory import check_output_folder, checkpoint_file, own_folder, run_of
+from cnnlab.runs.directory import check_output_folder, own_folder, run_of
 from cnnlab.runs.plain import to_json
+from cnnlab.runs.reading import checkpoint_files
 from cnnlab.waiting import tell
 
 log = logging.getLogger("cnnlab.audit")
@@ -34,21 +35,12 @@ class Request:
     device: Device
     trust: str | list[str] | None = None
 
-    @property
-    def checkpoints(self) -> list[str]:
-        """Checkpoints or run directories; the folder of a sweep stands for its runs."""
-        found: list[str] = []
-        for name in self.checkpoint if isinstance(self.checkpoint, list) else [self.checkpoint or ""]:
-            jobs = sorted(Path(name).expanduser().glob("*/checkpoints/best.ckpt")) if name else []
-            found += [str(file.parents[1]) for file in jobs] or ([name] if name else [])
-        return found
-
 
 def audit(config: DictConfig) -> None:
     """Look at all images, print what was found, and write a page, a table and a record."""
     started = time.perf_counter()
     request = read_options(Request, configuration.settings(config))
-    files = [checkpoint_file(checkpoint) for checkpoint in request.checkpoints]
+    files = checkpoint_files(request.checkpoint)
     runs = [run for file in files if (run := run_of(file))]
     folder = check_output_folder(request.output or own_folder(Path("audit")))
     data = configuration.data_settings(config, runs[0]) if runs else configuration.settings(config)["data"]

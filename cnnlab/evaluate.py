@@ -14,7 +14,8 @@ from cnnlab.arguments import check_declared
 from cnnlab.errors import RequestError
 from cnnlab.files import write_atomically
 from cnnlab.instantiate import explained, read_options
-from cnnlab.runs.directory import check_output_folder, checkpoint_file, own_folder, run_of
+from cnnlab.runs.directory import check_output_folder, own_folder, run_of
+from cnnlab.runs.reading import checkpoint_files
 from cnnlab.runs.summary import read_record
 from cnnlab.waiting import tell
 
@@ -26,7 +27,9 @@ def evaluate(config: DictConfig) -> None:
     started = time.perf_counter()
     settings = configuration.settings(config)
     check_declared("cnnlab.inference.evaluation_report.EvaluationOptions", settings)
-    run = run_of(checkpoint_file(settings["checkpoint"]))
+    files = checkpoint_files(settings["checkpoint"])
+    _check_several(files, settings)
+    run = run_of(files[0])
     summary, problems = read_record(run.summary_file) if run else (None, [])
     summary = summary or {}
     for problem in problems:
@@ -46,6 +49,7 @@ def evaluate(config: DictConfig) -> None:
 
     from cnnlab.data.splits import read_split
     from cnnlab.inference import evaluation_report as report
+    from cnnlab.inference.ensemble import average_weights, check_members, combine
     from cnnlab.inference.metrics import confident_mistakes, score
     from cnnlab.inference.scoring import Clock, check_shift, chosen_tta, measure_shift_invariance, run_network
     from cnnlab.inference.temperature import fit_temperature, save_temperature
@@ -64,7 +68,9 @@ def evaluate(config: DictConfig) -> None:
     precision: Any = options.precision or (recorded if keeps else "auto")
     tell("Reading the checkpoint")
     with clock("checkpoint"):
-        net = load(options.checkpoint, options.device, precision, settings["trust"])
+        nets = [load(file, options.device, precision, settings["trust"]) for file in files]
+        check_members(nets)
+    net = nets[0]
     check_shift(options.shift, net.image_size)
     with clock("data"):
         images, whole = read_split(options.split, protocol, net.classes, net.image_size, data, summary.get("seed") or 0)
@@ -73,8 +79,20 @@ def evaluate(config: DictConfig) -> None:
     same_data = same_images(fingerprint, net.data_fingerprint)
     data_is_given = {"data", "data.path", "data.source"} & configuration.command_line_keys()
     other_data = fingerprint if same_data is False or (same_data is None and data_is_given) else None
-    folder = output or own_folder(report.default_folder(run, net.checkpoint, options.split, other_data))
-    outputs = run_network(net, images, batch_size, options.tta, options.embeddings, clock)
+    alone = report.default_folder(run, net.checkpoint, options.split, other_data)
+    folder = output or own_folder(alone if len(files) == 1 else Path("evaluation_together"))
+    each = [run_network(member, images, batch_size, options.tta, options.embeddings, clock) for member in nets]
+    outputs = combine(each) if len(each) > 1 else each[0]
+    members = [
+        {
+            "checkpoint": str(file.absolute()),
+            "accuracy": float((part.logits.argmax(dim=1) == images.labels).float().mean()),
+        }
+        for file, part in zip(files, each, strict=True)
+    ]
+    if options.soup:
+        net = average_weights(nets)
+        outputs = run_network(net, images, batch_size, options.tta, options.embeddings, clock)
     shift = measure_shift_invariance(net, images, batch_size, options.shift, clock) if options.shift else None
     tell("Computing the metrics")
     with clock("metrics"):
@@ -113,6 +131,8 @@ def evaluate(config: DictConfig) -> None:
     clock["total"] = time.perf_counter() - started
     record = {
         "checkpoint": str(net.checkpoint.absolute()),
+        "members": members if len(files) > 1 else None,
+        "soup": options.soup,
         "model": model,
         "data": data["path"] or data["source"],
         "split": options.split,
@@ -138,7 +158,24 @@ def evaluate(config: DictConfig) -> None:
     write_atomically(folder / "evaluation.json", report.to_json(record))
     report.print_evaluation(record, scores, tta_scores, folder)
     mistakes = confident_mistakes(outputs.logits, images.labels, 1).tolist() if options.split == "test" else []
-    suggest_visualize(options.checkpoint, f"test:{mistakes[0] if mistakes else 0}", configuration.command_line())
+    shown = options.checkpoint if isinstance(options.checkpoint, str) else options.checkpoint[0]
+    suggest_visualize(shown, f"test:{mistakes[0] if mistakes else 0}", configuration.command_line())
+
+
+def _check_several(files: list[Path], settings: dict[str, Any]) -> None:
+    """Check that what is asked of several networks, or of the mean of their weights, makes sense."""
+    if not settings["soup"]:
+        if len(files) > 1 and (
+            key := next((key for key in ("calibrate", "embeddings", "shift") if settings[key]), None)
+        ):
+            raise RequestError(f"{key} needs one network; several answer together, or soup=true makes them one")
+        return
+    if len(files) < 2:
+        raise RequestError("soup needs several runs that began with the same weights: checkpoint=[RUN,RUN]")
+    records = [read_record(run.summary_file)[0] or {} if (run := run_of(file)) else {} for file in files]
+    starts = {record.get("started_from") or f"the random weights of seed {record.get('seed')}" for record in records}
+    if len(starts) > 1:
+        raise RequestError(f"soup: the trainings began with different weights ({'; '.join(sorted(starts))})")
 
 
 def _check_output(output: Any) -> Path | None:

@@ -172,6 +172,38 @@ def test_a_temperature_is_fitted_kept_and_used(command, run, tmp_path):
     assert command("export", f"checkpoint={run}", *asked).code == 0  # the file is checked against the network
 
 
+def test_several_networks_answer_together(command, run, tmp_path):
+    asked = [f"checkpoint=[{run},{run / 'checkpoints' / 'last.ckpt'}]"]
+    outcome = command("evaluate", *asked, "tta=flip")
+    assert outcome.code == 0, outcome.err
+    record = json.loads((tmp_path / "evaluation_together" / "evaluation.json").read_text())
+    alone = json.loads((run / "summary.json").read_text())
+    accuracies = [member["accuracy"] for member in record["members"]]
+    assert accuracies[0] == pytest.approx(alone["test_accuracy"], abs=1e-6)
+    assert f"mean {sum(accuracies) / 2:.2%}, {min(accuracies):.2%} to {max(accuracies):.2%}" in outcome.out
+    assert len(np.load(tmp_path / "evaluation_together" / "predictions.npz")["tta_logits"]) == 299
+    assert command("evaluate", *asked, "soup=true", "shift=1", "output=soup").code == 0
+    soup = json.loads((tmp_path / "soup" / "evaluation.json").read_text())
+    assert soup["soup"] and soup["shift"]["pixels"] == 1 and len(soup["members"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("shift=1", "shift needs one network; several answer together, or soup=true makes them one"),
+        ("calibrate=true", "calibrate needs one network"),
+        ("soup=true", "soup: the trainings began with different weights (the random weights of seed 0; the random"),
+    ],
+)
+def test_what_several_networks_cannot_do_is_refused(command, run, tmp_path, arguments, message):
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    record = json.loads((other / "summary.json").read_text())
+    (other / "summary.json").write_text(json.dumps(record | {"seed": 5}))
+    outcome = command("evaluate", f"checkpoint=[{run},{other}]", *arguments.split())
+    assert (outcome.code, message in outcome.err) == (2, True), outcome.err
+    assert not (tmp_path / "evaluation_together").exists()
+
+
 def test_embeddings_are_kept_and_drawn(command, run):
     outcome = command("evaluate", "checkpoint=run", "embeddings=true", "output=here", "data.eval_batch_size=64")
     assert outcome.code == 0, outcome.err
@@ -288,6 +320,7 @@ WRONG = {
     "calibrate=keep": "calibrate must be true or false or one of save, got 'keep'",
     "calibrate=true split=val": "calibrate needs split=test, and images that neither training nor test use",
     "calibrate=true protocol=article": "calibrate needs split=test, and images that neither training nor test use",
+    "soup=true": "soup needs several runs that began with the same weights: checkpoint=[RUN,RUN]",
     "embeddings=yes": "embeddings must be true or false, got 'yes'",
     "protocol=articel": "protocol must be one of holdout, article or null, got 'articel'; did you mean article?",
     "precision=16-mixed": "precision must be one of auto, 32-true, bf16-mixed",

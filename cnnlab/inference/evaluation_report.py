@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any, Literal
 
 from matplotlib.figure import Figure
@@ -39,7 +40,8 @@ LETTERS_OF_TITLE, LETTERS_OF_TEXT = 66, 80  # on a line of the reliability diagr
 class EvaluationOptions:
     """Hold keys of `cnnlab evaluate`; see conf/evaluate.yaml."""
 
-    checkpoint: str
+    checkpoint: str | list[str]
+    soup: bool
     split: Split
     protocol: Protocol | None
     tta: bool | Tta
@@ -82,6 +84,10 @@ def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | No
     title = f"{record['model']} on {record['images']:,} {record['split']} images"
     table = Table(show_header=False, title=title, title_justify="left", min_width=60)
     table.add_row("accuracy", _accuracy(scores), style="bold")
+    if members := record["members"]:
+        found = [member["accuracy"] for member in members]
+        spread = f"mean {mean(found):.2%}, {min(found):.2%} to {max(found):.2%}"
+        table.add_row(f"... of the {len(found)} networks", spread)
     if tta:
         table.add_row(f"... with tta={record['tta']['views']}", _accuracy(tta))
     if shift := record["shift"]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from cnnlab.arguments import fits
 from cnnlab.errors import RequestError
-from cnnlab.runs.directory import COLUMNS, RunDirectory
+from cnnlab.runs.directory import COLUMNS, RunDirectory, checkpoint_file
 from cnnlab.runs.plain import read_json, read_or_note, read_text, read_yaml
 from cnnlab.runs.summary import SUMMARY_KEYS, read_record
 
@@ -90,6 +90,18 @@ def is_trial(run: Path) -> bool:
     """Check that a run directory is a trial of `cnnlab tune`: it lies in the folder of a study."""
     study = run.absolute().parent.parent
     return run.absolute().parent.name == "trials" and any((study / name).exists() for name in ("tune.json", "study.db"))
+
+
+def checkpoint_files(names: str | Sequence[str] | None) -> list[Path]:
+    """Return the checkpoints of files and run directories; the folder of a sweep stands for its runs.
+
+    Raises:
+        RequestError: if there is none at a place.
+    """
+    found: list[str | Path] = []
+    for name in [names] if isinstance(names, str) else names or []:
+        found += sorted(Path(name).expanduser().glob("*/checkpoints/best.ckpt")) or [name]
+    return [checkpoint_file(name) for name in found]
 
 
 def read_shift(run: Path, pixels: int) -> dict[str, Any] | None:
