@@ -215,6 +215,10 @@ GROUP_COLUMNS: tuple[Column, ...] = (
         explanation="accuracy of the mean answer to each test image and changed copies of it, as its mirror image.",
     ),
     Column(
+        "together", "all runs together, %", form=percent,
+        explanation="accuracy of the mean probabilities of all runs of the group: what its networks are worth as one.",
+    ),
+    Column(
         "published", "published, %", lambda group: " ".join(f"{entry['accuracy']:.4f}" for entry in group.published),
         text=lambda group: ", ".join(percent(entry["accuracy"]) for entry in group.published) or MISSING,
         sort=lambda group: max((entry["accuracy"] for entry in group.published), default=None),

@@ -21,7 +21,7 @@ from cnnlab.errors import RequestError
 from cnnlab.inspection.published import published
 from cnnlab.intervals import wilson_interval
 from cnnlab.runs.directory import METRICS, MORE_METRICS
-from cnnlab.runs.reading import SHIFT_FIGURES, Run, is_trial, read_shift
+from cnnlab.runs.reading import SHIFT_FIGURES, Run, is_trial, mean_answer, read_shift
 from cnnlab.words import did_you_mean
 
 MEDIANS = ("parameters", "macs", "train_seconds", "epochs", "images_per_second", "peak_memory_bytes")
@@ -178,6 +178,7 @@ def _group(group: Group, spec: ComparisonSpec, map_sizes: MapSizes | None) -> Gr
         best_run=str(best.path),
         val_accuracy=mean(group.values("val_accuracy")),
         test_accuracy_tta=_tta(group),
+        together=_together(group),
         **{key: _median(group.values(key)) for key in MEDIANS},
         devices=sorted({str(run.summary["device"]) for run in group.runs}),
         targets=[target_times(group.runs, target, f"val/{kind_of(group.figure)}") for target in spec.targets],  # pyright: ignore
@@ -205,6 +206,13 @@ def _tta(group: Group) -> float | None:
     values = group.values("test_accuracy_tta")
     kinds = {str((run.config or {}).get("tta")) for run in group.runs}
     return mean(values) if len(values) == len(group.runs) and len(kinds) == 1 else None
+
+
+def _together(group: Group) -> float | None:
+    """Return the test accuracy of the mean probabilities of all runs, of which there must be several."""
+    if group.folds or len(group.runs) < 2 or group.scored_runs < len(group.runs):
+        return None
+    return float((mean_answer(group.runs) == group.labels).mean())
 
 
 def _median(values: Sequence[float]) -> float | None:

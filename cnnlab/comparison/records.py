@@ -32,6 +32,7 @@ class GroupRecord:
     best_run: str  # directory of that run
     val_accuracy: float | None
     test_accuracy_tta: float | None  # with test-time augmentation
+    together: float | None  # test accuracy of the mean probabilities of all runs
     parameters: float | None
     macs: float | None
     train_seconds: float | None

@@ -117,6 +117,17 @@ def read_shift(run: Path, pixels: int) -> dict[str, Any] | None:
         return None
 
 
+def mean_answer(runs: Sequence[Run]) -> np.ndarray:
+    """Return the class with the highest mean probability over runs, int64 (N,), for the same N test images."""
+    total: Any = 0.0
+    for run in runs:
+        with np.load(RunDirectory(run.path).predictions_file) as arrays:
+            logits = arrays["logits"].astype(np.float64)
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        total = total + odds / odds.sum(axis=1, keepdims=True)
+    return total.argmax(axis=1)
+
+
 def _runs_below(folder: Path) -> list[Path]:
     """Return the runs in a folder at any depth, but none inside a run."""
     if not folder.is_dir():
