@@ -10,7 +10,7 @@ from cnnlab.inspection.layers import Layer, LayerTable
 from cnnlab.inspection.titles import in_words, is_shortcut
 
 MOST_CHAINS = 6  # that are all shown
-FOLLOWERS = ("norm", "pooling", "addition", "stretched tanh", *(name for name, _ in FUNCTIONS.values()))
+FOLLOWERS = ("norm", "pooling", "subsampling", "addition", "stretched tanh", *(name for name, _ in FUNCTIONS.values()))
 
 
 @dataclass(frozen=True)

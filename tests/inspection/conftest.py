@@ -1,7 +1,9 @@
-"""Measure receptive fields by back-propagation, to hold computed ones against them."""
+"""Measure receptive fields by back-propagation, to hold computed ones against them; start a browser."""
 
 import contextlib
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,16 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from tests.browser import Browser, browser
+
 Box = tuple[int, int, int, int]
+
+
+@pytest.fixture(scope="package")
+def tab() -> Iterator[Browser]:
+    """A tab of a headless Chromium, for tests that need a browser."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, browser(Path(folder)) as started:
+        yield started
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """The live page in a headless browser: its numbers against torch's."""
 
 import random
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +14,8 @@ from cnnlab.errors import RequestError
 from cnnlab.inference.trained import load
 from cnnlab.inspection.live.page import SAMPLES, LivePage, Sample, choose_samples, write_live
 from cnnlab.inspection.live.trace import read_program
-from tests.browser import CHROMIUM, Browser, browser
+from tests.browser import Browser, needs_browser
 
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 CLASSES = [f"class {number}" for number in range(10)]
 MEAN, STD = torch.tensor([0.5, 0.4, 0.6]), torch.tensor([0.25, 0.3, 0.2])
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -66,12 +63,6 @@ def samples(count: int = 12) -> list[Sample]:
 def page(made: nn.Module, **others: Any) -> LivePage:
     return LivePage(**{"model": "net", "program": read_program(made, 32), "classes": CLASSES, "mean": MEAN, "std": STD,
                        "samples": samples(), "notes": []} | others)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def tab() -> Iterator[Browser]:
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, browser(Path(folder)) as started:
-        yield started
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from cnnlab.inspection.page.tiles import draw_chain, draw_class_maps, draw_filte
 from cnnlab.inspection.receptive_field import ReceptiveField
 from cnnlab.inspection.receptive_field_rules import Window
 from cnnlab.models.article import ArticleNet
+from tests.browser import needs_browser
 
 PIXELS = torch.randint(256, (32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -200,7 +201,7 @@ def test_three_functions_are_compared_on_the_inputs_of_a_layer(article):
     figure = draw_functions(use, values, "the title")
     words = texts(figure)
     assert words[0] == "the title"
-    assert {"ReLU, as in this network", "tanh", "sigmoid"} <= set(words)
+    assert {"ReLU: this network", "tanh", "sigmoid"} <= set(words)
     images = [torch.from_numpy(np.asarray(image.get_array())) for image in figure.axes[0].images]
     for image, expected in zip(images, (values, values.relu(), values.tanh(), values.sigmoid()), strict=True):
         torch.testing.assert_close(image, expected)
@@ -211,7 +212,7 @@ def test_the_networks_own_function_is_compared_too():
     inside = inside_of(network)
     values = input_map(inside.uses[0], list(inside.chains))
     figure = draw_functions(inside.uses[0], values, "")
-    assert "GELU, as in this network" in texts(figure)
+    assert {"ReLU", "GELU", "this network"} <= set(texts(figure))
     assert values is not None
     last = torch.from_numpy(np.asarray(figure.axes[0].images[-1].get_array())).float()
     torch.testing.assert_close(last, nn.functional.gelu(values))
@@ -276,6 +277,18 @@ def test_the_page_states_the_facts(page, article):
     assert f"Here this is true for {dead:,} of" in html
 
 
+@needs_browser
+def test_the_page_fits_phones(page, tab):
+    tab.resize(400, 900, "dark")
+    tab.open(page[0][0], "document.fonts.ready.then(() => 0)")
+    assert tab.evaluate("document.documentElement.scrollWidth") == 400
+    shown = "[...document.images].map(one => one.complete && one.naturalWidth > 0)"
+    assert all(tab.evaluate(shown))
+    targets = "[...document.querySelectorAll('nav a')].map(one => document.querySelector(one.getAttribute('href')))"
+    assert tab.evaluate(f"{targets}.every(Boolean)")
+    assert not tab.problems
+
+
 def test_the_page_tells_if_all_units_work_and_if_maps_are_coarse(article, page):
     uses = [replace(use, quiet_units=0, quiet_channels=0) for use in article.uses]
     coarse = replace(article.explaining, output=(4, 2, 2), field=None)
@@ -308,5 +321,5 @@ def test_a_network_without_maps_gets_the_parts_that_apply():
     html = " ".join(render(inside, [], pictures).split())
     assert "no convolution whose filters could be shown" in html
     assert "has no maps with height and width" in html
-    assert "has no pooling with small windows" in html
+    assert "has no max or average pooling with small windows" in html
     assert "A class activation map needs maps" in html

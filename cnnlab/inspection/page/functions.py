@@ -66,8 +66,9 @@ def draw_functions(use: ActivationUse, values: Tensor | None, title: str) -> Fig
     verdicts = {verdict.function: verdict for verdict in judge(use)}
     for column, (name, function) in enumerate(functions.items()):
         x, own = column * across, name == use.function
-        sheet.text(x + 0.42, HEAD, f"{name}{', as in this network' if own else ''}", ha="left", fontsize=8)
-        sheet.text(x + 0.42, HEAD + 0.16, str(verdicts.get(name, "")), ha="left", fontsize=8, color="C1")
+        words = f"{name}: this network" if own and name in verdicts else name
+        sheet.text(x + 0.42, HEAD, words, ha="left", fontsize=8)
+        sheet.text(x + 0.42, HEAD + 0.16, str(verdicts.get(name, "this network")), ha="left", fontsize=8, color="C1")
         axes = sheet.inset(x + 0.42, HEAD + 0.38, across - 0.88, down - 0.62)
         _draw_function(axes, use, function, first=column == 0, last=column == len(functions) - 1)
     if values is not None:

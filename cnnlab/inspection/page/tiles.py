@@ -89,6 +89,14 @@ def draw_chain(chain: Chain, filters: Tensor | None = None, grey: bool = False) 
     lefts = [left + side * (1 + GAP) * column for column in range(len(channels))]
     for x, number in zip(lefts, channels, strict=True):
         sheet.text(x + side / 2, top - 0.03, str(number), va="bottom", fontsize=8)
+    sheet.text(
+        lefts[-1] + side + 0.08,
+        top + (down if filters is not None else 0) - 0.03,
+        "value",
+        ha="left",
+        va="bottom",
+        fontsize=7,
+    )
     if filters is not None:
         sheet.text(0.05, top + side / 2, f"filter\n{filters.shape[2]} × {filters.shape[3]}", ha="left", va="center")
         pictures = dict(filter_tiles(filters, grey))
