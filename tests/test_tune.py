@@ -128,7 +128,7 @@ def test_a_study_leaves_its_record_and_a_best_configuration_that_trains(tune, co
     assert record["select"] == "val/balanced_accuracy"
     assert "val balanced accuracy" in (folder / "experiment" / "best.yaml").read_text()
 
-    program, *suggested, seeds = shlex.split(outcome.err.rpartition("Next: ")[2])
+    program, *suggested, seeds = shlex.split(outcome.err.rpartition("Next: ")[2].replace("\\\n", ""))
     assert (program, suggested[0], seeds) == ("cnnlab", "train", "seeds=[1,2,3]")
     assert train(*suggested[1:], "logger=none", "hydra.run.dir=again").code == 0
     one, other = (yaml.safe_load((run / "config.yaml").read_text()) for run in (best, Path("again")))

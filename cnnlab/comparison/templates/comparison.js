@@ -58,7 +58,12 @@ function watchFrame(frame) {
   };
   scroll.addEventListener("scroll", update, { passive: true });
   new ResizeObserver(update).observe(scroll);
-  frame.querySelector(".unfold")?.addEventListener("click", () => frame.classList.remove("folded"));
+  const unfold = frame.querySelector(".unfold");
+  if (unfold) {
+    frame.classList.add("folded");
+    unfold.hidden = false;
+    unfold.addEventListener("click", () => frame.classList.remove("folded"));
+  }
   update();
 }
 

@@ -37,7 +37,7 @@ const draw = (place, traces, title, more) =>
 const safe = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
 function makeFigures(section, find) {
-  const about = (groups) => `${section.title}, ${countedRuns(groups)}`;
+  const about = (groups) => `${safe(section.title)}, ${countedRuns(groups)}`;
   const name = (group) => safe(group.label);
 
   function curves(groups, metric, over, metricWords) {
@@ -196,7 +196,7 @@ function makeFigures(section, find) {
     });
     const measured = section.by_images.flatMap((curve) => [...curve.accuracies, ...curve.curve.map((point) => point[1])]).map(percent);
     const pad = 0.1 * (Math.max(...measured) - Math.min(...measured)) + 1;
-    draw(place, traces, [`Every run by its training images, and the power law fitted to them with its 95 % interval, to twice as many`, section.title], {
+    draw(place, traces, ["Every run by its training images, and the power law fitted to them with its 95 % interval, to twice as many", safe(section.title)], {
       xaxis: { title: { text: "training images" }, ...logAxis(section.by_images.flatMap((curve) => curve.curve.map((point) => point[0]))) },
       yaxis: { title: { text: `${section.figure}, %` }, range: [Math.max(0, Math.min(...measured) - pad), Math.min(101, Math.max(...measured) + pad)] },
     });
