@@ -114,13 +114,12 @@ def test_pooling_is_shown_with_the_numbers_of_the_network(article):
     assert found and (found.layer.name, found.window.kernel, found.takes_maximum) == ("features.2", (3, 3), True)
     before = maps_of(article.chains[0].layers[1])[found.channel]
     pooled = maps_of(found.layer)[found.channel]
-    shown, maxima, means = (torch.tensor(table) for table in (found.before, found.maxima, found.means))
+    shown = found.before
     assert shown.shape == (5, 5) and shown.max() == before.max()
-    assert float(pooled.max()) in maxima.flatten().tolist()
-    torch.testing.assert_close(maxima, nn.functional.max_pool2d(shown[None], 3, 2)[0])
-    torch.testing.assert_close(means, nn.functional.avg_pool2d(shown[None], 3, 2)[0])
-    winners = torch.tensor([[found.wins(row, column) for column in range(5)] for row in range(5)])
-    assert set(shown[winners].tolist()) == set(maxima.flatten().tolist())
+    assert float(pooled.max()) in found.maxima.flatten().tolist()
+    torch.testing.assert_close(found.maxima, nn.functional.max_pool2d(shown[None], 3, 2)[0])
+    torch.testing.assert_close(found.means, nn.functional.avg_pool2d(shown[None], 3, 2)[0])
+    assert set(shown[found.winners].tolist()) == set(found.maxima.flatten().tolist())
 
 
 def test_zeros_of_the_padding_are_told_from_values():
@@ -129,7 +128,14 @@ def test_zeros_of_the_padding_are_told_from_values():
     network(torch.zeros(1, 3, 32, 32))
     found = find_pooling(inside_of(network).chains)
     assert found and not found.takes_maximum
-    assert sum(value is None for row in found.before for value in row) in (0, 4, 7)
+    values = torch.zeros(1, 3, 3)
+    values[0, 0, 0] = 5
+    before = Layer("conv", "Conv2d", output=(1, 3, 3), values=values)
+    after = Layer("pool", "MaxPool2d", Window((3, 3), (2, 2), (2, 2), (1, 1)), (1, 2, 2), values=torch.eye(2)[None] * 5)
+    corner = find_pooling([Chain((before, after))])
+    assert corner and corner.before.isnan().sum() == 7
+    assert corner.maxima.tolist() == [[5, 0], [0, 0]]
+    assert corner.means.tolist() == [[5, 0], [0, 0]]
 
 
 def test_a_class_map_states_its_resolution():
