@@ -134,7 +134,9 @@ function makeFigures(section, find) {
     const front = known.filter((group) => group.front.includes(cost)).sort((a, b) => a[cost] - b[cost]);
     const line = { x: front.map((group) => group[cost]), y: front.map((group) => percent(group.mean)), mode: "lines",
       line: { color: colour("--soft"), width: 1, dash: "dot" }, hoverinfo: "skip" };
-    const values = known.map((group) => group[cost]), wide = Math.max(...values) > 3 * Math.min(...values);
+    const values = known.map((group) => group[cost]), least = Math.min(...values), most = Math.max(...values), wide = most > 3 * least;
+    const room = Math.max(0.15 * (most - least), 0.1 * most); // equal values lie in the middle
+    const linear = { tickformat: "~s", nticks: narrow() ? 4 : 8, range: [least - room, most + room] };
     const points = {
       x: values, y: known.map((group) => percent(group.mean)),
       hovertext: known.map((group) => `${name(group)}: ${percent(group.mean).toFixed(2)} %, n = ${group.n}`),
@@ -149,7 +151,7 @@ function makeFigures(section, find) {
     const pad = 0.06 * (Math.max(...bounds) - Math.min(...bounds)) + 0.1;
     const place = find(".costs");
     const drawn = draw(place, [line, points], [`Accuracy against cost: ${section.figure} with 95 % intervals`, about(groups)], {
-      showlegend: false, xaxis: { title: { text: costWords }, ...(wide ? logAxis(values) : { tickformat: "~s", nticks: narrow() ? 4 : 8 }) },
+      showlegend: false, xaxis: { title: { text: costWords }, ...(wide ? logAxis(values) : linear) },
       yaxis: { title: { text: `${section.figure}, %` }, range: [Math.min(...bounds) - pad, Math.min(Math.max(...bounds) + pad, 101.5)] },
     });
     const names = () => Plotly.relayout(place, { annotations: placeNames(place, known, cost) });
