@@ -199,5 +199,6 @@ def test_every_figure_has_a_title_with_n_and_axes_with_units(tab):
     shown = "[...document.querySelectorAll('section.comparison .js-plotly-plot')].filter((p) => p.offsetParent)"
     titles = tab.evaluate(f"{shown}.map((p) => p.layout.title.text)")
     assert len(titles) >= 6 and all("n = 2" in title for title in titles)
+    assert tab.evaluate(f"{shown}.every((p) => p.role === 'img' && p.ariaLabel.includes('n = 2'))")
     axes = tab.evaluate(f"{shown}.map((p) => p.layout.xaxis.title?.text)")
     assert all(axes), axes

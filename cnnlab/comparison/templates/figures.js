@@ -30,11 +30,15 @@ function layout(title, more) {
   };
 }
 
-const draw = (place, traces, title, more) =>
-  Plotly.react(place, traces, layout(title, more), { responsive: true, displaylogo: false, displayModeBar: false });
-
 // Plotly takes < and & of a name for markup.
 const safe = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+const plain = (text) => text.replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&amp;/g, "&");
+
+function draw(place, traces, title, more) {
+  place.setAttribute("role", "img"); // the tables have its numbers
+  place.setAttribute("aria-label", plain(title.join("; ")));
+  return Plotly.react(place, traces, layout(title, more), { responsive: true, displaylogo: false, displayModeBar: false });
+}
 
 function makeFigures(section, find) {
   const about = (groups) => `${safe(section.title)}, ${countedRuns(groups)}`;
