@@ -83,6 +83,8 @@ def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | No
     """Print the most important metrics of a record, the content of evaluation.json, and the scores of each class."""
     title = f"{record['model']} on {record['images']:,} {record['split']} images"
     table = Table(show_header=False, title=title, title_justify="left", min_width=60)
+    table.add_column()
+    table.add_column(overflow="fold")  # paths can be copied as a whole
     table.add_row("accuracy", _accuracy(scores), style="bold")
     if members := record["members"]:
         found = [member["accuracy"] for member in members]

@@ -22,6 +22,7 @@ NUMBERS = {
 }
 WRAPPED = {"layer", "kind", "source"}
 KIND_WIDTH = len("BatchNorm2d")
+NARROW, LONGEST_NAME = 80, 20  # columns; characters of a name that stay together there
 EXACT_FROM = 110  # columns of a terminal; below, counts are rounded
 APART_FROM = 150  # below, kernel, stride and padding are one column
 
@@ -259,6 +260,9 @@ def _plain(part: _Part, width: int | None) -> str:
         collapse_padding=True,
         show_footer=bool(part.totals),
     )
+    longest = max((len(row[0]) for row in part.rows), default=0)
+    # A narrow terminal rather loses its last columns than breaks every name.
+    name_width = min(longest, LONGEST_NAME) if width is not None and width < NARROW else None
     for number, name in enumerate(part.head):
         table.add_column(
             name,
@@ -266,7 +270,7 @@ def _plain(part: _Part, width: int | None) -> str:
             justify="right" if name in NUMBERS else "left",
             overflow="fold",
             no_wrap=name not in WRAPPED,
-            min_width=KIND_WIDTH if name == "kind" else None,
+            min_width=KIND_WIDTH if name == "kind" else name_width if number == 0 else None,
             max_width=KIND_WIDTH if name == "kind" and width is not None and width < EXACT_FROM else None,
         )
     for row in part.rows:

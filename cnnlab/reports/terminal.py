@@ -52,6 +52,8 @@ def print_summary(summary: dict[str, Any], path: Path) -> None:
     selected = "test images" if summary["protocol"] == "article" else "held-out images"
     title = f"{summary['name']}: {summary['status']}"
     table = Table(show_header=False, title=title, title_justify="left", min_width=60)
+    table.add_column()
+    table.add_column(overflow="fold")  # paths can be copied as a whole
     table.add_row("test accuracy", figure("test_accuracy", ".2%"), style="bold")
     if summary["test_accuracy_tta"] is not None:
         table.add_row("... with test-time augmentation", figure("test_accuracy_tta", ".2%"))

@@ -82,9 +82,12 @@ def test_names_are_escaped_in_markdown() -> None:
 @pytest.mark.parametrize("compare", [True, False])
 def test_plain_text_fits_the_terminal(resnet50: Description, compare: bool, width: int | None) -> None:
     lines = render([resnet50], compare, "plain", width).splitlines()
-    if width and width >= 80:
+    if width:
         assert max(len(line) for line in lines) <= width
     text = "\n".join(lines)
+    if width == 60:  # the last columns are lost, and no name is broken
+        assert "25,557,032 parameters" in text if not compare else "resnet50" in text
+        return
     for figure in ("427*", "7x7") if compare else ("427*", "Conv2d", "25,557,032 parameters", "4,089,184,256 MACs"):
         assert figure in text
     if width and width >= 120:
