@@ -18,7 +18,9 @@ DARK = 0.55  # share above which a cell is so dark that its text is white
 
 
 @styled
-def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes: Sequence[str], about: str) -> Figure:
+def draw_confusion_matrix(
+    counts: Sequence[Sequence[int]] | np.ndarray, classes: Sequence[str], about: str, small: bool = False
+) -> Figure:
     """Draw a confusion matrix with counts and rates, as far as there is room for them.
 
     The colours are linear in the share of the true class: a share of 0.2 % is nearly white.
@@ -28,16 +30,18 @@ def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes:
         classes: their names.
         about: what was tested on which images, such as `lenet5 on the test images of digits`; the title adds accuracy
             and number of images.
+        small: whether to leave out the rates and the scale, so that the counts are legible in a small picture.
     """
     matrix, number = np.asarray(counts), len(classes)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     few = number <= MOST_CLASSES_WITH_COUNTS
-    side = max(2.8, 0.62 * number) if few else min(16.0, 6 + 0.09 * number)  # side of the matrix in inches
+    cell, margin = (0.4, 1.0) if small else (0.62, 2.2)
+    side = max(2.8, cell * number) if few else min(16.0, 6 + 0.09 * number)  # side of the matrix in inches
     letters = 9.0 if few else max(3.0, 50 * side / number)
     total = int(matrix.sum())
     title = f"{about}: {100 * matrix.trace() / max(total, 1):.2f} % of {total:,} images recognized"
-    title = textwrap.fill(title, int(LETTERS * (side + 2)))
-    figure = Figure(figsize=(side + 2.2, side + 1.5 + 0.18 * title.count("\n")), layout="constrained")
+    title = textwrap.fill(title, int(LETTERS * (side + margin)))
+    figure = Figure(figsize=(side + margin, side + 1.5 + 0.18 * title.count("\n")), layout="constrained")
     figure.suptitle(title, x=0.02, ha="left", weight="bold")
     axes = figure.subplots()
     colours = LinearSegmentedColormap.from_list("shares", [PAGE_COLOURS["paper"][0], COLOURS[0]])
@@ -47,9 +51,8 @@ def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes:
             if count:
                 share = shares[row, column]
                 colours_of_texts = ("white", "white") if share > DARK else (INK, INK if share > DARK / 2 else SOFT)
-                for text, size, up, colour in zip(
-                    (f"{count:,}", f"{100 * share:.1f} %"), (8.5, 6.5), (-0.13, 0.2), colours_of_texts, strict=True
-                ):
+                texts, places = (f"{count:,}", f"{100 * share:.1f} %"), ((0.0,) if small else (-0.13, 0.2))
+                for text, size, up, colour in zip(texts, (8.5, 6.5), places, colours_of_texts, strict=False):
                     axes.text(column, row + up, text, ha="center", va="center", color=colour, fontsize=size)
     names = [cut(name) for name in classes]
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if few else {"rotation": 90}
@@ -64,6 +67,8 @@ def draw_confusion_matrix(counts: Sequence[Sequence[int]] | np.ndarray, classes:
         axes.grid(which="minor", linewidth=0.5)
     axes.set_xlabel("class that the network answers")
     axes.set_ylabel("true class")
+    if small:
+        return figure
     bar = figure.colorbar(image, ax=axes, shrink=0.6, ticks=[0, 0.25, 0.5, 0.75, 1], pad=0.02)
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     bar.set_label("share of the true class", fontsize=9)

@@ -34,7 +34,7 @@ def confusion_picture(logits: Tensor, labels: Tensor, classes: Sequence[str]) ->
     """Draw the confusion matrix of logits (N, classes) and class numbers, int64 (N,)."""
     number = len(classes)
     counts = torch.bincount(labels * number + logits.argmax(dim=1), minlength=number**2).reshape(number, number)
-    return _picture(draw_confusion_matrix(counts.numpy(), classes, "Test images"), dpi=100)
+    return _picture(draw_confusion_matrix(counts.numpy(), classes, "Test images", small=True), dpi=100)
 
 
 def samples_picture(pixels: Tensor, labels: Tensor, probabilities: Tensor, classes: Sequence[str]) -> Image.Image:
