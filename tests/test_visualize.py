@@ -70,6 +70,7 @@ def test_a_picture_and_a_checkpoint_without_data(command, checkpoint, photo, tmp
     html = page(tmp_path / "visualization")
     assert "Inside LeNet5" in html
     assert "photo.webp, 32 × 32 pixels" in html
+    assert "so they can be shown in colour" in html
     assert "Only this image was used" in html
 
 
@@ -86,6 +87,7 @@ def test_a_run_is_shown_with_the_data_that_it_recorded(command, checkpoint, tmp_
     assert "Test image 0, 32 × 32 pixels" in html
     assert re.search(r"The true class is (<b>\d</b>: the prediction is wrong|\d: the prediction is correct)", html)
     assert "over 20 test images of digits" in html
+    assert "The images of this network are grey" in html
     assert re.search(r"Of 20 test images of digits, these are .*<b>\d</b><span class=\"warm\">said \d, [\d.]+ %", html)
     assert html.count('alt="Test image ') == 12
 

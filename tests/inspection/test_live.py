@@ -279,6 +279,9 @@ def test_the_page_fits_phones_and_names_are_no_markup(tab, tmp_path):
         for position in range(tab.evaluate("NET.shown.length")):
             tab.evaluate(f"live.select({position}, 0)")
             assert tab.evaluate("document.documentElement.scrollWidth") <= width, position
+        assert tab.evaluate("[NET.shown[25].title, find('[data-stage=\"8\"] b').textContent]") == [
+            *("Block 4, first convolution", "Block 4")
+        ]
         assert tab.evaluate("document.querySelectorAll('img').length") == 0
         ids = tab.evaluate("[...document.querySelectorAll('[id]')].map(one => one.id)")
         assert len(ids) == len(set(ids))
