@@ -10,6 +10,7 @@ from torch import nn
 
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
+from cnnlab.waiting import tell
 from cnnlab.words import did_you_mean
 
 
@@ -42,6 +43,7 @@ def timm_network(
         raise ValueError(f"name {name} is not a network of timm{did_you_mean(name, timm.list_models())}")
     if pretrained:
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a line for each of its many attempts
+        tell(f"Downloading the weights of {name}")
     configuration = timm.get_pretrained_cfg(name)
     if configuration is not None and configuration.fixed_input_size:
         options = {"img_size": image_size, **options}
@@ -86,6 +88,7 @@ def torchvision_network(
     with _options_explained(name):
         network = models.get_model(name, weights=None, num_classes=num_classes, **options)
     if pretrained:
+        tell(f"Downloading the weights of {name}")
         try:
             weights = models.get_model_weights(name)["DEFAULT"].get_state_dict(progress=False, check_hash=True)
         except OSError as error:

@@ -18,7 +18,7 @@ from cnnlab.errors import Failed, RequestError
 from cnnlab.instantiate import read_options
 from cnnlab.limits import Count
 from cnnlab.runs.directory import check_output, checkpoint_file, run_of
-from cnnlab.waiting import tell
+from cnnlab.waiting import make_way, tell
 
 if TYPE_CHECKING:
     from cnnlab.data.images import Images
@@ -69,6 +69,7 @@ def predict(config: DictConfig) -> None:
 
     tell("Reading the checkpoint")
     net = load(**arguments)
+    make_way()
     known = None
     if counts.neighbours:
         trained_on = _read_data(config, net, "train")

@@ -29,6 +29,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # if cnnlab is not in
 from cnnlab import load
 from cnnlab.data.splits import read_split
 from cnnlab.inference.trained import TrainedNetwork
+from cnnlab.style import COLOURS, LIGHT, LINE, PAGE_COLOURS, SOFT
 
 DEFAULTS = {
     "results": "experiments/results/history_brief.json",
@@ -40,15 +41,14 @@ DEFAULTS = {
     "output": "docs/images/overview.png",
 }
 AXES = {"macs": "multiply-accumulate operations per image", "train_seconds": "seconds of training"}
-COLOURS = {"lenet5": "#7b3294", "alexnet": "#1b7837", "article": "#c51b27", "vgg": "#2166ac", "resnet": "#d9730d"}
+FAMILIES = dict(zip(("vgg", "article", "alexnet", "lenet5", "resnet"), COLOURS, strict=False))
 TILES = 6  # filters, and feature maps of a layer
 TITLE, NOTE = 0.925, 0.855  # heights of the titles and of the lines below them
-FAINT = "#555555"
 
 
 def draw(options: dict[str, str]) -> Figure:
     """Return the figure, 8 x 3.7 inches."""
-    plt.rcParams.update({"font.family": "DejaVu Sans", "font.size": 8.5})
+    plt.rcParams.update(LIGHT)
     figure = plt.figure(figsize=(8, 3.7), facecolor="white")
     left, right = figure.subfigures(1, 2, width_ratios=[0.95, 1.05], squeeze=False)[0]
     left.text(0.17, TITLE, options["title"] or "What accuracy costs", weight="bold", fontsize=10)
@@ -65,7 +65,7 @@ def _draw_costs(axes: Axes, record: dict[str, Any], options: dict[str, str]) -> 
     values = [group[options["x"]] for group in groups]
     axes.set_xscale("log")
     for group, x in zip(groups, values, strict=True):
-        colour = next((c for name, c in COLOURS.items() if group["model"].startswith(name)), "#444444")
+        colour = next((c for name, c in FAMILIES.items() if group["model"].startswith(name)), SOFT)
         y = 100 * group["mean"]
         if group["low"] is not None:
             bars = [[y - 100 * group["low"]], [100 * group["high"] - y]]
@@ -86,9 +86,7 @@ def _draw_costs(axes: Axes, record: dict[str, Any], options: dict[str, str]) -> 
     axes.xaxis.set_major_formatter(FuncFormatter(_short))
     axes.set_xlabel(AXES[options["x"]])
     axes.set_ylabel("test accuracy, %", labelpad=2)
-    axes.grid(color="#e4e4e4", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid()
     counts = sorted({group["n"] for group in groups})
     epochs = sorted({group["epochs"] for group in groups})
     length = f"{epochs[0]:g} epochs" if len(epochs) == 1 else f"{epochs[0]:g} to {epochs[-1]:g} epochs"
@@ -96,7 +94,7 @@ def _draw_costs(axes: Axes, record: dict[str, Any], options: dict[str, str]) -> 
         "1 seed" if counts == [1] else f"n = {counts[0]} to {counts[-1]} seeds" if counts[1:] else f"n = {counts[0]}"
     )
     note = f"{options['data']}, {length}, {seeds}, 95 % intervals"
-    axes.text(0, 1.035, note, transform=axes.transAxes, fontsize=7.5, color=FAINT)
+    axes.text(0, 1.035, note, transform=axes.transAxes, fontsize=7.5, color=SOFT)
 
 
 def _short(value: float, _: int) -> str:
@@ -117,7 +115,7 @@ def _draw_network(
     filters, maps, deep = convolutions[0].weight.detach(), outputs[convolutions[0]], outputs[convolutions[-1]]
     figure.text(0.03, TITLE, f"What {run['model']} sees in an image", weight="bold", fontsize=10)
     note = f"trained for {run['epochs']} epochs, {100 * run['test_accuracy']:.1f} % of the test images correct"
-    figure.text(0.03, NOTE, note, fontsize=7.5, color=FAINT)
+    figure.text(0.03, NOTE, note, fontsize=7.5, color=SOFT)
     _tile(figure, 0.03, 0.437, 0.30, pixels.numpy())
     _draw_prediction(figure, net, logits[0], truth)
     first, last = _strongest(maps), _strongest(deep)
@@ -130,7 +128,7 @@ def _draw_network(
     ]
     for row, (text, tiles, colourmap) in enumerate(rows):
         lower = 0.653 - 0.2565 * row
-        figure.text(0.37, lower + 0.135, text, fontsize=7.5, color=FAINT)
+        figure.text(0.37, lower + 0.135, text, fontsize=7.5, color=SOFT)
         for column, tile in enumerate(tiles.numpy()):
             _tile(figure, 0.37 + 0.102 * column, lower, 0.0965, tile, cmap=colourmap)
 
@@ -145,14 +143,14 @@ def _size(maps: Tensor) -> str:
 
 def _draw_prediction(figure: SubFigure, net: TrainedNetwork, logits: Tensor, truth: str | None) -> None:
     """Draw a bar for each of the three most probable classes, the correct one in green."""
-    figure.text(0.03, 0.370, f"prediction (correct: {truth})" if truth else "prediction", fontsize=7.5, color=FAINT)
+    figure.text(0.03, 0.370, f"prediction (correct: {truth})" if truth else "prediction", fontsize=7.5, color=SOFT)
     axes = figure.add_axes((0.03, 0.135, 0.30, 0.21))
     values, numbers = logits.softmax(dim=0).topk(3)
     for row, (value, number) in enumerate(zip(values.tolist(), numbers.tolist(), strict=True)):
         name = net.classes[number]
         weight = "bold" if name == truth else "normal"
-        axes.barh(row, 1, color="#eeeeee", height=0.26)
-        axes.barh(row, value, color="#1b7837" if name == truth else "#8a8a8a", height=0.26)
+        axes.barh(row, 1, color=LINE, height=0.26)
+        axes.barh(row, value, color=PAGE_COLOURS["good"][0] if name == truth else SOFT, height=0.26)
         axes.text(0, row - 0.22, name, fontsize=7.5, va="bottom", weight=weight)
         axes.text(1, row - 0.22, f"{100 * value:.0f} %", fontsize=7.5, va="bottom", ha="right", weight=weight)
     axes.set(xlim=(0, 1), ylim=(2.2, -0.75))
@@ -166,7 +164,7 @@ def _tile(figure: SubFigure, x: float, y: float, width: float, pixels: Any, **ho
     axes.imshow(pixels, interpolation="nearest", **how)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.spines[:].set(color="#bbbbbb", linewidth=0.5)
+    axes.spines[:].set(color=LINE, linewidth=0.5)
 
 
 def _read_image(options: dict[str, str], net: TrainedNetwork) -> tuple[Tensor, str | None]:

@@ -176,7 +176,9 @@ def test_groups_come_first_so_that_their_colours_differ(board_run, view_of):
     board_run("runs/lenet5/a", "lenet5", accuracy=0.6)
     board_run("runs/vgg11/a", "vgg11", accuracy=0.7)
     view = view_of("runs")
-    began = {name: EventAccumulator(str(view.folder / name)).Reload().FirstEventTimestamp() for name in names(view)}
+    began: dict[str, Any] = {
+        name: EventAccumulator(str(view.folder / name)).Reload().FirstEventTimestamp() for name in names(view)
+    }
     assert sorted(began, key=lambda name: began[name])[:3] == ["vgg11 (n = 1)", "lenet5 (n = 1)", "(about)"]
 
 

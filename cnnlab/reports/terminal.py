@@ -91,10 +91,10 @@ class JobTable:
             self._live.stop()
 
     def print(self, line: Text) -> None:
-        """Print a line; what is dim in it is left out if a terminal has no room for it."""
+        """Print a line; what is dim at its end is cut off where the terminal ends."""
         width = self._console.width if self._live else None
-        if width and line.cell_len > width and line.spans and line.spans[-1].style == "dim":
-            line = line[: line.spans[-1].start]
+        if width and line.spans and line.spans[-1].style == "dim":
+            line.truncate(width, overflow="ellipsis")
         self._console.print(line, soft_wrap=not width)
 
     def is_due(self) -> bool:

@@ -121,7 +121,7 @@ class Progress(Callback):
         self._images_before = pl_module.train_totals.images if trainer.fit_loop.restarted_mid_epoch else 0
         if self._bar is None:
             self._open_bar([trainer.num_training_batches], self._label(trainer))
-        if trainer.global_step == self._steps_before:
+        if self._show_bar and trainer.global_step == self._steps_before:
             waiting.tell("First step")  # of a compiled network, it takes long
 
     @staticmethod
