@@ -127,7 +127,9 @@ def evaluate(config: DictConfig) -> None:
         tell("Placing the images on a map (t-SNE)")
         with clock("embeddings"), explained("embeddings"):
             predicted = outputs.logits.argmax(dim=1)
-            embeddings = save_embeddings(folder, outputs.features, images.labels, predicted, net.classes, images.read)
+            embeddings = save_embeddings(
+                folder, about, outputs.features, images.labels, predicted, net.classes, images.read
+            )
     clock["total"] = time.perf_counter() - started
     record = {
         "checkpoint": str(net.checkpoint.absolute()),

@@ -28,6 +28,7 @@ THUMBNAIL = 48  # largest side in pixels: TensorBoard's sprites have 8192 a side
 
 def save_embeddings(
     folder: Path,
+    about: str,
     features: Tensor,
     labels: Tensor,
     predicted: Tensor,
@@ -38,6 +39,7 @@ def save_embeddings(
 
     Args:
         folder: an existing folder.
+        about: whose features these are, of which images: the title of the map.
         features: float32 (N, F).
         labels: class numbers, int64 (N,), as those that were predicted.
         read: returns pixels, uint8 (M, H, W, 3), for positions, int64 (M,).
@@ -49,7 +51,10 @@ def save_embeddings(
     write_arrays(folder / "embeddings.npz", features=features.numpy(), labels=labels.numpy())
     mapped = torch.linspace(0, len(labels) - 1, min(MOST_MAPPED, len(labels)), dtype=torch.float64).long()
     subset = features[mapped]
-    title = f"{METHOD} of the last layer's inputs ({features.shape[1]} values), {len(mapped):,} images"
+    title = (
+        f"{about}: images that lie close look alike to the network\n"
+        f"{METHOD} of the last layer's inputs ({features.shape[1]} values), n = {len(mapped):,} images"
+    )
     figure = draw_map(map_to_plane(subset.numpy()), labels[mapped].numpy(), predicted[mapped].numpy(), classes, title)
     save_figure(figure, folder / "embeddings.png", bbox_inches="tight")
     board = folder / "tensorboard"

@@ -33,9 +33,9 @@ def test_embeddings_are_saved_drawn_and_projected(tmp_path: Path, monkeypatch: p
         read.append(positions.tolist())
         return torch.full((len(positions), size, size, 3), 255, dtype=torch.uint8)
 
-    save_embeddings(tmp_path, features, labels, predicted, ("cat", "dog"), pixels)
+    save_embeddings(tmp_path, "net", features, labels, predicted, ("cat", "dog"), pixels)
     read.clear()  # and again, in the place of the first
-    said = save_embeddings(tmp_path, features, labels, predicted, ("cat", "dog"), pixels)
+    said = save_embeddings(tmp_path, "net", features, labels, predicted, ("cat", "dog"), pixels)
     assert said == {"features": 5, "map": "t-SNE", "mapped_images": 9}
     saved = np.load(tmp_path / "embeddings.npz")
     assert np.array_equal(saved["features"], features.numpy())
