@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def command(*arguments: str) -> None:
-    """Run `cnnlab train` in this process."""
+    """Run `cnnlab train` in this process, which it does not end, as its output is caught."""
     before, sys.argv = sys.argv, ["cnnlab.train", *arguments]
     try:
         train.main()
