@@ -29,6 +29,7 @@ def record(**changed: Any) -> dict[str, Any]:
         "same_data": True,
         "tta": None,
         "shift": None,
+        "members": None,
         "images_per_second": 12345.6,
         "precision": "32-true",
         "device": "cpu: Processor, 2 threads",
