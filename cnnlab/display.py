@@ -22,6 +22,7 @@ from cnnlab.files import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+BAR_DELAY = 0.5  # seconds
 NARROWEST, WIDTH = 30, 80  # columns; the second of terminals that do not tell
 FIRST_FOREIGN = "\u0900"  # matplotlib's own font has nearly all scripts before Devanagari, and few after it
 OTHER_SCRIPTS = r"CJK|Noto Sans|WenQuanYi|Fallback|Unicode|Unifont|Hiragino|PingFang|YaHei|Nanum|IPA"  # names of fonts
@@ -77,9 +78,11 @@ def wrapped(text: str, stream: TextIO) -> str:
 
 
 def progress_bar(total: int | None, title: str | None = None, unit: str = "images") -> "tqdm[Any]":
-    """Return a bar that counts on a terminal, from half a second on, and is gone in the end; nothing elsewhere."""
+    """Return a bar that counts on a terminal, and is gone in the end; nothing elsewhere."""
     hidden = not sys.stderr.isatty()
-    return tqdm(total=total, desc=title, unit=f" {unit}", leave=False, disable=hidden, delay=0.5, dynamic_ncols=True)
+    return tqdm(
+        total=total, desc=title, unit=f" {unit}", leave=False, disable=hidden, delay=BAR_DELAY, dynamic_ncols=True
+    )
 
 
 def cut(name: str, length: int = 40) -> str:

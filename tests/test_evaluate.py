@@ -133,8 +133,8 @@ def test_results_of_data_that_may_differ_do_not_replace_them_either(command, run
 
 def test_the_suggested_command_shows_the_most_confident_mistake(command, run, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    (suggested,) = [line for line in command("evaluate", "checkpoint=run").err.splitlines() if "Next: " in line]
-    program, *arguments = shlex.split(suggested.rpartition("Next: ")[2])
+    suggested = command("evaluate", "checkpoint=run").err.rpartition("Next: ")[2]
+    program, *arguments = shlex.split(suggested.replace("\\\n", ""))
     assert program == "cnnlab" and arguments[:2] == ["visualize", "checkpoint=run"]
     predictions = np.load(run / "evaluation" / "predictions.npz")
     wrong = predictions["logits"].argmax(axis=1) != predictions["labels"]

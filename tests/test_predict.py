@@ -147,6 +147,7 @@ def test_batches_limits_and_files_of_the_users_choice(predict, photos, tmp_path)
 
 def test_the_bar_knows_how_many_images_there_are(predict, photos, monkeypatch):
     monkeypatch.setattr(type(sys.stderr), "isatty", lambda stream: True)
+    monkeypatch.setattr("cnnlab.display.BAR_DELAY", 0)
     assert re.search(r"0/4 \[", predict("images=photos", "limit=4", "output=null", "gallery=null").err)
 
 
@@ -154,7 +155,7 @@ def test_the_bar_knows_how_many_images_there_are(predict, photos, monkeypatch):
 def test_the_suggested_command_works(predict, command, photos, class_folders, monkeypatch, arguments):
     monkeypatch.setattr(type(sys.stderr), "isatty", lambda stream: True)
     outcome = predict(*arguments, "limit=1")
-    program, *suggested = shlex.split(outcome.err.rpartition("Next: ")[2])
+    program, *suggested = shlex.split(outcome.err.rpartition("Next: ")[2].replace("\\\n", ""))
     assert program == "cnnlab" and suggested[2] in ("image=photos/a.png", "image=test:0")
     monkeypatch.setattr("cnnlab.inspection.page.style.DPI", 30)  # drawing takes most of the time
     assert command(*suggested, "output=seen").code == 0
