@@ -30,6 +30,7 @@ def record(**changed: Any) -> dict[str, Any]:
         "tta": None,
         "shift": None,
         "members": None,
+        "calibrated": None,
         "images_per_second": 12345.6,
         "precision": "32-true",
         "device": "cpu: Processor, 2 threads",
