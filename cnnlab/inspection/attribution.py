@@ -1,12 +1,15 @@
-"""Compute class activation maps: which parts of an image are evidence for a class."""
+"""Compute which parts of an image are evidence for a class: from the maps of a layer, and by covering parts."""
 
 from dataclasses import dataclass
 
 import torch
-from captum.attr import LayerGradCam
+from captum.attr import LayerGradCam, Occlusion
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from cnnlab.inspection.receptive_field import ReceptiveField
+
+AT_ONCE = 16  # covered images that go through the network together
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,8 @@ class ClassMap:
 
     name: str  # of the class
     confidence: float  # the network's probability for the class
-    values: Tensor  # float32 (h, w), 0 or more, in the size of the layer's maps
+    values: Tensor  # class activation map, float32 (h, w), 0 or more, in the size of the layer's maps
+    occlusion: Tensor  # by how much the logit falls if the place is covered, float32 (H, W), in the size of the image
 
 
 def class_activation(network: nn.Module, layer: str, image: Tensor, classes: list[int]) -> Tensor:
@@ -37,6 +41,35 @@ def class_activation(network: nn.Module, layer: str, image: Tensor, classes: lis
         maps = cam.attribute(images, target=target, relu_attributions=True)
     assert isinstance(maps, Tensor)
     return maps[:, 0].detach().float().cpu()
+
+
+def occlusion(network: nn.Module, image: Tensor, classes: list[int]) -> Tensor:
+    """Compute by how much the logit of each class falls if a part of the image is covered: float32 (classes, H, W).
+
+    A grey square, a quarter of the image wide, is moved over it in steps of half its width; each pixel gets the mean of
+    the squares that cover it (Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks", section
+    4.2). Negative values mean that the class gains.
+
+    Args:
+        network: in evaluation mode.
+        image: normalized, (1, C, H, W), on the network's device. Its grey is 0.
+    """
+    channels, height, width = image.shape[1:]
+    window = (channels, max(1, height // 4), max(1, width // 4))
+    steps = (channels, max(1, height // 8), max(1, width // 8))
+    with torch.no_grad():
+        found = [
+            Occlusion(network).attribute(image, window, steps, target=number, perturbations_per_eval=AT_ONCE)
+            for number in classes
+        ]
+    return torch.cat([part.mean(dim=1) for part in found]).float().cpu()
+
+
+def agreement(one: Tensor, other: Tensor) -> float | None:
+    """Return the rank correlation (Spearman) of two maps of one size, or None if one of them has a single value."""
+    if one.unique().numel() < 2 or other.unique().numel() < 2:
+        return None
+    return float(spearmanr(one.flatten().numpy(), other.flatten().numpy())[0])  # pyright: ignore[reportArgumentType]
 
 
 def spread_over_image(maps: Tensor, field: ReceptiveField | None, height: int, width: int) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from cnnlab.inspection.activations import ActivationUse, watch_activations
-from cnnlab.inspection.attribution import ClassMap, class_activation
+from cnnlab.inspection.attribution import ClassMap, class_activation, occlusion
 from cnnlab.inspection.cost import run_image
 from cnnlab.inspection.feature_maps import Chain, find_chains, find_explaining
 from cnnlab.inspection.layers import Layer, LayerTable, tabulate
@@ -56,8 +56,9 @@ def look_inside(
     predictions = [(classes[int(number)], float(probability)) for number, probability in best]
     class_maps = []
     if explaining := find_explaining(network, table, chains):
-        found = class_activation(network, explaining.name, image, numbers[:CLASS_MAPS].tolist())
-        class_maps = [ClassMap(*prediction, values) for prediction, values in zip(predictions, found, strict=False)]
+        shown = numbers[:CLASS_MAPS].tolist()
+        maps, covered = class_activation(network, explaining.name, image, shown), occlusion(network, image, shown)
+        class_maps = [ClassMap(*best, *both) for best, *both in zip(predictions, maps, covered, strict=False)]
     first = dict(network.named_modules()).get(chains[0].layers[0].name) if chains else None
     weights = getattr(first, "weight", None)
     uses, logits = watch_activations(network, batches)

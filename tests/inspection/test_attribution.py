@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cnnlab.inspection.attribution import class_activation, spread_over_image
+from cnnlab.inspection.attribution import agreement, class_activation, occlusion, spread_over_image
 from cnnlab.inspection.receptive_field import ReceptiveField
 
 
@@ -56,3 +56,19 @@ def test_maps_are_stretched_if_their_fields_are_unknown(field: ReceptiveField | 
     maps = torch.rand(2, 3, 3, generator=torch.Generator().manual_seed(0))
     expected = nn.functional.interpolate(maps[:, None], size=(8, 8), mode="bilinear", align_corners=False)[:, 0]
     torch.testing.assert_close(spread_over_image(maps, field, 8, 8), expected)
+
+
+def test_covering_shows_where_the_class_is() -> None:
+    maps = occlusion(network(), red_and_green(), [0, 1])
+    assert maps.shape == (2, 4, 4)
+    red, green = red_and_green()[0, 0] > 0, red_and_green()[0, 1] > 0
+    assert bool((maps[0][red] > 0).all()) and not maps[0][~red].any()
+    torch.testing.assert_close(maps[1][green], torch.full((4,), 1 / 16))  # of the mean over 16 pixels, one is covered
+    assert not maps[1][~green].any()
+
+
+def test_maps_agree_if_they_put_the_pixels_in_the_same_order() -> None:
+    values = torch.rand(6, 6, generator=torch.Generator().manual_seed(0))
+    assert agreement(values, values**3) == pytest.approx(1)
+    assert agreement(values, -values) == pytest.approx(-1)
+    assert agreement(values, torch.ones(6, 6)) is None

@@ -138,16 +138,20 @@ def test_zeros_of_the_padding_are_told_from_values():
     assert corner.means.tolist() == [[5, 0], [0, 0]]
 
 
-def test_a_class_map_states_its_resolution():
-    class_maps = [ClassMap("cat", 0.75, torch.rand(6, 6)), ClassMap("dog", 0.25, torch.zeros(6, 6))]
+def test_class_maps_lie_over_the_image():
+    covered = torch.zeros(32, 32)
+    covered[:8, :8] = 1
+    class_maps = [ClassMap("cat", 0.75, torch.rand(6, 6), covered), ClassMap("dog", 0.25, torch.zeros(6, 6), -covered)]
     figure = draw_class_maps(PIXELS, class_maps, ReceptiveField((8, 8), (0, 0), (5, 5)))
     assert "cat, 75.0%" in texts(figure)
-    assert any("6 × 6 values" in text for text in texts(figure))
     images = [np.asarray(image.get_array()) for image in figure.axes[0].images]
     assert len(images) == 5
     assert images[0].shape == images[1].shape == (32, 32, 3)
     grey = PIXELS.numpy().mean(axis=2) / 255
-    np.testing.assert_allclose(images[3][..., 0], grey)  # no evidence for the dog: the image is left unchanged
+    for unchanged in images[3:]:  # no evidence for the dog
+        np.testing.assert_allclose(unchanged[..., 0], grey)
+    np.testing.assert_allclose(images[2][8:, 8:, 0], grey[8:, 8:])
+    assert not np.allclose(images[2][:8, :8, 0], grey[:8, :8])
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------
@@ -298,7 +302,10 @@ def test_the_page_fits_phones(page, tab):
 def test_the_page_tells_if_all_units_work_and_if_maps_are_coarse(article, page):
     uses = [replace(use, quiet_units=0, quiet_channels=0) for use in article.uses]
     coarse = replace(article.explaining, output=(4, 2, 2), field=None)
-    class_maps = [ClassMap("cat", 0.9, torch.ones(2, 2)), ClassMap("dog", 0.1, torch.zeros(2, 2))]
+    class_maps = [
+        ClassMap("cat", 0.9, torch.tensor([[1.0, 0.5], [0.25, 0.0]]), torch.linspace(1, 0, 1024).view(32, 32)),
+        ClassMap("dog", 0.1, torch.zeros(2, 2), torch.zeros(32, 32)),
+    ]
     changed = replace(
         article, uses=uses, explaining=coarse, class_maps=class_maps, truth="dog", watched="512 test images"
     )
@@ -312,6 +319,8 @@ def test_the_page_tells_if_all_units_work_and_if_maps_are_coarse(article, page):
         "true for none of",
         "This is coarse",
         "no evidence for dog",
+        "Do both agree?",
+        "for cat.",
         "the map is stretched",
         "the prediction is wrong",
     ):

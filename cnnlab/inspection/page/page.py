@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
 from cnnlab.files import write_atomically
+from cnnlab.inspection.attribution import agreement, spread_over_image
 from cnnlab.inspection.feature_maps import Chain, last_of_each_size, shown_chains
 from cnnlab.inspection.inside import Inside
 from cnnlab.inspection.page.functions import draw_functions, input_map, judge
@@ -74,6 +76,17 @@ def draw(inside: Inside) -> dict[str, Picture]:
     return pictures
 
 
+def _agreements(inside: Inside) -> list[tuple[str, float]]:
+    """Return for each class how alike its activation map and its occlusion map are, where both have an answer."""
+    if not (inside.class_maps and inside.explaining):
+        return []
+    size = inside.pixels.shape[:2]
+    values = torch.stack([one.values for one in inside.class_maps])
+    spread = spread_over_image(values, inside.explaining.field, *size)
+    found = [(one.name, agreement(maps, one.occlusion)) for one, maps in zip(inside.class_maps, spread, strict=True)]
+    return [(name, value) for name, value in found if value is not None]
+
+
 def render(inside: Inside, mistakes: Sequence[Mistake], pictures: dict[str, Picture], has_live: bool = False) -> str:
     """Return the page as HTML that contains the pictures, which `draw` has made."""
     filters = inside.filters
@@ -81,6 +94,7 @@ def render(inside: Inside, mistakes: Sequence[Mistake], pictures: dict[str, Pict
     environment.filters["png"] = _png
     return environment.get_template("page.html").render(
         inside=inside,
+        agreements=_agreements(inside),
         mistakes=mistakes,
         has_live=has_live,
         pictures=pictures,

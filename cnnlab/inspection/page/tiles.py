@@ -126,33 +126,32 @@ def draw_chain(chain: Chain, filters: Tensor | None = None, grey: bool = False) 
 
 
 def draw_class_maps(pixels: Tensor, class_maps: Sequence[ClassMap], field: ReceptiveField | None) -> Figure:
-    """Draw the image, uint8 (H, W, 3), and for each class its map, laid over the image and below it in its own size.
+    """Draw the image, uint8 (H, W, 3), and over it, for each class, its activation map and its occlusion map.
 
-    The maps' values have this receptive field; None if it is unknown.
+    The values of the activation maps have this receptive field; None if it is unknown.
     """
     height, width = pixels.shape[:2]
     colours = pixels.numpy() / 255
     grey = colours.mean(axis=2, keepdims=True).repeat(3, axis=2)
     gap = 0.16
     side = (WIDTH - 0.1 - gap * len(class_maps)) / (len(class_maps) + 1)
-    small = 0.5 * side
     upper, lower = HEAD + 0.25, HEAD + side + 0.4
-    sheet = Sheet(lower + small + 0.1)
-    sheet.title("Which parts of the image speak for a class (Grad-CAM): bright speaks for it, dark does not")
+    sheet = Sheet(lower + side + 0.1)
+    sheet.title("Which parts of the image speak for a class: bright speaks for it, dark does not")
     lefts = [0.05 + column * (side + gap) for column in range(len(class_maps) + 1)]
     sheet.image(lefts[0], upper, side, side, colours)
     sheet.text(lefts[0] + side / 2, upper - 0.07, "the image", va="bottom")
-    rows, columns = class_maps[0].values.shape
-    about = f"the map itself,\n{rows} × {columns} values"
-    sheet.text(lefts[0] + side, lower + small / 2, about, ha="right", va="center")
+    about = "above: Grad-CAM,\nfrom a layer's maps\n\nhere: occlusion,\nby covering parts"
+    sheet.text(lefts[0] + side, lower + side / 2, about, ha="right", va="center")
     placed = spread_over_image(torch.stack([class_map.values for class_map in class_maps]), field, height, width)
     for left, class_map, spread in zip(lefts[1:], class_maps, placed, strict=True):
-        largest = max(float(class_map.values.max()), 1e-12)
-        heat = (spread / largest).clamp(0, 1).numpy()
-        opacity = 0.75 * heat[..., None]
-        overlaid = (1 - opacity) * grey + opacity * colormaps["inferno"](heat)[..., :3]
-        sheet.image(left, upper, side, side, overlaid)
         sheet.text(left + side / 2, upper - 0.07, f"{class_map.name}, {class_map.confidence:.1%}", va="bottom")
-        values = class_map.values.numpy() / largest
-        sheet.image(left + (side - small) / 2, lower, small, small, values, cmap="inferno", vmin=0, vmax=1)
+        for top, values, largest in (
+            (upper, spread, class_map.values.max()),
+            (lower, class_map.occlusion, class_map.occlusion.max()),
+        ):
+            heat = (values / max(float(largest), 1e-12)).clamp(0, 1).numpy()
+            opacity = 0.75 * heat[..., None]
+            overlaid = (1 - opacity) * grey + opacity * colormaps["inferno"](heat)[..., :3]
+            sheet.image(left, top, side, side, overlaid)
     return sheet.figure
