@@ -48,7 +48,10 @@ def evaluate(config: DictConfig) -> None:
     source_of(data)  # fail before the slow imports
 
     from cnnlab.data.splits import read_split
+    from cnnlab.display import save_figure
     from cnnlab.inference import evaluation_report as report
+    from cnnlab.inference.attacks import measure_attack
+    from cnnlab.inference.corruptions import draw_robustness, measure_robustness
     from cnnlab.inference.ensemble import average_weights, check_members, combine
     from cnnlab.inference.metrics import confident_mistakes, score
     from cnnlab.inference.scoring import Clock, check_shift, chosen_tta, measure_shift_invariance, run_network
@@ -114,12 +117,18 @@ def evaluate(config: DictConfig) -> None:
         }
         if options.calibrate == "save":
             save_temperature(net.checkpoint, temperature)
+    robustness = measure_robustness(net, images, clock) if options.corruptions else None
+    attack = None
+    if options.attack != "none":
+        attack = measure_attack(net, images, options.attack, batch_size, folder / "attack.png", clock)
     folder.mkdir(parents=True, exist_ok=True)
     report.save_outputs(outputs, images.labels, folder)
     tell("Drawing the figures")
     with clock("figures"):
         about = f"{model} on the {options.split} images of {Path(data['path'] or data['source']).name}"
         report.save_figures(folder, about, scores, outputs.logits, images.labels, images.read)
+        if robustness:
+            save_figure(draw_robustness(robustness, scores.accuracy, about), folder / "corruptions.png")
     embeddings = None
     if outputs.features is not None:
         from cnnlab.inference.embedding_report import save_embeddings
@@ -149,6 +158,8 @@ def evaluate(config: DictConfig) -> None:
         "tta": None if tta_scores is None else {"views": chosen_tta(options.tta), **asdict(tta_scores)},
         "calibrated": calibrated,
         "shift": shift,
+        "corruptions": robustness,
+        "attack": attack,
         "embeddings": embeddings,
         "images_per_second": round(outputs.images_per_second, 1),
         "seconds": {part: round(seconds, 3) for part, seconds in clock.items()},
@@ -167,10 +178,10 @@ def evaluate(config: DictConfig) -> None:
 def _check_several(files: list[Path], settings: dict[str, Any]) -> None:
     """Check that what is asked of several networks, or of the mean of their weights, makes sense."""
     if not settings["soup"]:
-        if len(files) > 1 and (
-            key := next((key for key in ("calibrate", "embeddings", "shift") if settings[key]), None)
-        ):
-            raise RequestError(f"{key} needs one network; several answer together, or soup=true makes them one")
+        alone = ("calibrate", "corruptions", "attack", "embeddings", "shift")
+        asked = [key for key in alone if settings[key] not in (False, 0, "none")]
+        if len(files) > 1 and asked:
+            raise RequestError(f"{asked[0]} needs one network; several answer together, or soup=true makes them one")
         return
     if len(files) < 2:
         raise RequestError("soup needs several runs that began with the same weights: checkpoint=[RUN,RUN]")

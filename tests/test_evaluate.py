@@ -172,6 +172,29 @@ def test_a_temperature_is_fitted_kept_and_used(command, run, tmp_path):
     assert command("export", f"checkpoint={run}", *asked).code == 0  # the file is checked against the network
 
 
+def test_accuracy_is_measured_on_corrupted_images(command, run):
+    outcome = command("evaluate", f"checkpoint={run}", "corruptions=true")
+    assert outcome.code == 0, outcome.err
+    record = json.loads((run / "evaluation" / "evaluation.json").read_text())
+    found = record["corruptions"]["accuracies"]
+    assert len(found) == 15 and all(len(accuracies) == 5 for accuracies in found.values())
+    assert found["rotation"][0] > found["rotation"][4]
+    assert found["saturation"] == [record["accuracy"]] * 5  # the digits are grey
+    assert f"{record['corruptions']['mean']:.2%} on average" in outcome.out
+    assert (run / "evaluation" / "corruptions.png").stat().st_size > 10_000
+
+
+def test_accuracy_is_measured_under_an_attack(command, run):
+    outcome = command("evaluate", f"checkpoint={run}", "attack=fgsm")
+    assert outcome.code == 0, outcome.err
+    record = json.loads((run / "evaluation" / "evaluation.json").read_text())
+    found = list(record["attack"]["accuracies"].values())
+    assert list(record["attack"]["accuracies"]) == ["1", "2", "4", "8"]
+    assert record["accuracy"] >= found[0] >= found[1] >= found[2] > found[3]
+    assert f"{found[3]:.1%} (8)" in outcome.out
+    assert (run / "evaluation" / "attack.png").stat().st_size > 10_000
+
+
 def test_several_networks_answer_together(command, run, tmp_path):
     asked = [f"checkpoint=[{run},{run / 'checkpoints' / 'last.ckpt'}]"]
     outcome = command("evaluate", *asked, "tta=flip")
@@ -320,6 +343,7 @@ WRONG = {
     "calibrate=keep": "calibrate must be true or false or one of save, got 'keep'",
     "calibrate=true split=val": "calibrate needs split=test, and images that neither training nor test use",
     "calibrate=true protocol=article": "calibrate needs split=test, and images that neither training nor test use",
+    "attack=pdg": "attack must be one of none, fgsm, pgd, got 'pdg'",
     "soup=true": "soup needs several runs that began with the same weights: checkpoint=[RUN,RUN]",
     "embeddings=yes": "embeddings must be true or false, got 'yes'",
     "protocol=articel": "protocol must be one of holdout, article or null, got 'articel'; did you mean article?",

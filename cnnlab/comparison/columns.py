@@ -115,6 +115,13 @@ def _accuracy(group: GroupRecord) -> str:
     return percent(group.mean) + ("" if group.sd is None else f" ± {percent(group.sd)}")
 
 
+def _corrupted(group: GroupRecord) -> str:
+    if group.corrupted is None:
+        return MISSING
+    clean = group.mean_of(f"{group.figure.partition('_')[0]}_accuracy")
+    return percent(group.corrupted) + (f" ({group.corrupted / clean:.0%})" if clean else "")
+
+
 def _needs(pair: PairRecord) -> str:
     if not pair.power:
         return MISSING
@@ -217,6 +224,11 @@ GROUP_COLUMNS: tuple[Column, ...] = (
     Column(
         "together", "all runs together, %", form=percent,
         explanation="accuracy of the mean probabilities of all runs of the group: what its networks are worth as one.",
+    ),
+    Column(
+        "corrupted", "on corrupted images, %", text=_corrupted,
+        explanation="mean accuracy over kinds and severities of `cnnlab evaluate corruptions=true`, if all runs were "
+        "evaluated so, and in brackets its share of the test accuracy.",
     ),
     Column(
         "published", "published, %", lambda group: " ".join(f"{entry['accuracy']:.4f}" for entry in group.published),

@@ -21,7 +21,7 @@ from cnnlab.errors import RequestError
 from cnnlab.inspection.published import published
 from cnnlab.intervals import wilson_interval
 from cnnlab.runs.directory import METRICS, MORE_METRICS
-from cnnlab.runs.reading import SHIFT_FIGURES, Run, is_trial, mean_answer, read_shift
+from cnnlab.runs.reading import SHIFT_FIGURES, Run, is_trial, mean_answer, read_robustness, read_shift
 from cnnlab.words import did_you_mean
 
 MEDIANS = ("parameters", "macs", "train_seconds", "epochs", "images_per_second", "peak_memory_bytes")
@@ -179,6 +179,7 @@ def _group(group: Group, spec: ComparisonSpec, map_sizes: MapSizes | None) -> Gr
         val_accuracy=mean(group.values("val_accuracy")),
         test_accuracy_tta=_tta(group),
         together=_together(group),
+        corrupted=_corrupted(group),
         **{key: _median(group.values(key)) for key in MEDIANS},
         devices=sorted({str(run.summary["device"]) for run in group.runs}),
         targets=[target_times(group.runs, target, f"val/{kind_of(group.figure)}") for target in spec.targets],  # pyright: ignore
@@ -213,6 +214,13 @@ def _together(group: Group) -> float | None:
     if group.folds or len(group.runs) < 2 or group.scored_runs < len(group.runs):
         return None
     return float((mean_answer(group.runs) == group.labels).mean())
+
+
+def _corrupted(group: Group) -> float | None:
+    """Return the mean accuracy on corrupted images if all runs were evaluated on them."""
+    values = [read_robustness(run.path) for run in group.runs]
+    known = [value for value in values if value is not None]
+    return mean(known) if len(known) == len(values) else None
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -32,6 +32,7 @@ class GroupRecord:
     best_run: str  # directory of that run
     val_accuracy: float | None
     test_accuracy_tta: float | None  # with test-time augmentation
+    corrupted: float | None  # accuracy on corrupted images, mean over kinds, severities and runs
     together: float | None  # test accuracy of the mean probabilities of all runs
     parameters: float | None
     macs: float | None

@@ -17,6 +17,7 @@ from torch import Tensor
 from cnnlab.data.splits import Protocol, Split
 from cnnlab.display import SafeConsole, save_figure
 from cnnlab.files import write_arrays
+from cnnlab.inference.attacks import Attack
 from cnnlab.inference.metrics import ClassScores, Scores, confident_mistakes, largest_confusions
 from cnnlab.inference.scoring import NetworkOutputs
 from cnnlab.inference.trained import Precision, Predictions
@@ -46,6 +47,8 @@ class EvaluationOptions:
     protocol: Protocol | None
     tta: bool | Tta
     calibrate: bool | Literal["save"]
+    corruptions: bool
+    attack: Attack
     shift: Whole
     embeddings: bool
     device: Device
@@ -98,6 +101,12 @@ def print_evaluation(record: Mapping[str, Any], scores: Scores, tta: Scores | No
             f"{shift['accuracy']:.2%}; {shift['same_answer']:.2%} of the predictions unchanged, "
             f"cosine similarity of the features {shift['feature_cosine']:.3f}",
         )
+    if found := record["corruptions"]:
+        kept = f"{found['mean'] / scores.accuracy:.0%} of it" if scores.accuracy else "-"
+        table.add_row("... on corrupted images", f"{found['mean']:.2%} on average, {kept}")
+    if attack := record["attack"]:
+        found = ", ".join(f"{accuracy:.1%} ({epsilon})" for epsilon, accuracy in attack["accuracies"].items())
+        table.add_row(f"... under {attack['kind']}, by epsilon\n(of 255)", found)
     table.add_row("balanced accuracy", f"{scores.balanced_accuracy:.2%}; macro F1 {scores.macro_f1:.2%}")
     table.add_row("always the largest class", f"{scores.largest_class:.2%} accuracy")
     if scores.top5_accuracy is not None:

@@ -106,15 +106,29 @@ def checkpoint_files(names: str | Sequence[str] | None) -> list[Path]:
 
 def read_shift(run: Path, pixels: int) -> dict[str, Any] | None:
     """Return the result of `cnnlab evaluate shift=PIXELS` for the best epoch of a run, or None if there is none."""
+    shift = _read_evaluation(run).get("shift")
+    if not isinstance(shift, dict) or any(type(shift.get(name)) not in (int, float) for name in SHIFT_FIGURES):
+        return None
+    return shift if shift.get("pixels") == pixels else None
+
+
+def read_robustness(run: Path) -> float | None:
+    """Return the mean accuracy of `cnnlab evaluate corruptions=true` for the best epoch of a run, if it is there."""
+    found = _read_evaluation(run).get("corruptions")
+    mean = found.get("mean") if isinstance(found, dict) else None
+    return mean if type(mean) is float else None
+
+
+def _read_evaluation(run: Path) -> dict[str, Any]:
+    """Return the record of the last evaluation of a run's best epoch, or nothing."""
     file = run / "evaluation" / "evaluation.json"
     try:
         if file.stat().st_mtime < RunDirectory(run).best_checkpoint.stat().st_mtime:  # the run was continued since
-            return None
-        shift = read_json(file)["shift"]
-        whole = all(type(shift[name]) in (int, float) for name in SHIFT_FIGURES)
-        return shift if whole and shift["pixels"] == pixels else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+            return {}
+        record = read_json(file)
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def mean_answer(runs: Sequence[Run]) -> np.ndarray:

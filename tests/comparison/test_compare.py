@@ -255,6 +255,27 @@ def test_what_all_runs_are_worth_together(make_run, tmp_path):
     assert compare_runs(found[:1]).sections[0].groups[0].together is None
 
 
+def test_accuracy_on_corrupted_images_needs_all_runs(make_run, tmp_path):
+    runs = [make_run(tmp_path / str(seed), "lenet5", seed, 0.8, 100) for seed in range(2)]
+
+    def evaluated(run, content):
+        (run / "checkpoints").mkdir(exist_ok=True)
+        (run / "checkpoints" / "best.ckpt").touch()
+        (run / "evaluation").mkdir(exist_ok=True)
+        (run / "evaluation" / "evaluation.json").write_text(json.dumps(content))
+
+    def corrupted():
+        return compare_runs([read_run(run) for run in runs]).sections[0].groups[0].corrupted
+
+    evaluated(runs[0], {"corruptions": {"mean": 0.5}})
+    assert corrupted() is None
+    for damaged in ({"corruptions": None}, {"corruptions": {"mean": "0.5"}}, []):
+        evaluated(runs[1], damaged)
+        assert corrupted() is None
+    evaluated(runs[1], {"corruptions": {"mean": 0.4}})
+    assert corrupted() == pytest.approx(0.45)
+
+
 @pytest.fixture
 def cross_validated(make_run, tmp_path):
     """Writes three folds of 30 training images, for each seed, with these held-out accuracies."""
