@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import Any, NoReturn
 
 from cnnlab import waiting
@@ -91,7 +92,7 @@ def leave(code: int) -> NoReturn:
     if (lost := lost_output()) and lost.errno not in QUIET:
         print(f"stdout: {lost.strerror}; what was printed is incomplete", file=sys.stderr)
         code = code or 1
-    if _output() is None:
+    if _output() is None or (code != 130 and not _is_program()):
         sys.exit(code)
     if code == 130:
         timer = threading.Timer(SECONDS_TO_LEAVE, os._exit, [code])
@@ -103,6 +104,13 @@ def leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)
+
+
+def _is_program() -> bool:
+    """Return whether this process was started as `cnnlab`, and not by a program that goes on afterwards."""
+    started = sys.modules["__main__"]
+    name = started.__spec__.name if started.__spec__ else Path(getattr(started, "__file__", "")).name
+    return name.partition(".")[0] == "cnnlab"
 
 
 def _output() -> _Output | None:

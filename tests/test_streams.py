@@ -54,6 +54,12 @@ def test_lines_of_both_streams_come_in_their_order(unbuffered: str) -> None:
     assert run("-c", lines, stderr=subprocess.STDOUT, env=environment).stdout.split() == list("001122")
 
 
+def test_a_program_that_runs_a_command_goes_on_afterwards(tmp_path: Path) -> None:
+    script = "import sys; sys.argv = ['cnnlab.describe', 'model=lenet5']\nfrom cnnlab import describe\n"
+    ended = run("-c", script + "try: describe.main()\nexcept SystemExit as end: print('code', end.code)", cwd=tmp_path)
+    assert ended.stdout.splitlines()[-1] == "code 0"
+
+
 def test_a_reader_that_leaves_is_no_failure() -> None:
     reading, writing = os.pipe()
     os.close(reading)
