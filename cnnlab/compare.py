@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
-from cnnlab.display import progress_bar, terminal_width
+from cnnlab.display import progress_bar, terminal_width, wrapped
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import RunDirectory, check_output_folder, own_folder
 from cnnlab.runs.reading import Run, find_runs, read_run
@@ -40,6 +41,9 @@ def compare(config: DictConfig) -> None:
         raise RequestError(f"format: {form} is not one of {', '.join(FORMATS)}")
     if form and settings["output"]:
         raise RequestError("output: format= prints a table and writes no report; give one of the two")
+    if settings["claim"] is not None:
+        _claim(settings["claim"], paths, spec)
+        return
     found = find_runs(paths)
     folder = Path() if form else check_output_folder(settings["output"] or default_output(paths))
 
@@ -69,6 +73,24 @@ def compare(config: DictConfig) -> None:
     best = RunDirectory(record.sections[0].groups[0].best_run)
     if best.best_checkpoint.exists():
         suggest_next(shlex.join(["cnnlab", "evaluate", f"checkpoint={best.path}"]))
+
+
+def _claim(text: Any, paths: Sequence[str], spec: "ComparisonSpec") -> None:
+    """Write a claim down, or judge it by the runs that have started since."""
+    from cnnlab.comparison.claims import FILE, judge, make_claim, parse, read_claim
+
+    folder = Path(paths[0]).expanduser()
+    if len(paths) > 1 or (folder.exists() and not folder.is_dir()) or (folder / "summary.json").exists():
+        raise RequestError("claim: runs must be one folder, in which the runs are or will be")
+    parse(str(text))
+    found = find_runs(paths) if folder.exists() and any(folder.rglob("summary.json")) else []
+    if not (folder / FILE).exists():
+        file = make_claim(str(text), folder, found, spec.value)
+        print(f"{file}: claimed; the runs that start from now on will decide")
+        return
+    claim = read_claim(str(text), folder, spec.value)
+    verdict = judge(claim, folder, found, lambda runs: compare_directories(runs, spec)[0])
+    print(wrapped(f"{text} (claimed {claim.made}): {verdict}", sys.stdout))
 
 
 def compare_directories(paths: Sequence[Path], spec: "ComparisonSpec") -> tuple["ComparisonRecord", list[Run]]:

@@ -106,9 +106,9 @@ def test_a_table_that_is_too_wide_loses_its_last_columns():
     def printed(width: int) -> str:
         table = Table("run", "accuracy", "seconds")
         table.add_row("resnet20", "91.25", "123456")
-        console = SafeConsole(file=io.StringIO(), width=width)
-        console.print(table)
-        return console.file.getvalue()
+        stream = io.StringIO()
+        SafeConsole(file=stream, width=width).print(table)
+        return stream.getvalue()
 
     assert "seconds" in printed(40)
     assert "seconds" not in printed(30) and "91.25" in printed(30)
