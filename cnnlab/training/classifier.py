@@ -23,7 +23,6 @@ from cnnlab.training.synced_norms import norms_are_synced
 from cnnlab.training.tta import Tta, tta_logits
 
 Batch = tuple[Tensor, Tensor]
-
 AUXILIARY_WEIGHT = 0.3  # of the loss of an auxiliary classifier (Szegedy et al. 2014, "Going deeper with convolutions")
 
 
@@ -293,14 +292,17 @@ class Classifier(L.LightningModule):
         """Add what an exact resume needs besides weights: totals, position in the epoch, random states."""
         checkpoint["train_totals"] = dict(vars(self.sum_over_processes(self.train_totals)))
         checkpoint["loader"] = self.trainer.train_dataloader.state_dict()  # pyright: ignore
-        states = [_random_state(self.device)]
-        if self.trainer.world_size > 1:
-            states = sum(_gather_in_first_process(states), [])
-        checkpoint["random_states"] = states
+        states, shares = [_random_state(self.device)], []
+        if self.trainer.world_size > 1:  # totals that are summed in another order are rounded differently
+            shares = [{name: torch.as_tensor(value).item() for name, value in vars(self.train_totals).items()}]
+            states, shares = (sum(_gather_in_first_process(own), []) for own in (states, shares))
+        checkpoint["random_states"], checkpoint["shares_of_totals"] = states, shares
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Read what `on_save_checkpoint` added."""
-        if self.trainer.is_global_zero:
+        if len(shares := checkpoint.get("shares_of_totals", [])) == self.trainer.world_size > 1:
+            self.train_totals = Totals(**shares[self.trainer.global_rank])
+        elif self.trainer.is_global_zero:
             self.train_totals = Totals(**checkpoint["train_totals"])
         self._checkpoint_state = {key: checkpoint[key] for key in ("loader", "random_states")}
 
