@@ -23,9 +23,9 @@ from cnnlab.errors import RequestError
 from cnnlab.runs.directory import default_directory
 from cnnlab.runs.sweeps import sweep_directory
 
-# Keys whose values are paths or names, in which Hydra's special characters are quoted.
+# Keys whose values are paths, names or sentences, in which Hydra's special characters are quoted.
 PATH_KEYS = (
-    *("checkpoint", "images", "image", "output", "gallery", "runs", "resume", "name", "weights"),
+    *("checkpoint", "images", "image", "output", "gallery", "runs", "resume", "name", "weights", "claim"),
     *("data.path", "data.exclude", "data.cache", "hydra.run.dir", "hydra.sweep.dir"),
 )
 

@@ -39,7 +39,7 @@ def claim(command, make_run, tmp_path):
 
     def judged(text: str, seeds: int = 3, make: bool = True) -> str:
         folder = tmp_path / "duel"
-        asked = ("runs=duel", f'claim="{text}"')
+        asked = ("runs=duel", f"claim={text}")
         if make:
             for model in ("resnet20", "lenet5"):  # these are there already, and do not count
                 make_run(folder / f"old_{model}", model, 0, 0.5, 1000)
@@ -82,5 +82,5 @@ def test_runs_that_were_there_or_are_older_do_not_count(claim, tmp_path):
 def test_a_claim_needs_one_folder(command, make_run, tmp_path):
     run = make_run(tmp_path / "run", "lenet5", 0, 0.5, 100)
     for runs in (f"runs={run}", "runs=[a,b]"):
-        outcome = command("compare", runs, 'claim="a > b"')
+        outcome = command("compare", runs, "claim=a > b")
         assert (outcome.code, "claim: runs must be one folder" in outcome.err) == (2, True)
