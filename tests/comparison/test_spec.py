@@ -71,5 +71,5 @@ def test_the_command_has_the_same_keys():
 
     shipped = settings(OmegaConf.load(ROOT / "conf" / "compare.yaml"))  # pyright: ignore[reportArgumentType]
     assert {field.name for field in fields(ComparisonSpec)} == set(shipped) - {
-        *("defaults", "runs", "output", "format", "hydra")
+        *("defaults", "claim", "runs", "output", "format", "hydra")
     }
