@@ -12,8 +12,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist workst
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 16
 
-demo: .venv/ready  ## train LeNet-5 on the built-in handwritten digits
+demo: .venv/ready  ## train LeNet-5 on the built-in handwritten digits, and predict with one that comes along
 	$(BIN)/cnnlab train experiment=demo
+	$(BIN)/cnnlab predict checkpoint=lenet5-digits data=digits images=test limit=6 output=null gallery=null
 
 results: .venv/ready  ## run or continue an experiment and write its result: EXPERIMENT=NAME ARGS="data.path=FOLDER"
 	$(BIN)/python experiments/publish.py $(EXPERIMENT) $(ARGS)

@@ -40,6 +40,8 @@ def evaluate(config: DictConfig) -> None:
         raise RequestError(
             "calibrate needs split=test, and images that neither training nor test use (protocol=holdout)"
         )
+    if settings["calibrate"] == "save" and files[0].suffix != ".ckpt":
+        raise RequestError(f"calibrate=save writes into a checkpoint of a training; {files[0].name} is none")
     data = configuration.data_settings(config, run)
     batch_size = data.pop("eval_batch_size")
 

@@ -27,6 +27,7 @@ from cnnlab.reports.confusion import draw_confusion_matrix
 from cnnlab.reports.gallery import Tile, draw_gallery
 from cnnlab.runs import plain
 from cnnlab.runs.directory import RunDirectory
+from cnnlab.runs.shipped import folder_beside
 from cnnlab.style import SOFT, styled
 from cnnlab.training.tta import Tta
 
@@ -65,7 +66,7 @@ def default_folder(run: RunDirectory | None, checkpoint: Path, split: str, other
     parts = ["evaluation"] if is_best else ["evaluation", checkpoint.stem]
     parts += [split] if split != "test" else []
     parts += [other_data[:14]] if other_data else []
-    return (run.path if run else checkpoint.parent) / "_".join(parts)
+    return (run.path if run else folder_beside(checkpoint)) / "_".join(parts)
 
 
 def save_outputs(outputs: NetworkOutputs, labels: Tensor, folder: Path) -> None:

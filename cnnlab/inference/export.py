@@ -21,6 +21,7 @@ from cnnlab.inference.trained import TrainedNetwork, load
 from cnnlab.instantiate import first_line
 from cnnlab.runs.environment import versions
 from cnnlab.runs.plain import to_json
+from cnnlab.runs.shipped import folder_beside
 
 # Programs that run an exported file on a black image.
 EXAMPLES: dict[Format, str] = {
@@ -93,7 +94,7 @@ def export_network(
         else:
             content, run_file = (_onnx if format == "onnx" else _program)(_Graph(net, normalize, softmax), metadata)
         difference = _check_outputs(net, run_file, normalize, softmax)
-    file = output or net.checkpoint.with_suffix(SUFFIXES[format])
+    file = output or folder_beside(net.checkpoint) / f"{net.checkpoint.stem}{SUFFIXES[format]}"
     files = (file,)
     write_atomically(file, content)
     if format == "safetensors":

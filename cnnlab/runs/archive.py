@@ -12,12 +12,14 @@ OLD_FILES = b"\x80"  # the first byte of a pickle
 def check_archive(path: Path, key: str) -> None:
     """Check that a file, which a key of the command line names, is an archive as torch writes them.
 
-    `weights=` also takes safetensors, and files of torch before 1.6, which are no archives.
+    `weights=` and `checkpoint=` also take safetensors, `weights=` files of torch before 1.6, which are no archives.
 
     Raises:
         RequestError: if it is not, or is larger unpacked than on disk: torch does not compress checkpoints.
     """
-    if key == "weights" and (path.suffix == ".safetensors" or path.open("rb").read(1) == OLD_FILES):
+    if key in ("weights", "checkpoint") and path.suffix == ".safetensors":
+        return
+    if key == "weights" and path.open("rb").read(1) == OLD_FILES:
         return
     try:
         with zipfile.ZipFile(path) as archive:

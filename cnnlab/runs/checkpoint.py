@@ -1,6 +1,7 @@
 """Read checkpoints, even of strangers: only tensors and plain values are loaded, and no code runs."""
 
 import inspect
+import json
 import pickle
 import reprlib
 import struct
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -41,12 +42,13 @@ DAMAGE_ERRORS = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeE
 
 
 def read_checkpoint(path: Path, key: str = "resume") -> dict[str, Any]:
-    """Read a checkpoint, which a key of the command line names, to the CPU.
+    """Read a checkpoint, which a key of the command line names, to the CPU; or what `export format=safetensors` wrote.
 
     Raises:
         RequestError: if the file does not exist, is damaged, or holds anything that would run code when loaded.
     """
-    checkpoint = _read_plain(path, key)
+    exported = key == "checkpoint" and path.suffix == ".safetensors"
+    checkpoint = _read_exported(path, key) if exported else _read_plain(path, key)
     if not isinstance(checkpoint, dict) or "cnnlab" not in checkpoint:
         raise RequestError(f"{key}: {path} was not written by cnnlab")
     if not isinstance(checkpoint.get("state_dict"), dict):
@@ -84,6 +86,25 @@ def read_weights(path: Path, key: str = "weights") -> tuple[dict[str, Tensor], l
     if wrong := [name for name, value in tensors.items() if not value.isfinite().all()]:
         raise RequestError(f"{key}: {path} is damaged or has diverged: {wrong[0]} holds values that are not finite")
     return tensors, classes
+
+
+def _read_exported(path: Path, key: str) -> dict[str, Any]:
+    """Read a file of safetensors that `cnnlab export` wrote, as a checkpoint in float32."""
+    try:
+        with safe_open(path, "pt") as file:
+            texts = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary
+        about = {name: json.loads(texts[name]) for name in ("classes", "mean", "std", "image_size", "model")}
+    except KeyError:
+        raise RequestError(f"{key}: {path} was not written by cnnlab: it does not describe its network") from None
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise RequestError(f"{key}: {path} is damaged or not a file of safetensors ({first_line(error)})") from None
+    about |= {"channels": 3, "data_fingerprint": texts.get("data_fingerprint")}
+    weights = {
+        NETWORK_PREFIX + name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
+    return {"cnnlab": about, "state_dict": weights}
 
 
 def _read_plain(path: Path, key: str) -> Any:

@@ -19,6 +19,7 @@ from cnnlab.errors import Diverged, Failed, Interrupted, RequestError, system_er
 from cnnlab.files import overwrite, remove_leftovers, write_atomically
 from cnnlab.runs.archive import check_archive
 from cnnlab.runs.plain import finite, read_or_note, read_yaml, to_json
+from cnnlab.runs.shipped import find_shipped
 from cnnlab.runs.summary import SUMMARY_KEYS, read_record
 
 # Defaults, other than null, of keys that older records lack.
@@ -250,7 +251,7 @@ class Before:
 
 
 def checkpoint_file(path: str | Path, key: str = "checkpoint") -> Path:
-    """Return a checkpoint, or that of the best epoch of a run directory.
+    """Return a checkpoint: a file, that of a run directory's best epoch, or one that comes with cnnlab.
 
     Raises:
         RequestError: if there is none, or it is another file; `key` of the command line names it.
@@ -259,6 +260,8 @@ def checkpoint_file(path: str | Path, key: str = "checkpoint") -> Path:
     if file.is_dir():
         file = RunDirectory(file).best_checkpoint
     if not file.is_file():
+        if key == "checkpoint" and (shipped := find_shipped(str(path))):
+            return shipped
         raise RequestError(f"{key}: there is no checkpoint {file}")
     check_archive(file, key)
     return file

@@ -1,0 +1,20 @@
+"""Find the trained networks that come with cnnlab; `cnnlab/weights/README.md` describes them."""
+
+from pathlib import Path
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the networks, such as `resnet20-cifar10`."""
+    return sorted(file.stem for file in WEIGHTS.glob("*.safetensors"))
+
+
+def find_shipped(name: str) -> Path | None:
+    """Return the file of a network that comes with cnnlab, or None if none has this name."""
+    return WEIGHTS / f"{name}.safetensors" if name in shipped_names() else None
+
+
+def folder_beside(checkpoint: Path) -> Path:
+    """Return the folder for what is made of a checkpoint without a run: its own, but never that of the package."""
+    return Path() if checkpoint.parent == WEIGHTS else checkpoint.parent
