@@ -50,14 +50,10 @@ def evaluate(config: DictConfig) -> None:
     source_of(data)  # fail before the slow imports
 
     from cnnlab.data.splits import read_split
-    from cnnlab.display import save_figure
     from cnnlab.inference import evaluation_report as report
-    from cnnlab.inference.attacks import measure_attack
-    from cnnlab.inference.corruptions import draw_robustness, measure_robustness
     from cnnlab.inference.ensemble import average_weights, check_members, combine
     from cnnlab.inference.metrics import confident_mistakes, score
     from cnnlab.inference.scoring import Clock, check_shift, chosen_tta, measure_shift_invariance, run_network
-    from cnnlab.inference.temperature import fit_temperature, save_temperature
     from cnnlab.inference.trained import load
     from cnnlab.reports.terminal import suggest_visualize
     from cnnlab.runs.checkpoint import same_images
@@ -103,34 +99,31 @@ def evaluate(config: DictConfig) -> None:
     with clock("metrics"):
         scores = score(outputs.logits, images.labels, net.classes)
         tta_scores = None if outputs.tta_logits is None else score(outputs.tta_logits, images.labels, net.classes)
-    calibrated = None
+    folder.mkdir(parents=True, exist_ok=True)
+    about = f"{model} on the {options.split} images of {Path(data['path'] or data['source']).name}"
+    calibrated = robustness = attack = None
     if options.calibrate:
+        from cnnlab.inference.temperature import mend_confidence, save_temperature
+
         tell("Fitting the temperature")
         with clock("calibration"):
             held_out, _ = read_split("val", protocol, net.classes, net.image_size, data, summary.get("seed") or 0)
-            temperature = fit_temperature(run_network(net, held_out, batch_size).logits, held_out.labels)
-        mended = score(outputs.logits / temperature, images.labels, net.classes)
-        calibrated = {
-            "temperature": temperature,
-            "images": len(held_out),
-            "error": mended.calibration.error,
-            "loss": mended.loss,
-            "saved": options.calibrate == "save",
-        }
+            calibrated = mend_confidence(net, held_out, outputs.logits, images.labels, batch_size)
         if options.calibrate == "save":
-            save_temperature(net.checkpoint, temperature)
-    robustness = measure_robustness(net, images, clock) if options.corruptions else None
-    attack = None
+            save_temperature(net.checkpoint, calibrated["temperature"])
+    if options.corruptions:
+        from cnnlab.inference.corruptions import draw_robustness, measure_robustness
+
+        robustness = measure_robustness(net, images, clock)
+        draw_robustness(robustness, scores.accuracy, about, folder / "corruptions.png")
     if options.attack != "none":
+        from cnnlab.inference.attacks import measure_attack
+
         attack = measure_attack(net, images, options.attack, batch_size, folder / "attack.png", clock)
-    folder.mkdir(parents=True, exist_ok=True)
     report.save_outputs(outputs, images.labels, folder)
     tell("Drawing the figures")
     with clock("figures"):
-        about = f"{model} on the {options.split} images of {Path(data['path'] or data['source']).name}"
         report.save_figures(folder, about, scores, outputs.logits, images.labels, images.read)
-        if robustness:
-            save_figure(draw_robustness(robustness, scores.accuracy, about), folder / "corruptions.png")
     embeddings = None
     if outputs.features is not None:
         from cnnlab.inference.embedding_report import save_embeddings

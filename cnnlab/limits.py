@@ -7,7 +7,7 @@ need nothing of cnnlab, are listed here.
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cnnlab.errors import RequestError
 
@@ -18,6 +18,7 @@ Positive = Annotated[float, "(0, inf)"]
 NotNegative = Annotated[float, "[0, inf)"]
 Share = Annotated[float, "[0, 1]"]
 BelowOne = Annotated[float, "[0, 1)"]
+Attack = Literal["none", "fgsm", "pgd"]
 Device = Annotated[str, "auto|cpu|cuda|cuda:[0-9]|mps"]
 AboveZero = Annotated[float, "(0, 1]"]
 Between = Annotated[float, "(0, 1)"]

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from captum.robust import FGSM, PGD
@@ -13,9 +13,9 @@ from cnnlab.data.images import Images
 from cnnlab.display import progress_bar
 from cnnlab.inference.scoring import Clock, read_batches
 from cnnlab.inference.trained import Predictions, TrainedNetwork
+from cnnlab.limits import Attack
 from cnnlab.reports.gallery import Tile, draw_neighbours
 
-Attack = Literal["none", "fgsm", "pgd"]
 EPSILONS = (1, 2, 4, 8)  # largest change of a value, of 255
 STEPS = 20  # of PGD
 REACH = 2.5  # way of all steps of PGD together, in epsilons: enough to come back from a wrong start
@@ -60,7 +60,7 @@ def measure_attack(
         net, images: the network, and images of its size.
         attack: the kind.
         batch_size: images at a time.
-        picture: file to write, in a folder that is made.
+        picture: file to write.
         clock: receives the seconds of `attack`.
 
     Returns:
@@ -84,7 +84,6 @@ def measure_attack(
             if not rows:
                 rows = _examples(net, pixels, labels.cpu(), found)
     bar.close()
-    picture.parent.mkdir(parents=True, exist_ok=True)
     draw_neighbours(rows, picture, f"Test images, and changed by {attack.upper()} so that the network errs")
     accuracies = {str(epsilon): count / len(images) for epsilon, count in correct.items()}
     return {"kind": attack, "steps": 1 if attack == "fgsm" else STEPS, "accuracies": accuracies}

@@ -7,6 +7,7 @@ The kinds follow Hendrycks and Dietterich 2019, "Benchmarking neural network rob
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as tv
 
 from cnnlab.data.images import Images
-from cnnlab.display import progress_bar
+from cnnlab.display import progress_bar, save_figure
 from cnnlab.inference.scoring import Clock, read_batches
 from cnnlab.inference.trained import TrainedNetwork
 from cnnlab.style import styled
@@ -212,8 +213,8 @@ def measure_robustness(net: TrainedNetwork, images: Images, clock: Clock, names:
 
 
 @styled
-def draw_robustness(found: dict[str, Any], clean: float, about: str) -> Figure:
-    """Draw a table of accuracies by corruption and severity, beside that of the images as they are."""
+def draw_robustness(found: dict[str, Any], clean: float, about: str, file: Path) -> None:
+    """Draw a table of accuracies by corruption and severity, beside that of the images as they are, as a `.png`."""
     names = list(found["accuracies"])
     figure = Figure(figsize=(7, 1.4 + 0.3 * len(names)), layout="constrained")
     axes = figure.subplots()
@@ -227,6 +228,6 @@ def draw_robustness(found: dict[str, Any], clean: float, about: str) -> Figure:
     axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     axes.set_xlabel("severity of the corruption")
     axes.grid(visible=False)
-    kept = f"{100 * found['mean']:.1f} % on average, {100 * found['mean'] / clean:.0f} % of {100 * clean:.1f} %"
+    kept = f"{100 * found['mean']:.1f} % on average, {100 * clean:.1f} % on the images as they are"
     axes.set_title(f"{about}: accuracy in percent on corrupted images\n{kept}", loc="left", fontsize=9)
-    return figure
+    save_figure(figure, file)

@@ -17,12 +17,11 @@ from torch import Tensor
 from cnnlab.data.splits import Protocol, Split
 from cnnlab.display import SafeConsole, save_figure
 from cnnlab.files import write_arrays
-from cnnlab.inference.attacks import Attack
 from cnnlab.inference.metrics import ClassScores, Scores, confident_mistakes, largest_confusions
 from cnnlab.inference.scoring import NetworkOutputs
 from cnnlab.inference.trained import Precision, Predictions
 from cnnlab.intervals import wilson_interval
-from cnnlab.limits import Device, Whole
+from cnnlab.limits import Attack, Device, Whole
 from cnnlab.reports.confusion import draw_confusion_matrix
 from cnnlab.reports.gallery import Tile, draw_gallery
 from cnnlab.runs import plain

@@ -38,6 +38,7 @@ def test_a_bar_counts_decoded_images_on_a_terminal_only(class_folders: Path, cac
     load(class_folders, cache / "file")
     assert "decoding" not in capsys.readouterr().err
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("cnnlab.display.BAR_DELAY", 0)
     load(class_folders, cache / "terminal")
     assert "/150 [" in capsys.readouterr().err
 

@@ -31,6 +31,8 @@ def record(**changed: Any) -> dict[str, Any]:
         "shift": None,
         "members": None,
         "calibrated": None,
+        "corruptions": None,
+        "attack": None,
         "images_per_second": 12345.6,
         "precision": "32-true",
         "device": "cpu: Processor, 2 threads",

@@ -52,7 +52,8 @@ def records(directory: Path) -> dict[str, dict[str, Any]]:
 
 
 def test_a_killed_job_does_not_affect_the_others_and_can_be_continued(faulty):
-    code, out, err = run(faulty, *TINY, "-m", "model=faulty", "model.fault=kill,none", "hydra.launcher.n_jobs=2")
+    asked = ("-m", "model=faulty", "model.fault=kill,none", "checkpoint_every=0")
+    code, out, err = run(faulty, *TINY, *asked, "hydra.launcher.n_jobs=2")
     assert code == 1, err
     found = records(faulty)
     assert {name: record["status"] for name, record in found.items()} == {
@@ -66,7 +67,7 @@ def test_a_killed_job_does_not_affect_the_others_and_can_be_continued(faulty):
     # The killed job continues from its last checkpoint, after the step that killed it. The completed one is left alone.
     complete = next(faulty.glob("runs/*/*/fault-none/summary.json"))
     before = complete.read_text()
-    code, out, err = run(faulty, *TINY, "-m", "model=faulty", "model.fault=kill,none")
+    code, out, err = run(faulty, *TINY, *asked)
     assert (code, err) == (0, "")
     assert ("resumed     fault-kill" in out, "completed before fault-none" in out) == (True, True)
     record = records(faulty)["fault-kill"]
