@@ -19,8 +19,9 @@ from cnnlab.errors import Diverged, Failed, Interrupted, RequestError, system_er
 from cnnlab.files import overwrite, remove_leftovers, write_atomically
 from cnnlab.runs.archive import check_archive
 from cnnlab.runs.plain import finite, read_or_note, read_yaml, to_json
-from cnnlab.runs.shipped import find_shipped
+from cnnlab.runs.shipped import find_shipped, shipped_names
 from cnnlab.runs.summary import SUMMARY_KEYS, read_record
+from cnnlab.words import did_you_mean
 
 # Defaults, other than null, of keys that older records lack.
 DEFAULTS_SINCE: tuple[tuple[str, Any], ...] = (
@@ -262,7 +263,8 @@ def checkpoint_file(path: str | Path, key: str = "checkpoint") -> Path:
     if not file.is_file():
         if key == "checkpoint" and (shipped := find_shipped(str(path))):
             return shipped
-        raise RequestError(f"{key}: there is no checkpoint {file}")
+        near = did_you_mean(str(path), shipped_names()) if key == "checkpoint" else ""
+        raise RequestError(f"{key}: there is no checkpoint {file}{near}")
     check_archive(file, key)
     return file
 

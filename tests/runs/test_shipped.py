@@ -36,6 +36,11 @@ def test_a_digit_is_recognized(command):
     assert command("predict", "checkpoint=lenet5-digits.safetensors", *asked).code == 0
 
 
+def test_a_name_that_is_nearly_right_is_corrected():
+    with pytest.raises(RequestError, match="no checkpoint resnet20-cifar100; did you mean resnet20-cifar10?"):
+        checkpoint_file("resnet20-cifar100")
+
+
 def test_a_file_of_ones_own_comes_first(save, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save().rename(tmp_path / "lenet5-digits")
