@@ -84,7 +84,7 @@ def measure_attack(
             if not rows:
                 rows = _examples(net, pixels, labels.cpu(), found)
     bar.close()
-    draw_neighbours(rows, picture, f"Test images, and changed by {attack.upper()} so that the network errs")
+    draw_neighbours(rows, picture, f"Test images, and changed by {attack.upper()} to mislead the network")
     accuracies = {str(epsilon): count / len(images) for epsilon, count in correct.items()}
     return {"kind": attack, "steps": 1 if attack == "fgsm" else STEPS, "accuracies": accuracies}
 

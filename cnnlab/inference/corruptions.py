@@ -195,7 +195,7 @@ def measure_robustness(net: TrainedNetwork, images: Images, clock: Clock, names:
     """Return the accuracy on changed images.
 
     Returns:
-        `accuracies`: for each corruption, the accuracy at severity 1 to 5. `mean`: of all of them.
+        `images`, their number. `accuracies`: for each corruption, the accuracy at severity 1 to 5. `mean` of all.
     """
     names = names or list(CORRUPTIONS)
     correct = {name: [0] * SEVERITIES for name in names}
@@ -209,7 +209,8 @@ def measure_robustness(net: TrainedNetwork, images: Images, clock: Clock, names:
                     bar.update(len(pixels))
     bar.close()
     accuracies = {name: [count / len(images) for count in counts] for name, counts in correct.items()}
-    return {"mean": sum(map(sum, accuracies.values())) / (len(names) * SEVERITIES), "accuracies": accuracies}
+    mean = sum(map(sum, accuracies.values())) / (len(names) * SEVERITIES)
+    return {"images": len(images), "mean": mean, "accuracies": accuracies}
 
 
 @styled
@@ -229,5 +230,7 @@ def draw_robustness(found: dict[str, Any], clean: float, about: str, file: Path)
     axes.set_xlabel("severity of the corruption")
     axes.grid(visible=False)
     kept = f"{100 * found['mean']:.1f} % on average, {100 * clean:.1f} % on the images as they are"
-    axes.set_title(f"{about}: accuracy in percent on corrupted images\n{kept}", loc="left", fontsize=9)
+    axes.set_title(
+        f"{about}: accuracy in percent on corrupted images, n = {found['images']:,}\n{kept}", loc="left", fontsize=9
+    )
     save_figure(figure, file)
