@@ -94,7 +94,8 @@ def test_jobs_that_exit_or_need_too_much_memory_do_not_affect_the_others(faulty)
 
 @pytest.mark.slow
 def test_ctrl_c_stops_a_sweep_and_the_same_command_continues_it(tmp_path):
-    sweep = ("model=lenet5", "seeds=[4]", "trainer.limit_train_batches=60", "trainer.max_epochs=8", "name=stopped")
+    sweep = ("model=lenet5", "seeds=[4]", "trainer.limit_train_batches=60", "trainer.max_epochs=8")
+    sweep += ("name=stopped", "checkpoint_every=0")
     process = start(tmp_path, *TINY, *sweep)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/stopped/*/0/checkpoints/last.ckpt")):
