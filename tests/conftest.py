@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import pickle
+import shutil
 import struct
 import sys
 from collections.abc import Callable
@@ -237,3 +238,26 @@ def _pickle_as_python2(value: Any, file: Path) -> None:
     buffer = io.BytesIO()
     _Python2Pickler(buffer, protocol=2).dump(value)
     file.write_bytes(buffer.getvalue().replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"))
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> Path:
+    """Train shortly on the digits."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    asked = ("model=lenet5", "data=digits", "data.batch_size=32", "augmentation.flip=none", "trainer.max_epochs=2")
+    others = ("trainer.precision=32-true", "trainer.accelerator=cpu", "tta=flip", "logger=none")
+    from cnnlab.train import main as train
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNLAB_CACHE", str(session_cache))
+        patch.setattr(sys, "argv", ["cnnlab.train", *asked, *others, f"hydra.run.dir={folder}"])
+        with pytest.raises(SystemExit) as end:
+            train()
+    assert not end.value.code
+    return folder
+
+
+@pytest.fixture
+def run(digits_run: Path, tmp_path: Path) -> Path:
+    """Copy that run for one test."""
+    return Path(shutil.copytree(digits_run, tmp_path / "run"))

@@ -79,7 +79,7 @@ class View:
 
     @property
     def page(self) -> str:
-        """The part of TensorBoard to open: of each run while one trains, else by architecture."""
+        """Return the part of TensorBoard to open: of each run while one trains, else by architecture."""
         training = any(run.summary["status"] == "running" for run in self.runs)
         return "timeseries" if training or not self._averaged else "custom_scalars"
 

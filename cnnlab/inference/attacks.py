@@ -1,5 +1,6 @@
 """Change test images so little that a person hardly sees it, and so that the network errs."""
 
+import functools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,13 +34,9 @@ def perturb(net: TrainedNetwork, images: Tensor, labels: Tensor, attack: Attack,
         labels: int64 (B,), on the same device.
         seed: of the random start.
     """
-    mean, std = (values.to(images.device)[:, None, None] for values in (net.mean, net.std))
-
-    def logits(images: Tensor) -> Tensor:
-        return net.network((images - mean) / std)
-
     kind = FGSM if attack == "fgsm" else PGD
-    attacker = kind(logits, nn.CrossEntropyLoss(reduction="none"), lower_bound=0, upper_bound=1)
+    loss = nn.CrossEntropyLoss(reduction="none")
+    attacker = kind(functools.partial(_logits, net), loss, lower_bound=0, upper_bound=1)
     # captum leaves values alone whose gradient is below 1e-6, as it is everywhere where the network is very sure.
     (attacker if isinstance(attacker, FGSM) else attacker.fgsm).zero_thresh = 0
     with torch.random.fork_rng(), warnings.catch_warnings():
@@ -77,7 +74,7 @@ def measure_attack(
             for epsilon in EPSILONS:
                 changed = perturb(net, given, labels, attack, epsilon / 255, part)
                 with torch.inference_mode():
-                    logits = net.network((changed - _column(net.mean, changed)) / _column(net.std, changed)).cpu()
+                    logits = _logits(net, changed).cpu()
                 correct[epsilon] += int((logits.argmax(dim=1) == labels.cpu()).sum())
                 found.append((epsilon, changed, logits))
                 bar.update(len(pixels))
@@ -89,8 +86,10 @@ def measure_attack(
     return {"kind": attack, "steps": 1 if attack == "fgsm" else STEPS, "accuracies": accuracies}
 
 
-def _column(values: Tensor, images: Tensor) -> Tensor:
-    return values.to(images.device)[:, None, None]
+def _logits(net: TrainedNetwork, images: Tensor) -> Tensor:
+    """Return the logits of images in [0, 1], with gradients, which pass through the normalization."""
+    mean, std = (values.to(images.device)[:, None, None] for values in (net.mean, net.std))
+    return net.network((images - mean) / std)
 
 
 def _examples(

@@ -5,7 +5,7 @@ The kinds follow Hendrycks and Dietterich 2019, "Benchmarking neural network rob
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,25 +191,24 @@ def corrupt(pixels: Tensor, name: str, severity: int, part: int = 0) -> Tensor:
     return to_bytes(changed).permute(0, 2, 3, 1).contiguous()
 
 
-def measure_robustness(net: TrainedNetwork, images: Images, clock: Clock, names: Sequence[str] = ()) -> dict[str, Any]:
+def measure_robustness(net: TrainedNetwork, images: Images, clock: Clock) -> dict[str, Any]:
     """Return the accuracy on changed images.
 
     Returns:
         `images`, their number. `accuracies`: for each corruption, the accuracy at severity 1 to 5. `mean` of all.
     """
-    names = names or list(CORRUPTIONS)
-    correct = {name: [0] * SEVERITIES for name in names}
-    bar = progress_bar(len(images) * len(names) * SEVERITIES, "corrupting the images")
+    correct = {name: [0] * SEVERITIES for name in CORRUPTIONS}
+    bar = progress_bar(len(images) * len(CORRUPTIONS) * SEVERITIES, "corrupting the images")
     with clock("corruptions"):
         for part, (positions, pixels) in enumerate(read_batches(images, IMAGES_AT_ONCE)):
-            for name in names:
+            for name in CORRUPTIONS:
                 for severity in range(1, SEVERITIES + 1):
                     predicted = net.logits(corrupt(pixels.to(net.device), name, severity, part)).argmax(dim=1)
                     correct[name][severity - 1] += int((predicted == images.labels[positions]).sum())
                     bar.update(len(pixels))
     bar.close()
     accuracies = {name: [count / len(images) for count in counts] for name, counts in correct.items()}
-    mean = sum(map(sum, accuracies.values())) / (len(names) * SEVERITIES)
+    mean = sum(map(sum, accuracies.values())) / (len(CORRUPTIONS) * SEVERITIES)
     return {"images": len(images), "mean": mean, "accuracies": accuracies}
 
 
