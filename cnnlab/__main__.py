@@ -12,6 +12,7 @@ from cnnlab.words import did_you_mean
 COMMANDS = {
     "audit": "find what is wrong with images and labels",
     "train": "train a network, or a sweep of networks",
+    "doctor": "say why a network does not learn",
     "tune": "search hyperparameters",
     "compare": "compare runs: accuracy, cost, significance",
     "dashboard": "open TensorBoard on runs",

@@ -1,0 +1,8 @@
+"""Recognize labels that are wrong."""
+
+from collections.abc import Callable
+
+from cnnlab.doctor.facts import Facts
+from cnnlab.doctor.findings import Finding
+
+RULES: tuple[Callable[[Facts], Finding | None], ...] = ()
