@@ -2,13 +2,15 @@
 
     python experiments/publish.py NAME [key=value ...]    train what is missing, then write the result
     python experiments/publish.py NAME --as-is [...]      write the result of the runs that are complete
+    python experiments/publish.py NAME --continue [...]   take the runs in records/NAME as complete, train the others
     python experiments/publish.py --index                 write the index only
     python experiments/publish.py --figures               draw all figures again, from the numbers in results/NAME.json
 
 The arguments are those of `cnnlab train`. The script writes `results/NAME.md`, `.png` and `.json` beside the
-experiment's file, and updates the index of all experiments in README.md. A part of an experiment (`seeds=1`, fewer
-models, a sweep that was stopped) has a result too, and its page says that it is a part. Exit codes: 0 done, 1 runs
-failed, 2 the request was wrong, 130 interrupted.
+experiment's file, and updates the index of all experiments in README.md. It keeps the records of the complete runs in
+`records/NAME`, which `--continue` takes as runs with the images of `data.path`. A part of an experiment (`seeds=1`,
+fewer models, a sweep that was stopped) has a result too, and its page says that it is a part. Exit codes: 0 done, 1
+runs failed, 2 the request was wrong, 130 interrupted.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # if cnnlab is not installed
 
 from experiment_files import Header, read_header, render_index, with_index, without_local_paths, without_paths
+from kept_records import bring_records, keep_records
 from result_page import Execution, message, read_result, render_result, result_data
 
 from cnnlab.compare import compare_directories
@@ -50,6 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", help="name of the experiment")
     parser.add_argument("--as-is", action="store_true", help="do not train")
+    parser.add_argument("--continue", action="store_true", dest="continues", help="take kept records as complete runs")
     parser.add_argument("--index", action="store_true", help="write the index only")
     parser.add_argument("--figures", action="store_true", help="draw the figures of all results again")
     options, others = parser.parse_known_args(arguments)
@@ -62,7 +66,11 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         if wrong := [argument for argument in others if "=" not in argument]:
             raise RequestError(f"{wrong[0]} is not of the form key=value")
-        return publish(find_experiment(options.name), others, options.as_is)
+        file = find_experiment(options.name)
+        if options.continues:
+            path = next((argument.partition("=")[2] for argument in others if argument.startswith("data.path=")), None)
+            bring_records(file.parent / "records" / file.stem, file.stem, path)
+        return publish(file, others, options.as_is)
     except RequestError as error:
         print(error, file=sys.stderr)
         return 2
@@ -97,6 +105,7 @@ def publish(file: Path, arguments: Sequence[str], as_is: bool) -> int:
     paths = [argument for argument in arguments if argument.startswith("data.path=")]
     execution = execution_of(name, arguments, plan, plan_experiment(name, paths))
     write_result(file, comparison_settings(name), plan.complete, execution)
+    keep_records(plan.complete, file.parent / "records" / name)
     write_index(file.parent)
     print(file.parent / "results" / f"{name}.md")
     return code

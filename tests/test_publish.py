@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -10,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from cnnlab.runs.reading import read_run
 
 SMALL = """\
 # Question: which of the two?
@@ -85,6 +88,30 @@ def test_a_part_of_a_sweep_is_published_as_such(publish, train, tmp_path, monkey
     assert shown == [Path(run)]
     numbers = json.loads((tmp_path / "experiments" / "results" / "small.json").read_text())
     assert [group["label"] for group in numbers["sections"][0]["groups"]] == ["ReLU"]
+
+
+def test_kept_records_are_runs_of_another_machine(publish, train, tmp_path, monkeypatch):
+    """Records hold no path of the machine, predict the same classes, and are not trained again."""
+    (tmp_path / "experiments" / "small.yaml").write_text(SMALL + "sweep: {seed: [0, 1]}\n")
+    run = Path("runs/small/2026-01-01_00-00-00/0")
+    assert train("experiment=small", "seed=0", "hydra.mode=RUN", f"hydra.run.dir={run}").code == 0
+    assert publish.main(["small", "--as-is"]) == 0
+    kept = Path("experiments/records/small/2026-01-01_00-00-00_0")
+    names = {"summary.json", "config.yaml", "metrics.csv", "predictions.npz"}
+    assert {file.name for file in kept.iterdir()} == names
+    assert not any(str(tmp_path).encode() in file.read_bytes() for file in kept.iterdir())
+    before, after = read_run(run), read_run(kept)
+    assert (after.predicted == before.predicted).all()
+    assert not after.problems
+
+    shutil.rmtree("runs")  # another machine
+    started: list[str] = []
+    monkeypatch.setattr(publish, "train", lambda arguments: started.extend(arguments) or 0)
+    assert publish.main(["small", "--continue"]) == 0
+    assert started == ["experiment=small"]
+    page = (tmp_path / "experiments" / "results" / "small.md").read_text()
+    assert "1 of the 2 planned runs are complete" in page
+    assert [folder.name for folder in Path("experiments/records/small").iterdir()] == [kept.name]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from cnnlab.runs.summary import SUMMARY_KEYS, read_record
 
 SHIFT_FIGURES = ("same_answer", "accuracy", "feature_cosine")  # of an evaluation on moved images
 GROUPS = ("trainer", "optimizer", "schedule", "loss", "augmentation", "averaging")  # of config.yaml, or null
+UNPACKED_BYTES = 50_000_000  # that compressed predictions may have; cnnlab itself writes them uncompressed
 DATA_KEYS = {"image_size": int, "classes": list[str] | None}
 
 
@@ -216,8 +217,9 @@ def _read_predictions(file: Path) -> tuple[np.ndarray, np.ndarray, int, np.ndarr
     if file.stat() and not file.is_file():
         raise ValueError("it is not a file")
     with zipfile.ZipFile(file) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
-            raise ValueError("it is larger when unpacked than on disk")
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > max(file.stat().st_size, UNPACKED_BYTES):
+            raise ValueError(f"it is larger when unpacked than on disk, and than {UNPACKED_BYTES // 10**6} MB")
     with np.load(file) as arrays:
         logits, labels, positions = arrays["logits"], arrays["labels"], arrays.get("positions")
     if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":

@@ -126,6 +126,17 @@ def test_damage_is_reported(make_run, tmp_path, damage):
     assert message in problem
 
 
+def test_compressed_predictions_are_read_unless_they_would_fill_the_memory(make_run, tmp_path, monkeypatch):
+    file = RunDirectory(make_run(tmp_path / "a", "lenet5", 0, 0.5, 1000)).predictions_file
+    with np.load(file) as arrays:
+        np.savez_compressed(file, **arrays)
+    assert read_run(tmp_path / "a").predicted is not None
+    monkeypatch.setattr("cnnlab.runs.reading.UNPACKED_BYTES", 1000)
+    run = read_run(tmp_path / "a")
+    assert run.predicted is None
+    assert "larger when unpacked" in run.problems[0]
+
+
 def test_values_that_are_not_numbers_are_reported_and_not_used(make_run, tmp_path):
     path = make_run(tmp_path / "run", images=50, test_accuracy=float("nan"), macs="many")
     text = (path / "metrics.csv").read_text().splitlines()
