@@ -9,6 +9,29 @@ from cnnlab.doctor.findings import Finding, NotMeasured
 
 Rule = Callable[[Facts], Finding | None]
 RULES: tuple[Rule, ...] = (*rate.RULES, *signal.RULES, *fit.RULES, *pixels.RULES, *labels.RULES, *splits.RULES)
+# Faults that others may bring about. Where both are found, the cause comes first.
+FAULTS_OF_SIGNAL = ("gradients_explode", "dead_relus", "saturated_units", "softmax_before_loss", "layers_not_learning")
+FAULTS_OF_IMAGES = ("pixels_not_normalized", "broken_inputs", "shuffled_labels", "images_not_shuffled")
+CAUSES = {
+    "rate_diverges": ("pixels_not_normalized", "gradients_explode", "warmup_missing"),
+    "rate_oscillates": ("pixels_not_normalized", "gradients_explode", "images_not_shuffled", "tiny_batches"),
+    "rate_too_low": ("gradients_vanish", "underflow", "rate_ended_early", "lagging_weights", *FAULTS_OF_SIGNAL),
+    "warmup_missing": ("pixels_not_normalized", "gradients_explode"),
+    "decay_too_strong": ("rate_diverges",),
+    "gradients_explode": ("pixels_not_normalized",),
+    "gradients_vanish": ("dead_relus", "saturated_units", "softmax_before_loss"),
+    "dead_relus": ("rate_diverges", "rate_oscillates", "gradients_explode", "pixels_not_normalized", "warmup_missing"),
+    "saturated_units": ("rate_diverges", "rate_oscillates", "pixels_not_normalized", "warmup_missing"),
+    "overfitting": ("shuffled_labels", "leaked_images"),
+    "largest_class": ("rate_diverges", "rate_too_low", "gradients_vanish", *FAULTS_OF_SIGNAL, *FAULTS_OF_IMAGES),
+    "underfitting": (
+        *("rate_diverges", "rate_oscillates", "rate_too_low", "rate_ended_early", "warmup_missing", "decay_too_strong"),
+        *("gradients_vanish", "tiny_batches", "lagging_weights", "underflow", "largest_class", "flips_change_class"),
+        *(*FAULTS_OF_SIGNAL, *FAULTS_OF_IMAGES),
+    ),
+}
+LEAST = 0.3  # confidence; what is less sure is not told
+AFTER_ITS_CAUSE = 0.9  # factor on the confidence of the cause, which its effect does not exceed
 
 
 @dataclass(frozen=True)
@@ -20,12 +43,18 @@ class Diagnosis:
 
 
 def diagnose(facts: Facts) -> Diagnosis:
-    """Ask every rule, and rank the findings by their confidence."""
-    findings, reasons = [], {}
+    """Ask every rule, and rank the findings by their confidence, effects after their causes."""
+    found: dict[str, Finding] = {}
+    reasons: dict[str, None] = {}
     for rule in RULES:
         try:
-            if found := rule(facts):
-                findings.append(found)
+            if (finding := rule(facts)) and finding.confidence >= LEAST:
+                found[finding.fault] = finding
         except NotMeasured as error:
-            reasons[str(error)] = rule.__name__
-    return Diagnosis(sorted(findings, key=lambda found: -found.confidence), list(reasons))
+            reasons[str(error)] = None
+
+    def rank(finding: Finding) -> float:
+        causes = [rank(found[cause]) for cause in CAUSES.get(finding.fault, ()) if cause in found]
+        return min([finding.confidence, *(AFTER_ITS_CAUSE * confidence for confidence in causes)])
+
+    return Diagnosis(sorted(found.values(), key=rank, reverse=True), list(reasons))

@@ -1,5 +1,8 @@
 """Hold what the rules judge by: the record of a run, and what is measured when a rule first asks for it."""
 
+import copy
+import itertools
+import math
 import shlex
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -9,12 +12,17 @@ import numpy as np
 
 from cnnlab.doctor.findings import NotMeasured
 from cnnlab.instantiate import describe_error
+from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.reading import Run
 
 if TYPE_CHECKING:
     from cnnlab.data.datamodule import ImageDataModule
+    from cnnlab.doctor.probes import Batches, Layer, Score, Short
+    from cnnlab.inspection.activations import ActivationUse
+    from cnnlab.training.classifier import Classifier
 
 T = TypeVar("T")
+IMAGES = 512  # training images on which a network is looked at
 
 
 class Facts:
@@ -61,6 +69,29 @@ class Facts:
         return len(self.summary["classes"] or ()) or len(self.data.classes)
 
     @property
+    def epochs(self) -> int:
+        """Number of epochs with a row in metrics.csv."""
+        return len(next(iter(self.curves.values()), ()))
+
+    @property
+    def train_accuracy(self) -> float:
+        """Accuracy in the last epoch with a finite loss, of augmented images in training; 0 if there is none."""
+        values = self.curves.get("train/accuracy", np.array([]))
+        values = values[np.isfinite(values)]
+        return float(values[-1]) if len(values) else 0.0
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether the training ended within 2 points of the answer that is always the same."""
+        return not self.diverged and self.train_accuracy < self.chance + 0.02
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether weights were saved."""
+        directory = RunDirectory(self.run.path)
+        return directory.last_checkpoint.is_file() or directory.best_checkpoint.is_file()
+
+    @property
     def chance(self) -> float:
         """Accuracy of an answer that is always the largest class of the test images, or of any class."""
         return self.summary["test_largest_class"] or 1 / self.classes
@@ -71,6 +102,114 @@ class Facts:
         from cnnlab.build.run import build_data
 
         return self.measure("the images", lambda: build_data(self.settings))
+
+    @cached_property
+    def start(self) -> "Classifier":
+        """Network as it was before its first step, with its loss, optimizer and schedule. Leave it as it is."""
+        return self.measure("the network at the start", self._start)
+
+    @cached_property
+    def end(self) -> "Classifier":
+        """Network as it was last saved: averaged, if the run averages weights. Leave it as it is."""
+        return self.measure("the network at the end", lambda: self._loaded(averaged=True))
+
+    @cached_property
+    def trained(self) -> "Classifier":
+        """Network as it was last saved, with the weights that the optimizer was at. Leave it as it is."""
+        return self.measure("the network at the end, not averaged", lambda: self._loaded(averaged=False))
+
+    @cached_property
+    def batches(self) -> "Batches":
+        """Normalized, augmented training images and labels, of the first steps of the run."""
+        return self.measure("the training images", self._batches)
+
+    @cached_property
+    def images(self) -> "Batches":
+        """Normalized training images that are not augmented, with labels: up to IMAGES of them in batches."""
+        return self.measure("the training images", self._images)
+
+    @property
+    def precision(self) -> str:
+        """Number format of the run."""
+        return self.summary["precision"] or "32-true"
+
+    def short(self, origin: str = "start", **changes: Any) -> "Short":
+        """Train shortly from the `start`, or on from what was `trained`; see `probes.train_shortly` for the changes."""
+        from cnnlab.doctor.probes import train_shortly
+
+        trainer = self.settings["trainer"]
+        options = {"precision": self.precision, "clip": trainer.get("gradient_clip_val"), **changes}
+        options.setdefault("epochs", max(1, math.ceil(trainer["max_epochs"])))
+        name = f"a short training ({origin}, {changes})"
+        return self.measure(name, lambda: train_shortly(getattr(self, origin), self.batches, **options))
+
+    def layers(self, origin: str) -> "list[Layer]":
+        """Return the layers of the network at the `start` or as `trained`, with gradients of four batches."""
+        from cnnlab.doctor.probes import gradients
+
+        return self.measure(f"gradients ({origin})", lambda: gradients(getattr(self, origin), self.batches[:4]))
+
+    def activations(self, origin: str) -> "tuple[ActivationUse, ...]":
+        """Return how the activation functions are used at the `start` or at the `end`, on training images."""
+        from cnnlab.inspection.activations import watch_activations
+
+        return self.measure(
+            f"activations ({origin})",
+            lambda: watch_activations(getattr(self, origin).network.eval(), [images for images, _ in self.images])[0],
+        )
+
+    def score(self, origin: str, batch_statistics: bool = False) -> "Score":
+        """Return loss and accuracy on training images that are not augmented; see `probes.score`."""
+        from cnnlab.doctor.probes import score
+
+        name = f"the loss on training images ({origin}, {batch_statistics})"
+        return self.measure(name, lambda: score(getattr(self, origin).network, self.images, batch_statistics))
+
+    def _start(self) -> "Classifier":
+        from cnnlab.build.network import build_network
+        from cnnlab.build.run import build_classifier, initialize_from_data, seed_everything
+        from cnnlab.build.weights import read_start
+
+        data, settings = self.data, self.settings
+        start = read_start(settings.get("weights"), settings["model"], data.image_size)
+        seed_everything(settings["seed"])
+        network = build_network(settings["model"], len(data.classes), data.image_size)
+        initialize_from_data(network, data)
+        if start:
+            start.load(network, data.classes)
+        return build_classifier(settings, network, data.class_counts)
+
+    def _loaded(self, averaged: bool) -> "Classifier":
+        from cnnlab.runs.checkpoint import network_weights, read_checkpoint
+
+        directory = RunDirectory(self.run.path)
+        files = [file for file in (directory.last_checkpoint, directory.best_checkpoint) if file.is_file()]
+        if not files:
+            raise NotMeasured("the run has no checkpoint")
+        content, loaded = read_checkpoint(files[0], "run"), copy.deepcopy(self.start)
+        if not averaged and "current_model_state" in content:
+            content["state_dict"] = content["current_model_state"]
+        loaded.network.load_state_dict(network_weights(content))
+        return loaded.eval()
+
+    def _batches(self) -> "Batches":
+        from cnnlab.doctor.probes import short_length
+
+        loader, taken, epoch = self.data.train_dataloader(), [], 0
+        length = short_length(self.summary["macs"], self.data.batch_size)
+        while len(taken) < length:
+            loader.sampler.set_epoch(epoch)
+            taken += itertools.islice(loader, length - len(taken))
+            epoch += 1
+        return taken
+
+    def _images(self) -> "Batches":
+        from cnnlab.data.normalization import Normalization
+
+        data = self.data
+        normalize = Normalization(data.mean, data.std, data.image_size)
+        pieces = data.spread(IMAGES).split(128)
+        return [(normalize(data.train.read(piece)), data.train.labels[piece]) for piece in pieces]
 
     def measure(self, name: str, probe: Callable[[], T]) -> T:
         """Return what a probe measures, once; raise NotMeasured, each time, if it fails. `name` says what it is."""

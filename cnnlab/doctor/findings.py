@@ -61,3 +61,8 @@ class Finding:
     def title(self) -> str:
         """Name of the fault in plain words."""
         return FAULTS[self.fault]
+
+
+def sure(ratio: float, most: float, least: float) -> float:
+    """Return a confidence from `least`, where a ratio is 1, to `most`, where it is 0."""
+    return least + (most - least) * (1 - min(1.0, max(0.0, ratio)))

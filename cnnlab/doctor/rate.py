@@ -1,8 +1,186 @@
-"""Recognize wrong learning rates, schedules, weight decay and number formats."""
+"""Recognize wrong learning rates, schedules, weight decay and number formats.
+
+Most rules repeat a short training from the first weights, or from the last, with one setting changed. The whole
+schedule is squeezed into it. What the change does to the loss is the evidence.
+"""
 
 from collections.abc import Callable
 
-from cnnlab.doctor.facts import Facts
-from cnnlab.doctor.findings import Finding
+import numpy as np
 
-RULES: tuple[Callable[[Facts], Finding | None], ...] = ()
+from cnnlab.doctor.facts import Facts
+from cnnlab.doctor.findings import Finding, Where, sure
+
+# A loss that a change lowers to this share of what it was is clearly lower: two trainings with different seeds differ
+# by less after as many steps.
+CLEARLY = 0.8
+AT_CHANCE = 0.97  # share of the first loss; a training that ends above it has learned nothing
+LEARNED = 0.97  # training accuracy above which a rate has done what it should
+
+
+def rate_diverges(facts: Facts) -> Finding | None:
+    """A loss that is not finite, or no better than at the start, which a lower rate lowers."""
+    if not (facts.diverged or facts.at_chance):
+        return None
+    base, first = facts.short(), facts.short().losses[0]
+    factor, best = min(((f, facts.short(lr=f).loss) for f in (0.1, 0.01)), key=lambda pair: pair[1])
+    if best > min(AT_CHANCE * first, CLEARLY * base.loss):
+        return None
+    seen = facts.summary["error"] if facts.diverged else f"the run ended at chance ({facts.train_accuracy:.1%})"
+    evidence = (
+        f"{seen}; {len(base.losses)} steps bring the loss from {first:.2f} to {_loss(base.loss)} at the run's rate, "
+        f"and to {best:.2f} at {factor:g} times the rate"
+    )
+    return Finding(
+        "rate_diverges",
+        sure(best / min(base.loss, first), 0.95, 0.4),
+        evidence,
+        "Lower the learning rate to a tenth, or clip the gradients.",
+        facts.again(f"optimizer.lr={_rate(facts) * factor:g}"),
+        Where("train/loss", 1, facts.epochs),
+    )
+
+
+def rate_oscillates(facts: Facts) -> Finding | None:
+    """A loss that goes up and down, and falls at once at a tenth of the rate."""
+    if facts.diverged or facts.at_chance or facts.train_accuracy > LEARNED:
+        return None
+    losses = facts.curve("train/loss")
+    jumps = _jumps(losses)
+    base, low = facts.short(), facts.short(lr=0.1)
+    if low.loss > CLEARLY * base.loss:
+        return None
+    return Finding(
+        "rate_oscillates",
+        sure(low.loss / base.loss, 0.9, 0.5),
+        f"{len(base.losses)} steps end at a loss of {_loss(base.loss)} at the run's rate, and of {low.loss:.2f} at a "
+        f"tenth of it; in {jumps:.0%} of the epochs the training loss rose",
+        "Lower the learning rate.",
+        facts.again(f"optimizer.lr={_rate(facts) / 10:g}"),
+        Where("train/loss", 1, facts.epochs),
+    )
+
+
+def rate_too_low(facts: Facts) -> Finding | None:
+    """A loss that falls slowly all the time, and much faster at ten times the rate."""
+    if facts.diverged or facts.train_accuracy > LEARNED:
+        return None
+    base, first = facts.short(), facts.short().losses[0]
+    factor, best = min(((f, facts.short(lr=f).loss) for f in (10.0, 100.0)), key=lambda pair: pair[1])
+    if best > CLEARLY * base.loss or base.loss > 1.05 * first:
+        return None
+    return Finding(
+        "rate_too_low",
+        sure(best / base.loss, 0.9, 0.5),
+        f"{len(base.losses)} steps bring the loss from {first:.2f} to {base.loss:.2f} at the run's rate, and to "
+        f"{best:.2f} at {factor:g} times the rate",
+        f"Raise the learning rate {factor:g}-fold, or let callbacks=lr_finder search one.",
+        facts.again(f"optimizer.lr={_rate(facts) * factor:g}"),
+        Where("train/loss", 1, facts.epochs),
+    )
+
+
+def rate_ended_early(facts: Facts) -> Finding | None:
+    """A rate that is next to nothing for much of the training, before the images are learned."""
+    rates, losses = facts.curve("lr"), facts.curve("train/loss")
+    peak = max(np.nanmax(rates), facts.summary["lr"] or 0.0)
+    low = np.flatnonzero(rates > 0.1 * peak)
+    last = int(low[-1]) + 1 if len(low) else 0  # epochs with a rate worth speaking of
+    if facts.diverged or len(rates) < 4 or len(rates) - last < 0.5 * len(rates) or facts.train_accuracy > LEARNED:
+        return None
+    fell, at_all = losses[max(0, last - 1)] - losses[-1], losses[0] - losses[-1]
+    on, still = facts.short("trained", constant=0.3), facts.short("trained", constant=float(rates[-1] / peak))
+    if on.loss > 0.95 * still.loss:
+        return None
+    return Finding(
+        "rate_ended_early",
+        sure(on.loss / still.loss, 0.9, 0.5),
+        f"from epoch {last + 1} of {len(rates)} on the rate was below a tenth of its peak, and the training loss fell "
+        f"by {fell:.2f} (from the first epoch: {at_all:.2f}); {len(on.losses)} more steps at 0.3 times the peak end "
+        f"at {on.loss:.2f}, at the last rate at {still.loss:.2f}",
+        "Let the rate fall over the whole training.",
+        facts.again("schedule._target_=cnnlab.training.schedules.cosine"),
+        Where("lr", last + 1, len(rates)),
+    )
+
+
+def warmup_missing(facts: Facts) -> Finding | None:
+    """A training that fails at its rate from the first step, and learns if the rate rises to it."""
+    if not (facts.diverged or facts.train_accuracy < LEARNED):
+        return None
+    base, warm = facts.short(), facts.short(warmup=True)
+    first = base.losses[0]
+    peak = float(np.nanmax(base.losses[: max(2, len(base.losses) // 3)]))
+    if warm.loss > min(CLEARLY * base.loss, AT_CHANCE * first) or peak < 1.2 * first:
+        return None
+    return Finding(
+        "warmup_missing",
+        sure(warm.loss / min(base.loss, first), 0.95, 0.5),
+        f"the loss rose from {first:.2f} to {peak:.2f} in the first steps; {len(base.losses)} steps end at "
+        f"{_loss(base.loss)}, and at {warm.loss:.2f} if the rate rises over the first third",
+        "Let the rate rise over the first steps (schedule.warmup).",
+        facts.again("schedule.warmup=0.2"),
+        Where("train/loss", 1, 1),
+    )
+
+
+def decay_too_strong(facts: Facts) -> Finding | None:
+    """Weights that shrink, and a loss that falls without weight decay."""
+    decay = facts.settings["optimizer"].get("weight_decay") or 0.0
+    if not decay or facts.diverged or facts.train_accuracy > LEARNED:
+        return None
+    start = {layer.name: layer.weight for layer in facts.layers("start")}
+    ratios = [layer.weight / start[layer.name] for layer in facts.layers("trained") if start[layer.name]]
+    shrunk = float(np.median(ratios))
+    kept, free = facts.short("trained", constant=0.3), facts.short("trained", constant=0.3, decay=0.0)
+    if shrunk > 0.7 or free.loss > CLEARLY * kept.loss:
+        return None
+    return Finding(
+        "decay_too_strong",
+        sure(free.loss / kept.loss, 0.9, 0.5),
+        f"the weights shrank to {shrunk:.2f} of their first size (median of the layers) with a weight decay of "
+        f"{decay:g}; {len(free.losses)} more steps end at a loss of {kept.loss:.2f} with it, and of {free.loss:.2f} "
+        "without it",
+        "Lower the weight decay to a hundredth.",
+        facts.again(f"optimizer.weight_decay={decay / 100:g}"),
+        Where("train/loss", 1, facts.epochs),
+    )
+
+
+def underflow(facts: Facts) -> Finding | None:
+    """Weights in a format of 16 bits that stay as they are although they have gradients."""
+    lost = facts.short().lost
+    if lost < 0.3 or facts.train_accuracy > LEARNED:
+        return None
+    return Finding(
+        "underflow",
+        sure(1 - lost, 0.95, 0.6),
+        f"the weights have 16 bits; in {len(facts.short().losses)} steps, {lost:.0%} of the updates with a gradient "
+        "left the weight as it was",
+        "Keep the weights in 32 bits, as 32-true and bf16-mixed do.",
+        facts.again("trainer.precision=32-true"),
+    )
+
+
+def _rate(facts: Facts) -> float:
+    return facts.summary["lr"] or facts.settings["optimizer"].get("lr") or 1.0
+
+
+def _loss(loss: float) -> str:
+    return f"{loss:.2f}" if np.isfinite(loss) else "a value that is not finite"
+
+
+def _jumps(losses: np.ndarray) -> float:
+    """Return the share of epochs in which a loss rose."""
+    return float((np.diff(losses) > 0).mean()) if len(losses) > 1 else 0.0
+
+
+RULES: tuple[Callable[[Facts], Finding | None], ...] = (
+    rate_diverges,
+    rate_oscillates,
+    rate_too_low,
+    rate_ended_early,
+    warmup_missing,
+    decay_too_strong,
+    underflow,
+)

@@ -1,8 +1,195 @@
 """Recognize what stops the signal in a network: forwards, or the gradients backwards."""
 
+import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from cnnlab.doctor.facts import Facts
-from cnnlab.doctor.findings import Finding
+from cnnlab.doctor.findings import Finding, Where, sure
 
-RULES: tuple[Callable[[Facts], Finding | None], ...] = ()
+if TYPE_CHECKING:
+    from cnnlab.inspection.activations import ActivationUse
+
+FADED = 1e-3  # of the relative gradient of the last layers; trainings that work have 0.01 and more
+QUIET = 0.5  # share of a layer's units; healthy layers have less
+
+
+def softmax_before_loss(facts: Facts) -> Finding | None:
+    """Outputs that are probabilities, of which the loss takes the softmax again."""
+    import torch
+
+    network = facts.start.network.eval()
+    with torch.no_grad():
+        outputs = network(facts.images[0][0]).float()
+    far = float((outputs.sum(dim=1) - 1).abs().max())
+    if far > 0.01 or outputs.min() < 0 or "CrossEntropy" not in facts.settings["loss"]["_target_"]:
+        return None
+    least = math.log(math.e + facts.classes - 1) - 1
+    return Finding(
+        "softmax_before_loss",
+        0.98,
+        f"the outputs for {len(outputs)} images lie between 0 and 1 and add up to 1 (within {far:.0e}); cross-entropy "
+        f"takes their softmax again, and cannot fall below {least:.2f}",
+        "Leave out the softmax: the network should return logits.",
+        facts.again("model=lenet5"),
+        Where("train/loss", 1, facts.epochs),
+    )
+
+
+def layers_not_learning(facts: Facts) -> Finding | None:
+    """Layers whose weights stay as they are while others change."""
+    if facts.settings.get("freeze") and facts.settings.get("weights"):
+        return None  # wanted: they were trained before
+    import torch
+
+    before = dict(facts.start.network.named_parameters())
+    after = dict(facts.short().classifier.network.named_parameters())
+    names = [name for name, weight in before.items() if weight.ndim >= 2]
+    stuck = [name for name in names if torch.equal(before[name], after[name])]
+    if not stuck or len(stuck) == len(names):
+        return None
+    share = sum(before[name].numel() for name in stuck) / sum(before[name].numel() for name in names)
+    return Finding(
+        "layers_not_learning",
+        0.95,
+        f"{len(facts.short().losses)} steps changed {len(names) - len(stuck)} layers, and left {len(stuck)} exactly as "
+        f"they were ({share:.0%} of the weights): {', '.join(stuck[:3])}{', ...' if len(stuck) > 3 else ''}",
+        "Look for requires_grad=False, a detach(), and weights that the optimizer was not given.",
+        facts.again("freeze=null"),
+    )
+
+
+def gradients_vanish(facts: Facts) -> Finding | None:
+    """Gradients that are much smaller in the first layers than in the last."""
+    if facts.train_accuracy > 0.9:
+        return None
+    sizes = [layer.gradient / layer.weight for layer in facts.layers("start") if layer.weight and layer.gradient]
+    if len(sizes) < 2:
+        return None
+    first, last = min(sizes[: max(1, len(sizes) // 2)]), max(sizes[-2:])
+    if first > 1e-2 * last:
+        return None
+    return Finding(
+        "gradients_vanish",
+        sure(first / last * 50, 0.9, 0.5),
+        f"before the first step, the gradient relative to the weights is {first:.1e} in an early layer and {last:.1e} "
+        f"in a late one: {last / first:,.0f} times as much",
+        "Use ReLU and batch norm or shortcuts, and first weights that fit the activation.",
+        facts.again("model=resnet20"),
+        Where("train/loss", 1, facts.epochs),
+    )
+
+
+def gradients_explode(facts: Facts) -> Finding | None:
+    """Gradients and a loss that are huge before the first step."""
+    base, usual = facts.short(), math.log(facts.classes)
+    first, size = base.losses[0], base.gradients[0]
+    if not (first > 2 * usual or not np.isfinite(first)) or size < 30:
+        return None
+    return Finding(
+        "gradients_explode",
+        sure(30 / size, 0.95, 0.5) if np.isfinite(size) else 0.95,
+        f"before the first step, the norm of the gradient is {size:,.0f} and the loss {first:,.1f}; a network that "
+        f"knows nothing has a loss of {usual:.1f}, and a gradient of 0.1 to 10",
+        "Start with smaller weights, normalize the layers, or clip the gradients.",
+        facts.again("trainer.gradient_clip_val=1"),
+        Where("train/loss", 1, 1),
+    )
+
+
+def dead_relus(facts: Facts) -> Finding | None:
+    """ReLUs that are zero for every image."""
+    return _quiet(facts, "dead", "dead_relus", "Lower the learning rate, or use leaky ReLUs; look at first biases.")
+
+
+def saturated_units(facts: Facts) -> Finding | None:
+    """Functions such as tanh whose values lie at their limits."""
+    advice = "Start with smaller weights, normalize the layers, or use ReLU."
+    return _quiet(facts, "saturated", "saturated_units", advice)
+
+
+def tiny_batches(facts: Facts) -> Finding | None:
+    """Batch norm with the statistics of a few images."""
+    from cnnlab.doctor.probes import has_batch_norm
+
+    size = facts.settings["data"]["batch_size"]
+    if size > 4 or not has_batch_norm(facts.start.network):
+        return None
+    return Finding(
+        "tiny_batches",
+        0.9 if size <= 3 else 0.8,
+        f"batch norm takes its statistics from batches of {size} images",
+        "Use batches of 16 images or more, or group norm.",
+        facts.again("data.batch_size=32"),
+    )
+
+
+def lagging_weights(facts: Facts) -> Finding | None:
+    """Weights or statistics in the evaluation that are far from those that were trained."""
+    from cnnlab.doctor.probes import has_batch_norm
+
+    end, trained = facts.score("end"), facts.score("trained")
+    best, what = trained, "with the weights that the optimizer was at"
+    if has_batch_norm(facts.start.network):
+        fresh = facts.score("trained", batch_statistics=True)
+        if fresh.accuracy > best.accuracy + 0.05:
+            best, what = fresh, "with the statistics of the batches themselves"
+    if best.accuracy - end.accuracy < 0.1 or best.loss > 0.8 * end.loss:
+        return None
+    return Finding(
+        "lagging_weights",
+        sure(best.loss / end.loss, 0.95, 0.6),
+        f"the saved network gives {end.accuracy:.1%} of {sum(len(labels) for _, labels in facts.images)} training "
+        f"images the right class (loss {end.loss:.2f}), and {best.accuracy:.1%} (loss {best.loss:.2f}) {what}",
+        "Let averages and statistics follow faster, or train longer.",
+        facts.again("averaging=null"),
+        Where("val/loss", 1, facts.epochs),
+    )
+
+
+def _quiet(facts: Facts, kind: Literal["dead", "saturated"], fault: str, advice: str) -> Finding | None:
+    """Find the activation function of which most units are quiet, at the end or, if nothing was saved, at the start."""
+    if facts.train_accuracy > 0.97:
+        return None
+    origin = "end" if facts.has_checkpoint else "start"
+    uses = [use for use in facts.activations(origin) if use.quiet == kind]
+    if not uses:
+        return None
+    shares = [_quiet_share(use) for use in uses]
+    worst = int(np.argmax(shares))
+    if shares[worst] < QUIET:
+        return None
+    before = _quiet_share([use for use in facts.activations("start") if use.quiet == kind][worst])
+    use = uses[worst]
+    what = "are zero for every image" if kind == "dead" else "lie within 5 % of the limits"
+    return Finding(
+        fault,
+        sure(1 - shares[worst], 0.95, 0.3),
+        f"{shares[worst]:.0%} of the {use.function} values of {use.name} {what} at the {origin}, and {before:.0%} "
+        f"before the first step; over all layers {float(np.mean(shares)):.0%}",
+        advice,
+        facts.again("model.activation=torch.nn.LeakyReLU"),
+    )
+
+
+def _quiet_share(use: "ActivationUse") -> float:
+    """Return the share of dead channels or units, or of saturated values."""
+    if use.quiet == "saturated":
+        return use.quiet_share
+    if use.channels:
+        return (use.quiet_channels or 0) / use.channels
+    return use.quiet_units / use.units
+
+
+RULES: tuple[Callable[[Facts], Finding | None], ...] = (
+    softmax_before_loss,
+    layers_not_learning,
+    gradients_vanish,
+    gradients_explode,
+    dead_relus,
+    saturated_units,
+    tiny_batches,
+    lagging_weights,
+)
