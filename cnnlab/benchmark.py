@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.arguments import check_declared
+from cnnlab.display import suggest_next
 from cnnlab.errors import Failed, RequestError
 from cnnlab.files import write_atomically
 from cnnlab.runs.directory import check_output
@@ -39,7 +40,6 @@ def benchmark(config: DictConfig) -> None:
     if not (is_noise := (data["path"] or data["source"]) == "synthetic"):
         check_available(data)
 
-    from cnnlab.reports.terminal import suggest_next
     from cnnlab.speed.benchmark import combinations, measure
     from cnnlab.speed.report import draw_speed, print_speed
 

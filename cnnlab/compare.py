@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
-from cnnlab.display import progress_bar, terminal_width, wrapped
+from cnnlab.display import progress_bar, suggest_next, terminal_width, wrapped
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import RunDirectory, check_output_folder, own_folder
 from cnnlab.runs.reading import Run, find_runs, read_run
@@ -48,7 +48,6 @@ def compare(config: DictConfig) -> None:
     folder = Path() if form else check_output_folder(settings["output"] or default_output(paths))
 
     from cnnlab.comparison.report import write_report
-    from cnnlab.reports.terminal import suggest_next
 
     record, read = compare_directories(found, spec)
     if not record.sections:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.arguments import check_declared
-from cnnlab.display import terminal_width
+from cnnlab.display import suggest_next, terminal_width
 from cnnlab.errors import RequestError
 from cnnlab.files import write_atomically
 from cnnlab.instantiate import read_options
@@ -36,7 +36,6 @@ def describe(config: DictConfig) -> None:
     from cnnlab.build.network import DescribedImages, tabulate_network
     from cnnlab.inspection.layer_report import Description, render
     from cnnlab.inspection.published import published
-    from cnnlab.reports.terminal import suggest_next
 
     data = read_options(DescribedImages, settings["data"], "data")
     descriptions = []

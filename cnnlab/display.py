@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import re
+import shlex
 import sys
 import textwrap
 import warnings
@@ -54,6 +55,23 @@ def terminal_width(stream: TextIO | None = None) -> int | None:
     with contextlib.suppress(OSError):
         return int(given) if given.isdecimal() else os.get_terminal_size(stream.fileno()).columns or WIDTH
     return WIDTH
+
+
+def suggest_next(command: str, always: bool = False) -> None:
+    """Suggest the next command line, such as `cnnlab compare runs=runs/sweep`, on stderr if that is a terminal.
+
+    What is too long for the terminal goes on in the next line, so that the shell takes it as it is printed. With
+    `always`, it is also printed where no terminal is.
+    """
+    width = terminal_width(sys.stderr)
+    if width is None and not always:
+        return
+    lines = ["Next:"]
+    for argument in map(shlex.quote, shlex.split(command)):
+        if width and len(lines[-1]) + 1 + len(argument) > width - 2:
+            lines.append("     ")
+        lines[-1] += f" {argument}"
+    print(printable(" \\\n".join(lines), keep="\n"), file=sys.stderr)
 
 
 def wrapped(text: str, stream: TextIO) -> str:

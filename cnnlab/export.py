@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.arguments import check_declared
-from cnnlab.display import wrapped
+from cnnlab.display import suggest_next, wrapped
 from cnnlab.inference.formats import SUFFIXES, check_options
 from cnnlab.runs.directory import check_output, checkpoint_file
 from cnnlab.waiting import tell
@@ -23,7 +23,6 @@ def export(config: DictConfig) -> None:
     checkpoint_file(settings["checkpoint"])
 
     from cnnlab.inference.export import BATCH_SIZES, export_network
-    from cnnlab.reports.terminal import suggest_next
 
     tell(f"Exporting ({options['format']})")
     exported = export_network(settings["checkpoint"], output, **options)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from cnnlab import config as configuration
 from cnnlab.config.paths import PACKAGE
 from cnnlab.cpu import flush_denormals
+from cnnlab.display import suggest_next
 from cnnlab.errors import Diverged, Interrupted
 from cnnlab.files import decide_once, from_here, write_arrays
 from cnnlab.runs.directory import RunDirectory, checkpoint_file
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from cnnlab.training.tensorboard import TensorBoard
 
 log = logging.getLogger("cnnlab.train")
+
+NEAR_CHANCE = 0.02  # test accuracy beyond that of always answering the largest class
 
 
 def train(config: DictConfig, processes: Processes | None = None) -> float | None:
@@ -67,15 +70,22 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
     settings.pop("trust", None)
     if settings.get("weights") and not checkpoint:
         checkpoint_file(settings["weights"], "weights")
-    with run.recording(settings, **known):
-        from cnnlab.data.cache import check_available
+    ask_doctor = shlex.join(["cnnlab", "doctor", f"run={from_here(run.path)}"])
+    try:
+        with run.recording(settings, **known):
+            from cnnlab.data.cache import check_available
 
-        check_available(settings["data"])  # before anything slow is imported
-        _train(settings, run, checkpoint, processes or Processes(own_rank()))
-    from cnnlab.reports.terminal import print_summary, suggest_next
+            check_available(settings["data"])  # before anything slow is imported
+            _train(settings, run, checkpoint, processes or Processes(own_rank()))
+    except Diverged as error:
+        error.add_note(ask_doctor)
+        raise
+    from cnnlab.reports.terminal import print_summary
 
     print_summary(run.summary, run.path)
-    if HydraConfig.get().mode is RunMode.RUN:  # not after each job of a sweep
+    if run.summary["test_accuracy"] <= run.summary["test_largest_class"] + NEAR_CHANCE:
+        suggest_next(ask_doctor, always=True)
+    elif HydraConfig.get().mode is RunMode.RUN:  # not after each job of a sweep
         suggest_next(shlex.join(["cnnlab", "evaluate", f"checkpoint={from_here(run.path)}"]))
     return run.summary["val_accuracy"]
 

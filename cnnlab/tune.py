@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from cnnlab import config as configuration
 from cnnlab.arguments import check_declared
 from cnnlab.config.paths import ROOT
+from cnnlab.display import suggest_next
 from cnnlab.errors import Failed, Interrupted, RequestError
 from cnnlab.files import from_here, write_atomically
 from cnnlab.instantiate import read_options
@@ -52,7 +53,6 @@ def tune(config: DictConfig) -> None:
     configurations = TrialConfigurations(request.name, space)
     configurations.check()
 
-    from cnnlab.reports.terminal import suggest_next
     from cnnlab.runs.environment import versions, visible_gpus
     from cnnlab.search.figures import draw_study
     from cnnlab.search.record import describe_study

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from cnnlab import config as configuration
-from cnnlab.display import progress_bar
+from cnnlab.display import progress_bar, suggest_next
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import read_options
 from cnnlab.limits import Count, Device
@@ -77,7 +77,6 @@ def visualize(config: DictConfig) -> None:
     folder = check_output_folder(request.output or own_folder((run.path if run else Path()) / "visualization"))
 
     from cnnlab.inference.trained import load
-    from cnnlab.reports.terminal import suggest_next
 
     net = load(request.checkpoint, request.device, "32-true", request.trust)
     if request.live:

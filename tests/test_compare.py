@@ -55,7 +55,7 @@ def test_runs_that_were_trained_are_compared_with_their_images(compare, train, t
 def test_the_next_command_works_as_it_stands(compare, command, train, monkeypatch):
     """It scores the best run in detail; a run without a checkpoint has none."""
     said: list[str] = []
-    monkeypatch.setattr("cnnlab.reports.terminal.suggest_next", said.append)
+    monkeypatch.setattr("cnnlab.compare.suggest_next", said.append)
     short = (*TRAIN, "trainer.limit_train_batches=2", "trainer.limit_val_batches=1")
     assert train("model=lenet5", *short, "hydra.run.dir=runs/my digits/a").code == 0
     said.clear()

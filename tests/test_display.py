@@ -1,6 +1,7 @@
 """Names appear as they are, on the terminal and in figures."""
 
 import io
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlab import display
-from cnnlab.display import SafeConsole, cut, save_figure, wrapped
+from cnnlab.display import SafeConsole, cut, save_figure, suggest_next, wrapped
 
 
 def test_names_that_hold_commands_for_the_terminal_are_printed_harmlessly(capsys):
@@ -113,3 +114,21 @@ def test_a_table_that_is_too_wide_loses_its_last_columns():
     assert "seconds" in printed(40)
     assert "seconds" not in printed(30) and "91.25" in printed(30)
     assert max(map(len, printed(30).splitlines())) <= 30
+
+
+def test_a_next_step_is_suggested_on_a_terminal_only(capsys, monkeypatch):
+    suggest_next("cnnlab compare runs=runs/sweep")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    suggest_next("cnnlab compare runs=runs/sweep")
+    assert capsys.readouterr() == ("", "Next: cnnlab compare runs=runs/sweep\n")
+
+
+def test_a_long_suggestion_is_broken_where_the_shell_joins_it(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    suggest_next("cnnlab evaluate checkpoint='my runs/one' data.path=images batch_size=16")
+    printed = capsys.readouterr().err
+    assert max(map(len, printed.splitlines())) <= 40
+    joined = printed.removeprefix("Next: ").replace("\\\n", "")
+    assert shlex.split(joined) == ["cnnlab", "evaluate", "checkpoint=my runs/one", "data.path=images", "batch_size=16"]

@@ -79,6 +79,7 @@ def test_a_run_leaves_a_complete_and_true_record(train, tmp_path):
 
 def test_an_evaluation_is_suggested_after_a_run_on_a_terminal(train, command, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("cnnlab.train.NEAR_CHANCE", -1.0)
     outcome = train(*TINY, "trainer.enable_progress_bar=false", "hydra.run.dir=my run")
     suggested = outcome.err.strip().removeprefix("Next: ")
     assert shlex.split(suggested) == ["cnnlab", "evaluate", "checkpoint=my run"]
@@ -88,7 +89,7 @@ def test_an_evaluation_is_suggested_after_a_run_on_a_terminal(train, command, tm
 def test_no_job_of_a_sweep_suggests_an_evaluation(train, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     outcome = train("-m", *TINY, "trainer.enable_progress_bar=false", "seed=0,1", "hydra/launcher=basic")
-    assert (outcome.code, "Next:" in outcome.err) == (0, False)
+    assert (outcome.code, "Next: cnnlab evaluate" in outcome.err) == (0, False)
 
 
 def test_a_checkpoint_holds_all_that_predictions_need(train, tmp_path):
@@ -159,12 +160,28 @@ def test_a_wrong_job_of_a_sweep_does_not_affect_the_others(train, tmp_path):
     assert [summary(path.parent)["status"] for path in tmp_path.glob("runs/sweep/*/*/summary.json")] == ["completed"]
 
 
+@pytest.mark.parametrize("accuracy", [0.1, 0.119, 0.2])
+def test_a_training_that_ends_near_chance_ends_with_the_doctor(train, monkeypatch, accuracy):
+    """The largest of the ten classes has a tenth of these test images."""
+    import cnnlab.train
+
+    def tested(classifier, trainer, data, run):
+        run.update_summary(test_accuracy=accuracy, test_largest_class=0.1)
+
+    monkeypatch.setattr(cnnlab.train, "_test", tested)
+    outcome = train(*TINY)
+    assert outcome.code == 0
+    asked = [line for line in outcome.err.splitlines() if line.startswith("Next: cnnlab doctor run=")]
+    assert len(asked) == (accuracy < 0.12)
+
+
 def test_a_training_whose_loss_is_not_finite_ends_as_diverged(train, command, tmp_path):
     outcome = train(*TINY, "optimizer.lr=1e20", "hydra.run.dir=runs/x/run")
     assert (outcome.code, "Traceback" in outcome.err) == (1, False)
     record = summary(tmp_path / "runs" / "x" / "run")
     epoch = len(metrics(tmp_path / "runs" / "x" / "run"))
     assert f"The training diverged: the loss is not finite in epoch {epoch} (train/loss is" in outcome.err
+    assert outcome.err.splitlines()[-1].startswith("Next: cnnlab doctor run=")
     assert record["status"] == "diverged"
     assert record["error"].startswith(f"the loss is not finite in epoch {epoch} (train/loss is")
     assert "NaN" not in (tmp_path / "runs" / "x" / "run" / "summary.json").read_text()

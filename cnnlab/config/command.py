@@ -25,7 +25,7 @@ from cnnlab.config.messages import check_keys, explain
 from cnnlab.config.paths import ROOT
 from cnnlab.config.request import check_settings
 from cnnlab.config.settings import settings
-from cnnlab.display import wrapped
+from cnnlab.display import suggest_next, wrapped
 from cnnlab.errors import Diverged, Failed, Interrupted, RequestError, SweepFailed, printable, system_error
 from cnnlab.runs.processes import Processes, own_rank
 from cnnlab.signals import handled, interrupt, settle
@@ -120,7 +120,10 @@ def _report(error: Exception, name: str) -> int:
         return _say(explain(error, name), 2)
     if isinstance(error, Diverged):
         hint = "A lower optimizer.lr, or trainer.gradient_clip_val=1, may help."
-        return _say(f"The training diverged: {error}. {hint}", 1)
+        code = _say(f"The training diverged: {error}. {hint}", 1)
+        for command in getattr(error, "__notes__", ()):
+            suggest_next(command, always=True)
+        return code
     if isinstance(error, Failed):
         return _say(str(error), 1)
     if found := system_error(error):

@@ -12,29 +12,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cnnlab.display import SafeConsole, terminal_width
-from cnnlab.errors import printable
+from cnnlab.display import SafeConsole, suggest_next
 from cnnlab.files import from_here
 from cnnlab.runs.jobs import Job
 
 REFRESH = 2.0  # seconds between updates of the table of running jobs
 # Of the states of a job.
 STYLES = {"completed": "green", "failed": "bold red", "diverged": "bold red", "interrupted": "yellow"}
-
-
-def suggest_next(command: str) -> None:
-    """Suggest the next command line, such as `cnnlab compare runs=runs/sweep`, on stderr if that is a terminal.
-
-    What is too long goes on in the next line, so that the shell takes it as it is printed.
-    """
-    if (width := terminal_width(sys.stderr)) is None:
-        return
-    lines = ["Next:"]
-    for argument in map(shlex.quote, shlex.split(command)):
-        if len(lines[-1]) + 1 + len(argument) > width - 2:
-            lines.append("     ")
-        lines[-1] += f" {argument}"
-    print(printable(" \\\n".join(lines), keep="\n"), file=sys.stderr)
 
 
 def suggest_visualize(checkpoint: object, image: object, arguments: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from cnnlab.display import suggest_next
 from cnnlab.errors import RequestError, SweepFailed
 from cnnlab.files import decide_once
 from cnnlab.runs import jobs
@@ -76,7 +77,6 @@ def run_and_show(
         start: starts a job with one of the environments.
         environments: environment variables, one dictionary for each job that runs at the same time.
     """
-    from cnnlab.reports.terminal import suggest_next
     from hydra_plugins.cnnlab_sweep._progress import SweepProgress, print_outcome
 
     directory = Path(config.hydra.sweep.dir)

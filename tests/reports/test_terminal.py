@@ -1,11 +1,10 @@
 import re
-import shlex
 import time
 from pathlib import Path
 
 from rich.text import Text
 
-from cnnlab.reports.terminal import JobTable, print_summary, suggest_next
+from cnnlab.reports.terminal import JobTable, print_summary
 from cnnlab.runs.directory import SUMMARY_KEYS
 from cnnlab.runs.jobs import Job
 
@@ -33,24 +32,6 @@ def test_the_closing_table_shows_the_figures(capsys):
 def test_figures_that_are_not_known_are_dashes(capsys):
     print_summary(dict.fromkeys(SUMMARY_KEYS) | FIGURES | {"test_accuracy": None}, Path("runs/demo"))
     assert any("test accuracy" in line and " - " in line for line in capsys.readouterr().out.splitlines())
-
-
-def test_a_next_step_is_suggested_on_a_terminal_only(capsys, monkeypatch):
-    suggest_next("cnnlab compare runs=runs/sweep")
-    assert capsys.readouterr() == ("", "")
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    suggest_next("cnnlab compare runs=runs/sweep")
-    assert capsys.readouterr() == ("", "Next: cnnlab compare runs=runs/sweep\n")
-
-
-def test_a_long_suggestion_is_broken_where_the_shell_joins_it(capsys, monkeypatch):
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "40")
-    suggest_next("cnnlab evaluate checkpoint='my runs/one' data.path=images batch_size=16")
-    printed = capsys.readouterr().err
-    assert max(map(len, printed.splitlines())) <= 40
-    joined = printed.removeprefix("Next: ").replace("\\\n", "")
-    assert shlex.split(joined) == ["cnnlab", "evaluate", "checkpoint=my runs/one", "data.path=images", "batch_size=16"]
 
 
 def test_a_terminal_shows_a_table_of_running_jobs(capsys, monkeypatch, tmp_path):
