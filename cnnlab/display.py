@@ -60,18 +60,21 @@ def terminal_width(stream: TextIO | None = None) -> int | None:
 def suggest_next(command: str, always: bool = False) -> None:
     """Suggest the next command line, such as `cnnlab compare runs=runs/sweep`, on stderr if that is a terminal.
 
-    What is too long for the terminal goes on in the next line, so that the shell takes it as it is printed. With
-    `always`, it is also printed where no terminal is.
+    With `always`, it is also printed where no terminal is.
     """
     width = terminal_width(sys.stderr)
-    if width is None and not always:
-        return
-    lines = ["Next:"]
+    if width is not None or always:
+        print(printable(shell_lines(command, width, "Next: "), keep="\n"), file=sys.stderr)
+
+
+def shell_lines(command: str, width: int | None, start: str) -> str:
+    """Return a command line after `start`; what is too wide goes on in lines that the shell joins again."""
+    lines = [start.rstrip()]
     for argument in map(shlex.quote, shlex.split(command)):
         if width and len(lines[-1]) + 1 + len(argument) > width - 2:
-            lines.append("     ")
+            lines.append(" " * (len(start) - 1))
         lines[-1] += f" {argument}"
-    print(printable(" \\\n".join(lines), keep="\n"), file=sys.stderr)
+    return " \\\n".join(lines)
 
 
 def wrapped(text: str, stream: TextIO) -> str:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from cnnlab import config as configuration
 from cnnlab.errors import RequestError
-from cnnlab.runs.directory import RunDirectory, run_of
+from cnnlab.runs.directory import RunDirectory, check_output_folder, run_of
 from cnnlab.runs.reading import read_run
 from cnnlab.trust import PARTS_OF_A_RUN, check_trusted, find_targets
 from cnnlab.waiting import tell
@@ -20,19 +20,15 @@ def doctor(config: DictConfig) -> None:
     """Read a run, measure what is missing, print what is wrong, and write a record and a page."""
     settings = configuration.settings(config)
     run = _find_run(settings["run"])
+    folder = check_output_folder(settings["output"] or run.path)
 
     from cnnlab.doctor.diagnosis import diagnose
     from cnnlab.doctor.facts import Facts
+    from cnnlab.doctor.report import report
 
     tell("Measuring")
-    found = diagnose(Facts(read_run(run.path), _recorded_settings(run, settings)))
-    for finding in found.findings:
-        print(f"{finding.title} ({finding.confidence:.0%})\n  {finding.evidence}\n  {finding.advice}")
-        print(f"  {finding.command}")
-    if not found.findings:
-        print("Nothing found.")
-    for reason in found.not_measured:
-        print(f"Not measured: {reason}")
+    facts = Facts(read_run(run.path), _recorded_settings(run, settings))
+    report(diagnose(facts), facts, folder)
 
 
 def _find_run(name: Any) -> RunDirectory:

@@ -1,6 +1,6 @@
 """Ask every rule, and rank what they find."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnlab.doctor import fit, labels, pixels, rate, signal, splits
@@ -39,22 +39,22 @@ class Diagnosis:
     """What the rules have found, most likely first, and what could not be measured."""
 
     findings: Sequence[Finding]
-    not_measured: Sequence[str]  # reasons, each once
+    not_measured: Mapping[str, Sequence[str]]  # reasons, each with the faults that it keeps from being found
 
 
 def diagnose(facts: Facts) -> Diagnosis:
     """Ask every rule, and rank the findings by their confidence, effects after their causes."""
     found: dict[str, Finding] = {}
-    reasons: dict[str, None] = {}
+    reasons: dict[str, list[str]] = {}
     for rule in RULES:
         try:
             if (finding := rule(facts)) and finding.confidence >= LEAST:
                 found[finding.fault] = finding
         except NotMeasured as error:
-            reasons[str(error)] = None
+            reasons.setdefault(str(error), []).append(rule.__name__)
 
     def rank(finding: Finding) -> float:
         causes = [rank(found[cause]) for cause in CAUSES.get(finding.fault, ()) if cause in found]
         return min([finding.confidence, *(AFTER_ITS_CAUSE * confidence for confidence in causes)])
 
-    return Diagnosis(sorted(found.values(), key=rank, reverse=True), list(reasons))
+    return Diagnosis(sorted(found.values(), key=rank, reverse=True), reasons)
