@@ -1,8 +1,114 @@
-"""Recognize labels that are wrong."""
+"""Recognize labels that are wrong, and answers that are always the same."""
 
 from collections.abc import Callable
 
-from cnnlab.doctor.facts import Facts
-from cnnlab.doctor.findings import Finding
+import numpy as np
 
-RULES: tuple[Callable[[Facts], Finding | None], ...] = ()
+from cnnlab.doctor.answers import agreement, answers
+from cnnlab.doctor.facts import Facts
+from cnnlab.doctor.findings import Finding, NotMeasured
+
+SIGMAS = 4.0  # standard errors; a rule is asked about many runs
+FAR_OFF = 0.4  # of the errors; networks that confuse classes have 0.05 to 0.25, labels at random 0.5
+IMBALANCED = 3.0  # images of the largest class, in units of the median
+
+
+def shuffled_labels(facts: Facts) -> Finding | None:
+    """Labels that neither a network nor a simple classifier finds in the images, or only in part."""
+    found = _unrelated(facts) or _worse_than_test(facts) or _far_off(facts)
+    if not found:
+        return None
+    confidence, evidence = found
+    return Finding(
+        "shuffled_labels",
+        confidence,
+        evidence,
+        "Look at some images with their labels; an index or a sorted list of files may have got out of step.",
+        f"cnnlab audit data={facts.summary['data']} checkpoint={facts.run.path}",
+    )
+
+
+def _unrelated(facts: Facts) -> tuple[float, str] | None:
+    """Labels that pixels say nothing about."""
+    (right, count), classes = agreement(facts, "val"), facts.classes
+    (learned, of), chance = agreement(facts, "train"), _largest(facts, "val")
+    known = facts.curves.get("val/accuracy", np.array([]))
+    best = float(np.nanmax(known)) if np.isfinite(known).any() else 0.0
+    if max(right / count, best) > chance + SIGMAS * _error(chance, count):
+        return None
+    rest = max(0.0, right / count - chance)
+    return 0.85 - rest, (
+        f"a simple classifier of pixels, which learned the training images, gives {right / count:.1%} of {count} "
+        f"validation images their label; always the largest of the {classes} classes gives {chance:.1%}. Of the images "
+        f"that it learned, it has {learned / of:.1%}"
+    )
+
+
+def _worse_than_test(facts: Facts) -> tuple[float, str] | None:
+    """Validation images, which are a part of the training images, that are less right than the test images."""
+    if facts.summary["protocol"] == "article":
+        return None
+    val, test = answers(facts, "val"), answers(facts, "test")
+    gap = test.accuracy - val.accuracy
+    error = np.hypot(_error(val.accuracy, len(val)), _error(test.accuracy, len(test)))
+    if gap < max(0.05, SIGMAS * error) or val.far_off - test.far_off < gap / 6:
+        return None
+    return min(0.95, 0.6 + gap), (
+        f"the network is right for {val.accuracy:.1%} of {len(val)} validation images, which are from the training "
+        f"set, and for {test.accuracy:.1%} of {len(test)} test images; {val.far_off:.1%} and {test.far_off:.1%} of "
+        "the labels are among the classes that it finds least probable"
+    )
+
+
+def _far_off(facts: Facts) -> tuple[float, str] | None:
+    """Errors of a network that are not those of classes that look alike."""
+    val = answers(facts, "val")
+    wrong = 1 - val.accuracy
+    if wrong * len(val) < 20 or val.accuracy < _largest(facts, "val") + 0.2:
+        return None
+    share = val.far_off / wrong
+    if share < FAR_OFF:
+        return None
+    return min(0.9, 0.5 + share - FAR_OFF + wrong / 2), (
+        f"the network is right for {val.accuracy:.1%} of {len(val)} validation images; of the others, {share:.0%} have "
+        "a label in the less probable half of the classes. Classes that look alike give a fifth, labels at random half"
+    )
+
+
+def largest_class(facts: Facts) -> Finding | None:
+    """Answers that are mostly the class with the most training images, although there are others."""
+    counts = np.array(facts.data.class_counts)
+    largest = int(counts.argmax())
+    if counts[largest] < IMBALANCED * np.median(counts):
+        return None
+    table = answers(facts, "test").confusion() + answers(facts, "val").confusion()
+    others = np.delete(np.arange(len(table)), largest)
+    of_others = table[others].sum()
+    if not of_others:
+        raise NotMeasured("validation and test images are all of one class")
+    right, absorbed = table[others, others].sum() / of_others, table[others, largest].sum() / of_others
+    if absorbed < 0.3 or absorbed < 0.5 * (1 - right):
+        return None
+    name = facts.data.classes[largest]
+    return Finding(
+        "largest_class",
+        float(min(0.95, 0.5 + absorbed / 2)),
+        f"{counts[largest]:,} of {counts.sum():,} training images are of class {name}; the network gives this class to "
+        f"{absorbed:.0%} of the {of_others:,} validation and test images of other classes, and {right:.0%} their own",
+        "Let every class count the same in the loss, or show each equally often; judge by balanced accuracy.",
+        facts.again("loss.weight=balanced", "select=val/balanced_accuracy"),
+    )
+
+
+def _largest(facts: Facts, split: str) -> float:
+    """Return the share of the largest class of a split."""
+    labels = getattr(facts.data, split).labels
+    return float(labels.bincount().max()) / len(labels)
+
+
+def _error(share: float, count: int) -> float:
+    """Return the standard error of a share."""
+    return float(np.sqrt(max(share * (1 - share), 0.01) / count))
+
+
+RULES: tuple[Callable[[Facts], Finding | None], ...] = (shuffled_labels, largest_class)

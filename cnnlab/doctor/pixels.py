@@ -1,8 +1,171 @@
-"""Recognize images that are not what a network needs."""
+"""Recognize images that are not what a network needs: not normalized, broken, or changed into others."""
 
 from collections.abc import Callable
 
-from cnnlab.doctor.facts import Facts
-from cnnlab.doctor.findings import Finding
+import torch
+from torch import Tensor
 
-RULES: tuple[Callable[[Facts], Finding | None], ...] = ()
+from cnnlab.doctor.answers import agreement, seen
+from cnnlab.doctor.facts import Facts
+from cnnlab.doctor.findings import Finding, Where, sure
+from cnnlab.doctor.rate import CLEARLY, LEARNED
+
+# Values of a network's inputs. First weights are drawn for a deviation of 1; constants of another data set, or those
+# that bring pixels to [-1, 1], give 0.5 to 2.
+LEAST_SPREAD, MOST_SPREAD, MOST_OFFSET = 0.45, 3.0, 1.5
+FAR = 8.0  # factor from a deviation of 1 that no choice of constants explains
+BROKEN = 0.02  # share of the images that may be constant or the same by chance; photographs have next to none
+# The symmetries of a square, with their names.
+TURNS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mirrored": lambda images: images.flip(-1),
+    "upside down": lambda images: images.flip(-2),
+    "turned by half": lambda images: images.flip(-1, -2),
+    "turned to the left": lambda images: images.rot90(1, (-2, -1)),
+    "turned to the right": lambda images: images.rot90(-1, (-2, -1)),
+}
+SEEN = 0.05  # share of the augmented images that is like its original turned so: fewer may be chance
+KNOWN = 0.5  # accuracy above which the simple classifier can tell whether an image still shows its class
+LOST = 0.75  # share of this accuracy that is left if turns hardly matter; photographs keep more when mirrored
+
+
+def pixels_not_normalized(facts: Facts) -> Finding | None:
+    """Inputs whose values are far from mean 0 and deviation 1, and a training that is better if they are not."""
+    inputs = torch.cat([images for images, _ in facts.images])
+    mean, spread = float(inputs.mean()), float(inputs.std())
+    offset = abs(mean) / max(spread, 1e-12)
+    if LEAST_SPREAD <= spread <= MOST_SPREAD and (abs(mean) <= MOST_OFFSET or offset <= MOST_OFFSET):
+        return None
+    if not spread or (facts.train_accuracy > LEARNED and not facts.diverged):
+        return None
+    base, better = facts.short(), _short_normalized(facts, mean, spread)
+    is_far = max(spread, 1 / spread) > FAR
+    if better > CLEARLY * base.loss:
+        return None
+    return Finding(
+        "pixels_not_normalized",
+        sure(better / base.loss, 0.97, 0.8 if is_far else 0.45),
+        f"the images that the network gets have a mean of {mean:.3g} and a standard deviation of {spread:.3g}, where "
+        f"first weights are made for 0 and 1; {len(base.losses)} steps end at a loss of {base.loss:.2f} with them, and "
+        f"of {better:.2f} if they are normalized",
+        "Let cnnlab measure mean and standard deviation on the training images.",
+        facts.again("data.mean=null", "data.std=null"),
+        Where("train/loss", 1, max(1, facts.epochs)),
+    )
+
+
+def _short_normalized(facts: Facts, mean: float, spread: float) -> float:
+    """Return the loss of a short training with inputs of mean 0 and deviation 1."""
+    from cnnlab.doctor.probes import train_shortly
+
+    def train() -> float:
+        batches = [((images - mean) / spread, labels) for images, labels in facts.batches]
+        options = {"precision": facts.precision, "clip": facts.settings["trainer"].get("gradient_clip_val")}
+        return train_shortly(facts.start, batches, **options, epochs=max(1, facts.epochs)).loss
+
+    return facts.measure("a short training with normalized images", train)
+
+
+def broken_inputs(facts: Facts) -> Finding | None:
+    """Images without content, that are all the same, or whose values are not finite."""
+    inputs = torch.cat([images for images, _ in facts.batches[:40]])
+    wrong = ~inputs.flatten(1).isfinite().all(1)
+    spread = inputs.flatten(2).amax(2) - inputs.flatten(2).amin(2)
+    shares = {
+        "hold values that are not finite": _share(wrong),
+        "have the same value everywhere": _share((spread < 1e-4).all(1)),
+    }
+    what, where = "augmented training images", f"of {len(inputs):,}"
+    originals = {split: seen(facts, split)[0].flatten(1) for split in ("train", "val", "test") if _has(facts, split)}
+    for split, pixels in originals.items():
+        _, counts = pixels.unique(dim=0, return_counts=True)
+        blank = _share(pixels.amax(1) == pixels.amin(1))
+        same = float(counts.max()) / len(pixels) if counts.max() > 2 else 0.0
+        if max(blank, same) > max(shares.values()):
+            shares = {"have the same value everywhere": blank, "are the same image": same}
+            what, where = f"{split} images", f"of {len(pixels):,}"
+    kind, share = max(shares.items(), key=lambda pair: pair[1])
+    if share < BROKEN:
+        return None
+    return Finding(
+        "broken_inputs",
+        sure(BROKEN / share, 0.98, 0.6),
+        f"{share:.1%} {where} {what} {kind}",
+        "Look at the images, at how they are read, and at your own augmentation.",
+        _audit(facts),
+    )
+
+
+def _share(chosen: Tensor) -> float:
+    return float(chosen.float().mean())
+
+
+def _has(facts: Facts, split: str) -> bool:
+    return len(getattr(facts.data, split)) > 0
+
+
+def _audit(facts: Facts) -> str:
+    path, name = facts.settings["data"].get("path"), facts.summary["data"]
+    return f"cnnlab audit data={name}" + (f" data.path={path}" if path else "")
+
+
+def flips_change_class(facts: Facts) -> Finding | None:
+    """An augmentation that mirrors or turns images, which then show another class."""
+    right, count = agreement(facts, "val")
+    before = right / count
+    if before < KNOWN:
+        return None
+    shares = facts.measure("what the augmentation turns", lambda: _turned(facts))
+    worst = {
+        name: agreement(
+            facts, "val", lambda pixels, turn=TURNS[name]: turn(pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        )[0]
+        / count
+        for name, share in shares.items()
+        if share >= SEEN
+    }
+    if not worst:
+        return None
+    name = min(worst, key=lambda name: worst[name])
+    if worst[name] > LOST * before:
+        return None
+    return Finding(
+        "flips_change_class",
+        sure(worst[name] / before, 0.95, 0.6),
+        f"{shares[name]:.0%} of the augmented training images are like their original {name}; a simple classifier of "
+        f"pixels gives {before:.0%} of {count} validation images their class, and {worst[name]:.0%} of the same images "
+        f"{name}: they look like other classes",
+        "Leave out mirroring and large rotations.",
+        facts.again("augmentation.flip=none", "augmentation.rotation=10", "augmentation.then=[]"),
+    )
+
+
+def _turned(facts: Facts) -> dict[str, float]:
+    """Return the share of augmented training images that are most like their original turned in each way."""
+    data = facts.data
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(0)
+    order, taken = loader.sampler.positions(), loader.sampler.taken()
+    images = torch.cat([images for images, _ in facts.batches])
+    places = order[: min(len(images), len(order), 256)]
+    places = places if taken is None else taken[places]
+    originals = data.train.read(places).permute(0, 3, 1, 2).float().mean(1)
+    augmented = images[: len(places)].mean(1)
+    if augmented.shape != originals.shape:
+        return {}
+    looks = torch.stack(
+        [_likeness(augmented, originals), *(_likeness(augmented, t(originals)) for t in TURNS.values())]
+    )
+    best = looks.argmax(0)
+    ambiguous = looks[0] > looks.amax(0) - 0.05  # as it is, it looks the same: a zero turned, for example
+    return {name: _share((best == number) & ~ambiguous) for number, name in enumerate(TURNS, start=1)}
+
+
+def _likeness(one: Tensor, other: Tensor) -> Tensor:
+    """Return the correlation of images (N, H, W) at the best of all shifts, float32 (N,)."""
+    one, other = (images - images.mean((1, 2), keepdim=True) for images in (one, other))
+    size = one.square().sum((1, 2)).sqrt() * other.square().sum((1, 2)).sqrt()
+    both = torch.fft.irfft2(torch.fft.rfft2(one) * torch.fft.rfft2(other).conj(), s=one.shape[1:])
+    return both.amax((1, 2)) / size.clamp_min(1e-6)
+
+
+RULES: tuple[Callable[[Facts], Finding | None], ...] = (pixels_not_normalized, broken_inputs, flips_change_class)

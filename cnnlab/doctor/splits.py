@@ -1,8 +1,145 @@
-"""Recognize splits that are wrong: shared images, exchanged classes, order."""
+"""Recognize faults between the splits, and in the order of the images."""
 
 from collections.abc import Callable
 
-from cnnlab.doctor.facts import Facts
-from cnnlab.doctor.findings import Finding
+import numpy as np
+import torch
+from torch import Tensor, nn
 
-RULES: tuple[Callable[[Facts], Finding | None], ...] = ()
+from cnnlab.doctor.answers import answers
+from cnnlab.doctor.facts import Facts
+from cnnlab.doctor.findings import Finding, Where
+
+LEAKED = 0.01  # share of the images; CIFAR-10 has below 0.001 that are equal in training and test
+COMPARED = 20_000  # images of a split, spread evenly
+GREY = 16  # side of the grey copies that are compared
+CLOSE = 0.995  # correlation of grey copies of the same picture, stored or scaled anew
+MORE = 0.05  # share of near copies beyond those that the training images have among themselves
+NEAR = 2000  # images of each split in which near copies are looked for: all pairs are compared
+GROUPED = 0.05  # probability beyond chance that two images of a batch have the same class
+SIGMAS = 4.0  # standard errors
+
+
+def exchanged_classes(facts: Facts) -> Finding | None:
+    """Two classes whose test images get each other's name, unlike the training images."""
+    test, train = _shares(answers(facts, "test").confusion()), _shares(answers(facts, "train").confusion())
+    counts = answers(facts, "test").confusion().sum(1)
+    found = []
+    for a in range(len(test)):
+        for b in range(a + 1, len(test)):
+            crossed, straight = test[a, b] + test[b, a], test[a, a] + test[b, b]
+            known = train[a, a] + train[b, b] - train[a, b] - train[b, a]
+            error = np.sqrt(sum(test[x, [a, b]].sum() / max(1, counts[x]) for x in (a, b)))
+            if known > 0.3 and min(test[a, b], test[b, a]) > 0.3 and crossed - straight > SIGMAS * error:
+                found.append((crossed, a, b))
+    if not found:
+        return None
+    names, (_, a, b) = facts.data.classes, max(found)
+    pairs = " and ".join(f"{names[one]}/{names[other]}" for _, one, other in found)
+    return Finding(
+        "exchanged_classes",
+        float(min(0.97, 0.5 + (test[a, b] + test[b, a]) / 4)),
+        f"{test[a, b]:.0%} of the test images of {names[a]} are called {names[b]}, and {test[b, a]:.0%} of those of "
+        f"{names[b]} are called {names[a]}; of training images, {train[a, a]:.0%} and {train[b, b]:.0%} get their own "
+        f"name (pairs: {pairs})",
+        "Compare the order of the class names of both splits.",
+        f"cnnlab evaluate checkpoint={facts.run.path}",
+    )
+
+
+def _shares(table: np.ndarray) -> np.ndarray:
+    return table / np.maximum(1, table.sum(1, keepdims=True))
+
+
+def leaked_images(facts: Facts) -> Finding | None:
+    """Validation or test images that are among the training images, with the same pixels or nearly so."""
+    data = facts.data
+    train = {one.tobytes() for one in _pixels(data.train, COMPARED)}
+    best: tuple[float, str] = (0.0, "")
+    for split in ("val", "test"):
+        images = getattr(data, split)
+        if not len(images):
+            continue
+        own = [one.tobytes() for one in _pixels(images, COMPARED) if one.max() > one.min()]
+        equal = sum(one in train for one in own)
+        share = equal / max(1, len(own))
+        text = f"{equal:,} of {len(own):,} {split} images ({share:.1%}) have the pixels of a training image"
+        if share < LEAKED or equal < 3:
+            share, text = facts.measure(
+                f"near copies ({split})", lambda images=images, split=split: _near(facts, images, split)
+            )
+        best = max(best, (share, text))
+    share, text = best
+    if not text:
+        return None
+    return Finding(
+        "leaked_images",
+        float(min(0.99, 0.75 + share)),
+        f"{text}; their accuracy says nothing about new images",
+        "Leave the copies out of the training images; cnnlab audit lists them.",
+        _audit(facts),
+    )
+
+
+def _pixels(images, most: int) -> np.ndarray:
+    """Return the pixels of images, uint8 (N, H, W, 3)."""
+    places = torch.linspace(0, len(images) - 1, min(most, len(images)), dtype=torch.float64).long()
+    return images.read(places).numpy()
+
+
+def _near(facts: Facts, images, split: str) -> tuple[float, str]:
+    """Return the share of a split with a near copy among training images, beyond theirs, and a text if it counts."""
+    train, own = (_grey(_pixels(part, NEAR)) for part in (facts.data.train, images))
+    among = train @ train.T
+    among.fill_diagonal_(-1)
+    usual, share = (float((found.amax(1) > CLOSE).float().mean()) for found in (among, own @ train.T))
+    error = np.sqrt((share * (1 - share) + usual * (1 - usual)) / len(own))
+    if share - usual < max(MORE, SIGMAS * error):
+        return 0.0, ""
+    return share - usual, (
+        f"{share:.1%} of {len(own):,} {split} images have a near copy (a correlation above {CLOSE}) among "
+        f"{len(train):,} training images, which have {usual:.1%} among themselves"
+    )
+
+
+def _grey(pixels: np.ndarray) -> Tensor:
+    """Return small grey copies of images that are not constant, as rows of mean 0 and length 1, float32 (N, pixels)."""
+    grey = nn.functional.adaptive_avg_pool2d(torch.from_numpy(pixels).float().mean(3)[:, None], GREY).flatten(1)
+    rows = nn.functional.normalize(grey - grey.mean(1, keepdim=True), eps=1e-3)
+    return rows[rows.square().sum(1) > 0.5]
+
+
+def images_not_shuffled(facts: Facts) -> Finding | None:
+    """Batches that hold images of few classes, because the training images come in the order of their classes."""
+    labels = [part if part.ndim == 1 else part.argmax(1) for _, part in facts.batches]
+    labels = [part for part in labels if len(part) > 1]
+    if not labels:
+        return None
+    counts = torch.stack([part.bincount(minlength=facts.classes) for part in labels]).double()
+    sizes = counts.sum(1)
+    same = float(((counts * (counts - 1)).sum(1) / (sizes * (sizes - 1))).mean())
+    shares = counts.sum(0) / counts.sum()
+    chance = float(shares.square().sum())
+    # Pairs in a batch that have the same class by chance, as in a binomial distribution.
+    error = float(torch.sqrt(2 * chance * (1 - chance) / (sizes * (sizes - 1)).sum()))
+    if same - chance < max(GROUPED, SIGMAS * error):
+        return None
+    seen, usual = float((counts > 0).sum(1).double().mean()), float((1 - (1 - shares) ** sizes.mean()).sum())
+    return Finding(
+        "images_not_shuffled",
+        float(min(0.98, 0.6 + (same - chance) / (1 - chance))),
+        f"a batch of {sizes.mean():.0f} training images has {seen:.1f} classes on average, where shuffled images would "
+        f"have {usual:.1f}; two images of a batch have the same class with a probability of {same:.0%} instead of "
+        f"{chance:.0%}",
+        "Shuffle the training images in every epoch, all of them and not only a buffer.",
+        facts.again("data._target_=cnnlab.data.datamodule.ImageDataModule"),
+        Where("train/loss", 1, max(1, facts.epochs)),
+    )
+
+
+def _audit(facts: Facts) -> str:
+    path, name = facts.settings["data"].get("path"), facts.summary["data"]
+    return f"cnnlab audit data={name}" + (f" data.path={path}" if path else "")
+
+
+RULES: tuple[Callable[[Facts], Finding | None], ...] = (exchanged_classes, leaked_images, images_not_shuffled)

@@ -1,0 +1,148 @@
+"""Ask the trained network, and a simple classifier of pixels, what they say of images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cnnlab.doctor.findings import NotMeasured
+from cnnlab.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from cnnlab.data.images import Images
+    from cnnlab.doctor.facts import Facts
+
+ASKED = 1000  # images of a split that a network is asked about, spread evenly
+MULTIPLICATIONS = 2e11  # of the forward passes for them: some seconds of a processor core
+LEARNED = 5000  # training images that the simple classifier learns, spread evenly
+SIDE = 8  # to which it makes images smaller: edges that are a pixel away look the same
+RIDGE = 0.01  # of its squared weights, as a share of the mean variance of its inputs
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network says of some images."""
+
+    logits: Tensor  # float32 (N, classes)
+    labels: Tensor  # class numbers, int64 (N,)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def classes(self) -> Tensor:
+        """Return the class that it gives each image, int64 (N,)."""
+        return self.logits.argmax(1)
+
+    @property
+    def accuracy(self) -> float:
+        """Return the share of right answers."""
+        return float((self.classes == self.labels).float().mean())
+
+    @property
+    def far_off(self) -> float:
+        """Return the share of images whose label is in the less probable half of the other classes.
+
+        A network that confuses classes still finds the right one probable. Labels at random lie anywhere.
+        """
+        own = self.logits.gather(1, self.labels[:, None])
+        better = (self.logits > own).sum(1)
+        return float((better > self.logits.shape[1] / 2).float().mean())
+
+    def confusion(self) -> np.ndarray:
+        """Return how many images of each class get which answer, int64 (classes, classes)."""
+        count = self.logits.shape[1]
+        return (self.labels * count + self.classes).bincount(minlength=count * count).view(count, count).numpy()
+
+
+def answers(facts: "Facts", split: Literal["train", "val", "test"]) -> Answers:
+    """Return what the network of a run says of images that are not augmented."""
+    return facts.measure(f"the network's answers ({split})", lambda: _answers(facts, split))
+
+
+def _answers(facts: "Facts", split: Literal["train", "val", "test"]) -> Answers:
+    stored = RunDirectory(facts.run.path).predictions_file
+    if split == "test" and stored.is_file() and facts.summary["status"] == "completed":
+        with np.load(stored) as arrays:
+            return Answers(torch.from_numpy(arrays["logits"]).float(), torch.from_numpy(arrays["labels"]).long())
+    from cnnlab.data.normalization import Normalization
+
+    data = facts.data
+    images: Images = getattr(data, split)
+    if not len(images):
+        raise NotMeasured(f"there are no {split} images")
+    asked = min(ASKED, max(128, int(MULTIPLICATIONS / (facts.summary["macs"] or 1e7))))
+    places = _spread(len(images), asked)
+    normalize, network = Normalization(data.mean, data.std, data.image_size), facts.end.network
+    with torch.no_grad():
+        logits = torch.cat([network(normalize(images.read(part))).float() for part in places.split(128)])
+    if not logits.isfinite().all():
+        raise NotMeasured("the network's outputs are not finite")
+    return Answers(logits, images.labels[places])
+
+
+def _spread(count: int, most: int) -> Tensor:
+    """Return at most so many positions of all, spread evenly."""
+    return torch.linspace(0, count - 1, min(count, most), dtype=torch.float64).long()
+
+
+@dataclass(frozen=True)
+class PixelClassifier:
+    """Tell classes by a weighted sum of the pixels of small images: a linear classifier, by least squares.
+
+    It needs no training, no learning rate and no network, so it says what can be seen in images and labels alone.
+    """
+
+    weights: Tensor  # float64 (pixels + 1, classes)
+
+    @classmethod
+    def fit(cls, pixels: Tensor, labels: Tensor, classes: int) -> "PixelClassifier":
+        """Learn pixels, uint8 (N, H, W, 3), and class numbers, int64 (N,)."""
+        inputs = _inputs(pixels)
+        targets = nn.functional.one_hot(labels, classes).double()
+        gram = inputs.T @ inputs
+        gram += torch.eye(len(gram)) * RIDGE * gram.diagonal().mean()
+        return cls(torch.linalg.solve(gram, inputs.T @ targets))
+
+    def classify(self, pixels: Tensor) -> Tensor:
+        """Return the class of each image, int64 (N,)."""
+        return (_inputs(pixels) @ self.weights).argmax(1)
+
+
+def _inputs(pixels: Tensor) -> Tensor:
+    small = nn.functional.adaptive_avg_pool2d(pixels.permute(0, 3, 1, 2).float() / 255 - 0.5, SIDE).flatten(1)
+    return torch.cat([small, torch.ones(len(small), 1)], 1).double()
+
+
+def pixel_classifier(facts: "Facts") -> PixelClassifier:
+    """Return a simple classifier that has learned training images of a run."""
+
+    def learned() -> PixelClassifier:
+        train = facts.data.train
+        places = _spread(len(train), LEARNED)
+        return PixelClassifier.fit(train.read(places), train.labels[places], len(facts.data.classes))
+
+    return facts.measure("a simple classifier", learned)
+
+
+def seen(facts: "Facts", split: Literal["train", "val", "test"]) -> tuple[Tensor, Tensor]:
+    """Return pixels, uint8 (N, H, W, 3), and class numbers, int64 (N,), of at most `ASKED` images of a split."""
+
+    def read() -> tuple[Tensor, Tensor]:
+        images: Images = getattr(facts.data, split)
+        places = _spread(len(images), ASKED)
+        return images.read(places), images.labels[places]
+
+    return facts.measure(f"the {split} images", read)
+
+
+def agreement(
+    facts: "Facts", split: Literal["train", "val", "test"], change: Callable[[Tensor], Tensor] | None = None
+) -> tuple[int, int]:
+    """Return how many images of a split, changed or not, the simple classifier gives their label, and how many."""
+    pixels, labels = seen(facts, split)
+    given = pixel_classifier(facts).classify(change(pixels) if change else pixels)
+    return int((given == labels).sum()), len(labels)
