@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cnnlab.training.classifier import Classifier
 
 T = TypeVar("T")
-IMAGES = 512  # training images on which a network is looked at
+IMAGES = 256  # training images on which a network is looked at
 
 
 class Facts:
@@ -121,7 +121,7 @@ class Facts:
     @cached_property
     def batches(self) -> "Batches":
         """Normalized, augmented training images and labels, of the first steps of the run."""
-        return self.measure("the training images", self._batches)
+        return self.measure("batches of the training images", self._batches)
 
     @cached_property
     def images(self) -> "Batches":
@@ -132,6 +132,14 @@ class Facts:
     def precision(self) -> str:
         """Number format of the run."""
         return self.summary["precision"] or "32-true"
+
+    @property
+    def nearest(self) -> float:
+        """Share of the validation images whose class is that of the nearest training image."""
+        from cnnlab.doctor.probes import nearest_accuracy
+
+        data = self.data
+        return self.measure("the nearest training images", lambda: nearest_accuracy(data.train, data.val))
 
     def short(self, origin: str = "start", **changes: Any) -> "Short":
         """Train shortly from the `start`, or on from what was `trained`; see `probes.train_shortly` for the changes."""

@@ -7,48 +7,51 @@ import numpy as np
 from cnnlab.doctor.facts import Facts
 from cnnlab.doctor.findings import Finding, Where, sure
 
-GAP = 0.2  # between the accuracies of training and validation
-RISEN = 1.2  # validation loss at the end, in units of its least
+GAP = 0.1  # between the accuracies of training and validation
+BELOW = 0.25  # accuracy by which a network is worse than the nearest training image
+FEW = 2  # epochs, in which hardly anything is learned from scratch
 
 
 def overfitting(facts: Facts) -> Finding | None:
-    """A validation loss that rises while the training loss falls."""
+    """A training loss that goes on to fall, to a half or less, when the validation loss no longer does."""
     train, val = facts.curve("train/accuracy"), facts.curve("val/accuracy")
-    losses = facts.curve("val/loss")
+    losses, own = facts.curve("val/loss"), facts.curve("train/loss")
     known = np.flatnonzero(np.isfinite(losses))
     if facts.diverged or not len(known):
         return None
     last, least = int(known[-1]), int(np.nanargmin(losses))
-    gap, risen = float(train[last] - val[last]), float(losses[last] / losses[least])
-    if gap < GAP or risen < RISEN:
+    gap = float(train[last] - val[last])
+    if gap < GAP or own[last] > 0.5 * own[least]:
         return None
     return Finding(
         "overfitting",
-        sure(1 / (risen * (1 + gap)), 0.95, 0.5),
-        f"the validation loss rose from {losses[least]:.2f} in epoch {least + 1} to {losses[last]:.2f}; in the end "
-        f"{train[last]:.1%} of the training images are right, and {val[last]:.1%} of the validation images",
-        "Augment the images, get more of them, or stop earlier.",
+        sure(1 - 2 * gap, 0.95, 0.5),
+        f"since epoch {least + 1} the training loss fell from {own[least]:.3f} to {own[last]:.3f}, and the validation "
+        f"loss went from {losses[least]:.2f} to {losses[last]:.2f}; in the end {train[last]:.1%} of the training "
+        f"images are right, and {val[last]:.1%} of the validation images",
+        "Augment the images, get more of them, or use more weight decay or dropout.",
         facts.again("augmentation.pad=4", "callbacks=early_stopping"),
         Where("val/loss", least + 1, last + 1),
     )
 
 
 def underfitting(facts: Facts) -> Finding | None:
-    """Training images that are not learned although the loss falls steadily, or does not fall any more."""
-    if facts.diverged or facts.at_chance:
+    """Training images that are not learned: fewer than by the nearest image, or in one or two epochs."""
+    if facts.diverged:
         return None
-    seen = facts.score("end")
-    val = facts.curve("val/accuracy")
-    if seen.accuracy > 0.8 or seen.accuracy - float(np.nanmax(val)) > 0.1:
+    val, score = float(np.nanmax(facts.curve("val/accuracy"))), facts.score("end")
+    if score.accuracy > 0.9 or score.accuracy - val > 0.15:
         return None
-    losses = facts.curve("train/loss")
-    falls = len(losses) > 1 and losses[-1] < losses[-2] - 0.01
+    nearest = facts.nearest
+    if val > nearest - BELOW and facts.epochs > FEW:
+        return None
     return Finding(
         "underfitting",
-        sure(seen.accuracy, 0.7, 0.3),
-        f"the network gives {seen.accuracy:.1%} of its own training images the right class, and {np.nanmax(val):.1%} "
-        f"of the validation images; the training loss {'was still falling' if falls else 'no longer fell'}",
-        "Train longer, with a larger network, or with less augmentation, dropout and label smoothing.",
+        sure(1 - (nearest - val), 0.75, 0.45),
+        f"after {facts.epochs} epochs ({facts.summary['steps'] or 0:,} steps), the network gives {score.accuracy:.1%} "
+        f"of its own training images the right class, and {val:.1%} of the validation images; the class of the nearest "
+        f"training image, pixel by pixel, is right for {nearest:.1%} of them",
+        "Train longer, with a larger network, or with less augmentation and dropout.",
         facts.again(f"trainer.max_epochs={3 * max(1, facts.epochs)}"),
         Where("train/accuracy", 1, facts.epochs),
     )

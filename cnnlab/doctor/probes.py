@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from cnnlab.data.images import Images
 from cnnlab.training.classifier import Classifier
 from cnnlab.training.scheduling import Schedule
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 MULTIPLICATIONS = 2e11  # of the forward passes of one short training: some seconds of a processor core
-FEWEST, MOST = 16, 80  # steps of a short training
+FEWEST, MOST = 16, 60  # steps of a short training
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Short:
     """Outcome of a short training; it stops at the first loss that is not finite."""
 
     losses: np.ndarray  # of each step, in training, float64 (steps,)
+    rates: np.ndarray  # of the first parameter group, float64 (steps,)
     gradients: np.ndarray  # norm of the whole gradient in each step, before it is clipped, float64 (steps,)
     lost: float  # share of the updates that a number format of 16 bits rounds to nothing; 0 for 32 bits
     classifier: Classifier  # as it is afterwards
@@ -96,7 +98,7 @@ def train_shortly(
     peaks = [group["lr"] for group in optimizer.param_groups] if constant is not None else []
     if constant is not None:
         peaks = [rate / (optimizer.param_groups[0]["lr"] or 1) * schedule.peak_lr * constant for rate in peaks]
-    losses, norms, lost = [], [], []
+    losses, norms, used, lost = [], [], [], []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for step, (images, labels) in enumerate(batches):
@@ -104,6 +106,7 @@ def train_shortly(
             share = min(1.0, (step + 1) / (len(batches) / 3)) if warmup else 1.0
             for group, rate in zip(optimizer.param_groups, peaks or rates, strict=True):
                 group["lr"] = rate * share
+            used.append(optimizer.param_groups[0]["lr"])
             optimizer.zero_grad()
             with computing(precision):
                 _, loss = trained.logits_and_loss(images.to(dtype), labels)
@@ -122,7 +125,7 @@ def train_shortly(
                 group["lr"] = rate
             if not schedule.per_epoch or (step + 1) % max(1, len(batches) // max(1, epochs)) == 0:
                 schedule.move(losses[-1] if schedule.watches else None)
-    return Short(np.array(losses), np.array(norms), float(np.mean(lost or [0.0])), trained)
+    return Short(np.array(losses), np.array(used), np.array(norms), float(np.mean(lost or [0.0])), trained)
 
 
 @contextmanager
@@ -167,6 +170,14 @@ def score(network: nn.Module, batches: Batches, batch_statistics: bool = False) 
         correct += float((logits.argmax(1) == labels).sum())
         count += len(labels)
     return Score(loss / count, correct / count)
+
+
+def nearest_accuracy(known: Images, asked: Images) -> float:
+    """Return the share of images whose class is that of the nearest known image, pixel by pixel; 2,000 of each."""
+    places = [torch.linspace(0, len(images) - 1, min(len(images), 2000)).long() for images in (known, asked)]
+    pixels = [images.read(at).flatten(1).float() / 255 for images, at in zip((known, asked), places, strict=True)]
+    nearest = torch.cdist(pixels[1], pixels[0]).argmin(dim=1)
+    return float((known.labels[places[0]][nearest] == asked.labels[places[1]]).float().mean())
 
 
 def has_batch_norm(network: nn.Module) -> bool:

@@ -12,8 +12,9 @@ from cnnlab.doctor.findings import Finding, Where, sure
 if TYPE_CHECKING:
     from cnnlab.inspection.activations import ActivationUse
 
-FADED = 1e-3  # of the relative gradient of the last layers; trainings that work have 0.01 and more
-QUIET = 0.5  # share of a layer's units; healthy layers have less
+FADED = 2e-3  # gradient in units of the weights (root mean squares); networks that learn at once have 0.01 and more
+NEARLY_ALL = 0.8  # the same, of layers that were awake at the start: trained ones that work have up to 0.6
+QUIET = 0.65  # share of a layer's units before the first step; first weights that are small leave 0.5 awake
 
 
 def softmax_before_loss(facts: Facts) -> Finding | None:
@@ -62,20 +63,20 @@ def layers_not_learning(facts: Facts) -> Finding | None:
 
 
 def gradients_vanish(facts: Facts) -> Finding | None:
-    """Gradients that are much smaller in the first layers than in the last."""
-    if facts.train_accuracy > 0.9:
+    """Gradients that are next to nothing in the first layers, of a network that has learned little."""
+    if facts.diverged or facts.train_accuracy > 0.5 * (1 + facts.chance):
         return None
     sizes = [layer.gradient / layer.weight for layer in facts.layers("start") if layer.weight and layer.gradient]
     if len(sizes) < 2:
         return None
-    first, last = min(sizes[: max(1, len(sizes) // 2)]), max(sizes[-2:])
-    if first > 1e-2 * last:
+    first, last = float(np.median(sizes[: max(1, len(sizes) // 2)])), max(sizes[-2:])
+    if first > FADED or first > 0.3 * last:
         return None
     return Finding(
         "gradients_vanish",
-        sure(first / last * 50, 0.9, 0.5),
-        f"before the first step, the gradient relative to the weights is {first:.1e} in an early layer and {last:.1e} "
-        f"in a late one: {last / first:,.0f} times as much",
+        sure(first / FADED, 0.95, 0.4),
+        f"before the first step, the gradient is {first:.1e} of the weights in the first layers (median) and "
+        f"{last:.1e} in the last; the run ended with {facts.train_accuracy:.1%} of the training images",
         "Use ReLU and batch norm or shortcuts, and first weights that fit the activation.",
         facts.again("model=resnet20"),
         Where("train/loss", 1, facts.epochs),
@@ -159,14 +160,17 @@ def _quiet(facts: Facts, kind: Literal["dead", "saturated"], fault: str, advice:
         return None
     shares = [_quiet_share(use) for use in uses]
     worst = int(np.argmax(shares))
-    if shares[worst] < QUIET:
-        return None
     before = _quiet_share([use for use in facts.activations("start") if use.quiet == kind][worst])
+    # What is quiet from the start is a cause. What became quiet may be the effect of something else, or harmless.
+    if max(before, shares[worst]) < QUIET or (
+        before < QUIET and (shares[worst] < NEARLY_ALL or facts.train_accuracy > 0.9)
+    ):
+        return None
     use = uses[worst]
     what = "are zero for every image" if kind == "dead" else "lie within 5 % of the limits"
     return Finding(
         fault,
-        sure(1 - shares[worst], 0.95, 0.3),
+        sure(1 - shares[worst], 0.95, 0.5) * (1 if before >= QUIET else 0.7),
         f"{shares[worst]:.0%} of the {use.function} values of {use.name} {what} at the {origin}, and {before:.0%} "
         f"before the first step; over all layers {float(np.mean(shares)):.0%}",
         advice,
