@@ -57,19 +57,21 @@ def terminal_width(stream: TextIO | None = None) -> int | None:
     return WIDTH
 
 
-def suggest_next(command: str, always: bool = False) -> None:
-    """Suggest the next command line, such as `cnnlab compare runs=runs/sweep`, on stderr if that is a terminal.
+def suggest_next(*commands: str, always: bool = False) -> None:
+    """Suggest next command lines, such as `cnnlab compare runs=runs/sweep`, on stderr if that is a terminal.
 
     With `always`, it is also printed where no terminal is.
     """
     width = terminal_width(sys.stderr)
     if width is not None or always:
-        print(printable(shell_lines(command, width, "Next: "), keep="\n"), file=sys.stderr)
+        for place, command in enumerate(commands):
+            lines = shell_lines(command, width, "Next: " if place == 0 else " " * 6)
+            print(printable(lines, keep="\n"), file=sys.stderr)
 
 
 def shell_lines(command: str, width: int | None, start: str) -> str:
     """Return a command line after `start`; what is too wide goes on in lines that the shell joins again."""
-    lines = [start.rstrip()]
+    lines = [start[:-1]]
     for argument in map(shlex.quote, shlex.split(command)):
         if width and len(lines[-1]) + 1 + len(argument) > width - 2:
             lines.append(" " * (len(start) - 1))

@@ -70,6 +70,9 @@ MEANINGS = {
     "top": "topk top_k k",
     "device": "accelerator gpu cuda",
     "trials": "n_trials num_trials",
+    "macs": "flops",
+    "train_seconds": "time seconds",
+    "peak_memory_bytes": "memory peak_memory vram",
     "n_jobs": "jobs workers",
     "cuda": "gpu",
     # commands

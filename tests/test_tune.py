@@ -25,6 +25,10 @@ WRONG = {
     "search=optimizer trials=many": "trials must be a whole number, got 'many'",
     "search=optimizer sampler=tpo": "sampler must be one of tpe, random, got 'tpo'; did you mean tpe?",
     "search=optimizer pruner=mean": "pruner must be one of median, none, got 'mean'",
+    "search=optimizer objective=foo": "objective must list two figures or more, such as [accuracy,macs]",
+    "search=optimizer objective=[accuracy,flops]": "objective: flops is not known; did you mean macs?",
+    "search=optimizer objective=[accuracy,macs] pruner=median": "pruner: with several objectives no trial can be",
+    "search=optimizer seeds_per_trial=0": "seeds_per_trial must be 1 or more, got 0",
     "search=optimizer n_jobs=0": "n_jobs must be 1 or more, got 0",
     "search=optimizer warmup_epochs=-1": "warmup_epochs must be 0 or more, got -1",
     "search=optimizer timeout=0": "timeout must be above 0, got 0",
@@ -140,6 +144,34 @@ def test_a_study_leaves_its_record_and_a_best_configuration_that_trains(tune, co
     assert (again.code, "started" in again.out) == (0, False)
     refused = tune(*arguments, "optimizer.momentum=0.5")
     assert (refused.code, "runs/lenet5_mine holds a study with optimizer.momentum" in refused.err) == (2, True)
+    assert command("compare", "runs=runs/lenet5_mine").code == 0
+
+
+def test_a_study_of_several_objectives_leaves_a_front_whose_points_train(tune, command, train, tmp_path):
+    several = ("objective=[accuracy,macs]", "seeds_per_trial=2", "seed=3")
+    arguments = ("search=mine", "protocol=holdout", *several, *DIGITS, *STEP, "trials=2", "n_jobs=2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stderr.isatty", lambda: True)
+        outcome = tune(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert "2 trials with seeds 3, 4: up to 4 trainings of 1 epoch\n" in outcome.out
+    folder = tmp_path / "runs" / "lenet5_mine"
+    record = json.loads((folder / "tune.json").read_text())
+    assert (record["objective"], record["seeds"], record["best"]) == (["accuracy", "macs"], [3, 4], None)
+    assert {"front.png", "tune.csv", "study.db"} <= {file.name for file in folder.iterdir()}
+    for trial in record["trials"]:
+        runs = [folder / "trials" / f"{trial['number']:03}_seed{seed}" / "summary.json" for seed in (3, 4)]
+        accuracies = [json.loads(run.read_text())["val_accuracy"] for run in runs]
+        assert trial["values"]["accuracy"] == pytest.approx(sum(accuracies) / 2)
+
+    suggested = outcome.err.partition("Next: ")[2].replace("\\\n", "").strip().splitlines()
+    assert len(suggested) == len(record["front"])
+    program, *first, seeds = shlex.split(suggested[0])
+    assert (program, first[0], seeds) == ("cnnlab", "train", "seeds=[5,6,7]")
+    assert train(*first[1:], "logger=none", "hydra.run.dir=again").code == 0
+    assert "started" not in tune(*arguments).out
+    refused = tune(*arguments, "objective=null")
+    assert "holds a study with objective=[accuracy,macs] instead of null" in refused.err
     assert command("compare", "runs=runs/lenet5_mine").code == 0
 
 

@@ -24,5 +24,5 @@ def sweep_directory(folder: Path, arguments: Sequence[str]) -> Path:
 def shared_folder(run: Path) -> Path | None:
     """Return the folder of a run that is a job of a sweep or a trial of a search, or None for a single run."""
     folder = run.absolute().parent
-    is_trial = folder.name == "trials" and (folder / f"{run.name}.lock").exists()
+    is_trial = folder.name == "trials" and (folder / f"{run.name.partition('_seed')[0]}.lock").exists()
     return folder if is_trial or (folder / SWEEP_FILE).exists() else None

@@ -1,9 +1,9 @@
 """Compose the configurations of a search: the command line's, with a trial's values in place of its own."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hydra
 import yaml
@@ -18,15 +18,13 @@ from cnnlab.config.paths import CONFIG_GROUPS
 from cnnlab.config.sweeps import to_override
 from cnnlab.data.cache import check_available
 from cnnlab.errors import RequestError
+from cnnlab.search.score import Score
 from cnnlab.search.space import Parameter, Values, overrides, parent_values
-
-if TYPE_CHECKING:
-    from cnnlab.search.score import Score
 
 # Keys of `cnnlab tune` that its trials, which are runs of `cnnlab train`, do not have.
 TUNE_KEYS = (
     *("search", "name", "trials", "n_jobs", "timeout", "storage"),
-    *("sampler", "sampler_seed", "pruner", "startup_trials", "warmup_epochs"),
+    *("sampler", "sampler_seed", "pruner", "startup_trials", "warmup_epochs", "objective", "seeds_per_trial"),
 )
 GROUPS_OF_A_STUDY = ("model", "data", "recipe")  # recorded with the study, and named in the best experiment
 # Keys that decide on which images, and with how much luck, a trial is scored: the best value would be the easiest test.
@@ -105,8 +103,11 @@ class TrialConfigurations:
             raise RequestError(f"search: {error}") from None
         return config
 
-    def as_experiment(self, trial: Mapping[str, Any], score: "Score") -> str:
-        """Return the text of a file for `cnnlab train experiment=...` that repeats a trial of tune.json."""
+    def as_experiment(self, name: str, trial: Mapping[str, Any], scores: Sequence[Score]) -> str:
+        """Return the text of a file for `cnnlab train experiment=...` that repeats a trial of tune.json.
+
+        `name` is that of its runs.
+        """
         searched = {argument.partition("=")[0] for argument in trial["arguments"]}
         own = [argument for key, argument in self.given if key not in searched]
         composed = hydra.compose("train", [*own, *trial["arguments"]], return_hydra_config=True)
@@ -114,9 +115,10 @@ class TrialConfigurations:
         plain = hydra.compose("train", [f"{group}={choice}" for group, choice in chosen.items()])
         wanted = configuration.identity(OmegaConf.masked_copy(composed, [str(key) for key in plain]))
         file: dict[str, Any] = {"defaults": [{f"override /{group}": choice} for group, choice in chosen.items()]}
-        file["name"] = f"{self.name}_best"
+        file["name"] = name
         file |= {key: value for key, value in _changes(configuration.identity(plain), wanted).items() if key != "name"}
-        comment = f"Trial {trial['number']} of {self.name}: {score.name} {score.text(trial['value'])}"
+        figures = ", ".join(f"{score.name} {score.of(trial)}" for score in scores)
+        comment = f"Trial {trial['number']} of {self.name}: {figures}"
         return f"# @package _global_\n# {comment}\n{yaml.safe_dump(file, sort_keys=False)}"
 
 

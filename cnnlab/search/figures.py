@@ -13,22 +13,28 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from cnnlab.display import save_figure
-from cnnlab.search.score import Score
+from cnnlab.search.front_figure import TITLE, describe_trials, draw_front
+from cnnlab.search.score import SCORES
 from cnnlab.search.terminal import describe_counts
 from cnnlab.style import INK, SOFT, styled
 
 Record = Mapping[str, Any]  # content of tune.json
 SLICES_PER_ROW = 3
-TITLE: Any = {"x": 0.01, "ha": "left", "weight": "bold"}
-FIGURES = ("history.png", "importance.png", "slices.png")
 
 
 @styled
 def draw_study(record: Record, folder: Path) -> None:
-    """Draw history.png, slices.png and, if the importance is known, importance.png of a record with a best trial."""
-    for name, draw in zip(FIGURES, (draw_history, draw_importance, draw_slices), strict=True):
-        if draw is not draw_importance or record["importance"]:
-            save_figure(draw(record), folder / name)
+    """Draw the figures of a record with completed trials; the importance if it is known.
+
+    With several figures that rank the trials this is front.png, else history.png, importance.png and slices.png.
+    """
+    if record["front"]:
+        save_figure(draw_front(record), folder / "front.png")
+        return
+    save_figure(draw_history(record), folder / "history.png")
+    save_figure(draw_slices(record), folder / "slices.png")
+    if record["importance"]:
+        save_figure(draw_importance(record), folder / "importance.png")
 
 
 def draw_history(record: Record) -> Figure:
@@ -38,9 +44,10 @@ def draw_history(record: Record) -> Figure:
     for state, marker, colour in (("pruned", "x", SOFT), ("completed", "o", "C0")):
         if trials := _in_state(record, state):
             numbers, values = [trial["number"] for trial in trials], [trial["value"] for trial in trials]
-            axes.plot(numbers, values, marker, color=colour, label=state)
-    completed = _in_state(record, "completed")
-    best = list(accumulate((trial["value"] for trial in completed), min if Score(record["select"]).is_loss else max))
+            spreads = [spread for trial in trials for spread in trial["spread"].values()]
+            axes.errorbar(numbers, values, spreads or None, fmt=marker, color=colour, label=state, elinewidth=0.8)
+    completed, score, chosen = _in_state(record, "completed"), SCORES[record["objective"][0]], record["best"]
+    best = list(accumulate((trial["value"] for trial in completed), min if score.lower_is_better else max))
     numbers = [trial["number"] for trial in completed] + [record["trials"][-1]["number"]]
     axes.step(numbers, [*best, best[-1]], where="post", color="C1", label="best so far", zorder=0)
     for place, trial in enumerate(_in_state(record, "failed")):
@@ -48,10 +55,8 @@ def draw_history(record: Record) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("trial")
     _label_value(axes, record)
-    score, chosen = Score(record["select"]), record["best"]
-    value = f"{chosen['value']:.4f}" if score.is_loss else f"{100 * chosen['value']:.2f} %"
-    figure.suptitle(f"{record['name']}: trial {chosen['number']} is best, {score.name} {value}", **TITLE)
-    axes.set_title(f"{describe_counts(record)} trials", color=SOFT)
+    figure.suptitle(f"{record['name']}: trial {chosen['number']} is best, {score.name} {score.of(chosen)}", **TITLE)
+    axes.set_title(describe_trials(record), color=SOFT)
     figure.legend(loc="outside lower center", ncols=4)
     return figure
 
@@ -66,7 +71,7 @@ def draw_importance(record: Record) -> Figure:
     axes.invert_yaxis()
     axes.margins(x=0.1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
-    axes.set_xlabel(f"share of the variance in {Score(record['select']).name} over the whole search range")
+    axes.set_xlabel(f"share of the variance in {SCORES[record['objective'][0]].name} over the whole search range")
     axes.grid(axis="x")
     first = max(importance, key=importance.get)
     figure.suptitle(f"{record['name']}: {first} matters most", **TITLE)
@@ -138,8 +143,8 @@ def _in_state(record: Record, state: str) -> list[Record]:
 
 
 def _label_value(axes: Axes, record: Record) -> None:
-    score = Score(record["select"])
-    if not score.is_loss:
+    score = SCORES[record["objective"][0]]
+    if not score.lower_is_better:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_ylabel(score.name)
     axes.grid(True)

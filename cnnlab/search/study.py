@@ -8,21 +8,24 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
 import optuna
 from filelock import FileLock, Timeout
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from cnnlab.config.sweeps import to_override
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import first_line
 from cnnlab.limits import Count, Whole
 from cnnlab.runs.directory import RunDirectory, without_defaults
-from cnnlab.runs.recorder import Selection
-from cnnlab.search.score import Score
+from cnnlab.search.score import SCORES, Score
 from cnnlab.search.space import Parameter, Values, flatten, overrides, suggest
 
 ABOUT = "cnnlab"  # user attribute of the study that holds what is searched
@@ -50,9 +53,9 @@ class Claim:
 
     trial: Trial  # Optuna's trial
     values: Values  # its hyperparameters, by key
-    directory: Path  # run directory of the trial
+    seeds: list[int]  # with which it is still to be trained, one after the other
     lock: FileLock  # keeps other processes from running it
-    last_epoch: int = 0  # last epoch reported to the study
+    last_epoch: int = 0  # last epoch seen of the present run
     reason: str | None = None  # why the run is to stop early, or None
     diverged: bool = False  # whether that is because it has diverged
 
@@ -67,7 +70,8 @@ class SharedStudy:
         about: what is searched, as plain values in sections; a study with another `about` is another study.
         options: how to search.
         first: stored values of the first trial, or None.
-        select: figure that ranks the trials.
+        scores: figures that rank the trials; with several, none is stopped early.
+        seeds: with which each trial is trained; its value is the mean.
 
     Raises:
         RequestError: if the folder holds another study, or the database cannot be used.
@@ -81,15 +85,17 @@ class SharedStudy:
         about: dict[str, Any],
         options: Options,
         first: Values | None,
-        select: Selection = "val/accuracy",
+        scores: Sequence[Score] = (SCORES["accuracy"],),
+        seeds: Sequence[int] = (0,),
     ):
-        self.folder, self.space, self.options, self.score = folder, space, options, Score(select)
+        self.folder, self.space, self.options, self.scores, self.seeds = folder, space, options, scores, seeds
+        self.baseline = None if first is None else 0  # number of the trial with the configuration as it stands
         self._turn = FileLock(folder / "study.lock")
         about = json.loads(json.dumps(about))  # as the database returns it
         url = storage or f"sqlite:///{folder.absolute() / 'study.db'}"
         with self._turn:
             try:
-                self.study = _open(url, folder.name, "minimize" if self.score.is_loss else "maximize")
+                self.study = _open(url, folder.name, scores)
                 recorded = self.study.user_attrs.get(ABOUT)
                 if not isinstance(recorded, dict | None):
                     raise ValueError("its settings are damaged")
@@ -129,7 +135,9 @@ class SharedStudy:
         values = suggest(self.space, trial)
         trial.set_user_attr("arguments", overrides(values))
         trial.set_user_attr("searched", {"sampler": self.options.sampler, "pruner": self.options.pruner})
-        return Claim(trial, values, self.directory(trial.number), lock)
+        runs = zip(self.seeds, self.records(trial.number), strict=True)
+        missing = [seed for seed, record in runs if record.get("status") != "completed"]
+        return Claim(trial, values, missing or [self.seeds[-1]], lock)
 
     def has_orphaned_runs(self) -> bool:
         """Return whether a run goes on although the search that started it was killed."""
@@ -142,28 +150,63 @@ class SharedStudy:
             lock.release()
         return lock is not None
 
-    def tell(self, claim: Claim, state: TrialState, value: float | None = None) -> None:
-        """Record that a trial was completed, pruned or failed, and release its lock."""
-        self.study.tell(claim.trial, value, state)
+    def problem(self, record: Mapping[str, Any]) -> str | None:
+        """Return which figure a completed run lacks, or None."""
+        values = {score.name: record.get(score.key) for score in self.scores}
+        lacking = [f"its {name} is {value}" for name, value in values.items() if value is None or not isfinite(value)]
+        return lacking[0] if lacking else None
+
+    def complete(self, claim: Claim) -> str | None:
+        """Record the figures of a trial's runs and their means, or return what is wrong with them."""
+        records = self.records(claim.trial.number)
+        if problems := [problem for record in records if (problem := self.problem(record))]:
+            return problems[0]
+        runs = [
+            {"seed": seed, **{score.objective: record[score.key] for score in self.scores}}
+            for seed, record in zip(self.seeds, records, strict=True)
+        ]
+        claim.trial.set_user_attr("runs", runs)
+        self._tell(claim, TrialState.COMPLETE, [fmean(run[score.objective] for run in runs) for score in self.scores])
+        return None
+
+    def give_up(self, claim: Claim, reason: str | None, pruned: bool) -> None:
+        """Record that a trial was pruned or has failed."""
+        claim.trial.set_user_attr("reason", reason)
+        self._tell(claim, TrialState.PRUNED if pruned else TrialState.FAIL, None)
+
+    def _tell(self, claim: Claim, state: TrialState, values: list[float] | None) -> None:
+        self.study.tell(claim.trial, values, state)
         claim.lock.release()
 
     def trials(self) -> list[FrozenTrial]:
         """Return the present state of all trials, in their order."""
         return self.study.get_trials(deepcopy=False)
 
-    def standing(self) -> tuple[int, float | None]:
-        """Return the number of finished trials and the best value so far."""
-        finished = [trial for trial in self.trials() if trial.state.is_finished()]
-        values = [trial.value for trial in finished if trial.state == TrialState.COMPLETE and trial.value is not None]
-        return len(finished), self.score.best(values)
+    def finished(self) -> int:
+        """Return the number of finished trials."""
+        return sum(trial.state.is_finished() for trial in self.trials())
 
-    def directory(self, number: int) -> Path:
-        """Return the run directory of a trial."""
+    def leaders(self) -> list[FrozenTrial]:
+        """Return the trials that no other is better than: equally good ones, or with several figures the Pareto front.
+
+        A trial is on the front if every other one is worse in a figure, or equal in all of them.
+        """
+        return self.study.best_trials
+
+    def records(self, number: int) -> list[dict[str, Any]]:
+        """Return the record of a trial's run with each seed, empty if there is none."""
+        return [RunDirectory(self.directory(number, seed)).read_summary() or {} for seed in self.seeds]
+
+    def directory(self, number: int, seed: int) -> Path:
+        """Return the run directory of a trial with a seed."""
+        return self._path(number) if len(self.seeds) == 1 else self._path(number).with_name(f"{number:03}_seed{seed}")
+
+    def _path(self, number: int) -> Path:
         return self.folder / "trials" / f"{number:03}"
 
     def _lock(self, number: int) -> FileLock:
-        self.directory(number).parent.mkdir(exist_ok=True)
-        return FileLock(self.directory(number).with_suffix(".lock"))
+        self._path(number).parent.mkdir(exist_ok=True)
+        return FileLock(self._path(number).with_suffix(".lock"))
 
     def _try_lock(self, number: int) -> FileLock | None:
         """Lock a trial and return the lock, or return None if another process holds it."""
@@ -175,14 +218,15 @@ class SharedStudy:
         return lock
 
     def _is_free(self, number: int) -> bool:
-        directory = self.directory(number)
-        return not directory.is_dir() or RunDirectory(directory).is_free()
+        directories = [self.directory(number, seed) for seed in self.seeds]
+        return all(RunDirectory(directory).is_free() for directory in directories if directory.is_dir())
 
 
-def _open(url: str, name: str, direction: Literal["minimize", "maximize"]) -> optuna.Study:
+def _open(url: str, name: str, scores: Sequence[Score]) -> optuna.Study:
     engine = {"connect_args": {"timeout": SQLITE_TIMEOUT}} if url.startswith("sqlite") else {}
     storage = optuna.storages.RDBStorage(url, engine_kwargs=engine)
-    return optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+    directions = [StudyDirection.MINIMIZE if score.lower_is_better else StudyDirection.MAXIMIZE for score in scores]
+    return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
 
 
 def _sampler(options: Options, number: int) -> optuna.samplers.BaseSampler:
@@ -204,5 +248,5 @@ def _difference(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> str |
         before, now = (flatten(without_defaults(part)) for part in (recorded.get(section, {}), wanted[section]))
         for key in [*now, *before]:
             if before.get(key) != now.get(key):
-                return f"{key}={before.get(key)} instead of {now.get(key)}"
+                return f"{key}={to_override(before.get(key))} instead of {to_override(now.get(key))}"
     return None

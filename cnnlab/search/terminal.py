@@ -1,6 +1,6 @@
 """Print the trials of a search as they start and end, and a table of the best at the end."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ from rich.text import Text
 from cnnlab.display import SafeConsole
 from cnnlab.reports.terminal import STYLES, JobTable, format_duration, job_event
 from cnnlab.runs.jobs import Job
-from cnnlab.search.score import Score
+from cnnlab.search.record import describe_trial
+from cnnlab.search.score import SCORES
+from cnnlab.search.study import SharedStudy
 
 Record = Mapping[str, Any]  # content of tune.json
 TRIALS_IN_TABLE = 10
@@ -20,45 +22,79 @@ class TrialProgress(JobTable):
     """Print a line for every trial that starts or ends, and keep a table of the running ones below on a terminal.
 
     Args:
-        trials: number of trials in the study.
+        study: the trials, some of which may have ended before.
         at_once: number of trials that run at the same time.
-        score: what the trials are ranked by.
     """
 
-    def __init__(self, trials: int, at_once: int, score: Score):
+    def __init__(self, study: SharedStudy, at_once: int):
         super().__init__()
-        self._trials, self._at_once, self._score = trials, at_once, score
+        self._study, self._at_once = study, at_once
         self._jobs: list[Job] = []
 
-    def follow(self, job: Job | None, standing: Callable[[], tuple[int, float | None]]) -> None:
-        """Print a trial that has started or ended; None only updates the table if it is due.
+    def announce(self, epochs: float | None) -> None:
+        """Say how much is trained with several seeds, and that with several figures no trial is stopped early.
 
-        `standing` returns the number of trials that have ended, and the best value so far.
+        `epochs` is the length of a run, or None if unknown.
         """
-        if job is not None or self.is_due():
-            finished, best = standing()
-            if job is not None:
-                self._jobs += [job] if job not in self._jobs else []
-                self.print(describe_trial(job, self._trials, finished, best, self._score))
-            title = f"{finished} of {self._trials} trials" + (
-                "" if best is None else f", best {self._score.text(best)}"
-            )
-            if ended := [other.seconds for other in self._jobs if other.state in ("completed", "pruned")]:
-                left = sum(ended) / len(ended) * (self._trials - finished) / self._at_once
-                title += f"; about {format_duration(left)} left"
-            self.show(title, [other for other in self._jobs if other.state == "running"])
+        trials, seeds = self._study.options.trials, self._study.seeds
+        if len(seeds) > 1:
+            length = "" if epochs is None else f" of {epochs:g} epoch{'' if epochs == 1 else 's'}"
+            every = ", ".join(map(str, seeds))
+            self.print(Text(f"{trials} trials with seeds {every}: up to {trials * len(seeds)} trainings{length}"))
+        if len(self._study.scores) > 1:
+            self.print(Text("Several objectives: no trial is stopped early"))
+
+    def follow(self, job: Job | None) -> None:
+        """Print a trial that has started or ended; None only updates the table if it is due."""
+        if job is None and not self.is_due():
+            return
+        finished, standing = self._study.finished(), self._standing()
+        left = (self._study.options.trials - finished) * len(self._study.seeds) / self._at_once
+        ended = [other.seconds for other in self._jobs if other.state in ("completed", "pruned", "trained")]
+        if job is not None:
+            self._jobs += [job] if job not in self._jobs else []
+            if job.state != "running" or job.overrides:
+                self.print(describe_job(job, self._study, finished, standing))
+            if job.state == "trained" and not ended:  # the first training tells what the others cost
+                seconds = format_duration(job.seconds)
+                self.print(
+                    Text(f"At {seconds} each, all trainings together take {format_duration(job.seconds * left)}")
+                )
+        title = f"{finished} of {self._study.options.trials} trials{standing}"
+        if ended:
+            title += f"; about {format_duration(sum(ended) / len(ended) * left)} left"
+        self.show(title, [other for other in self._jobs if other.state == "running"])
+
+    def _standing(self) -> str:
+        """Return the best value so far, or the number of trials on the front."""
+        leaders, scores = self._study.leaders(), self._study.scores
+        if not leaders:
+            return ""
+        return f", {len(leaders)} on the front" if len(scores) > 1 else f", best {scores[0].text(leaders[0].values[0])}"
 
 
-def describe_trial(job: Job, trials: int, finished: int, best: float | None, score: Score) -> Text:
-    """Return a line about a trial that has started or ended, with the best value so far."""
-    line = Text(f"[{finished}/{trials}] ")
+def describe_job(job: Job, study: SharedStudy, finished: int, standing: str) -> Text:
+    """Return a line about a run that has started or ended; one about its trial if that is complete.
+
+    Args:
+        job: the run.
+        study: its study.
+        finished: number of trials that have ended.
+        standing: what to say of the others if this trial is not among the best.
+    """
+    line = Text(f"[{finished}/{study.options.trials}] ")
     line.append(f"{job_event(job):<11} ", STYLES.get(job.state, "cyan" if job.state == "pruned" else ""))
-    line.append(job.name)
     if job.state == "completed":
-        value = job.record[score.key]
-        line.append(f"  {score.short_name} {score.text(value)}, {format_duration(job.seconds)}")
-        leads = best is None or score.best([best, value]) == value
-        line.append(", the best so far" if best is None or leads else f", best {score.text(best)}")
+        trial = describe_trial(study.trials()[int(job.name.partition(" ")[0])], study)
+        figures = ", ".join(f"{score.short_name} {score.of(trial)}" for score in study.scores)
+        line.append(f"{trial['number']:03}  {figures}, {format_duration(trial['seconds'])}")
+        leads = trial["number"] in [leader.number for leader in study.leaders()]
+        line.append((", on the front" if len(study.scores) > 1 else ", the best so far") if leads else standing)
+        return line
+    line.append(job.name)
+    if job.state == "trained":
+        figures = [f"{score.short_name} {score.text(job.record[score.key])}" for score in study.scores]
+        line.append(f"  {', '.join(figures)}, {format_duration(job.seconds)}")
     elif job.state == "running":
         line.append(f"  {' '.join(job.overrides)}", "dim")
     elif job.reason:
@@ -67,26 +103,37 @@ def describe_trial(job: Job, trials: int, finished: int, best: float | None, sco
 
 
 def print_study(record: Record, folder: Path) -> None:
-    """Print the best trials, the number of trials in each state, and the importance of the hyperparameters."""
-    console, score = SafeConsole(soft_wrap=True), Score(record["select"])
+    """Print the best trials or the Pareto front, the number of trials in each state, and the importances."""
+    console, scores = SafeConsole(soft_wrap=True), [SCORES[name] for name in record["objective"]]
+    several = len(scores) > 1
     completed = [trial for trial in record["trials"] if trial["state"] == "completed"]
-    table = Table(title=str(folder), title_justify="left", min_width=60)
-    for name in ("trial", score.short_name, "time", "values"):
+    marked = record["front"] or ([record["best"]["number"]] if record["best"] else [])
+    table = Table(title=f"{folder}: the Pareto front" if several else str(folder), title_justify="left", min_width=60)
+    for name in ("trial", *(score.short_name for score in scores), "time", "values"):
         table.add_column(name, justify="left" if name == "values" else "right", overflow="fold")
-    for trial in sorted(completed, key=lambda trial: trial["value"], reverse=not score.is_loss)[:TRIALS_IN_TABLE]:
+    shown = sorted(
+        completed, key=lambda trial: trial["values"][scores[0].objective], reverse=not scores[0].lower_is_better
+    )
+    if several:  # the others only by the configuration as it stands, to see what the search adds
+        shown = [trial for trial in shown if trial["number"] in (*marked, record["baseline"])]
+    for trial in shown[:TRIALS_IN_TABLE]:
         table.add_row(
             f"{trial['number']:03}",
-            score.text(trial["value"]),
+            *(score.of(trial) for score in scores),
             format_duration(trial["seconds"]),
-            " ".join(trial["arguments"]),
-            style="bold" if trial["number"] == record["best"]["number"] else None,
+            "as given: " * (several and trial["number"] == record["baseline"]) + " ".join(trial["arguments"]),
+            style="bold" if trial["number"] in marked else "dim" if several else None,
         )
     if completed:
         console.print(table)
+    if len(marked) > TRIALS_IN_TABLE:
+        console.print(f"... and {len(marked) - TRIALS_IN_TABLE} more on the front: tune.csv")
     console.print(f"{describe_counts(record)}; {format_duration(record['total_seconds'])} in all trials together")
-    if record["importance"]:
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in record["importance"].items())
-        console.print(f"importance: {shares}")
+    for score in scores:
+        importance = record["importance"][score.objective] if several else record["importance"]
+        shares = ", ".join(f"{key} {share:.0%}" for key, share in importance.items())
+        if shares:
+            console.print(f"importance{f' for {score.name}' if several else ''}: {shares}")
 
 
 def describe_counts(record: Record) -> str:

@@ -1,70 +1,22 @@
 """Trials of a study, whose runs are short shell scripts."""
 
 import contextlib
-import json
 import os
 import sqlite3
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from matplotlib.image import imread
 
 from cnnlab.errors import Interrupted, RequestError
 from cnnlab.runs.directory import RunDirectory
-from cnnlab.search.figures import FIGURES, draw_study
+from cnnlab.search.figures import draw_study
 from cnnlab.search.record import describe_study
-from cnnlab.search.score import Score
+from cnnlab.search.score import SCORES
 from cnnlab.search.space import read_space
 from cnnlab.search.study import Options, SharedStudy
-from cnnlab.search.terminal import describe_trial, print_study
-from cnnlab.search.trials import Trials, read_epochs
-
-SPACE = {
-    "optimizer.lr": {"float": [0.01, 1.0], "log": True},
-    "model.activation": {"choice": ["relu", "tanh"]},
-    "model.slope": {"float": [0.0, 1.0], "when": {"model.activation": "tanh"}},
-}
-OPTIONS = Options(trials=5, sampler="random", sampler_seed=0, pruner="median", startup_trials=1, warmup_epochs=1)
-ABOUT = {"choices": {"model": "lenet5"}, "settings": {"optimizer": {"lr": 0.1}}}
-
-
-@pytest.fixture(autouse=True)
-def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnnlab.runs.jobs.POLL_EVERY", 0.01)
-
-
-@pytest.fixture
-def open_study(tmp_path: Path) -> Callable[..., SharedStudy]:
-    """Return a function that opens the study in the test's folder, as each process does."""
-
-    def open_it(trials: int = 5, about: dict[str, Any] = ABOUT, first: dict[str, Any] | None = None) -> SharedStudy:
-        options = Options(**{**vars(OPTIONS), "trials": trials})
-        return SharedStudy(tmp_path, None, read_space(SPACE), about, options, first)
-
-    return open_it
-
-
-def epochs(accuracy: float, loss: str = "1.0", count: int = 4) -> str:
-    """Return a script that writes the files of a run, and stops on SIGINT."""
-    rows = "".join(f"echo {epoch},{loss},{accuracy} >> metrics.csv; sleep 0.03; " for epoch in range(1, count + 1))
-    record = 'echo \'{"status": "%s", "val_accuracy": %s}\' > summary.json; '
-    stop = f"trap {json.dumps(record % ('interrupted', accuracy) + 'exit 130')} INT; "
-    start = record % ("running", "null") + "echo epoch,train/loss,val/accuracy > metrics.csv; "
-    return (stop + start + rows).replace('"{', "'{") + record % ("completed", accuracy)
-
-
-def run(study: SharedStudy, *scripts: str, timeout: float | None = None, at_once: int = 1) -> list[tuple[str, str]]:
-    """Run the study with a script for each trial, the last one for all further trials; return the states in order."""
-
-    def command(values: dict[str, Any], directory: Path) -> list[str]:
-        script = scripts[min(int(directory.name), len(scripts) - 1)]
-        return ["bash", "-c", f"cd {directory}; {script}"]
-
-    trials = Trials(study, command, [{}] * at_once, epochs=4, timeout=timeout)
-    return [(job.name, job.state) for job in trials.run() if job is not None]
-
+from cnnlab.search.terminal import TrialProgress, print_study
+from cnnlab.search.trials import read_epochs
+from tests.search.conftest import ABOUT, OPTIONS, SPACE, epochs, run
 
 ENDLESS = epochs(0.1, count=300)
 
@@ -94,7 +46,7 @@ def test_a_study_runs_all_its_trials_whatever_their_outcome(tmp_path, open_study
     printed = capsys.readouterr().out
     assert "2 completed, 2 pruned, 1 failed; 0:0" in printed and "95.00%" in printed
     draw_study(record | {"name": "a", "importance": {"optimizer.lr": 0.7, "model.activation": 0.3}}, tmp_path)
-    assert all(imread(tmp_path / name).std() > 0.01 for name in FIGURES)
+    assert all(imread(tmp_path / name).std() > 0.01 for name in ("history.png", "importance.png", "slices.png"))
 
 
 def test_trials_run_at_the_same_time(open_study):
@@ -143,11 +95,11 @@ def test_a_killed_process_leaves_its_trial_to_another(open_study):
     killed, other = open_study(2), open_study(2)
     left, own = killed.take(), other.take()
     assert left is not None and own is not None
-    assert (left.directory.name, own.directory.name) == ("000", "001")
+    assert (left.trial.number, own.trial.number) == (0, 1)
     assert other.take() is None  # one is running, the other too
     left.lock.release()  # as the system does
     again = other.take()
-    assert again is not None and (again.directory, again.values) == (left.directory, left.values)
+    assert again is not None and (again.trial.number, again.values) == (0, left.values)
 
 
 def test_a_run_that_outlives_its_search_is_waited_for(open_study):
@@ -155,8 +107,9 @@ def test_a_run_that_outlives_its_search_is_waited_for(open_study):
     left = killed.take()
     assert left is not None
     left.lock.release()
-    left.directory.mkdir()
-    with RunDirectory(left.directory).locked():
+    directory = killed.directory(0, 0)
+    directory.mkdir()
+    with RunDirectory(directory).locked():
         assert other.take() is None
         assert other.has_orphaned_runs()
     assert not other.has_orphaned_runs()
@@ -217,15 +170,16 @@ def test_a_half_written_row_is_not_read(tmp_path):
     assert read_epochs(tmp_path / "none") == []
 
 
-def test_progress_names_the_best(tmp_path):
-    from cnnlab.runs.jobs import Job
-
-    job = Job("003", ["a=1"], [], tmp_path, 4, state="completed", record={"val_accuracy": 0.9})
-    line = describe_trial(job, 5, 4, 0.95, Score("val/accuracy"))
-    assert line.plain == "[4/5] completed   003  val 90.00%, 0:00, best 95.00%"
-    job.record = {"val_accuracy": 0.9, "val_loss": 0.3}
-    line = describe_trial(job, 5, 4, 0.4, Score("val/loss"))
-    assert line.plain == "[4/5] completed   003  val loss 0.3000, 0:00, the best so far"
+def test_progress_names_the_best(open_study, capsys):
+    study = open_study(3)
+    run(study, epochs(0.9), epochs(0.95), epochs(0.93), follow=TrialProgress(study, 1).follow)
+    printed = capsys.readouterr().out.splitlines()
+    ended = [line.replace("0:01", "0:00") for line in printed if "completed" in line]
+    assert ended == [
+        "[1/3] completed   000  val 90.00%, 0:00, the best so far",
+        "[2/3] completed   001  val 95.00%, 0:00, the best so far",
+        "[3/3] completed   002  val 93.00%, 0:00, best 95.00%",
+    ]
 
 
 def test_trials_are_ranked_and_pruned_by_the_figure_that_selects(tmp_path, capsys):
@@ -234,17 +188,17 @@ def test_trials_are_ranked_and_pruned_by_the_figure_that_selects(tmp_path, capsy
         return script.replace('"val_accuracy"', f'"val_loss": {loss}, "val_accuracy"')
 
     options = Options(**{**vars(OPTIONS), "trials": 3})
-    study = SharedStudy(tmp_path, None, read_space(SPACE), ABOUT, options, None, "val/loss")
+    study = SharedStudy(tmp_path, None, read_space(SPACE), ABOUT, options, None, [SCORES["loss"]])
     run(
         study, by_loss(0.5, 0.6), by_loss(3.0, 0.9, count=300), by_loss(0.2, 0.5)
     )  # the most accurate has the most loss
     record = describe_study(study)
     assert [trial["state"] for trial in record["trials"]] == ["completed", "pruned", "completed"]
-    assert (record["select"], record["best"]["number"], record["best"]["value"]) == ("val/loss", 2, 0.2)
+    assert (record["objective"], record["best"]["number"], record["best"]["value"]) == (["loss"], 2, 0.2)
     assert "its best val loss so far, 3.0000, is above the median" in record["trials"][1]["reason"]
     assert record["trials"][0]["curve"]["1"] == 0.5
     print_study(record, tmp_path)
     lines = [line for line in capsys.readouterr().out.splitlines() if "0.2000" in line or "0.5000" in line]
     assert "0.2000" in lines[0]
     draw_study(record | {"name": "a"}, tmp_path)
-    assert study.standing() == (3, 0.2)
+    assert (study.finished(), [trial.number for trial in study.leaders()]) == (3, [2])
