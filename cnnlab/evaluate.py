@@ -3,9 +3,9 @@
 import logging
 import shlex
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -14,17 +14,105 @@ from cnnlab.arguments import check_declared
 from cnnlab.errors import RequestError
 from cnnlab.files import write_atomically
 from cnnlab.instantiate import explained, read_options
-from cnnlab.runs.directory import check_output_folder, own_folder, run_of
+from cnnlab.runs.directory import RunDirectory, check_output_folder, own_folder, run_of
 from cnnlab.runs.reading import checkpoint_files
 from cnnlab.runs.summary import read_record
 from cnnlab.waiting import tell
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cnnlab.data.images import ImageData, Images
+    from cnnlab.inference.evaluation_report import EvaluationOptions
+    from cnnlab.inference.metrics import Scores
+    from cnnlab.inference.scoring import Clock, NetworkOutputs
+    from cnnlab.inference.trained import TrainedNetwork
+
 log = logging.getLogger("cnnlab.evaluate")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Hold what the command line asks for, checked as far as possible before the slow imports."""
+
+    settings: dict[str, Any]
+    files: list[Path]  # the checkpoints
+    run: RunDirectory | None  # of the first checkpoint
+    summary: dict[str, Any]  # record of that run, empty if there is none
+    protocol: Any
+    data: dict[str, Any]  # settings of the images
+    batch_size: int
+    output: Path | None  # folder of the results, None to choose one
+
+    def read_split(self, split: Any, net: "TrainedNetwork") -> "tuple[Images, ImageData]":
+        """Return the images of a split for a network, and the data set that they belong to."""
+        from cnnlab.data.splits import read_split
+
+        seed = self.summary.get("seed") or 0
+        return read_split(split, self.protocol, net.classes, net.image_size, self.data, seed)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Hold the network that is measured, and on what."""
+
+    request: Request
+    options: "EvaluationOptions"
+    net: "TrainedNetwork"
+    images: "Images"
+    clock: "Clock"
+    folder: Path  # of the results
+
+    @property
+    def model(self) -> str:
+        """Return the name of the network."""
+        return self.request.summary.get("model") or str(self.net.model["_target_"]).rpartition(".")[2]
+
+    @property
+    def about(self) -> str:
+        """Return in words which network was measured on which images."""
+        data = self.request.data
+        return f"{self.model} on the {self.options.split} images of {Path(data['path'] or data['source']).name}"
 
 
 def evaluate(config: DictConfig) -> None:
     """Evaluate a checkpoint; print a table, and write metrics, predictions and figures into a folder."""
     started = time.perf_counter()
+    request = _read_request(config)
+
+    from cnnlab.inference import evaluation_report as report
+    from cnnlab.inference.metrics import score
+    from cnnlab.inference.scoring import Clock, check_shift, measure_shift_invariance
+
+    clock = Clock(imports=time.perf_counter() - started)
+    options = read_options(report.EvaluationOptions, request.settings)
+    nets = _load_networks(request, options, clock)
+    check_shift(options.shift, nets[0].image_size)
+    with clock("data"):
+        images, whole = request.read_split(options.split, nets[0])
+    folder = _results_folder(request, options.split, nets[0], whole.fingerprint)
+    net, outputs, members = _run_networks(nets, images, request, options, clock)
+    subject = Subject(request, options, net, images, clock, folder)
+    shift = measure_shift_invariance(net, images, request.batch_size, options.shift, clock) if options.shift else None
+    tell("Computing the metrics")
+    with clock("metrics"):
+        scores = score(outputs.logits, images.labels, net.classes)
+        tta_scores = None if outputs.tta_logits is None else score(outputs.tta_logits, images.labels, net.classes)
+    folder.mkdir(parents=True, exist_ok=True)
+    more = {"shift": shift, **_measure_more(subject, outputs, scores)}
+    report.save_outputs(outputs, images.labels, folder)
+    tell("Drawing the figures")
+    with clock("figures"):
+        report.save_figures(folder, subject.about, scores, outputs.logits, images.labels, images.read)
+    more["embeddings"] = None if outputs.features is None else _save_embeddings(subject, outputs, outputs.features)
+    clock["total"] = time.perf_counter() - started
+    record = _describe(subject, whole, members, scores, tta_scores, more, outputs.images_per_second)
+    write_atomically(folder / "evaluation.json", report.to_json(record))
+    report.print_evaluation(record, scores, tta_scores, folder)
+    _suggest_mistake(subject, outputs)
+
+
+def _read_request(config: DictConfig) -> Request:
     settings = configuration.settings(config)
     check_declared("cnnlab.inference.evaluation_report.EvaluationOptions", settings)
     files = checkpoint_files(settings["checkpoint"])
@@ -47,125 +135,152 @@ def evaluate(config: DictConfig) -> None:
 
     from cnnlab.data.sources import source_of
 
-    source_of(data)  # fail before the slow imports
+    source_of(data)
+    return Request(settings, files, run, summary, protocol, data, batch_size, output)
 
-    from cnnlab.data.splits import read_split
-    from cnnlab.inference import evaluation_report as report
-    from cnnlab.inference.ensemble import average_weights, check_members, combine
-    from cnnlab.inference.metrics import confident_mistakes, score
-    from cnnlab.inference.scoring import Clock, check_shift, chosen_tta, measure_shift_invariance, run_network
+
+def _load_networks(request: Request, options: "EvaluationOptions", clock: "Clock") -> "list[TrainedNetwork]":
+    from cnnlab.inference.ensemble import check_members
     from cnnlab.inference.trained import load
-    from cnnlab.reports.terminal import suggest_visualize
-    from cnnlab.runs.checkpoint import same_images
-    from cnnlab.runs.environment import device_kind, device_name, versions
+    from cnnlab.runs.environment import device_kind
     from cnnlab.training.precision import device_type
 
-    clock = Clock(imports=time.perf_counter() - started)
-    options = read_options(report.EvaluationOptions, settings)
-    recorded = summary.get("precision")
+    recorded = request.summary.get("precision")
     kind = device_type("auto") if options.device == "auto" else options.device.partition(":")[0]
     # A format of another kind of device might be slow on this one: CPUs may emulate bf16.
-    keeps = recorded == "32-true" or (recorded == "bf16-mixed" and kind == device_kind(summary.get("device")))
+    keeps = recorded == "32-true" or (recorded == "bf16-mixed" and kind == device_kind(request.summary.get("device")))
     precision: Any = options.precision or (recorded if keeps else "auto")
     tell("Reading the checkpoint")
     with clock("checkpoint"):
-        nets = [load(file, options.device, precision, settings["trust"]) for file in files]
+        nets = [load(file, options.device, precision, request.settings["trust"]) for file in request.files]
         check_members(nets)
-    net = nets[0]
-    check_shift(options.shift, net.image_size)
-    with clock("data"):
-        images, whole = read_split(options.split, protocol, net.classes, net.image_size, data, summary.get("seed") or 0)
-    model = summary.get("model") or str(net.model["_target_"]).rpartition(".")[2]
-    fingerprint = whole.fingerprint
+    return nets
+
+
+def _results_folder(request: Request, split: str, net: "TrainedNetwork", fingerprint: str) -> Path:
+    """Return `output=`, or else a folder whose results are of the same networks, split and data."""
+    from cnnlab.inference.evaluation_report import default_folder
+    from cnnlab.runs.checkpoint import same_images
+
+    if request.output:
+        return request.output
     same_data = same_images(fingerprint, net.data_fingerprint)
     data_is_given = {"data", "data.path", "data.source"} & configuration.command_line_keys()
     other_data = fingerprint if same_data is False or (same_data is None and data_is_given) else None
-    alone = report.default_folder(run, net.checkpoint, options.split, other_data)
-    folder = output or own_folder(alone if len(files) == 1 else Path("evaluation_together"))
-    each = [run_network(member, images, batch_size, options.tta, options.embeddings, clock) for member in nets]
-    outputs = combine(each) if len(each) > 1 else each[0]
+    alone = default_folder(request.run, net.checkpoint, split, other_data)
+    return own_folder(alone if len(request.files) == 1 else Path("evaluation_together"))
+
+
+def _run_networks(
+    nets: "list[TrainedNetwork]", images: "Images", request: Request, options: "EvaluationOptions", clock: "Clock"
+) -> "tuple[TrainedNetwork, NetworkOutputs, list[dict[str, Any]] | None]":
+    """Return the network to measure further, the outputs of all together, and the accuracy of each of several."""
+    from cnnlab.inference.ensemble import average_weights, combine
+    from cnnlab.inference.scoring import run_network
+
+    def run(net: "TrainedNetwork") -> "NetworkOutputs":
+        return run_network(net, images, request.batch_size, options.tta, options.embeddings, clock)
+
+    each = [run(net) for net in nets]
+    if len(nets) == 1:
+        return nets[0], each[0], None
+    accuracies = [float((part.logits.argmax(dim=1) == images.labels).float().mean()) for part in each]
     members = [
-        {
-            "checkpoint": str(file.absolute()),
-            "accuracy": float((part.logits.argmax(dim=1) == images.labels).float().mean()),
-        }
-        for file, part in zip(files, each, strict=True)
+        {"checkpoint": str(file.absolute()), "accuracy": accuracy}
+        for file, accuracy in zip(request.files, accuracies, strict=True)
     ]
     if options.soup:
-        net = average_weights(nets)
-        outputs = run_network(net, images, batch_size, options.tta, options.embeddings, clock)
-    shift = measure_shift_invariance(net, images, batch_size, options.shift, clock) if options.shift else None
-    tell("Computing the metrics")
-    with clock("metrics"):
-        scores = score(outputs.logits, images.labels, net.classes)
-        tta_scores = None if outputs.tta_logits is None else score(outputs.tta_logits, images.labels, net.classes)
-    folder.mkdir(parents=True, exist_ok=True)
-    about = f"{model} on the {options.split} images of {Path(data['path'] or data['source']).name}"
+        soup = average_weights(nets)
+        return soup, run(soup), members
+    return nets[0], combine(each), members
+
+
+def _measure_more(subject: Subject, outputs: "NetworkOutputs", scores: "Scores") -> dict[str, Any]:
+    """Measure what else is asked for: a mended confidence, corrupted images, an attack."""
+    request, options, net, images = subject.request, subject.options, subject.net, subject.images
+    clock = subject.clock
     calibrated = robustness = attack = None
     if options.calibrate:
         from cnnlab.inference.temperature import mend_confidence, save_temperature
 
         tell("Fitting the temperature")
         with clock("calibration"):
-            held_out, _ = read_split("val", protocol, net.classes, net.image_size, data, summary.get("seed") or 0)
-            calibrated = mend_confidence(net, held_out, outputs.logits, images.labels, batch_size)
+            held_out, _ = request.read_split("val", net)
+            calibrated = mend_confidence(net, held_out, outputs.logits, images.labels, request.batch_size)
         if options.calibrate == "save":
             save_temperature(net.checkpoint, calibrated["temperature"])
     if options.corruptions:
         from cnnlab.inference.corruptions import draw_robustness, measure_robustness
 
         robustness = measure_robustness(net, images, clock)
-        draw_robustness(robustness, scores.accuracy, about, folder / "corruptions.png")
+        draw_robustness(robustness, scores.accuracy, subject.about, subject.folder / "corruptions.png")
     if options.attack != "none":
         from cnnlab.inference.attacks import measure_attack
 
-        attack = measure_attack(net, images, options.attack, batch_size, folder / "attack.png", clock)
-    report.save_outputs(outputs, images.labels, folder)
-    tell("Drawing the figures")
-    with clock("figures"):
-        report.save_figures(folder, about, scores, outputs.logits, images.labels, images.read)
-    embeddings = None
-    if outputs.features is not None:
-        from cnnlab.inference.embedding_report import save_embeddings
+        file = subject.folder / "attack.png"
+        attack = measure_attack(net, images, options.attack, request.batch_size, file, clock)
+    return {"calibrated": calibrated, "corruptions": robustness, "attack": attack}
 
-        tell("Placing the images on a map (t-SNE)")
-        with clock("embeddings"), explained("embeddings"):
-            predicted = outputs.logits.argmax(dim=1)
-            embeddings = save_embeddings(
-                folder, about, outputs.features, images.labels, predicted, net.classes, images.read
-            )
-    clock["total"] = time.perf_counter() - started
-    record = {
+
+def _save_embeddings(subject: Subject, outputs: "NetworkOutputs", features: "Tensor") -> dict[str, Any]:
+    from cnnlab.inference.embedding_report import save_embeddings
+
+    tell("Placing the images on a map (t-SNE)")
+    images, predicted = subject.images, outputs.logits.argmax(dim=1)
+    with subject.clock("embeddings"), explained("embeddings"):
+        return save_embeddings(
+            subject.folder, subject.about, features, images.labels, predicted, subject.net.classes, images.read
+        )
+
+
+def _describe(
+    subject: Subject,
+    whole: "ImageData",
+    members: list[dict[str, Any]] | None,
+    scores: "Scores",
+    tta_scores: "Scores | None",
+    more: dict[str, Any],
+    images_per_second: float,
+) -> dict[str, Any]:
+    """Return the content of evaluation.json."""
+    from cnnlab.inference.scoring import chosen_tta
+    from cnnlab.runs.checkpoint import same_images
+    from cnnlab.runs.environment import device_name, versions
+
+    request, options, net = subject.request, subject.options, subject.net
+    return {
         "checkpoint": str(net.checkpoint.absolute()),
-        "members": members if len(files) > 1 else None,
+        "members": members,
         "soup": options.soup,
-        "model": model,
-        "data": data["path"] or data["source"],
+        "model": subject.model,
+        "data": request.data["path"] or request.data["source"],
         "split": options.split,
-        "protocol": protocol,
-        "data_fingerprint": fingerprint,
+        "protocol": request.protocol,
+        "data_fingerprint": whole.fingerprint,
         "training_fingerprint": net.data_fingerprint,
-        "same_data": same_data,
-        "images": len(images),
+        "same_data": same_images(whole.fingerprint, net.data_fingerprint),
+        "images": len(subject.images),
         "ignored": dict(whole.findings.ignored),
         "classes": net.classes,
         **asdict(scores),
         "tta": None if tta_scores is None else {"views": chosen_tta(options.tta), **asdict(tta_scores)},
-        "calibrated": calibrated,
-        "shift": shift,
-        "corruptions": robustness,
-        "attack": attack,
-        "embeddings": embeddings,
-        "images_per_second": round(outputs.images_per_second, 1),
-        "seconds": {part: round(seconds, 3) for part, seconds in clock.items()},
+        **more,
+        "images_per_second": round(images_per_second, 1),
+        "seconds": {part: round(seconds, 3) for part, seconds in subject.clock.items()},
         "device": device_name(net.device),
         "precision": net.precision,
         "versions": versions(),
         "command": shlex.join(["cnnlab", "evaluate", *configuration.command_line()]),
     }
-    write_atomically(folder / "evaluation.json", report.to_json(record))
-    report.print_evaluation(record, scores, tta_scores, folder)
-    mistakes = confident_mistakes(outputs.logits, images.labels, 1).tolist() if options.split == "test" else []
+
+
+def _suggest_mistake(subject: Subject, outputs: "NetworkOutputs") -> None:
+    """Suggest to look at the test image that the network is most wrongly sure of, or at the first one."""
+    from cnnlab.inference.metrics import confident_mistakes
+    from cnnlab.reports.terminal import suggest_visualize
+
+    options = subject.options
+    mistakes = confident_mistakes(outputs.logits, subject.images.labels, 1).tolist() if options.split == "test" else []
     shown = options.checkpoint if isinstance(options.checkpoint, str) else options.checkpoint[0]
     suggest_visualize(shown, f"test:{mistakes[0] if mistakes else 0}", configuration.command_line())
 

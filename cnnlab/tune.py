@@ -57,7 +57,8 @@ def tune(config: DictConfig) -> None:
     folder = from_here(configuration.output_directory())
     study = _open_study(folder, request, settings, options, configurations)
     log.info("%s", folder)
-    interrupted = _run_trials(study, request, _epochs(settings), configurations)
+    epochs = None if "trainer.max_epochs" in request.search else _epochs(settings)
+    interrupted = _run_trials(study, request, epochs, configurations)
     record = _write_record(study, request, settings, configurations)
 
     from cnnlab.search.terminal import print_study

@@ -53,6 +53,7 @@ def _draw_trade(axes: Axes, record: Record, first: Score, other: Score) -> None:
     values, _ = _points(record, completed, other, first)
     if other.factor != 100 and min(values) > 0 and max(values) > 20 * min(values):
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel(other.axis)
     axes.grid(True)
 
@@ -66,5 +67,5 @@ def _points(record: Record, numbers: Iterable[int], *scores: Score) -> list[list
 def describe_trials(record: Record) -> str:
     """Return the number of trials in each state, and of how many seeds their values are."""
     seeds = len(record["seeds"])
-    several = f", each the mean of {seeds} seeds, with the standard deviation" if seeds > 1 else ""
+    several = f"; means of {seeds} seeds with their standard deviation" if seeds > 1 else ""
     return f"{describe_counts(record)} trials{several}"

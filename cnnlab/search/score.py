@@ -20,6 +20,7 @@ class Score:
     factor: float = 1.0  # by which a value is multiplied before it is written
     form: str = ".4f"
     unit: str = ""
+    is_fixed: bool = False  # whether it is the same with every seed
 
     @property
     def key(self) -> str:
@@ -38,7 +39,8 @@ class Score:
 
     def of(self, trial: Mapping[str, Any]) -> str:
         """Return this figure of a trial of tune.json as text, with its spread if it was trained with several seeds."""
-        return self.text(trial["values"][self.objective], trial["spread"].get(self.objective))
+        spread = None if self.is_fixed else trial["spread"].get(self.objective)
+        return self.text(trial["values"][self.objective], spread)
 
     def best(self, values: Iterable[float]) -> float | None:
         """Return the best of some values, or None if there are none."""
@@ -46,7 +48,7 @@ class Score:
 
 
 PERCENT: dict[str, Any] = {"factor": 100, "form": ".2f", "unit": "%"}
-MILLIONS: dict[str, Any] = {"lower_is_better": True, "factor": 1e-6, "form": ",.4g", "unit": " M"}
+MILLIONS: dict[str, Any] = {"lower_is_better": True, "factor": 1e-6, "form": ",.4g", "unit": " M", "is_fixed": True}
 SCORES = {
     score.objective: score
     for score in (

@@ -55,7 +55,7 @@ class TrialProgress(JobTable):
             self._jobs += [job] if job not in self._jobs else []
             if job.state != "running" or job.overrides:
                 self.print(describe_job(job, self._study, finished, standing))
-            if job.state == "trained" and not ended:  # the first training tells what the others cost
+            if job.state == "trained" and len(ended) == 1:  # the first training tells what the others cost
                 seconds = format_duration(job.seconds)
                 self.print(
                     Text(f"At {seconds} each, all trainings together take {format_duration(job.seconds * left)}")

@@ -119,6 +119,7 @@ def test_the_value_of_a_trial_is_the_mean_over_its_seeds(open_study, tmp_path, c
     assert [(run["seed"], run["accuracy"]) for run in best["runs"]] == [(4, 0.90), (5, 0.93), (6, 0.96)]
     printed = capsys.readouterr().out
     assert printed.startswith("2 trials with seeds 4, 5, 6: up to 6 trainings of 4 epochs\n")
+    assert printed.count("At 0:0") == 1  # seconds of the first training, and what all are going to take
     assert "trained     000 seed 5  val 93.00%" in printed and "completed   000  val 93.00 ± 3.00%" in printed
     draw_study(record | {"name": "a"}, tmp_path)
     print_study(record, tmp_path)
