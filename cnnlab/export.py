@@ -9,7 +9,7 @@ from cnnlab import config as configuration
 from cnnlab.arguments import check_declared
 from cnnlab.display import suggest_next, wrapped
 from cnnlab.inference.formats import SUFFIXES, check_options
-from cnnlab.runs.directory import check_output, checkpoint_file
+from cnnlab.runs.directory import check_output, check_output_folder, checkpoint_file
 from cnnlab.waiting import tell
 
 
@@ -19,7 +19,10 @@ def export(config: DictConfig) -> None:
     options = {key: settings[key] for key in ("format", "opset", "normalize", "softmax", "trust", "calibrated")}
     check_declared("cnnlab.inference.export.export_network", {"checkpoint": settings["checkpoint"], **options})
     check_options(*(options[key] for key in ("format", "opset", "normalize", "softmax", "calibrated")))
-    output = check_output(settings["output"], (SUFFIXES[options["format"]],))
+    if options["format"] == "hub":
+        output = None if settings["output"] is None else check_output_folder(settings["output"])
+    else:
+        output = check_output(settings["output"], (SUFFIXES[options["format"]],))
     checkpoint_file(settings["checkpoint"])
 
     from cnnlab.inference.export import BATCH_SIZES, export_network
@@ -34,7 +37,10 @@ def export(config: DictConfig) -> None:
     checked = f"checked with batches of {', '.join(map(str, BATCH_SIZES))}"
     differ = f"outputs differ from the checkpoint's by at most {exported.difference:.1e}"
     print(wrapped(f"  {checked}: {differ}", sys.stdout))
-    suggest_next(shlex.join(["python", "-c", exported.example]))
+    if options["format"] == "hub":
+        suggest_next(shlex.join(["hf", "upload", "OWNER/NAME", str(exported.files[0].parent)]))
+    else:
+        suggest_next(shlex.join(["python", "-c", exported.example]))
 
 
 main = configuration.make_command("export", export)

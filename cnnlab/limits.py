@@ -81,6 +81,14 @@ def limits_of(target: Any) -> Mapping[str, str]:
     return next((limits for start, limits in OTHERS.items() if str(target).startswith(start)), {})
 
 
+def read_seconds(time: Any) -> float | None:
+    """Return the seconds of a time such as 00:05:00 or, with days, 00:00:05:00; None if it has another form or is 0."""
+    if not isinstance(time, str) or not re.fullmatch(r"(?=.*[1-9])(\d+:)?\d+:\d\d:\d\d", time):
+        return None
+    days, hours, minutes, seconds = ([0] + [int(part) for part in time.split(":")])[-4:]
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
 def outside(value: Any, interval: str) -> str | None:
     """Return what a number, or each number of a list, must be if it lies outside of an interval, else None.
 

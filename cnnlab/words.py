@@ -10,6 +10,7 @@ MEANINGS = {
     "trainer.max_epochs": "epochs epoch num_epochs n_epochs n_epoch nb_epochs nb_epoch total_epochs train_epochs",
     "trainer.max_steps": "steps iterations num_steps total_steps iters",
     "trainer.max_time": "time_limit max_duration",
+    "budget": "time_budget train_seconds",
     "trainer.devices": "gpus gpu ngpu num_gpus n_gpus gpu_ids device_ids num_devices",
     "trainer.accelerator": "device cuda use_cuda no_cuda",
     "trainer.num_nodes": "nodes nnodes",

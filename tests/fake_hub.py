@@ -1,4 +1,4 @@
-"""Serve data sets on the loopback interface as the Hugging Face Hub does, with faults on demand."""
+"""Serve data sets and networks on the loopback interface as the Hugging Face Hub does, with faults on demand."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ class Fault:
 
 @dataclass
 class FakeHub:
-    """The data sets below a folder, as OWNER/NAME, with the faults of the Hub and the requests it got."""
+    """The data sets and networks below a folder, as OWNER/NAME, with the faults of the Hub and the requests it got."""
 
     folder: Path
     endpoint: str = ""
@@ -70,9 +70,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send(b"{}", fault.status, {"X-Error-Code": fault.code} if fault.code else {})
         elif fault.body is not None:
             self.send(fault.body)
-        elif api := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/[^/]+)?(?:/(.*))?", path):
+        elif api := re.fullmatch(
+            r"/api/(?:datasets|models)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/[^/]+)?(?:/(.*))?", path
+        ):
             self.about(api[1], api[2], api[3], asked)
-        elif file := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/[^/]+/(.*)", path):
+        elif file := re.fullmatch(r"/(?:datasets/)?([^/]+/[^/]+)/resolve/[^/]+/(.*)", path):
             self.file(file[1], file[2], fault.cut)
         else:
             self.send(b"", 404)
@@ -108,6 +110,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def file(self, name: str, below: str, cut: bool) -> None:
         path = self.hub.folder / name / below
+        if not (self.hub.folder / name).is_dir():
+            self.send(b"", 404, {"X-Error-Code": "RepoNotFound"})
+            return
         if not path.is_file():
             self.send(b"", 404, {"X-Error-Code": "EntryNotFound"})
             return

@@ -23,7 +23,7 @@ from cnnlab.training.freezing import Freezing
 from cnnlab.training.layer_order import head_names
 from cnnlab.training.losses import balanced_weights, tried_loss
 from cnnlab.training.optimizers import build_optimizer
-from cnnlab.training.options import check_trainer
+from cnnlab.training.options import check_trainer, read_budget
 from cnnlab.training.pool_first import pool_first
 from cnnlab.training.precision import has_matrix_tiles
 from cnnlab.training.progress import Progress
@@ -129,7 +129,7 @@ def check_network(network: nn.Module, data: ImageDataModule) -> Cost:
     """Check that a network accepts the images, in all sizes of the augmentation too, and return its cost on one."""
     for _, size in data.augmentation.sizes if data.augmentation else ():
         try:
-            check_image_shape(network, (CHANNELS, size, size), len(data.classes))
+            check_image_shape(network, (CHANNELS, int(size), int(size)), len(data.classes))
         except RequestError as error:
             raise RequestError(f"augmentation.sizes: {error}") from None
     return check_image_shape(network, (CHANNELS, data.image_size, data.image_size), len(data.classes))
@@ -219,7 +219,8 @@ def build_lightning_trainer(
     options = settings["trainer"]
     check_trainer(options)
     with explained("trainer", options):
-        trainer = build_trainer(options, callbacks, loggers, directory, started_from_outside)
+        budget = read_budget(settings.get("budget"))
+        trainer = build_trainer(options, callbacks, loggers, directory, started_from_outside, budget)
     for key in ("batch_size", "eval_batch_size"):
         if (images := settings["data"][key]) < trainer.world_size:
             raise RequestError(f"data.{key} must be at least the number of devices, {trainer.world_size}, got {images}")

@@ -31,7 +31,8 @@ IGNORED_SETTINGS = (
     *("trainer.enable_progress_bar", "trainer.profile", "trainer.num_sanity_val_steps"),
 )
 # In older records, with the defaults.
-LACKING = dict.fromkeys(("weights", "freeze", "layer_decay", "schedule_interval", "data.folds")) | {"data.fraction": 1}
+LACKING = dict.fromkeys(("weights", "freeze", "layer_decay", "schedule_interval", "data.folds", "budget"))
+LACKING |= {"data.fraction": 1}
 IMPORTANT = ("trainer.max_epochs", "data.fraction", "optimizer._target_", "optimizer.lr", "weights")
 MAX_VALUES = 6  # of a setting in a notice
 

@@ -9,7 +9,7 @@ from cnnlab.config.parts import SEVERAL
 from cnnlab.config.paths import list_names
 from cnnlab.errors import RequestError
 from cnnlab.limits import check_fold
-from cnnlab.training.options import check_trainer
+from cnnlab.training.options import check_trainer, read_budget
 from cnnlab.words import did_you_mean, nearest
 
 # Parts that need a `_target_`, with an example of one.
@@ -67,7 +67,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise RequestError(f"trainer must hold keys such as trainer.max_epochs, got {settings['trainer']!r}")
         check_trainer(settings["trainer"])
         freeze, epochs = settings.get("freeze"), settings["trainer"]["max_epochs"]
-        if isinstance(freeze, int) and freeze >= epochs:
+        if read_budget(settings.get("budget")) is None and epochs is None:
+            raise RequestError("trainer.max_epochs must be a number unless there is a budget=TIME, got null")
+        if isinstance(freeze, int) and epochs is not None and freeze >= epochs:
             probe = "freeze=all trains the head alone"
             raise RequestError(f"freeze must be less than trainer.max_epochs, {epochs:g}, got {freeze}; {probe}")
     for key, part in settings.items():

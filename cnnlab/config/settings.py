@@ -28,6 +28,8 @@ CHANGEABLE_ON_RESUME = (
     *("trainer.profile", "trainer.detect_anomaly", "trainer.enable_progress_bar", "trainer.num_sanity_val_steps"),
     *("data.path", "data.cache", "data.residence", "data.workers", "data.eval_batch_size"),
 )
+# What else ends a training, and its value beside a budget of time.
+LENGTHS = {"max_epochs": None, "max_steps": -1, "max_time": None}
 
 
 def settings(config: DictConfig) -> dict[str, Any]:
@@ -39,6 +41,10 @@ def settings(config: DictConfig) -> dict[str, Any]:
             part[key] = str(Path(part[key]).expanduser().absolute())  # a run may be resumed from another directory
     if isinstance(data := values.get("data"), dict):
         _heed_mirror(data.pop("mirror", True), values.get("augmentation"), given_keys(config))
+    if values.get("budget") is not None and isinstance(trainer := values.get("trainer"), dict):
+        if given := sorted({f"trainer.{key}" for key in LENGTHS} & given_keys(config)):
+            raise RequestError(f"{given[0]}: the budget decides how long the training is; budget=null has none")
+        trainer |= LENGTHS
     return values
 
 

@@ -60,10 +60,10 @@ class Augmentation:
             a box of it (Yun et al. 2019); 0 leaves it out. With both, each image gets one of the two, with equal
             probability.
         mix_probability: probability that an image is mixed at all.
-        sizes: (epoch, pixels a side) pairs, with rising epochs from 0: from that epoch on, augmented images are resized
-            to this size. Small images teach a network much of what it learns, in a fraction of the time (Howard 2018,
-            "Training Imagenet in 3 hours for 25 minutes": progressive resizing). Images for validation and test keep
-            their size. Empty: all images keep it.
+        sizes: (time, pixels a side) pairs, with rising times: from then on, augmented images are resized to this size.
+            A time below 1 is a share of the training, others are epochs. Small images teach a network much of what it
+            learns, in a fraction of the time (Howard 2018, "Training Imagenet in 3 hours for 25 minutes": progressive
+            resizing). Images for validation and test keep their size. Empty: all images keep it.
     """
 
     pad: Whole = 0
@@ -86,9 +86,10 @@ class Augmentation:
     mixup: NotNegative = 0.0
     cutmix: NotNegative = 0.0
     mix_probability: Share = 1.0
-    sizes: Sequence[Sequence[int]] = ()
+    sizes: Sequence[Sequence[float]] = ()
     _crop: Crop = field(init=False, repr=False, compare=False)
     _own: Own = field(init=False, repr=False, compare=False)
+    _resize: Resize = field(init=False, repr=False, compare=False)
     _steps: tuple[Any, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -104,10 +105,10 @@ class Augmentation:
             Geometry(self.rotation, self.scale, self.shear, self.padding_mode == "reflect"),
             Colour(self.brightness, self.contrast, self.saturation, self.hue, self.grey),
             Erasing(self.erasing),
-            Resize(self.sizes),
         )
         object.__setattr__(self, "_crop", Crop(self.pad, self.padding_mode))  # the dataclass is frozen
         object.__setattr__(self, "_own", Own(self.then))
+        object.__setattr__(self, "_resize", Resize(self.sizes))
         object.__setattr__(self, "_steps", steps)
 
     @property
@@ -132,7 +133,7 @@ class Augmentation:
 
     def draw(self, epoch: Epoch) -> Draws:
         """Draw the decisions of an epoch for all images, on the CPU."""
-        steps = (self._crop, *self._steps, self._own)
+        steps = (self._crop, *self._steps, self._own, self._resize)
         generators = {step.stream: seeded_generator(epoch.seed, epoch.number, step.stream) for step in steps}
         draws: Draws = {type(step): step.draw(generators[step.stream], epoch) for step in steps}
         return {step: drawn for step, drawn in draws.items() if drawn}
@@ -151,6 +152,7 @@ class Augmentation:
         normalize: Callable[[Tensor], Tensor],
         classes: int = 0,
         batch: int = 0,
+        share: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
         """Make a batch of augmented, normalized images.
 
@@ -163,6 +165,7 @@ class Augmentation:
             normalize: turns values from 0 to 255, (B, H, W, C), into float32 (B, C, H, W).
             classes: number of classes, if images are mixed.
             batch: number of the batch in the epoch, different in all processes, for the user's functions.
+            share: how much of the training was done before this batch, from 0 to 1.
 
         Returns:
             Images, float32 (B, C, H, W), and their labels: int64 (B,), or probabilities of the classes, float32
@@ -181,6 +184,8 @@ class Augmentation:
         for step in self._steps:
             if not step.on_pixels and type(step) in draws:
                 images = step.apply(images, **_rows(draws, type(step), positions))
+        if Resize in draws:
+            images = self._resize.apply(images, share, **draws[Resize])
         return images, labels
 
 

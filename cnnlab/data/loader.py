@@ -4,7 +4,7 @@ Images stay in device memory, and whole batches are augmented there, so loading 
 not fit there are brought batch by batch, as bytes. The batches are the same.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -145,6 +145,8 @@ class Loader:
             self.images = self.augmentation.prepare(images.pixels.to(self.device))
         self.normalize = Normalization(mean, std, self.size, self.device)
         self.batches_done = 0
+        # How much of the training is done after so many batches of an epoch; whoever knows its length says so.
+        self.share_done: Callable[[int, int], float] = lambda epoch, batches: 0.0
         self._resume_from: dict[str, int] | None = None
 
     def __len__(self) -> int:
@@ -166,9 +168,10 @@ class Loader:
         positions = places if taken is None else self._on_device(images)
         for place, image, (prepared, rows) in zip(places, positions, self._prepared(images, positions), strict=True):
             number = self.batches_done * self.world_size + self.rank
+            share = self.share_done(epoch.number, self.batches_done)
             self.batches_done += 1
             yield self.augmentation.apply(
-                prepared, rows, self.labels[image], place, draws, self.normalize, self.classes, number
+                prepared, rows, self.labels[image], place, draws, self.normalize, self.classes, number, share
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Export trained networks as files that are used without cnnlab: ONNX, a torch.export program, or plain weights."""
+"""Export trained networks as files that are used elsewhere: ONNX, a torch.export program, weights, or for the Hub."""
 
 import contextlib
 import copy
@@ -17,6 +17,7 @@ from cnnlab.build.network import CHANNELS, build_network
 from cnnlab.errors import Failed, RequestError
 from cnnlab.files import write_atomically
 from cnnlab.inference.formats import OPSETS, SUFFIXES, Format, check_options
+from cnnlab.inference.hub_folder import write_hub_folder
 from cnnlab.inference.trained import TrainedNetwork, load
 from cnnlab.instantiate import first_line
 from cnnlab.runs.environment import versions
@@ -37,6 +38,9 @@ print(program(torch.zeros(1, 3, {size}, {size})))""",
     "safetensors": """
 from safetensors.torch import load_file
 print(*load_file({file}))""",
+    "hub": """
+from cnnlab import load
+print(load({file}).classes)""",
 }
 
 BATCH_SIZES = (1, 3, 8)  # batches that a file is checked with
@@ -50,7 +54,7 @@ RunFile = Callable[[Tensor], Tensor]  # float32 (N, 3, H, W) to float32 (N, clas
 class Export:
     """Hold what was written."""
 
-    files: tuple[Path, ...]  # the file, and for safetensors the JSON file beside it
+    files: tuple[Path, ...]  # the file, and for safetensors the JSON file beside it; for the Hub all of the folder
     metadata: dict[str, Any]  # description inside the file, see `describe_file`
     difference: float  # largest absolute difference between the outputs of the file and the checkpoint
     example: str  # a Python program that uses the file
@@ -70,8 +74,10 @@ def export_network(
 
     Args:
         checkpoint: a file that cnnlab wrote, or a run directory.
-        output: file to write; None for the checkpoint's path with the format's suffix.
-        format: `onnx`; `torch`, a program of `torch.export`; or `safetensors`, the weights by their names.
+        output: file to write, or folder for `hub`; None for the checkpoint's path with the format's suffix, or `hub`
+            beside it.
+        format: `onnx`; `torch`, a program of `torch.export`; `safetensors`, the weights by their names; or `hub`, these
+            in a folder as the Hugging Face Hub takes it, with a model card.
         opset: ONNX version, 18 to 25; None for 18, which most runtimes read.
         normalize: whether the graph takes images in [0, 1] and normalizes them itself.
         softmax: whether the graph returns probabilities instead of logits.
@@ -89,18 +95,23 @@ def export_network(
     if format == "onnx":
         metadata["opset"] = opset or OPSETS[0]
     with _exporting(), torch.no_grad():
-        if format == "safetensors":
+        if format in ("safetensors", "hub"):
             content, run_file = _weights(net, metadata)
         else:
             content, run_file = (_onnx if format == "onnx" else _program)(_Graph(net, normalize, softmax), metadata)
         difference = _check_outputs(net, run_file, normalize, softmax)
-    file = output or folder_beside(net.checkpoint) / f"{net.checkpoint.stem}{SUFFIXES[format]}"
-    files = (file,)
-    write_atomically(file, content)
+    if format == "hub":
+        folder = output or folder_beside(net.checkpoint) / "hub"
+        files = write_hub_folder(folder, content, metadata, net)
+    else:
+        file = output or folder_beside(net.checkpoint) / f"{net.checkpoint.stem}{SUFFIXES[format]}"
+        files = (file,)
+        write_atomically(file, content)
     if format == "safetensors":
-        files = (file, file.with_suffix(".json"))
+        files = (*files, files[0].with_suffix(".json"))
         write_atomically(files[1], to_json(metadata) + "\n")
-    return Export(files, metadata, difference, EXAMPLES[format].format(file=to_json(str(file)), size=net.image_size))
+    example = EXAMPLES[format].format(file=to_json(str(files[0])), size=net.image_size)
+    return Export(files, metadata, difference, example)
 
 
 def describe_file(net: TrainedNetwork, normalize: bool, softmax: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from cnnlab.errors import RequestError
 
-Format = Literal["onnx", "torch", "safetensors"]
+Format = Literal["onnx", "torch", "safetensors", "hub"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
 OPSETS = range(18, 26)  # versions that torch and onnxscript write; the first needs no conversion
 
@@ -17,7 +17,7 @@ def check_options(format: Format, opset: int | None, normalize: bool, softmax: b
     if opset is not None and opset not in OPSETS:
         raise RequestError(f"opset must be {OPSETS[0]} to {OPSETS[-1]}, got {opset}")
     for key, chosen in (("normalize", normalize), ("softmax", softmax), ("calibrated", calibrated)):
-        if chosen and format == "safetensors":
+        if chosen and format in ("safetensors", "hub"):
             raise RequestError(f"{key} needs format=onnx or format=torch; a safetensors file holds only weights")
     if format == "onnx":
         for package in ("onnx", "onnxscript", "onnxruntime"):

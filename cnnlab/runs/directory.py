@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from cnnlab.errors import Diverged, Failed, Interrupted, RequestError, system_error
 from cnnlab.files import overwrite, remove_leftovers, write_atomically
 from cnnlab.runs.archive import check_archive
+from cnnlab.runs.hub import START, fetch_network
 from cnnlab.runs.plain import finite, read_or_note, read_yaml, to_json
 from cnnlab.runs.shipped import find_shipped, shipped_names
 from cnnlab.runs.summary import SUMMARY_KEYS, read_record
@@ -252,11 +253,13 @@ class Before:
 
 
 def checkpoint_file(path: str | Path, key: str = "checkpoint") -> Path:
-    """Return a checkpoint: a file, that of a run directory's best epoch, or one that comes with cnnlab.
+    """Return a checkpoint: a file, that of a run directory's best epoch, one that comes with cnnlab, or hf://OWNER/NAME.
 
     Raises:
         RequestError: if there is none, or it is another file; `key` of the command line names it.
     """
+    if key == "checkpoint" and str(path).startswith(START):
+        return fetch_network(str(path))
     file = Path(str(path)).expanduser()
     if file.is_dir():
         file = RunDirectory(file).best_checkpoint

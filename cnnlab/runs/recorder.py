@@ -308,6 +308,7 @@ class Recorder(Checkpoint):
         return {
             "epochs": self.epochs,
             "steps": trainer.global_step,
+            "plan": next((c.plan for c in trainer.callbacks if getattr(c, "stretches", False)), None),  # pyright: ignore
             "train_seconds": round(self.seconds, 3),
             "first_step_seconds": self.first_step_seconds and round(self.first_step_seconds, 3),
             "images_per_second": round(self.images / self.stepping_seconds, 1) if self.stepping_seconds else None,

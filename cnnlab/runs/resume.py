@@ -1,12 +1,12 @@
 """Find the run and the checkpoint that `resume=` names, and check that the run can continue from it."""
 
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cnnlab.errors import RequestError
+from cnnlab.limits import read_seconds
 from cnnlab.runs.archive import check_archive
 from cnnlab.runs.directory import RunDirectory, differing_key, run_of
 
@@ -51,7 +51,7 @@ def check_length(options: Mapping[str, Any], run: RunDirectory, elsewhere: bool 
     limits = {
         "max_epochs": (options.get("max_epochs"), _number(done.get("epochs")) // 1, "epochs"),
         "max_steps": (options.get("max_steps"), _number(done.get("steps")), "steps"),
-        "max_time": (_seconds(options.get("max_time")), _number(done.get("train_seconds")), "seconds"),
+        "max_time": (read_seconds(options.get("max_time")), _number(done.get("train_seconds")), "seconds"),
     }
     if elsewhere and done.get("status") == "completed" and all(options.get(key) == before.get(key) for key in limits):
         raise RequestError(f"resume: the run in {run.path} is complete; trainer.max_epochs=N makes it longer")
@@ -71,14 +71,6 @@ def _has_not_begun(run: RunDirectory) -> bool:
 
 def _number(value: Any) -> float:
     return value if isinstance(value, int | float) else 0.0
-
-
-def _seconds(time: Any) -> float | None:
-    """Return the seconds of Lightning's `max_time`, such as 00:00:05:00, or None if it has another form."""
-    if not isinstance(time, str) or not re.fullmatch(r"\d+:\d+:\d+:\d+", time):
-        return None
-    days, hours, minutes, seconds = map(int, time.split(":"))
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 def find_checkpoint(run: RunDirectory, resume: str | None, identity: dict[str, Any]) -> Path | None:

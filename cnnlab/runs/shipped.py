@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from cnnlab.runs.hub import is_fetched
+
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
@@ -16,5 +18,5 @@ def find_shipped(name: str) -> Path | None:
 
 
 def folder_beside(checkpoint: Path) -> Path:
-    """Return the folder for what is made of a checkpoint without a run: its own, but never that of the package."""
-    return Path() if checkpoint.parent == WEIGHTS else checkpoint.parent
+    """Return the folder for what is made of a checkpoint without a run: its own, but not the package's or a cache's."""
+    return Path() if checkpoint.parent == WEIGHTS or is_fetched(checkpoint) else checkpoint.parent

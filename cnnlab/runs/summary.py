@@ -23,6 +23,7 @@ RECORD: dict[str, Any] = {
     **dict.fromkeys(("seed", "parameters", "macs"), Whole),
     **dict.fromkeys(("lr", "epochs"), Amount),
     "steps": Whole,
+    "plan": list[list[int]],  # of a budget of time
     **dict.fromkeys(("train_seconds", "total_seconds", "first_step_seconds", "images_per_second"), Amount),
     "peak_memory_bytes": Whole,
     **{"val_accuracy": Share, "val_loss": Loss, "test_accuracy": Share, "test_loss": Loss, "test_accuracy_tta": Share},

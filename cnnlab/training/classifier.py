@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from cnnlab.errors import RequestError
 from cnnlab.limits import AboveZero, Positive
 from cnnlab.training.class_counts import balanced_figures, count_classes
-from cnnlab.training.duration import total_epochs, total_steps
+from cnnlab.training.duration import flexible_share, total_epochs, total_steps
 from cnnlab.training.losses import all_logits
 from cnnlab.training.optimizers import OptimizerFactory, build_optimizer, fused_on_gpu
 from cnnlab.training.scheduling import Interval, Schedule, ScheduleFactory, check_schedule
@@ -150,7 +150,7 @@ class Classifier(L.LightningModule):
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Let the schedule, or the scheduler that a callback has put in its place, follow a step."""
         if isinstance(scheduler, Schedule):
-            scheduler.after_step()
+            scheduler.after_step(flexible_share(self.trainer))
         else:
             super().lr_scheduler_step(scheduler, metric)
 
@@ -233,7 +233,7 @@ class Classifier(L.LightningModule):
             self.log_epoch()
         self._is_logged = False
         for schedule in self.schedules:
-            schedule.after_epoch(self._validation)
+            schedule.after_epoch(self._validation, flexible_share(self.trainer))
         self._validation = {}
 
     def sum_over_processes(self, totals: Totals) -> Totals:

@@ -28,7 +28,7 @@ class Freezing(Callback):
     def __init__(self, freeze: Count | Literal["all"] | None, head: Collection[str]):
         if not head:
             raise ValueError("no layer of the network has as many outputs as there are classes")
-        self._epochs = math.inf if freeze == "all" else freeze or 0
+        self.epochs = math.inf if freeze == "all" else freeze or 0
         self.head = head
         self._body: list[nn.Parameter] = []  # what learns later, and its norms
         self._norms: list[nn.Module] = []
@@ -45,7 +45,7 @@ class Freezing(Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Freeze, or let all learn."""
-        before, self._frozen = self._frozen, trainer.current_epoch < self._epochs
+        before, self._frozen = self._frozen, trainer.current_epoch < self.epochs
         if self._frozen == before and not before:
             return
         for norm in self._norms:

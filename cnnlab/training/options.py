@@ -1,16 +1,17 @@
 """Check the keys of conf/trainer/*.yaml, without importing Lightning: a wrong value is answered at once."""
 
+import itertools
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
-from cnnlab.arguments import check_arguments
+from cnnlab.arguments import check_arguments, fits
 from cnnlab.declarations import Declaration, read_declaration
 from cnnlab.errors import RequestError
 from cnnlab.instantiate import read_options
-from cnnlab.limits import Count, NotNegative, Positive, Whole
+from cnnlab.limits import Count, NotNegative, Positive, Whole, read_seconds
 
 Compile = Literal["off", "default", "reduce-overhead", "max-autotune"]
 # Arguments of Lightning's Trainer that cnnlab sets itself, and what to type instead.
@@ -35,7 +36,7 @@ SET_BY_CNNLAB = {
 class TrainerOptions:
     """Hold the keys of `trainer` that cnnlab reads itself, or allows less values of than Lightning."""
 
-    max_epochs: Positive
+    max_epochs: Positive | None  # null with a budget of time
     max_steps: int = -1
     max_time: str | dict[str, int] | None = None
     min_epochs: Whole | None = None
@@ -71,11 +72,11 @@ class TrainerOptions:
             limit = getattr(self, name)
             if limit is not None and limit > 1 and limit % 1:
                 raise ValueError(f"{name} must be a number of batches or a fraction up to 1, got {limit}")
-        if (self.min_epochs or 0) > self.max_epochs:
+        if self.max_epochs and (self.min_epochs or 0) > self.max_epochs:
             raise ValueError(f"min_epochs must be at most max_epochs, {self.max_epochs:g}, got {self.min_epochs}")
         if self.max_steps != -1 and (self.min_steps or 0) > self.max_steps:
             raise ValueError(f"min_steps must be at most max_steps, {self.max_steps}, got {self.min_steps}")
-        if (self.check_val_every_n_epoch or 1) > math.ceil(self.max_epochs):
+        if self.max_epochs and (self.check_val_every_n_epoch or 1) > math.ceil(self.max_epochs):
             most = f"at most max_epochs, {self.max_epochs:g}, or there is no validation"
             raise ValueError(f"check_val_every_n_epoch must be {most}; got {self.check_val_every_n_epoch}")
 
@@ -95,6 +96,27 @@ def check_trainer(options: Mapping[str, Any]) -> None:
         others = {name: value for name, value in options.items() if name not in own}
         check_arguments(Declaration(names, lightnings.open_ended, lightnings.hint), others, "trainer")
     read_options(TrainerOptions, {name: value for name, value in options.items() if name in own}, "trainer")
+
+
+def read_budget(budget: Any) -> float | list[list[int]] | None:
+    """Return the seconds of `budget`, or the plan that it holds in their place; None if there is none.
+
+    Raises:
+        RequestError: if it is neither.
+    """
+    if budget is None:
+        return None
+    seconds = read_seconds(budget) if isinstance(budget, str) else budget
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < math.inf:
+        return float(seconds)
+    if not isinstance(budget, list):
+        raise RequestError(f"budget must be hours:minutes:seconds, such as 00:05:00, or seconds, got {budget!r}")
+    valid = bool(budget) and fits(budget, list[list[int]]) and all(len(p) == 2 and p[0] < p[1] for p in budget)
+    firsts = [pair[0] for pair in budget] if valid else []
+    reached = valid and all(later[0] < earlier[1] for earlier, later in itertools.pairwise(budget))
+    if not reached or firsts != sorted(set(firsts)) or firsts[0] != 0:
+        raise RequestError(f"budget must be a time, or the plan in a record (summary.json), got {budget!r}")
+    return budget
 
 
 def check_devices(devices: Any) -> None:

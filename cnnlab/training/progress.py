@@ -13,7 +13,7 @@ from tqdm import tqdm
 from cnnlab import waiting
 from cnnlab.display import terminal_width
 from cnnlab.training.classifier import Classifier
-from cnnlab.training.duration import total_steps
+from cnnlab.training.duration import duration_of
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,6 @@ class Progress(Callback):
         """Log the header of the table."""
         self._started = time.perf_counter()
         self._steps_before = trainer.global_step
-        self._total_steps = total_steps(trainer)
         _log_row(COLUMNS)
         self.on_train_epoch_start(trainer, pl_module)  # Lightning leaves it out if a run resumes within an epoch
 
@@ -102,7 +101,7 @@ class Progress(Callback):
         validated = self._validated and "val/loss" in metrics  # else they are an earlier epoch's
         val_loss = f"{float(metrics['val/loss']):.4f}" if validated else "-"
         val_accuracy = f"{float(metrics['val/accuracy']):.2%}" if validated else "-"
-        epochs = f"{trainer.current_epoch + 1}/{trainer.max_epochs if (trainer.max_epochs or 0) > 0 else '-'}"
+        epochs = self._epoch_of(trainer)
         speed = (totals.images - self._images_before) / seconds
         times = _clock(now - self._started), _clock(self._seconds_left(trainer, now))
         figures = epochs, f"{loss:.4f}", f"{accuracy:.2%}", val_loss, val_accuracy, f"{speed:,.0f}"
@@ -125,8 +124,12 @@ class Progress(Callback):
             waiting.tell("First step")  # of a compiled network, it takes long
 
     @staticmethod
-    def _label(trainer: L.Trainer) -> str:
-        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+    def _epoch_of(trainer: L.Trainer) -> str:
+        """Return the number of the epoch, and how many there will be, if that is known."""
+        return f"{trainer.current_epoch + 1}/{trainer.max_epochs if (trainer.max_epochs or 0) > 0 else '-'}"
+
+    def _label(self, trainer: L.Trainer) -> str:
+        return f"epoch {self._epoch_of(trainer)}"
 
     def _open_bar(self, batches: Sequence[float], label: str) -> None:
         self._close_bar()
@@ -140,10 +143,14 @@ class Progress(Callback):
             self._bar = None
 
     def _seconds_left(self, trainer: L.Trainer, now: float) -> float:
-        """Estimate the seconds to the end from the pace so far."""
+        """Return the seconds to the end: those of the budget of time, or an estimate from the pace so far."""
+        duration = duration_of(trainer)
+        if duration is None or not duration.plan:
+            return 0.0
+        if (left := duration.seconds_left()) is not None:
+            return left
         done = trainer.global_step - self._steps_before
-        total = self._total_steps - self._steps_before
-        return (now - self._started) * (total - done) / max(1, done)
+        return (now - self._started) * (duration.plan[-1][1] - trainer.global_step) / max(1, done)
 
 
 def _log_row(cells: Iterable[str]) -> None:

@@ -57,6 +57,7 @@ class Schedule:
         self.peak_lr: float = self._groups[0]["lr"]  # highest planned rate of the first group
         self.per_epoch = bool(in_epochs) if interval is None else interval == "epoch"
         self.length = epochs if self.per_epoch else steps
+        self._takes_length = bool({*LENGTHS} & {*inspect.signature(factory).parameters} - {*given})
         with explained("schedule", given, Exception):
             if in_epochs not in (None, self.per_epoch):
                 raise ValueError(f"t_in_epochs contradicts schedule_interval={interval}")
@@ -74,15 +75,32 @@ class Schedule:
             self.watches = "val/accuracy" if self._plateau.mode == "max" else "val/loss"
         self._moves = 0
 
-    def after_step(self) -> None:
-        """Move, unless the scheduler moves by epoch."""
-        if not self.per_epoch:
-            self.move()
+    def set_length(self, steps: int, epochs: int) -> None:
+        """Begin anew with the length of the training, which was not known yet."""
+        with explained("schedule", getattr(self._factory, "keywords", {}), Exception):
+            self.length = epochs if self.per_epoch else steps
+            self._plan_anew(0, 1.0)
 
-    def after_epoch(self, figures: Mapping[str, float]) -> None:
+    def after_step(self, share: float | None = None) -> None:
+        """Move, unless the scheduler moves by epoch.
+
+        If the length of the training is not fixed, `share` is how much of it is done. A scheduler that was told the
+        length then moves as often as brings it there, which may be more than once or not at all.
+        """
+        if not self.per_epoch:
+            self._move_to(share)
+
+    def after_epoch(self, figures: Mapping[str, float], share: float | None = None) -> None:
         """Move, if the scheduler moves by epoch, by the figures of its validation, which are empty if it had none."""
         if self.per_epoch:
-            self.move(figures.get(self.watches or ""))
+            self._move_to(share, figures.get(self.watches or ""))
+
+    def _move_to(self, share: float | None, metric: float | None = None) -> None:
+        if share is None or not self._takes_length or self.length is None:
+            self.move(metric)
+            return
+        while self._moves < round(share * self.length):
+            self.move(metric)
 
     def move(self, metric: float | None = None) -> None:
         """Set the rates of the next step or epoch; `metric` is the figure that the scheduler watches."""

@@ -19,6 +19,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from torch import Tensor, nn
 
 from cnnlab.errors import RequestError
+from cnnlab.training.budget import Budget
 from cnnlab.training.duration import Duration
 from cnnlab.training.options import Compile, check_devices
 from cnnlab.training.precision import auto_precision, device_type
@@ -45,6 +46,7 @@ def build_trainer(
     loggers: Sequence[Logger],
     directory: Path,
     started_from_outside: bool = False,
+    budget: float | list[list[int]] | None = None,
 ) -> L.Trainer:
     """Return a Trainer that logs once per epoch and saves only through its callbacks.
 
@@ -55,6 +57,7 @@ def build_trainer(
         directory: the run directory, for files that callbacks write.
         started_from_outside: whether torchrun or Slurm started the processes of a run on several devices. Then they say
             which process this is.
+        budget: what ends the training instead of `max_epochs` and `max_steps`, see `cnnlab.training.budget.Budget`.
 
     Raises:
         ValueError: if a value is out of range, or a device does not exist.
@@ -78,15 +81,15 @@ def build_trainer(
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = tf32
     _quieten_lightning()
-    epochs = options["max_epochs"]
+    duration = Duration(options["max_epochs"], options.get("max_steps", -1)) if budget is None else Budget(budget)
     profiler = StepProfiler(directory / "profile") if options.get("profile") else NoProfiler()
     try:
         trainer = L.Trainer(
             # Compiled code, above all CUDA graphs, cannot share tensors between training and inference mode.
             **{"profiler": profiler, "inference_mode": compile_mode == "off", **arguments},
-            max_epochs=math.ceil(epochs),
+            max_epochs=-1 if math.isinf(duration.epochs) else math.ceil(duration.epochs),
             plugins=plugins,
-            callbacks=[Duration(epochs, options.get("max_steps", -1)), *callbacks],
+            callbacks=[duration, *callbacks],
             logger=list(loggers),
             default_root_dir=directory,
             enable_model_summary=False,

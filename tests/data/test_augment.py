@@ -159,7 +159,7 @@ def test_nothing_is_drawn_unless_asked_for() -> None:
         ({"hue": 0.6}, "hue must be from 0 to 0.5, got 0.6"),
         ({"grey": -0.1}, "grey must be from 0 to 1, got -0.1"),
         ({"then": ["mynoise"]}, "then must be a list such as .*, got "),
-        ({"sizes": [[0, 24], [0, 32]]}, "sizes must be .* pairs with rising epochs, got "),
+        ({"sizes": [[0, 24], [0, 32]]}, "sizes must be .* pairs with rising times, .* got "),
         ({"sizes": 24}, "sizes must be a list of lists, got 24"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Resize whole batches, by the epoch."""
+"""Resize whole batches, by the epoch or the share of the training that is done."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,27 +13,33 @@ from cnnlab.data.epoch import Epoch
 
 @dataclass(frozen=True)
 class Resize:
-    """Train on smaller or larger images from some epochs on (progressive resizing)."""
+    """Train on smaller or larger images from some time on (progressive resizing)."""
 
-    sizes: Sequence[Sequence[int]]  # pairs of an epoch, and the height and width in pixels from that epoch on
+    # Pairs of a time, and the height and width in pixels from then on. A time below 1 is a share of the training,
+    # others are epochs.
+    sizes: Sequence[Sequence[float]]
 
     stream = 0  # nothing is random here
-    on_pixels = False
 
     def __post_init__(self) -> None:
-        valid = fits(self.sizes, list[list[int]]) and all(
-            len(pair) == 2 and pair[0] >= 0 and pair[1] >= 1 for pair in self.sizes
+        valid = fits(self.sizes, list[list[float]]) and all(
+            len(pair) == 2 and (0 <= pair[0] < 1 or pair[0] % 1 == 0 < pair[0]) and fits(pair[1], int) and pair[1] >= 1
+            for pair in self.sizes
         )
-        epochs = [pair[0] for pair in self.sizes] if valid else []
-        if not valid or epochs != sorted(set(epochs)):
-            raise ValueError(f"sizes must be [epoch, pixels] pairs with rising epochs, got {self.sizes}")
+        times = [pair[0] for pair in self.sizes] if valid else []
+        if not valid or times != sorted(set(times)):
+            problem = "[time, pixels] pairs with rising times, shares of the training (0.3) or epochs (2)"
+            raise ValueError(f"sizes must be {problem}, got {self.sizes}")
 
     def draw(self, generator: torch.Generator, epoch: Epoch) -> dict[str, Any]:
-        """Return `size`, the height and width in this epoch."""
-        size = next((pixels for first, pixels in reversed(self.sizes) if epoch.number >= first), epoch.size)
-        return {} if size == epoch.size else {"size": size}
+        """Return `epoch`, its number, if sizes change."""
+        return {"epoch": epoch.number} if self.sizes else {}
 
-    def apply(self, images: Tensor, size: int) -> Tensor:
-        """Resize images (B, C, H, W), with antialiasing."""
+    def apply(self, images: Tensor, share: float, epoch: int) -> Tensor:
+        """Resize images (B, C, H, W), with antialiasing, as this epoch and this share of the training demand."""
+        began = (int(size) for time, size in reversed(self.sizes) if (share if time < 1 else epoch) >= time)
+        size = next(began, images.shape[-1])
+        if size == images.shape[-1]:
+            return images
         resized = nn.functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
         return resized.contiguous(memory_format=torch.channels_last)
