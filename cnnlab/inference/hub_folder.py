@@ -22,7 +22,7 @@ CARD = """---
 
 # {name}
 
-A network that tells {count} kinds of images apart: {classes}. Trained with [cnnlab](https://pypi.org/project/cnnlab/).
+A network that tells {count} kinds of images apart: {classes}. Trained with cnnlab.
 
 ```python
 from cnnlab import load
@@ -85,7 +85,8 @@ def model_card(net: TrainedNetwork, record: Values, data: Values) -> str:
     told = {name: _told(value, images) for name, value in figures.items() if value is not None}
     if told:
         metrics = [
-            {"type": "accuracy", "value": figures[name], "name": f"{name}: {text}"} for name, text in told.items()
+            {"type": "accuracy", "value": round(figures[name], 6), "name": f"{name}: {text}"}
+            for name, text in told.items()
         ]
         dataset = {"name": named, "type": source if on_hub else named, "split": "test"}
         results = [{"task": {"type": "image-classification"}, "dataset": dataset, "metrics": metrics}]

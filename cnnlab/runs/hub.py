@@ -1,6 +1,7 @@
 """Fetch trained networks from the Hugging Face Hub: `hf://OWNER/NAME`, as `cnnlab export format=hub` writes them."""
 
 import functools
+import logging
 import re
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from cnnlab.instantiate import first_line
 from cnnlab.waiting import tell
 
 START = "hf://"
+PATIENCE = 10.0  # seconds to wait for the Hub's answer
+UNREACHABLE = "the Hub cannot be reached, and it is not in the local cache"
 WEIGHTS_FILE = "model.safetensors"  # holds all that a network needs, with its description
 
 
@@ -25,14 +28,21 @@ def fetch_network(name: str) -> Path:
     found = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", name)
     if not found:
         raise RequestError(f"checkpoint: {name} must be hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # it raises what it reports
     tell(f"Fetching {name}")
+    repository, revision = found.groups()
     try:
-        return Path(hf_hub_download(found[1], WEIGHTS_FILE, revision=found[2]))
+        HfApi().model_info(repository, revision=revision, timeout=PATIENCE)  # a download tries for half a minute
+        return Path(hf_hub_download(repository, WEIGHTS_FILE, revision=revision))
     except Exception as error:  # the library raises many kinds of errors
+        is_answer = getattr(getattr(error, "response", None), "status_code", 500) < 500
+        cached = None if is_answer else try_to_load_from_cache(repository, WEIGHTS_FILE, revision=revision)
+        if isinstance(cached, str):
+            return Path(cached)
         raise RequestError(f"checkpoint: {name}: {_explain(error)}") from None
 
 
@@ -54,6 +64,6 @@ def _explain(error: Exception) -> str:
         "RemoteEntryNotFoundError": f"it is not one of cnnlab's: it has no {WEIGHTS_FILE}",
         "HFValidationError": "this is no name on the Hub",
         "OfflineModeIsEnabled": "it is not in the local cache, and HF_HUB_OFFLINE forbids to fetch it",
-        "LocalEntryNotFoundError": "the Hub cannot be reached, and it is not in the local cache",
+        **dict.fromkeys(("LocalEntryNotFoundError", "TransportError", "ConnectionError", "TimeoutError"), UNREACHABLE),
     }
     return next((text for kind, text in known.items() if kind in kinds), f"it was not fetched ({first_line(error)})")

@@ -19,6 +19,7 @@ def fake(tmp_path, monkeypatch, save):
     export_network(save(), tmp_path / "hub" / "me" / "net", "hub")
     (tmp_path / "hub" / "me" / "other" / "README.md").write_text("# Nothing")
     hub.fetch_network.cache_clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with FakeHub(tmp_path / "hub").serving() as fake:
         url = f"{fake.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr(constants, "ENDPOINT", fake.endpoint)
@@ -37,7 +38,8 @@ def test_the_card_tells_what_the_record_says(digits_run, tmp_path):
     results = card.data.eval_results
     assert (card.data.library_name, card.data.metrics, card.data.license) == ("cnnlab", ["accuracy"], None)
     assert card.data.tags == ["image-classification", "cnnlab", "lenet5"]
-    assert [result.metric_value for result in results] == [record["test_accuracy"], record["test_accuracy_tta"]]
+    accuracies = [record["test_accuracy"], record["test_accuracy_tta"]]
+    assert [result.metric_value for result in results] == pytest.approx(accuracies, abs=1e-6)
     assert "of 299 images (95% interval" in results[0].metric_name
     assert (results[0].dataset_name, results[0].task_type) == ("digits", "image-classification")
     assert "lenet5, 62,006 parameters" in card.text
@@ -63,12 +65,24 @@ def test_a_network_of_the_hub_is_that_of_the_checkpoint(fake, tmp_path, save):
     assert len(fake.requests) == asked  # a command asks once
 
 
-def test_it_is_read_from_the_cache_without_network(fake, monkeypatch):
+@pytest.mark.parametrize("fault", ["none answers", "offline", "its own fault"])
+def test_it_is_read_from_the_cache_without_network(fake, monkeypatch, fault):
     load("hf://me/net", "cpu", "32-true")
     hub.fetch_network.cache_clear()
-    fake.faults.append(Fault("", status=503))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    if fault == "none answers":
+        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    elif fault == "offline":
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    else:
+        fake.faults.append(Fault("", status=503))
     assert load("hf://me/net", "cpu", "32-true").classes == ("cat", "dog", "owl")
+
+
+def test_without_network_and_cache_it_says_so(fake, command, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    outcome = command("predict", "checkpoint=hf://me/net", "images=test", "data=digits")
+    assert outcome.code == 2
+    assert "the Hub cannot be reached, and it is not in the local cache" in outcome.err.replace("\n", " ")
 
 
 def test_a_revision_is_asked_for(fake):

@@ -19,7 +19,7 @@ SIZES = "augmentation.sizes=[[0,16],[0.3,24],[0.6,32]]"
 class Machine:
     """A clock that goes on when LeNet-5 sees images: by so many seconds for each, in proportion to its pixels."""
 
-    pace: float = 1e-4
+    pace: float = 3e-4
     now: float = 0.0
     slows_at: float = float("inf")  # from then on it is half as fast
 
@@ -89,7 +89,7 @@ def test_a_plan_of_one_pair_is_a_number_of_epochs(train, tmp_path):
 
 def test_a_resumed_run_goes_on_with_its_plan_and_its_time(train, tmp_path, machine, monkeypatch):
     with monkeypatch.context() as patch:
-        stop_when_asked(patch, 40)
+        stop_when_asked(patch, 30)
         assert train(*SHORT, "budget=2", "hydra.run.dir=run").code == 130
     before, plan = used(tmp_path / "run"), summary(tmp_path / "run")["plan"]
     assert 0.2 < before < 1
