@@ -13,6 +13,7 @@ from cnnlab.config.parts import own_names
 from cnnlab.config.paths import CONFIG_GROUPS
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import RunDirectory
+from cnnlab.training.options import read_budget
 from cnnlab.words import did_you_mean
 
 # Keys of `data` that a checkpoint fixes, or that do not affect the outputs of a trained network.
@@ -45,6 +46,7 @@ def settings(config: DictConfig) -> dict[str, Any]:
         if given := sorted({f"trainer.{key}" for key in LENGTHS} & given_keys(config)):
             raise RequestError(f"{given[0]}: the budget decides how long the training is; budget=null has none")
         trainer |= LENGTHS
+        values["budget"] = read_budget(values["budget"])
     return values
 
 

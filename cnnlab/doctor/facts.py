@@ -147,7 +147,7 @@ class Facts:
 
         trainer = self.settings["trainer"]
         options = {"precision": self.precision, "clip": trainer.get("gradient_clip_val"), **changes}
-        options.setdefault("epochs", max(1, math.ceil(trainer["max_epochs"])))
+        options.setdefault("epochs", max(1, math.ceil(trainer["max_epochs"] or self.epochs)))
         name = f"a short training ({origin}, {changes})"
         return self.measure(name, lambda: train_shortly(getattr(self, origin), self.batches, **options))
 

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cnnlab import config as configuration
 from cnnlab.config.messages import explain
 from cnnlab.config.paths import CONFIG_GROUPS
+from cnnlab.config.settings import LENGTHS
 from cnnlab.config.sweeps import to_override
 from cnnlab.data.cache import check_available
 from cnnlab.errors import RequestError
@@ -96,6 +97,8 @@ class TrialConfigurations:
         """Compose the configuration of a run, and check what its source files tell."""
         try:
             config = self.compose(values)
+            if config.budget is not None and (length := sorted({f"trainer.{key}" for key in LENGTHS} & set(values))):
+                raise RequestError(f"{length[0]}: the budget decides how long a trial is")
             configuration.check_settings(configuration.settings(config))
         except (HydraException, OmegaConfBaseException) as error:
             raise RequestError(f"search: {explain(error, 'tune')}") from None
