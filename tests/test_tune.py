@@ -47,6 +47,7 @@ WRONG = {
     "search=empty": "search: optimizer.lr: float must be two numbers",
     "search=peeks": "search: protocol decides how trials are scored; it must be the same for all",
     "search=easier": "search: data.holdout decides how trials are scored; it must be the same for all",
+    "search=lengths budget=60": "search: trainer.max_epochs: the budget decides how long a trial is",
     "search=guide": "protocol: with article, a search would choose by the test images",
     "-m search=optimizer,recipe": "-m: cnnlab tune does not sweep",
 }
@@ -58,6 +59,7 @@ OWN = {
     "empty": "optimizer.lr: {float: []}",
     "peeks": "protocol: {choice: [holdout, article]}",
     "easier": "data.holdout: {float: [0.01, 0.2]}",
+    "lengths": "trainer.max_epochs: {choice: [3, 5]}",
     "guide": "experiment: {choice: [article, demo]}",
     "mine": "recipe: {choice: [article, speedrun]}\nmodel.width: {float: [0.5, 1.0], step: 0.5}",
 }
