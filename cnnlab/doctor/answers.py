@@ -1,7 +1,9 @@
 """Ask the trained network, and a simple classifier of pixels, what they say of images."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -9,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.doctor.findings import NotMeasured
+from cnnlab.files import from_here
 from cnnlab.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
     from cnnlab.data.images import Images
     from cnnlab.doctor.facts import Facts
 
+Change = Callable[[Tensor], Tensor]  # of pixels (N, H, W, 3)
 ASKED = 1000  # images of a split that a network is asked about, spread evenly
 MULTIPLICATIONS = 2e11  # of the forward passes for them: some seconds of a processor core
 LEARNED = 5000  # training images that the simple classifier learns, spread evenly
@@ -44,13 +48,14 @@ class Answers:
 
     @property
     def far_off(self) -> float:
-        """Return the share of images whose label is in the less probable half of the other classes.
+        """Return how improbable the labels of wrongly answered images are for the network: 0 second choice, 1 last one.
 
-        A network that confuses classes still finds the right one probable. Labels at random lie anywhere.
+        Labels at random have a mean of 0.5. A network that confuses classes still finds the right one probable.
         """
         own = self.logits.gather(1, self.labels[:, None])
         better = (self.logits > own).sum(1)
-        return float((better > self.logits.shape[1] / 2).float().mean())
+        wrong = better[better > 0]
+        return float((wrong - 1).float().mean()) / max(1, self.logits.shape[1] - 2) if len(wrong) else 0.0
 
     def confusion(self) -> np.ndarray:
         """Return how many images of each class get which answer, int64 (classes, classes)."""
@@ -107,9 +112,9 @@ class PixelClassifier:
         gram += torch.eye(len(gram)) * RIDGE * gram.diagonal().mean()
         return cls(torch.linalg.solve(gram, inputs.T @ targets))
 
-    def classify(self, pixels: Tensor) -> Tensor:
-        """Return the class of each image, int64 (N,)."""
-        return (_inputs(pixels) @ self.weights).argmax(1)
+    def scores(self, pixels: Tensor) -> Tensor:
+        """Return how much speaks for each class, float32 (N, classes)."""
+        return (_inputs(pixels) @ self.weights).float()
 
 
 def _inputs(pixels: Tensor) -> Tensor:
@@ -139,10 +144,15 @@ def seen(facts: "Facts", split: Literal["train", "val", "test"]) -> tuple[Tensor
     return facts.measure(f"the {split} images", read)
 
 
-def agreement(
-    facts: "Facts", split: Literal["train", "val", "test"], change: Callable[[Tensor], Tensor] | None = None
-) -> tuple[int, int]:
-    """Return how many images of a split, changed or not, the simple classifier gives their label, and how many."""
+def guesses(facts: "Facts", split: Literal["train", "val", "test"], change: Change | None = None) -> Answers:
+    """Return what the simple classifier says of images of a split, which may be changed before."""
     pixels, labels = seen(facts, split)
-    given = pixel_classifier(facts).classify(change(pixels) if change else pixels)
-    return int((given == labels).sum()), len(labels)
+    return Answers(pixel_classifier(facts).scores(change(pixels) if change else pixels), labels)
+
+
+def audit_command(facts: "Facts") -> str:
+    """Return the command that shows duplicates, odd images and suspicious labels of the data."""
+    path, source = facts.settings["data"].get("path"), facts.settings["data"].get("source")
+    if path:
+        return shlex.join(["cnnlab", "audit", "data=folder", f"data.path={from_here(Path(path))}"])
+    return shlex.join(["cnnlab", "audit", f"data={source}" if source == "digits" else "data=cifar10"])

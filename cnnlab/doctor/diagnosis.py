@@ -30,6 +30,8 @@ CAUSES = {
     ),
     "saturated_units": ("rate_diverges", "rate_oscillates", "pixels_not_normalized", "warmup_missing"),
     "overfitting": ("shuffled_labels", "leaked_images"),
+    "shuffled_labels": ("broken_inputs",),
+    "leaked_images": ("broken_inputs",),  # one image over and over
     "largest_class": ("rate_diverges", "rate_too_low", "gradients_vanish", *FAULTS_OF_SIGNAL, *FAULTS_OF_IMAGES),
     "underfitting": (
         *("rate_diverges", "rate_oscillates", "rate_too_low", "rate_ended_early", "warmup_missing", "decay_too_strong"),

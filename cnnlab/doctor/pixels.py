@@ -5,14 +5,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cnnlab.doctor.answers import agreement, seen
+from cnnlab.doctor.answers import audit_command, guesses, seen
 from cnnlab.doctor.facts import Facts
 from cnnlab.doctor.findings import Finding, Where, sure
 from cnnlab.doctor.rate import CLEARLY, LEARNED
 
 # Values of a network's inputs. First weights are drawn for a deviation of 1; constants of another data set, or those
 # that bring pixels to [-1, 1], give 0.5 to 2.
-LEAST_SPREAD, MOST_SPREAD, MOST_OFFSET = 0.45, 3.0, 1.5
+LEAST_SPREAD, MOST_SPREAD, MOST_OFFSET = 0.35, 3.0, 1.5
 FAR = 8.0  # factor from a deviation of 1 that no choice of constants explains
 BROKEN = 0.02  # share of the images that may be constant or the same by chance; photographs have next to none
 # The symmetries of a square, with their names.
@@ -33,7 +33,9 @@ def pixels_not_normalized(facts: Facts) -> Finding | None:
     inputs = torch.cat([images for images, _ in facts.images])
     mean, spread = float(inputs.mean()), float(inputs.std())
     offset = abs(mean) / max(spread, 1e-12)
-    if LEAST_SPREAD <= spread <= MOST_SPREAD and (abs(mean) <= MOST_OFFSET or offset <= MOST_OFFSET):
+    is_raw = not facts.data.mean.any() and bool((facts.data.std == 1).all())
+    is_usual = LEAST_SPREAD <= spread <= MOST_SPREAD and min(abs(mean), offset) <= MOST_OFFSET
+    if is_usual and not is_raw:
         return None
     if not spread or (facts.train_accuracy > LEARNED and not facts.diverged):
         return None
@@ -91,7 +93,7 @@ def broken_inputs(facts: Facts) -> Finding | None:
         sure(BROKEN / share, 0.98, 0.6),
         f"{share:.1%} {where} {what} {kind}",
         "Look at the images, at how they are read, and at your own augmentation.",
-        _audit(facts),
+        audit_command(facts),
     )
 
 
@@ -103,40 +105,32 @@ def _has(facts: Facts, split: str) -> bool:
     return len(getattr(facts.data, split)) > 0
 
 
-def _audit(facts: Facts) -> str:
-    path, name = facts.settings["data"].get("path"), facts.summary["data"]
-    return f"cnnlab audit data={name}" + (f" data.path={path}" if path else "")
-
-
 def flips_change_class(facts: Facts) -> Finding | None:
     """An augmentation that mirrors or turns images, which then show another class."""
-    right, count = agreement(facts, "val")
-    before = right / count
-    if before < KNOWN:
+    val = guesses(facts, "val")
+    if val.accuracy < KNOWN:
         return None
     shares = facts.measure("what the augmentation turns", lambda: _turned(facts))
-    worst = {
-        name: agreement(
-            facts, "val", lambda pixels, turn=TURNS[name]: turn(pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        )[0]
-        / count
-        for name, share in shares.items()
-        if share >= SEEN
-    }
+    worst = {name: _turned_accuracy(facts, name) for name, share in shares.items() if share >= SEEN}
     if not worst:
         return None
     name = min(worst, key=lambda name: worst[name])
-    if worst[name] > LOST * before:
+    if worst[name] > LOST * val.accuracy:
         return None
     return Finding(
         "flips_change_class",
-        sure(worst[name] / before, 0.95, 0.6),
+        sure(worst[name] / val.accuracy, 0.95, 0.6),
         f"{shares[name]:.0%} of the augmented training images are like their original {name}; a simple classifier of "
-        f"pixels gives {before:.0%} of {count} validation images their class, and {worst[name]:.0%} of the same images "
-        f"{name}: they look like other classes",
+        f"pixels gives {val.accuracy:.0%} of {len(val)} validation images their class, and {worst[name]:.0%} of the "
+        f"same images {name}: they look like other classes",
         "Leave out mirroring and large rotations.",
-        facts.again("augmentation.flip=none", "augmentation.rotation=10", "augmentation.then=[]"),
+        facts.again("augmentation.flip=none", "augmentation.rotation=0", "augmentation.then=[]"),
     )
+
+
+def _turned_accuracy(facts: Facts, name: str) -> float:
+    """Return how well the simple classifier does on validation images that are turned."""
+    return guesses(facts, "val", lambda pixels: TURNS[name](pixels.movedim(-1, 1)).movedim(1, -1)).accuracy
 
 
 def _turned(facts: Facts) -> dict[str, float]:

@@ -1,14 +1,19 @@
 """Recognize faults between the splits, and in the order of the images."""
 
+import shlex
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnlab.doctor.answers import answers
+from cnnlab.doctor.answers import answers, audit_command
 from cnnlab.doctor.facts import Facts
 from cnnlab.doctor.findings import Finding, Where
+
+if TYPE_CHECKING:
+    from cnnlab.data.images import Images
 
 LEAKED = 0.01  # share of the images; CIFAR-10 has below 0.001 that are equal in training and test
 COMPARED = 20_000  # images of a split, spread evenly
@@ -77,17 +82,17 @@ def leaked_images(facts: Facts) -> Finding | None:
         float(min(0.99, 0.75 + share)),
         f"{text}; their accuracy says nothing about new images",
         "Leave the copies out of the training images; cnnlab audit lists them.",
-        _audit(facts),
+        audit_command(facts),
     )
 
 
-def _pixels(images, most: int) -> np.ndarray:
+def _pixels(images: "Images", most: int) -> np.ndarray:
     """Return the pixels of images, uint8 (N, H, W, 3)."""
     places = torch.linspace(0, len(images) - 1, min(most, len(images)), dtype=torch.float64).long()
     return images.read(places).numpy()
 
 
-def _near(facts: Facts, images, split: str) -> tuple[float, str]:
+def _near(facts: Facts, images: "Images", split: str) -> tuple[float, str]:
     """Return the share of a split with a near copy among training images, beyond theirs, and a text if it counts."""
     train, own = (_grey(_pixels(part, NEAR)) for part in (facts.data.train, images))
     among = train @ train.T
@@ -132,14 +137,15 @@ def images_not_shuffled(facts: Facts) -> Finding | None:
         f"have {usual:.1f}; two images of a batch have the same class with a probability of {same:.0%} instead of "
         f"{chance:.0%}",
         "Shuffle the training images in every epoch, all of them and not only a buffer.",
-        facts.again("data._target_=cnnlab.data.datamodule.ImageDataModule"),
+        _with_own_loader(facts),
         Where("train/loss", 1, max(1, facts.epochs)),
     )
 
 
-def _audit(facts: Facts) -> str:
-    path, name = facts.settings["data"].get("path"), facts.summary["data"]
-    return f"cnnlab audit data={name}" + (f" data.path={path}" if path else "")
+def _with_own_loader(facts: Facts) -> str:
+    """Return the command of the run without what it says about reading images, but where they are."""
+    words, kept = shlex.split(facts.again()), ("data.path", "data.batch_size", "data.image_size")
+    return shlex.join(w for w in words if not w.lstrip("+~").startswith("data.") or w.partition("=")[0] in kept)
 
 
 RULES: tuple[Callable[[Facts], Finding | None], ...] = (exchanged_classes, leaked_images, images_not_shuffled)

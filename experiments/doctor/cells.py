@@ -11,7 +11,7 @@ NETWORKS = {
     "lenet5": ("model=lenet5", "recipe=fast_lenet"),
     "tanh": ("model=lenet5", "recipe=fast_lenet", "model.activation=tanh", "model.pooling=avg"),
     "article": ("model=article", "model.width=0.25", *ADAMW, "optimizer.lr=0.002", "optimizer.weight_decay=0.01"),
-    "resnet20": ("model=resnet20", "model.width=0.5", *SMALL_IMAGES),
+    "resnet20": ("model=resnet20", "model.depth=20", "model.width=0.5", *SMALL_IMAGES),
 }
 BASES = {
     **dict.fromkeys(("lenet5", "tanh"), "cnnlab.models.lenet.LeNet5"),
@@ -58,6 +58,12 @@ class Cell:
         """Return settings that take the network from a function of `own_code`."""
         base = (f"model._target_=own_code.{function}", f"+model.base={BASES[self.network]}")
         return (*base, *(f"+model.{name}={value}" for name, value in options.items()))
+
+    def own_data(self, name: str, **options: object) -> tuple[str, ...]:
+        """Return settings that take the images from a class of `own_code`."""
+        size = 16 if self.network == "resnet20" else 32
+        needed = (f"data._target_=own_code.{name}", f"data.image_size={size}", "data.eval_batch_size=1000")
+        return (*needed, *(f"data.{option}={value}" for option, value in options.items()))
 
 
 CELLS = tuple(Cell(network, data) for data in DATA for network in NETWORKS)

@@ -32,6 +32,7 @@ from folders import Folders
 from healthy import HEALTHY
 
 from cnnlab import train
+from cnnlab.runs.directory import RunDirectory
 
 TAGS = "corpus.json"  # in each run directory: what `Planned` holds
 
@@ -94,7 +95,8 @@ def train_one(run: Planned, folder: Path, folders: Folders) -> None:
     code = _run_command(arguments, printed)
     if code == 130:
         raise KeyboardInterrupt
-    if not (place / "summary.json").exists() or code == 2:
+    summary = RunDirectory(place).read_summary()
+    if code == 2 or summary is None or summary["status"] == "failed":
         raise RuntimeError(f"{run.name}: {' '.join(arguments)}\n{printed.getvalue()}")
     about = {**asdict(run), "name": run.name, "seconds": round(time.monotonic() - started, 1)}
     (place / TAGS).write_text(json.dumps(about, indent=1))

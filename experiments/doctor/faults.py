@@ -72,7 +72,7 @@ def _tiny(images: int):
 
 def _lagging(decay: float):
     average = "averaging._target_=lightning.pytorch.callbacks.EMAWeightAveraging"
-    return lambda cell: (average, f"averaging.decay={decay}", "averaging.every_n_steps=1")
+    return lambda cell: (average, f"averaging.decay={decay}", "averaging.update_every_n_steps=1")
 
 
 def _slow_statistics(momentum: float):
@@ -97,11 +97,11 @@ def _folder(change: str, strength: float, *more: str):
 
 
 def _unshuffled(buffer: float):
-    return lambda cell: ("data._target_=own_code.Unshuffled", f"+data.buffer={buffer}")
+    return lambda cell: cell.own_data("Unshuffled", buffer=buffer)
 
 
 def _imbalanced(share: float):
-    return lambda cell: ("data._target_=own_code.Imbalanced", f"+data.share={share}")
+    return lambda cell: cell.own_data("Imbalanced", share=share)
 
 
 def _own(function: str, **options: object):

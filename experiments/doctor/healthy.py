@@ -105,7 +105,7 @@ HEALTHY = {
     "more-validation": Kind([_same("data.holdout=0.2")]),
     "balanced": Kind([_same("data.sampling=balanced")]),
     "weighted-loss": Kind([_same("loss.weight=balanced")]),
-    "slightly-imbalanced": Kind([_longer(1.5, "data._target_=own_code.Imbalanced", "+data.share=0.5")], DIGITS),
+    "slightly-imbalanced": Kind([lambda cell: (cell.epochs(1.5), *cell.own_data("Imbalanced", share=0.5))], DIGITS),
     "float32": Kind([_same("trainer.precision=32-true")], LENETS),
     "accumulated": Kind([_longer(1.5, "trainer.accumulate_grad_batches=2")], DIGITS),
     "mirrored-twice": Kind([_same("tta=flip")], CIFAR),

@@ -107,13 +107,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--half", choices=("building", "test"), required=True)
     parser.add_argument("--only", nargs="+", help="faults, or `healthy`")
+    parser.add_argument("--output", type=Path, help="where it is kept instead")
     parser.add_argument("--again", action="store_true", help="look at all runs again, with other rules perhaps")
     arguments = parser.parse_args()
     folder = arguments.folder.absolute()
     tags, left_out = runs_of(folder, arguments.half)
     if arguments.only:
         tags = [tag for tag in tags if (tag["fault"] or "healthy") in arguments.only]
-    file = folder / f"{arguments.half}.json"
+    file = arguments.output or folder / f"{arguments.half}.json"
     known = {} if arguments.again or not file.exists() else {one["name"]: one for one in json.loads(file.read_text())}
     for number, tag in enumerate(tags, start=1):
         if tag["name"] not in known:
