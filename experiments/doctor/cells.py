@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # Networks, each with a training that suits it. They are small, for two slow cores.
 ADAMW = ("optimizer._target_=torch.optim.AdamW", "~optimizer.momentum", "~optimizer.nesterov")
@@ -84,13 +84,14 @@ class Kind:
         cells: those on which it makes sense.
         must_harm: whether it is a fault only where it costs accuracy, such as a rate that is a little too low. A
             softmax too many is a mistake everywhere.
-        twin: settings of the healthy run that its accuracy is compared with, beside those of the cell.
+        twins: settings of the healthy run that its accuracy is compared with, beside those of the cell: one for all
+            strengths, or one for each.
     """
 
     settings: Sequence[Settings]
     cells: Sequence[Cell] = CELLS
     must_harm: bool = True
-    twin: Settings = field(default=lambda cell: ())
+    twins: Sequence[Settings] = (lambda cell: (),)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # if cnnlab is not installed
 sys.path.append(str(Path(__file__).resolve().parent))  # own_code, as a user's own module
 
-from cells import CELLS, Cell, Kind, Planned, fraction, in_turn
+from cells import CELLS, Cell, Planned, fraction, in_turn
 from faults import FAULTS
 from folders import Folders
 from healthy import HEALTHY
@@ -53,7 +53,7 @@ def _faulty(name: str, strength: int, number: int) -> Iterator[Planned]:
     if number < len(cells):
         cell, half = cells[number], _half(number + strength, name)
         settings = tuple(kind.settings[strength - 1](cell))
-        yield Planned(name, name, strength, cell, half, settings, kind.must_harm, twin_of(name, kind, cell).name)
+        yield Planned(name, name, strength, cell, half, settings, kind.must_harm, twin_of(name, strength, cell).name)
 
 
 def _healthy_in_turn() -> Iterator[Planned]:
@@ -70,10 +70,12 @@ def _half(number: int, name: str) -> str:
     return ("building", "test")[(number + (fraction(name) < 0.5)) % 2]
 
 
-def twin_of(name: str, kind: Kind, cell: Cell) -> Planned:
+def twin_of(name: str, strength: int, cell: Cell) -> Planned:
     """Return the healthy run that the accuracy of a fault is compared with."""
-    settings = tuple(kind.twin(cell))
-    return Planned(None, f"twin-of-{name}" if settings else "twin", 0, cell, "twin", settings, False, None)
+    twins = FAULTS[name].twins
+    number = strength if len(twins) > 1 else 0
+    settings = tuple(twins[number - 1](cell))
+    return Planned(None, f"twin-of-{name}" if settings else "twin", number, cell, "twin", settings, False, None)
 
 
 def train_one(run: Planned, folder: Path, folders: Folders) -> None:
@@ -131,7 +133,7 @@ def main() -> None:
     for planned in plan(len(CELLS) if arguments.full else arguments.passes):
         for run in planned:
             if run.fault and run.must_harm:
-                twin = twin_of(run.fault, FAULTS[run.fault], run.cell)
+                twin = twin_of(run.fault, run.strength, run.cell)
                 runs.setdefault(twin.name, twin)
             runs.setdefault(run.name, run)
     chosen = [run for run in runs.values() if not arguments.only or run.kind in arguments.only]

@@ -6,6 +6,8 @@ from cells import ADAMW, CELLS, Cell, Kind
 
 RELU = tuple(cell for cell in CELLS if cell.network in ("lenet5", "article"))
 NO_NORMS = tuple(cell for cell in CELLS if not cell.has_norms)
+DEEP = tuple(cell for cell in CELLS if cell.network in ("article", "resnet20"))
+CIFAR = tuple(cell for cell in CELLS if cell.data == "cifar")
 DIGITS = tuple(cell for cell in CELLS if cell.data == "digits")
 NO_CLIPPING = "trainer.gradient_clip_val=null"
 NO_AUGMENTATION = ("augmentation.pad=0", "augmentation.flip=none", "augmentation.cutout=0")
@@ -84,8 +86,12 @@ def _overfitted(share: float):
     return lambda cell: (f"data.fraction={share}", *nothing, cell.epochs(3 if cell.data == "digits" else 4))
 
 
-def _rounded(rate: float):
-    return lambda cell: (*cell.own("low_precision"), *_with_adamw(cell, rate))
+def _slow(factor: float):
+    return lambda cell: (cell.rate(factor), "averaging=null", "trainer.precision=32-true")
+
+
+def _rounded(factor: float):
+    return lambda cell: (*cell.own("low_precision"), *_slow(factor)(cell))
 
 
 def _constants(mean: float, std: float):
@@ -117,7 +123,7 @@ FAULTS = {
     "rate_oscillates": Kind([_oscillating(4), _oscillating(8), _oscillating(16)]),
     "rate_too_low": Kind([_rate(1 / 100), _rate(1 / 300), _rate(1 / 1000)]),
     "rate_ended_early": Kind([_ended(0.12), _ended(0.08), _ended(0.04)]),
-    "warmup_missing": Kind([_no_warmup(3), _no_warmup(6), _no_warmup(12)], twin=_no_warmup(3, 0.3)),
+    "warmup_missing": Kind([_no_warmup(3), _no_warmup(6), _no_warmup(12)], twins=[_no_warmup(3, 0.3)]),
     "decay_too_strong": Kind([_decayed(0.03), _decayed(0.1), _decayed(0.3)]),
     "gradients_vanish": Kind([_vanishing(0.25), _vanishing(0.1), _vanishing(0.03)]),
     "gradients_explode": Kind([_exploding(5), _exploding(10), _exploding(20)], NO_NORMS),
@@ -129,7 +135,7 @@ FAULTS = {
     "layers_not_learning": Kind(
         [_own("frozen", share=0.3), _own("detached", share=0.5), _own("frozen", share=0.8)], must_harm=False
     ),
-    "tiny_batches": Kind([_tiny(4), _tiny(3), _tiny(2)], twin=_tiny(16)),
+    "tiny_batches": Kind([_tiny(4), _tiny(3), _tiny(2)], DEEP, twins=[_tiny(16)]),
     "lagging_weights": Kind([_lagging(0.999), _slow_statistics(0.003), _lagging(0.9998)]),
     "overfitting": Kind([_overfitted(0.2), _overfitted(0.1), _overfitted(0.05)]),
     "underfitting": Kind(
@@ -145,7 +151,7 @@ FAULTS = {
             _same("model.width=0.1"),
         ]
     ),
-    "underflow": Kind([_rounded(5e-4), _rounded(3e-4), _rounded(1.5e-4)], twin=lambda cell: _with_adamw(cell, 3e-4)),
+    "underflow": Kind([_rounded(f) for f in (0.15, 0.08, 0.04)], twins=[_slow(f) for f in (0.15, 0.08, 0.04)]),
     "selected_on_test": Kind(
         [
             _same("protocol=article"),
@@ -154,7 +160,7 @@ FAULTS = {
         ],
         must_harm=False,
     ),
-    "pixels_not_normalized": Kind([_constants(0, 1), _constants(0.5, 20), _constants(0, 0.00392)]),
+    "pixels_not_normalized": Kind([_constants(0, 0.00392), _constants(0, 255), _constants(0, 1.5e-5)]),
     "broken_inputs": Kind(
         [
             _folder("blank_images", 0.3),
@@ -169,7 +175,7 @@ FAULTS = {
         [_folder("leak_images", 0.1), _folder("repeat_images", 1.0), _folder("leak_images", 1.0)], must_harm=False
     ),
     "images_not_shuffled": Kind([_unshuffled(0.3), _unshuffled(0.1), _unshuffled(0)], must_harm=False),
-    "largest_class": Kind([_imbalanced(0.1), _imbalanced(0.05), _imbalanced(0.02)]),
+    "largest_class": Kind([_imbalanced(0.1), _imbalanced(0.05), _imbalanced(0.02)], CIFAR),
     "flips_change_class": Kind(
         [
             _same("augmentation.flip=random"),
