@@ -45,8 +45,11 @@ def _draw_trade(axes: Axes, record: Record, first: Score, other: Score) -> None:
             for score in (other, first)
         )
         axes.errorbar(x, y, y_spread, x_spread, fmt="o", color=colour, elinewidth=0.8, label=label, zorder=2)
+    names: dict[tuple[float, float], list[str]] = {}  # of the trials at a point
     for number, x, y in zip(front, *_points(record, front, other, first), strict=True):
-        axes.annotate(f"{number:03}", (x, y), xytext=(5, -10), textcoords="offset points", fontsize=8)
+        names.setdefault((x, y), []).append(f"{number:03}")
+    for point, numbers in names.items():
+        axes.annotate(", ".join(numbers), point, xytext=(5, -10), textcoords="offset points", fontsize=8)
     if baseline in completed:
         x, y = _points(record, [baseline], other, first)
         axes.scatter(x, y, s=130, facecolors="none", edgecolors="C0", lw=1.8, zorder=4, label="as given")

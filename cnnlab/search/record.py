@@ -39,11 +39,13 @@ def describe_study(study: SharedStudy) -> dict[str, Any]:
     """
     known = [trial for trial in study.trials() if trial.state != TrialState.WAITING]
     trials = [describe_trial(trial, study) for trial in known]
-    leaders = [trial.number for trial in study.leaders()]
     several = len(study.scores) > 1
+    leaders = [trials[trial.number] for trial in study.leaders()]
+    # Of trials with the same values, which train the same network again, the first stands for all.
+    leaders = list({str(trial["params"]): trial for trial in reversed(leaders)}.values())[::-1]
     if several:
         first = study.scores[0]
-        leaders.sort(key=lambda number: trials[number]["values"][first.objective], reverse=not first.lower_is_better)
+        leaders.sort(key=lambda trial: trial["values"][first.objective], reverse=not first.lower_is_better)
     return {
         "objective": [score.objective for score in study.scores],
         "seeds": list(study.seeds),
@@ -51,8 +53,8 @@ def describe_study(study: SharedStudy) -> dict[str, Any]:
         **vars(study.options),
         "trials": trials,
         "counts": dict(Counter(trial["state"] for trial in trials)),
-        "best": trials[leaders[0]] if leaders and not several else None,
-        "front": leaders if several else [],
+        "best": leaders[0] if leaders and not several else None,
+        "front": [trial["number"] for trial in leaders] if several else [],
         "baseline": study.baseline,
         "importance": {score.objective: _importance(study, known, place) for place, score in enumerate(study.scores)}
         if several

@@ -36,6 +36,14 @@ def test_the_front_holds_the_trials_that_no_other_beats_in_all_figures(front):
     assert front["counts"] == {"completed": 4, "failed": 1}
 
 
+def test_a_configuration_that_is_tried_twice_is_on_the_front_once(open_study):
+    study = open_study(2, scores=ACCURACY_AND_MACS, first=FIRST)
+    study.study.enqueue_trial(FIRST)
+    run(study, epochs(0.9))
+    assert [trial.params for trial in study.leaders()] == [FIRST, FIRST]
+    assert describe_study(study)["front"] == [0]
+
+
 def test_a_trial_far_behind_is_not_stopped_with_several_figures(open_study):
     study = open_study(3, scores=ACCURACY_AND_MACS)
     assert [state for _, state in run(study, epochs(0.9), epochs(0.1), epochs(0.9))][1::2] == ["completed"] * 3
@@ -74,6 +82,8 @@ def test_the_figure_names_both_figures_with_their_units_and_marks_the_front(fron
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("MACs per image (M)", "val accuracy (%)")
     assert [text.get_text() for text in axes.texts] == ["002", "000"]
     assert {"as given", "other trials"} <= set(axes.get_legend_handles_labels()[1])
+    front["trials"][2]["values"] = front["trials"][0]["values"]
+    assert [text.get_text() for text in draw_front(front).axes[0].texts] == ["002, 000"]
     draw_study(front, tmp_path)
     assert imread(tmp_path / "front.png").std() > 0.01
 
