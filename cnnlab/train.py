@@ -76,7 +76,7 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
             from cnnlab.data.cache import check_available
 
             check_available(settings["data"])  # before anything slow is imported
-            _train(settings, run, checkpoint, processes or Processes(own_rank()))
+            train_recorded(settings, run, checkpoint, processes or Processes(own_rank()))
     except Diverged as error:
         error.add_note(ask_doctor)
         raise
@@ -92,10 +92,12 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
 
 def follow(processes: Processes, settings: dict[str, Any], directory: str, checkpoint: str | None) -> None:
     """Train as a follower: with a share of every batch, and without printing."""
-    _train(settings, RunDirectory(directory, writes=False), Path(checkpoint) if checkpoint else None, processes)
+    train_recorded(settings, RunDirectory(directory, writes=False), Path(checkpoint) if checkpoint else None, processes)
 
 
-def _train(settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | None, processes: Processes) -> None:
+def train_recorded(
+    settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | None, processes: Processes
+) -> None:
     """Build the parts, train, test the best epoch, and complete the record."""
     from cnnlab.build.advice import advise
     from cnnlab.build.run import build_data, build_parts, checkpoint_metadata, seed_everything, try_parts

@@ -216,7 +216,7 @@ def test_test_time_augmentation_is_reported_beside_the_plain_accuracy(train, tmp
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_a_run_is_prepared_is_recorded(train, tmp_path, monkeypatch, number):
-    monkeypatch.setattr("cnnlab.train._train", lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr("cnnlab.train.train_recorded", lambda *_: signal.raise_signal(number))
     assert train(*TINY, "hydra.run.dir=run").code == 130
     record = summary(tmp_path / "run")
     assert (record["status"], record["error"]) == ("interrupted", f"Interrupted by {number.name}.")

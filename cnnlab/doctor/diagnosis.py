@@ -21,7 +21,6 @@ CAUSES = {
     "gradients_explode": ("pixels_not_normalized",),
     "gradients_vanish": ("dead_relus", "saturated_units", "softmax_before_loss"),
     "dead_relus": (
-        "gradients_vanish",
         "rate_diverges",
         "rate_oscillates",
         "gradients_explode",
@@ -40,6 +39,7 @@ CAUSES = {
     ),
 }
 LEAST = 0.3  # confidence; what is less sure is not told
+SURE_CAUSE = 0.6  # confidence in a cause from which on what it brings about is told after it
 AFTER_ITS_CAUSE = 0.9  # factor on the confidence of the cause, which its effect does not exceed
 
 
@@ -63,7 +63,7 @@ def diagnose(facts: Facts) -> Diagnosis:
             reasons.setdefault(str(error), []).append(rule.__name__)
 
     def rank(finding: Finding) -> float:
-        causes = [rank(found[cause]) for cause in CAUSES.get(finding.fault, ()) if cause in found]
-        return min([finding.confidence, *(AFTER_ITS_CAUSE * confidence for confidence in causes)])
+        causes = [found[cause].confidence for cause in CAUSES.get(finding.fault, ()) if cause in found]
+        return min([finding.confidence, *(AFTER_ITS_CAUSE * causing for causing in causes if causing >= SURE_CAUSE)])
 
     return Diagnosis(sorted(found.values(), key=rank, reverse=True), reasons)

@@ -99,9 +99,7 @@ class Facts:
     @cached_property
     def data(self) -> "ImageDataModule":
         """Images of the run, split and augmented as it was trained; on the CPU."""
-        from cnnlab.build.run import build_data
-
-        return self.measure("the images", lambda: build_data(self.settings))
+        return self.measure("the images", self._data)
 
     @cached_property
     def start(self) -> "Classifier":
@@ -132,14 +130,6 @@ class Facts:
     def precision(self) -> str:
         """Number format of the run."""
         return self.summary["precision"] or "32-true"
-
-    @property
-    def nearest(self) -> float:
-        """Share of the validation images whose class is that of the nearest training image."""
-        from cnnlab.doctor.probes import nearest_accuracy
-
-        data = self.data
-        return self.measure("the nearest training images", lambda: nearest_accuracy(data.train, data.val))
 
     def short(self, origin: str = "start", **changes: Any) -> "Short":
         """Train shortly from the `start`, or on from what was `trained`; see `probes.train_shortly` for the changes."""
@@ -173,6 +163,15 @@ class Facts:
         name = f"the loss on training images ({origin}, {batch_statistics})"
         return self.measure(name, lambda: score(getattr(self, origin).network, self.images, batch_statistics))
 
+    def _data(self) -> "ImageDataModule":
+        from cnnlab.build.run import build_data
+        from cnnlab.runs.checkpoint import same_images
+
+        data, recorded = build_data(self.settings), self.summary["data_fingerprint"]
+        if recorded and same_images(data.fingerprint, recorded) is False:
+            raise NotMeasured(f"the images are others ({data.fingerprint}) than those that were trained on")
+        return data
+
     def _start(self) -> "Classifier":
         from cnnlab.build.network import build_network
         from cnnlab.build.run import build_classifier, initialize_from_data, seed_everything
@@ -185,6 +184,8 @@ class Facts:
         initialize_from_data(network, data)
         if start:
             start.load(network, data.classes)
+        if any("LearningRateFinder" in part["_target_"] for part in (settings["callbacks"] or {}).values()):
+            settings = {**settings, "optimizer": settings["optimizer"] | {"lr": self.summary["lr"]}}
         return build_classifier(settings, network, data.class_counts)
 
     def _loaded(self, averaged: bool) -> "Classifier":
@@ -234,7 +235,22 @@ class Facts:
 
     def again(self, *changes: str) -> str:
         """Return the command of the run with other values, such as `optimizer.lr=0.01`."""
-        words = shlex.split(self.summary["command"] or "cnnlab train")
         keys = {change.lstrip("+~").partition("=")[0] for change in (*changes, "resume=", "name=")}
-        kept = [word for word in words if word.lstrip("+~").partition("=")[0] not in keys]
+        kept = [word for word in self._command if word.lstrip("+~").partition("=")[0] not in keys]
         return shlex.join([*kept, *changes])
+
+    def with_option(self, option: str, otherwise: str) -> str:
+        """Return the command of the run with an option such as `model.normalization=batch`, if the model has it."""
+        has_it = option.partition("=")[0].partition(".")[2] in self.settings["model"]
+        return self.again(option if has_it else otherwise)
+
+    @property
+    def describe(self) -> str:
+        """Return the command that lists the layers of the network."""
+        return shlex.join(
+            ["cnnlab", "describe", *(word for word in self._command if word.lstrip("+").startswith("model"))]
+        )
+
+    @property
+    def _command(self) -> list[str]:
+        return shlex.split(self.summary["command"] or "cnnlab train")

@@ -8,7 +8,7 @@ from cnnlab.doctor.facts import Facts
 from cnnlab.doctor.findings import Finding, Where, sure
 
 GAP = 0.1  # between the accuracies of training and validation
-BELOW = 0.25  # accuracy by which a network is worse than the nearest training image
+BELOW = 0.2  # accuracy by which a network is worse than a linear classifier of the pixels
 FEW = 2  # epochs, in which hardly anything is learned from scratch
 
 
@@ -17,7 +17,7 @@ def overfitting(facts: Facts) -> Finding | None:
     train, val = facts.curve("train/accuracy"), facts.curve("val/accuracy")
     losses, own = facts.curve("val/loss"), facts.curve("train/loss")
     known = np.flatnonzero(np.isfinite(losses))
-    if facts.diverged or not len(known):
+    if facts.diverged or facts.rehearsed or not len(known):
         return None
     last, least = int(known[-1]), int(np.nanargmin(losses))
     gap = float(train[last] - val[last])
@@ -36,21 +36,23 @@ def overfitting(facts: Facts) -> Finding | None:
 
 
 def underfitting(facts: Facts) -> Finding | None:
-    """Training images that are not learned: fewer than by the nearest image, or in one or two epochs."""
-    if facts.diverged:
+    """Training images that are not learned: worse than by a linear classifier, or in one or two epochs."""
+    from cnnlab.doctor.answers import agreement
+
+    if facts.diverged or facts.rehearsed:
         return None
     val, score = float(np.nanmax(facts.curve("val/accuracy"))), facts.score("end")
     if score.accuracy > 0.9 or score.accuracy - val > 0.15:
         return None
-    nearest = facts.nearest
-    if val > nearest - BELOW and facts.epochs > FEW:
+    right, asked = agreement(facts, "val")
+    if val > right / asked - BELOW and facts.epochs > FEW:
         return None
     return Finding(
         "underfitting",
-        sure(1 - (nearest - val), 0.75, 0.45),
+        sure(1 - (right / asked - val), 0.75, 0.45),
         f"after {facts.epochs} epochs ({facts.summary['steps'] or 0:,} steps), the network gives {score.accuracy:.1%} "
-        f"of its own training images the right class, and {val:.1%} of the validation images; the class of the nearest "
-        f"training image, pixel by pixel, is right for {nearest:.1%} of them",
+        f"of its own training images the right class, and {val:.1%} of the validation images; a linear classifier of "
+        f"their pixels gets {right / asked:.1%} right",
         "Train longer, with a larger network, or with less augmentation and dropout.",
         facts.again(f"trainer.max_epochs={3 * max(1, facts.epochs)}"),
         Where("train/accuracy", 1, facts.epochs),

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from cnnlab.data.images import Images
 from cnnlab.training.classifier import Classifier
 from cnnlab.training.scheduling import Schedule
 
 Batches = Sequence[tuple[Tensor, Tensor]]
-MULTIPLICATIONS = 2e11  # of the forward passes of one short training: some seconds of a processor core
-FEWEST, MOST = 16, 60  # steps of a short training
+MULTIPLICATIONS = 1e11  # of the forward passes of one short training: a few seconds of a processor core
+FEWEST, MOST = 16, 40  # steps of a short training
 
 
 @dataclass(frozen=True)
@@ -170,14 +169,6 @@ def score(network: nn.Module, batches: Batches, batch_statistics: bool = False) 
         correct += float((logits.argmax(1) == labels).sum())
         count += len(labels)
     return Score(loss / count, correct / count)
-
-
-def nearest_accuracy(known: Images, asked: Images) -> float:
-    """Return the share of images whose class is that of the nearest known image, pixel by pixel; 2,000 of each."""
-    places = [torch.linspace(0, len(images) - 1, min(len(images), 2000)).long() for images in (known, asked)]
-    pixels = [images.read(at).flatten(1).float() / 255 for images, at in zip((known, asked), places, strict=True)]
-    nearest = torch.cdist(pixels[1], pixels[0]).argmin(dim=1)
-    return float((known.labels[places[0]][nearest] == asked.labels[places[1]]).float().mean())
 
 
 def has_batch_norm(network: nn.Module) -> bool:

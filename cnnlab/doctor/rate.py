@@ -4,7 +4,7 @@ Most rules repeat a short training from the first weights, or from the last, wit
 schedule is squeezed into it. What the change does to the loss is the evidence.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -27,17 +27,16 @@ def rate_diverges(facts: Facts) -> Finding | None:
     base, first = facts.short(), facts.short().losses[0]
     if base.loss < AT_CHANCE * first:
         return None
-    lower = {factor: facts.short(lr=factor).loss for factor in (0.1, 0.01, 0.001)}
-    factor = min(lower, key=lambda factor: lower[factor])
-    if lower[factor] > AT_CHANCE * first:
+    factor, best = _first_that_helps(facts, (0.1, 0.01, 0.001), 0.9 * first)
+    if best > AT_CHANCE * first:
         return None
     seen = facts.summary["error"] if facts.diverged else f"the run ended at chance ({facts.train_accuracy:.1%})"
     peak = float(np.nanmax(base.losses))
     return Finding(
         "rate_diverges",
-        sure(lower[factor] / first, 0.98, 0.75),
-        f"{seen}; {len(base.losses)} steps at the run's rate take the loss from {first:.2f} to {_loss(base.loss)} (at "
-        f"most {peak:.2f}), and at {factor:g} times the rate to {lower[factor]:.2f}",
+        sure(best / first, 0.98, 0.75),
+        f"{seen}; {len(base.losses)} steps at the run's rate take the loss from {first:.3g} to {_loss(base.loss)} (at "
+        f"most {peak:.3g}), and at {factor:g} times the rate to {best:.3g}",
         "Lower the learning rate, or clip the gradients.",
         facts.again(f"optimizer.lr={_rate(facts) * factor:g}"),
         Where("train/loss", 1, facts.epochs),
@@ -50,13 +49,13 @@ def rate_oscillates(facts: Facts) -> Finding | None:
         return None
     jumps = _jumps(facts.curve("train/loss"))
     base, low = facts.short(), facts.short(lr=0.1)
-    if low.loss > CLEARLY * base.loss:
+    if low.loss > CLEARLY * base.loss or not np.isfinite(base.loss):
         return None
     return Finding(
         "rate_oscillates",
-        sure(low.loss / base.loss, 0.9, 0.5),
-        f"{len(base.losses)} steps end at a loss of {_loss(base.loss)} at the run's rate, and of {low.loss:.2f} at a "
-        f"tenth of it; in {jumps:.0%} of the epochs the training loss rose",
+        sure(low.loss / base.loss, 0.95, 0.6) * (0.7 if facts.at_chance else 1),
+        f"{len(base.losses)} steps end at a loss of {base.loss:.3g} at the run's rate, and of {low.loss:.3g} at a "
+        f"tenth of it; the training loss rose in {jumps:.0%} of the epochs",
         "Lower the learning rate.",
         facts.again(f"optimizer.lr={_rate(facts) / 10:g}"),
         Where("train/loss", 1, facts.epochs),
@@ -70,9 +69,8 @@ def rate_too_low(facts: Facts) -> Finding | None:
     base, first = facts.short(), facts.short().losses[0]
     if base.loss < 0.7 * first or base.loss > 1.05 * first:
         return None
-    higher = {factor: facts.short(lr=factor).loss for factor in (10.0, 100.0, 1000.0)}
-    factor = min(higher, key=lambda factor: higher[factor])
-    if (best := higher[factor]) > CLEARLY * base.loss:
+    factor, best = _first_that_helps(facts, (10.0, 100.0), CLEARLY * base.loss)
+    if best > CLEARLY * base.loss:
         return None
     return Finding(
         "rate_too_low",
@@ -167,12 +165,22 @@ def underflow(facts: Facts) -> Finding | None:
     )
 
 
+def _first_that_helps(facts: Facts, factors: Sequence[float], loss: float) -> tuple[float, float]:
+    """Return the first factor on the rate that brings the loss below a value, or the best one, and the loss."""
+    losses: dict[float, float] = {}
+    for factor in factors:
+        losses[factor] = facts.short(lr=factor).loss
+        if losses[factor] < loss:
+            return factor, losses[factor]
+    return min(losses.items(), key=lambda pair: pair[1])
+
+
 def _rate(facts: Facts) -> float:
     return facts.summary["lr"] or facts.settings["optimizer"].get("lr") or 1.0
 
 
 def _loss(loss: float) -> str:
-    return f"{loss:.2f}" if np.isfinite(loss) else "a value that is not finite"
+    return f"{loss:.3g}" if np.isfinite(loss) else "infinity"
 
 
 def _jumps(losses: np.ndarray) -> float:

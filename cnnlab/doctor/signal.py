@@ -34,7 +34,7 @@ def softmax_before_loss(facts: Facts) -> Finding | None:
         f"the outputs for {len(outputs)} images lie between 0 and 1 and add up to 1 (within {far:.0e}); cross-entropy "
         f"takes their softmax again, and cannot fall below {least:.2f}",
         "Leave out the softmax: the network should return logits.",
-        facts.again("model=lenet5"),
+        facts.describe,
         Where("train/loss", 1, facts.epochs),
     )
 
@@ -58,7 +58,7 @@ def layers_not_learning(facts: Facts) -> Finding | None:
         f"{len(facts.short().losses)} steps changed {len(names) - len(stuck)} layers, and left {len(stuck)} exactly as "
         f"they were ({share:.0%} of the weights): {', '.join(stuck[:3])}{', ...' if len(stuck) > 3 else ''}",
         "Look for requires_grad=False, a detach(), and weights that the optimizer was not given.",
-        facts.again("freeze=null"),
+        facts.describe,
     )
 
 
@@ -78,7 +78,7 @@ def gradients_vanish(facts: Facts) -> Finding | None:
         f"before the first step, the gradient is {first:.1e} of the weights in the first layers (median) and "
         f"{last:.1e} in the last; the run ended with {facts.train_accuracy:.1%} of the training images",
         "Use ReLU and batch norm or shortcuts, and first weights that fit the activation.",
-        facts.again("model=resnet20"),
+        facts.with_option("model.normalization=batch", "model=resnet20"),
         Where("train/loss", 1, facts.epochs),
     )
 
@@ -102,13 +102,14 @@ def gradients_explode(facts: Facts) -> Finding | None:
 
 def dead_relus(facts: Facts) -> Finding | None:
     """ReLUs that are zero for every image."""
-    return _quiet(facts, "dead", "dead_relus", "Lower the learning rate, or use leaky ReLUs; look at first biases.")
+    advice = "Lower the learning rate, use leaky ReLUs, and look at the first biases."
+    return _quiet(facts, "dead", "dead_relus", advice, "activation=leaky_relu")
 
 
 def saturated_units(facts: Facts) -> Finding | None:
     """Functions such as tanh whose values lie at their limits."""
     advice = "Start with smaller weights, normalize the layers, or use ReLU."
-    return _quiet(facts, "saturated", "saturated_units", advice)
+    return _quiet(facts, "saturated", "saturated_units", advice, "normalization=batch")
 
 
 def tiny_batches(facts: Facts) -> Finding | None:
@@ -150,7 +151,7 @@ def lagging_weights(facts: Facts) -> Finding | None:
     )
 
 
-def _quiet(facts: Facts, kind: Literal["dead", "saturated"], fault: str, advice: str) -> Finding | None:
+def _quiet(facts: Facts, kind: Literal["dead", "saturated"], fault: str, advice: str, mend: str) -> Finding | None:
     """Find the activation function of which most units are quiet, at the end or, if nothing was saved, at the start."""
     if facts.train_accuracy > 0.97:
         return None
@@ -174,7 +175,7 @@ def _quiet(facts: Facts, kind: Literal["dead", "saturated"], fault: str, advice:
         f"{shares[worst]:.0%} of the {use.function} values of {use.name} {what} at the {origin}, and {before:.0%} "
         f"before the first step; over all layers {float(np.mean(shares)):.0%}",
         advice,
-        facts.again("model.activation=torch.nn.LeakyReLU"),
+        facts.with_option(f"model.{mend}", "model=resnet20"),
     )
 
 
