@@ -1,5 +1,6 @@
 """Recognize networks that learn too much by heart or too little, and scores that say less than they seem to."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +10,7 @@ from cnnlab.doctor.findings import Finding, Where, sure
 
 GAP = 0.1  # between the accuracies of training and validation
 BELOW = 0.2  # accuracy by which a network is worse than a linear classifier of the pixels
+SMALL = 193  # weights for each class, those of that linear classifier: 8 x 8 pixels of three colours and a bias
 FEW = 2  # epochs, in which hardly anything is learned from scratch
 
 
@@ -45,12 +47,14 @@ def underfitting(facts: Facts) -> Finding | None:
     if score.accuracy > 0.9 or score.accuracy - val > 0.15:
         return None
     right, asked = agreement(facts, "val")
-    if val > right / asked - BELOW and facts.epochs > FEW:
+    is_small = (facts.summary["parameters"] or math.inf) < SMALL * facts.classes and val < right / asked
+    if val > right / asked - BELOW and facts.epochs > FEW and not is_small:
         return None
     return Finding(
         "underfitting",
         sure(1 - (right / asked - val), 0.75, 0.45),
-        f"after {facts.epochs} epochs ({facts.summary['steps'] or 0:,} steps), the network gives {score.accuracy:.1%} "
+        f"after {facts.epochs} epochs ({facts.summary['steps'] or 0:,} steps), the network of "
+        f"{facts.summary['parameters'] or 0:,} weights gives {score.accuracy:.1%} "
         f"of its own training images the right class, and {val:.1%} of the validation images; a linear classifier of "
         f"their pixels gets {right / asked:.1%} right",
         "Train longer, with a larger network, or with less augmentation and dropout.",

@@ -16,7 +16,7 @@ from cnnlab.training.scheduling import Schedule
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 MULTIPLICATIONS = 1e11  # of the forward passes of one short training: a few seconds of a processor core
-FEWEST, MOST = 16, 40  # steps of a short training
+FEWEST, MOST = 16, 60  # steps of a short training
 
 
 @dataclass(frozen=True)

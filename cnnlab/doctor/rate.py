@@ -16,6 +16,7 @@ from cnnlab.doctor.findings import Finding, Where, sure
 CLEARLY = 0.8
 AT_CHANCE = 0.97  # share of the first loss; a training that ends above it has learned nothing
 SHRUNK = 0.3  # size of the weights in units of their first size; weight decay as in the recipes leaves 0.5 to 2
+SLOWLY = 0.12  # share of the first loss by which a short training at too low a rate falls at most
 NEXT_TO_NOTHING = 0.03  # share of the peak rate; steps of a tenth each are at 0.01 for a quarter of the training
 LEARNED = 0.97  # training accuracy above which a rate has done what it should
 
@@ -28,7 +29,8 @@ def rate_diverges(facts: Facts) -> Finding | None:
     if base.loss < AT_CHANCE * first:
         return None
     factor, best = _first_that_helps(facts, (0.1, 0.01, 0.001), 0.9 * first)
-    if best > AT_CHANCE * first:
+    calm = np.nanmax(base.losses) > 1.5 * first and np.nanmax(facts.short(lr=factor).losses) < 1.2 * first
+    if best > AT_CHANCE * first and not (calm and best < first):
         return None
     seen = facts.summary["error"] if facts.diverged else f"the run ended at chance ({facts.train_accuracy:.1%})"
     peak = float(np.nanmax(base.losses))
@@ -67,14 +69,15 @@ def rate_too_low(facts: Facts) -> Finding | None:
     if facts.diverged or facts.train_accuracy > LEARNED:
         return None
     base, first = facts.short(), facts.short().losses[0]
-    if base.loss < 0.7 * first or base.loss > 1.05 * first:
+    fell = first - base.loss
+    if not -0.05 * first < fell < SLOWLY * first:
         return None
-    factor, best = _first_that_helps(facts, (10.0, 100.0), CLEARLY * base.loss)
-    if best > CLEARLY * base.loss:
+    factor, best = _first_that_helps(facts, (10.0, 100.0), CLEARLY * first)
+    if first - best < max(0.05 * first, 3 * fell):
         return None
     return Finding(
         "rate_too_low",
-        sure(best / base.loss, 0.9, 0.5),
+        sure(best / base.loss, 0.98, 0.7),
         f"{len(base.losses)} steps bring the loss from {first:.2f} to {base.loss:.2f} at the run's rate, and to "
         f"{best:.2f} at {factor:g} times the rate",
         f"Raise the learning rate {factor:g}-fold, or let callbacks=lr_finder search one.",
@@ -114,11 +117,12 @@ def warmup_missing(facts: Facts) -> Finding | None:
     base, warm = facts.short(), facts.short(warmup=True)
     first = base.losses[0]
     peak = float(np.nanmax(base.losses[: max(2, len(base.losses) // 3)]))
-    if warm.loss > min(CLEARLY * base.loss, AT_CHANCE * first) or base.loss < 0.5 * first:
+    helps = warm.loss < CLEARLY * base.loss or (base.loss > AT_CHANCE * first and warm.loss < 0.95 * first)
+    if not helps or base.loss < 0.5 * first:
         return None
     return Finding(
         "warmup_missing",
-        sure(warm.loss / min(base.loss, first), 0.95, 0.5),
+        sure(warm.loss / min(base.loss, first), 0.95, 0.6),
         f"the loss rose from {first:.2f} to {peak:.2f} in the first steps; {len(base.losses)} steps end at "
         f"{_loss(base.loss)}, and at {warm.loss:.2f} if the rate rises over the first third",
         "Let the rate rise over the first steps (schedule.warmup).",

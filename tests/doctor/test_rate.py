@@ -1,0 +1,85 @@
+"""A short training with another rate, or without the decay, tells what was wrong with it."""
+
+import shlex
+
+import numpy as np
+import pytest
+
+from cnnlab.doctor import rate
+from tests.doctor.helpers import FIRST, Told, curves
+
+AT_CHANCE, LEARNING = curves([0.1] * 4), curves([0.2, 0.4, 0.5, 0.6])
+
+
+def by_rate(losses):
+    """Tell losses by the factor on the rate."""
+    return lambda origin="start", lr=1.0, **others: losses.get(lr, FIRST)
+
+
+def test_a_rate_that_diverges_is_found_with_a_rate_that_learns():
+    facts = Told(by_rate({1.0: np.inf, 0.1: np.inf, 0.01: 1.2}), AT_CHANCE, status="diverged", error="the loss is NaN")
+    found = rate.rate_diverges(facts)
+    assert found is not None
+    assert "the loss is NaN" in found.evidence
+    assert "at 0.01 times the rate to 1.2" in found.evidence
+    assert "optimizer.lr=0.001" in shlex.split(found.command)
+
+
+def test_a_network_that_learns_at_no_rate_has_another_fault():
+    assert rate.rate_diverges(Told(by_rate({}), AT_CHANCE)) is None
+
+
+@pytest.mark.parametrize("losses", [{1.0: 1.0, 0.1: 1.6}, {1.0: 1.0, 0.1: 0.95}])
+def test_a_rate_that_learns_as_well_as_a_tenth_of_it_is_left_in_peace(losses):
+    facts = Told(by_rate(losses), LEARNING)
+    assert rate.rate_diverges(facts) is None
+    assert rate.rate_oscillates(facts) is None
+
+
+def test_a_loss_that_a_tenth_of_the_rate_lowers_jumps_about():
+    found = rate.rate_oscillates(Told(by_rate({1.0: 1.5, 0.1: 0.5}), LEARNING))
+    assert found is not None
+    assert "1.5 at the run's rate" in found.evidence
+    assert "optimizer.lr=0.01" in found.command
+
+
+def test_a_rate_that_is_too_low_is_found_by_raising_it():
+    found = rate.rate_too_low(Told(by_rate({1.0: 2.25, 10.0: 2.2, 100.0: 0.8}), curves([0.1, 0.11, 0.12, 0.14])))
+    assert found is not None
+    assert "0.80 at 100 times the rate" in found.evidence
+    assert "optimizer.lr=10" in found.command
+
+
+def test_a_rate_at_which_the_images_were_learned_is_not_too_low():
+    assert rate.rate_too_low(Told(by_rate({1.0: 2.25, 10.0: 0.2}), curves([0.5, 0.9, 0.98, 0.99]))) is None
+
+
+def test_a_rate_that_ended_early_is_marked_from_there_on():
+    fallen = curves([0.2, 0.3, 0.3, 0.3, 0.3, 0.3], lr=[0.1, 0.001, 1e-4, 1e-4, 1e-4, 1e-4])
+    facts = Told(lambda origin, constant=None, **others: 1.0 if constant == 0.3 else 1.6, fallen)
+    found = rate.rate_ended_early(facts)
+    assert found is not None and found.where is not None
+    assert (found.where.curve, found.where.first, found.where.last) == ("lr", 2, 6)
+    falling = curves([0.2, 0.3, 0.3, 0.3, 0.3, 0.3], lr=[0.1, 0.08, 0.06, 0.04, 0.02, 0.001])
+    assert rate.rate_ended_early(Told(lambda *_, **__: 1.0, falling)) is None
+
+
+def test_a_warm_up_is_missing_if_it_helps_and_there_is_none():
+    found = rate.warmup_missing(Told(lambda origin="start", warmup=False, **_: 0.9 if warmup else 2.3, AT_CHANCE))
+    assert found is not None
+    assert "schedule.warmup=0.2" in found.command
+    assert rate.warmup_missing(Told(lambda *_, **__: 2.3, AT_CHANCE)) is None
+
+
+def test_a_decay_is_too_strong_if_the_weights_have_shrunk_away(monkeypatch):
+    from cnnlab.doctor.probes import Layer
+
+    sizes = {"start": 0.1, "trained": 0.01}
+    facts = Told(lambda origin, decay=1.0, **_: 1.0 if decay else 0.3, LEARNING)
+    monkeypatch.setattr(facts, "layers", lambda origin: [Layer("fc.weight", sizes[origin], 0.1)])
+    found = rate.decay_too_strong(facts)
+    assert found is not None
+    assert "shrank to 0.10 of their first size" in found.evidence
+    assert "optimizer.weight_decay=5e-06" in found.command
+    sizes["trained"] = 0.09
+    assert rate.decay_too_strong(facts) is None

@@ -1,0 +1,107 @@
+"""Networks with a mistake in them are recognized from their outputs, gradients and activations."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from cnnlab.doctor import signal
+from cnnlab.doctor.facts import Facts
+from cnnlab.runs.reading import read_run
+
+
+@pytest.fixture
+def facts(run):
+    """Return the facts of a short training, as if it had learned nothing."""
+    read = read_run(run)
+    assert read.config is not None
+    read.curve["train/accuracy"][:] = [0.1, 0.1]
+    return Facts(read, read.config)
+
+
+def change(facts: Facts, mistake) -> None:
+    """Put a mistake into the network before its first step."""
+    changed = copy.deepcopy(facts.start)
+    changed.network = mistake(changed.network) or changed.network
+    facts.__dict__["start"] = changed
+
+
+def layers(network: nn.Module):
+    return [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+
+
+@torch.no_grad()
+def scale(network: nn.Module, gain: float) -> None:
+    for layer in layers(network)[:-1]:
+        layer.weight.mul_(gain)
+
+
+def test_a_network_that_was_made_well_is_left_in_peace(facts):
+    assert [rule(facts) for rule in signal.RULES] == [None] * len(signal.RULES)
+
+
+def test_a_softmax_before_the_loss_is_seen_in_the_outputs(facts):
+    change(facts, lambda network: nn.Sequential(network, nn.Softmax(dim=1)))
+    found = signal.softmax_before_loss(facts)
+    assert found is not None
+    assert "cannot fall below 1.46" in found.evidence
+    change(facts, lambda network: nn.Sequential(network, nn.LogSoftmax(dim=1)))
+    assert signal.softmax_before_loss(facts) is None  # does no harm
+
+
+@pytest.mark.parametrize("mistake", ["frozen", "detached"])
+def test_layers_that_do_not_change_are_named(facts, mistake):
+    def stop(network: nn.Module) -> None:
+        if mistake == "frozen":
+            layers(network)[0].requires_grad_(False)
+        else:
+            layers(network)[0].register_forward_hook(lambda module, inputs, output: output.detach())
+
+    change(facts, stop)
+    found = signal.layers_not_learning(facts)
+    assert found is not None
+    assert "left 1 exactly as they were" in found.evidence
+    assert "features.0.weight" in found.evidence
+
+
+def test_small_first_weights_make_gradients_vanish(facts):
+    change(facts, lambda network: scale(network, 0.1))
+    assert signal.gradients_vanish(facts) is not None
+    assert signal.gradients_explode(facts) is None
+
+
+def test_large_first_weights_make_gradients_explode(facts):
+    change(facts, lambda network: scale(network, 10))
+    found = signal.gradients_explode(facts)
+    assert found is not None
+    assert "a network that knows nothing has a loss of 2.3" in found.evidence
+
+
+@torch.no_grad()
+def test_relus_that_are_zero_for_every_image_are_dead(facts):
+    def kill(network: nn.Module) -> None:
+        layers(network)[1].bias.fill_(-100)
+
+    change(facts, kill)
+    facts.__dict__["end"] = facts.start
+    found = signal.dead_relus(facts)
+    assert found is not None
+    assert "100% of the ReLU values of features.4 are zero for every image at the end" in found.evidence
+
+
+def test_batches_of_two_are_too_small_for_batch_norm_alone(facts):
+    facts.settings["data"]["batch_size"] = 2
+    assert signal.tiny_batches(facts) is None
+    change(facts, lambda network: nn.Sequential(nn.BatchNorm2d(3), network))
+    found = signal.tiny_batches(facts)
+    assert found is not None
+    assert "batches of 2 images" in found.evidence
+
+
+def test_averaged_weights_that_lag_behind_are_far_worse_than_those_that_were_trained(facts):
+    facts.__dict__["trained"] = facts.short(constant=1.0).classifier
+    facts.__dict__["end"] = facts.start
+    found = signal.lagging_weights(facts)
+    assert found is not None
+    assert "with the weights that the optimizer was at" in found.evidence
