@@ -1,6 +1,7 @@
 """Define the errors with which a command ends on purpose, and make their texts harmless."""
 
 import errno
+from collections.abc import Iterator
 
 # Errors of the system that only the user can mend, and the exit code of a command that meets one. Some are a failure
 # of the machine; others mean that the request names a place that cannot be used.
@@ -48,14 +49,19 @@ class Interrupted(BaseException):
     """Report Ctrl-C or a termination signal, after the state is saved. Commands exit with 130."""
 
 
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, and then each that led to the one before."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 def system_error(error: BaseException) -> tuple[str, int] | None:
     """Return a line about the error of the system that has caused an error, and the exit code; None without one."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, OSError) and cause.errno in SYSTEM_ERRORS:
             where = f"{cause.filename}: " if cause.filename else ""
             return f"{where}{cause.strerror}", SYSTEM_ERRORS[cause.errno]
         if type(cause).__module__ == "sqlite3":  # the database of a study
             return f"storage: {cause}", 1
-        cause = cause.__cause__ or cause.__context__
     return None

@@ -9,7 +9,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from cnnlab.config.settings import output_directory
-from cnnlab.runs.directory import Before
+from cnnlab.runs.before import Before
 
 
 class NoteFolders(Callback):

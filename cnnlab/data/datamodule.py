@@ -10,7 +10,6 @@ from torch import Tensor
 
 from cnnlab.cpu import available_cores
 from cnnlab.data.augment import Augmentation
-from cnnlab.data.exclusion import exclude_marked
 from cnnlab.data.findings import Findings, listed
 from cnnlab.data.images import ImageData, Images, OnError, Placement, UnreadableImage, read_for, refusal
 from cnnlab.data.loader import Loader, Sampling, count_batches
@@ -109,8 +108,7 @@ class ImageDataModule(L.LightningDataModule):
         if residence == "auto":
             residence = choose_placement(found, image_size, pad, cache, torch.device(device), processes)
         self.placement: Placement = residence
-        data = read_for(residence, found, image_size, cache, on_error)
-        data = exclude_marked(data, found, exclude) if exclude else data
+        data = read_for(residence, found, image_size, cache, on_error, exclude)
         self.data: ImageData = name_classes(data, classes or ())
         if classes is not None and tuple(classes) != self.data.classes:
             there = f"{path or source} has the classes {listed(self.data.classes, 4)}"

@@ -20,6 +20,7 @@ from torch import Tensor
 from cnnlab.cpu import available_cores
 from cnnlab.data.cache import DECODER, Notes, cache_folder, create_array, explained, read_cache, write_cache
 from cnnlab.data.decoding import UnreadablePicture, decode, to_rgb_square, to_square
+from cnnlab.data.exclusion import exclude_marked
 from cnnlab.data.findings import Findings, listed
 from cnnlab.data.sources.base import Items, RawImages, RawSplit, Source, plain_names
 from cnnlab.display import progress_bar
@@ -144,12 +145,22 @@ def load_images(
 
 
 def read_for(
-    placement: Placement, source: Source, image_size: int, cache: str | Path | None, on_error: OnError
+    placement: Placement,
+    source: Source,
+    image_size: int,
+    cache: str | Path | None,
+    on_error: OnError,
+    exclude: str | Path | None = None,
 ) -> ImageData:
-    """Return all images of a source for a placement other than `auto`; see `load_images` and `streamed_images`."""
+    """Return the images of a source for a placement other than `auto`, without those marked in the table `exclude`.
+
+    See `load_images`, `streamed_images` and `cnnlab.data.exclusion.exclude_marked`.
+    """
     if placement == "stream":
-        return streamed_images(source, image_size, on_error)
-    return load_images(source, image_size, cache, on_error)
+        data = streamed_images(source, image_size, on_error)
+    else:
+        data = load_images(source, image_size, cache, on_error)
+    return exclude_marked(data, source, exclude) if exclude else data
 
 
 def streamed_images(source: Source, image_size: int, on_error: OnError = "stop") -> ImageData:

@@ -33,12 +33,10 @@ def find_test_images(data: Mapping[str, Any], fingerprint: str) -> TestImages:
     if fingerprint.startswith("files-") or data.get("exclude"):
         import torch
 
-        from cnnlab.data.exclusion import exclude_marked
         from cnnlab.data.images import read_for
 
         placement = "stream" if fingerprint.startswith("files-") else "host"
-        found = read_for(placement, source, size, data.get("cache"), on_error)
-        found = exclude_marked(found, source, data["exclude"]) if data.get("exclude") else found
+        found = read_for(placement, source, size, data.get("cache"), on_error, data.get("exclude"))
         images, read = found.test, lambda positions: images.read(torch.as_tensor(list(positions))).numpy()
     else:
         folder = cache_folder(source, size, data.get("cache"), on_error)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from cnnlab.data.epoch import seeded_generator
-from cnnlab.data.exclusion import exclude_marked
 from cnnlab.data.findings import listed
 from cnnlab.data.images import SPLIT_SEED, ImageData, Images, OnError, Placement, read_for, stratified_split
 from cnnlab.data.placement import choose_placement
@@ -73,8 +72,7 @@ def read_split(
         found, residence = source_of(vars(options)), options.residence
         if residence == "auto":
             residence = choose_placement(found, image_size, 0, options.cache, torch.device("cpu"))
-        data = read_for(residence, found, image_size, options.cache, options.on_error)
-        data = exclude_marked(data, found, options.exclude) if options.exclude else data
+        data = read_for(residence, found, image_size, options.cache, options.on_error, options.exclude)
         data = fit_classes(name_classes(data, options.classes or ()), known)
         train, val = data.train, data.test
         if split != "test":

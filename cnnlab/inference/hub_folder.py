@@ -78,15 +78,13 @@ def model_card(net: TrainedNetwork, record: Values, data: Values) -> str:
     }
     if on_hub:
         front["datasets"] = [source]
-    figures = {
-        "test accuracy": record.get("test_accuracy"),
-        "with test-time augmentation": record.get("test_accuracy_tta"),
-    }
-    told = {name: _told(value, images) for name, value in figures.items() if value is not None}
+    named_figures = {"test accuracy": "test_accuracy", "with test-time augmentation": "test_accuracy_tta"}
+    figures = {name: record[key] for name, key in named_figures.items() if record.get(key) is not None}
+    told = {name: _told(accuracy, images) for name, accuracy in figures.items()}
     if told:
         metrics = [
-            {"type": "accuracy", "value": round(figures[name], 6), "name": f"{name}: {text}"}
-            for name, text in told.items()
+            {"type": "accuracy", "value": round(accuracy, 6), "name": f"{name}: {told[name]}"}
+            for name, accuracy in figures.items()
         ]
         dataset = {"name": named, "type": source if on_hub else named, "split": "test"}
         results = [{"task": {"type": "image-classification"}, "dataset": dataset, "metrics": metrics}]

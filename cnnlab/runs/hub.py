@@ -5,7 +5,7 @@ import logging
 import re
 from pathlib import Path
 
-from cnnlab.errors import RequestError
+from cnnlab.errors import RequestError, causes
 from cnnlab.instantiate import first_line
 from cnnlab.waiting import tell
 
@@ -53,17 +53,14 @@ def is_fetched(file: Path) -> bool:
 
 def _explain(error: Exception) -> str:
     """Say why the Hub gave no file. Classes of the library differ from version to version, their names do not."""
-    kinds, link = set[str](), error
-    while link is not None:
-        kinds |= {kind.__name__ for kind in type(link).__mro__}
-        link = link.__cause__ or link.__context__
+    kinds = {kind.__name__ for link in causes(error) for kind in type(link).__mro__}
     known = {
         "GatedRepoError": "it is given to people who asked for it on its page; then log in with: hf auth login",
         "RevisionNotFoundError": "it has no such revision",
         "RepositoryNotFoundError": "the Hub has no such network, or it is private: log in with: hf auth login",
-        "RemoteEntryNotFoundError": f"it is not one of cnnlab's: it has no {WEIGHTS_FILE}",
         "HFValidationError": "this is no name on the Hub",
         "OfflineModeIsEnabled": "it is not in the local cache, and HF_HUB_OFFLINE forbids to fetch it",
         **dict.fromkeys(("LocalEntryNotFoundError", "TransportError", "ConnectionError", "TimeoutError"), UNREACHABLE),
+        "EntryNotFoundError": f"it is not one of cnnlab's: it has no {WEIGHTS_FILE}",
     }
     return next((text for kind, text in known.items() if kind in kinds), f"it was not fetched ({first_line(error)})")

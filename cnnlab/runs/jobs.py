@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from cnnlab.cpu import available_cores
 from cnnlab.errors import Interrupted
-from cnnlab.runs.directory import Before, RunDirectory
+from cnnlab.runs.before import Before
+from cnnlab.runs.directory import RunDirectory
 from cnnlab.signals import handled
 
 POLL_EVERY = 0.2  # seconds

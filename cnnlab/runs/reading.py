@@ -126,10 +126,9 @@ def _read_evaluation(run: Path) -> dict[str, Any]:
     try:
         if file.stat().st_mtime < RunDirectory(run).best_checkpoint.stat().st_mtime:  # the run was continued since
             return {}
-        record = read_json(file)
+        return read_json(file)
     except (OSError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
 
 
 def mean_answer(runs: Sequence[Run]) -> np.ndarray:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from cnnlab.config.folders import NoteFolders
 from cnnlab.config.sweeps import check_number_of_jobs, to_override
 from cnnlab.errors import RequestError
-from cnnlab.runs.directory import Before
+from cnnlab.runs.before import Before
 from cnnlab.runs.processes import own_rank
 from cnnlab.runs.sweeps import SWEEP_FILE
 

@@ -4,7 +4,8 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+
+from cnnlab.errors import causes
 
 DISK = (errno.EPERM, errno.EACCES, errno.ENOTDIR, errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
@@ -24,7 +25,7 @@ def explain_fault(error: BaseException, name: str, asking: bool = False) -> str 
     """
     from huggingface_hub import constants
 
-    chain = list(_chain(error))
+    chain = list(causes(error))
     kinds = {kind.__name__ for link in chain for kind in type(link).__mro__}
     if "DatasetNotFoundError" in kinds and "gated" in str(error):  # the library does not keep what led to this
         kinds.add("GatedRepoError")
@@ -94,9 +95,3 @@ def _by_connection(chain: list[BaseException], kinds: set[str], hub: str) -> tup
     if "LocalEntryNotFoundError" in kinds:  # the library does not tell why
         return "the Hugging Face Hub did not give a file", "Repeat the command later"
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -13,8 +13,7 @@ from cnnlab.data.formats import picture_suffixes
 from cnnlab.data.listing import is_hidden
 from cnnlab.errors import RequestError
 
-# With images that need another package: they are reported as unreadable instead of left out.
-IMAGE_SUFFIXES = frozenset((*picture_suffixes(), ".avif", ".heic", ".heif", ".jp2", ".jxl", ".webp"))
+IMAGE_SUFFIXES = frozenset(picture_suffixes())
 
 
 @dataclass
