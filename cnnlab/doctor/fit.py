@@ -39,24 +39,24 @@ def overfitting(facts: Facts) -> Finding | None:
 
 def underfitting(facts: Facts) -> Finding | None:
     """Training images that are not learned: worse than by a linear classifier, or in one or two epochs."""
-    from cnnlab.doctor.answers import agreement
+    from cnnlab.doctor.answers import guesses
 
     if facts.diverged or facts.rehearsed:
         return None
     val, score = float(np.nanmax(facts.curve("val/accuracy"))), facts.score("end")
     if score.accuracy > 0.9 or score.accuracy - val > 0.15:
         return None
-    right, asked = agreement(facts, "val")
-    is_small = (facts.summary["parameters"] or math.inf) < SMALL * facts.classes and val < right / asked
-    if val > right / asked - BELOW and facts.epochs > FEW and not is_small:
+    linear = guesses(facts, "val").accuracy
+    is_small = (facts.summary["parameters"] or math.inf) < SMALL * facts.classes and val < linear
+    if val > linear - BELOW and facts.epochs > FEW and not is_small:
         return None
     return Finding(
         "underfitting",
-        sure(1 - (right / asked - val), 0.75, 0.45),
+        sure(1 - (linear - val), 0.75, 0.45),
         f"after {facts.epochs} epochs ({facts.summary['steps'] or 0:,} steps), the network of "
         f"{facts.summary['parameters'] or 0:,} weights gives {score.accuracy:.1%} "
         f"of its own training images the right class, and {val:.1%} of the validation images; a linear classifier of "
-        f"their pixels gets {right / asked:.1%} right",
+        f"their pixels gets {linear:.1%} right",
         "Train longer, with a larger network, or with less augmentation and dropout.",
         facts.again(f"trainer.max_epochs={3 * max(1, facts.epochs)}"),
         Where("train/accuracy", 1, facts.epochs),

@@ -72,8 +72,9 @@ def rate_too_low(facts: Facts) -> Finding | None:
     fell = first - base.loss
     if not -0.05 * first < fell < SLOWLY * first:
         return None
-    factor, best = _first_that_helps(facts, (10.0, 100.0), CLEARLY * first)
-    if first - best < max(0.05 * first, 3 * fell):
+    wanted = first - max(0.05 * first, 3 * fell)
+    factor, best = _first_that_helps(facts, (10.0, 100.0, 1000.0), wanted)
+    if best > wanted:
         return None
     return Finding(
         "rate_too_low",

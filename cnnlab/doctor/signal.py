@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FADED = 2e-3  # gradient in units of the weights (root mean squares); networks that learn at once have 0.01 and more
 NEARLY_ALL = 0.8  # the same, of layers that were awake at the start: trained ones that work have up to 0.6
-LAG = 0.04  # accuracy; averages over the last part of a training differ by less, and mostly for the better
+LAG = 0.05  # accuracy; averages over the last part of a training differ by less, and mostly for the better
 QUIET = 0.65  # share of a layer's units before the first step; first weights that are small leave 0.5 awake
 
 
@@ -139,7 +139,7 @@ def lagging_weights(facts: Facts) -> Finding | None:
         fresh = facts.score("trained", batch_statistics=True)
         if fresh.accuracy > best.accuracy + 0.02:
             best, what = fresh, "with the statistics of the batches themselves"
-    if best.accuracy - end.accuracy < LAG or best.loss > 0.8 * end.loss:
+    if best.accuracy - end.accuracy < LAG or best.loss > 0.65 * end.loss:
         return None
     return Finding(
         "lagging_weights",

@@ -26,11 +26,11 @@ def test_a_gap_whose_validation_loss_still_falls_is_left_in_peace():
     assert fit.overfitting(told([0.4, 0.6, 0.7, 0.72], **val)) is None
 
 
-@pytest.mark.parametrize(("own", "linear", "found"), [(0.5, 95, True), (0.85, 95, False), (0.5, 40, False)])
+@pytest.mark.parametrize(("own", "linear", "found"), [(0.5, 0.95, True), (0.85, 0.95, False), (0.5, 0.4, False)])
 def test_underfitting_is_worse_than_a_linear_classifier(monkeypatch, own, linear, found):
     facts = told([own - 0.02, own, own, own])
     monkeypatch.setattr(facts, "score", lambda origin: SimpleNamespace(accuracy=own))
-    monkeypatch.setattr(answers, "agreement", lambda facts, split: (linear, 100))
+    monkeypatch.setattr(answers, "guesses", lambda facts, split: SimpleNamespace(accuracy=linear))
     assert (fit.underfitting(facts) is not None) == found
 
 
