@@ -66,7 +66,7 @@ def _far_off(facts: Facts) -> tuple[float, str] | None:
     wrong = 1 - val.accuracy
     if wrong * len(val) < 20 or val.accuracy < _largest(facts, "val") + 0.2:
         return None
-    if val.far_off < FAR_OFF:
+    if val.far_off < FAR_OFF or guesses(facts, "val").accuracy > val.accuracy + 0.02:  # then it is the network
         return None
     return min(0.9, 0.5 + val.far_off - FAR_OFF + wrong / 2), (
         f"the network is right for {val.accuracy:.1%} of {len(val)} validation images; {_place(val)}"

@@ -6,7 +6,7 @@ from cells import ADAMW, CELLS, Cell, Kind
 
 RELU = tuple(cell for cell in CELLS if cell.network in ("lenet5", "article"))
 NO_NORMS = tuple(cell for cell in CELLS if not cell.has_norms)
-DEEP = tuple(cell for cell in CELLS if cell.network in ("article", "resnet20"))
+DEEP = tuple(cell for cell in CELLS if cell.network in ("article", "resnet20") and cell.data == "digits")
 CIFAR = tuple(cell for cell in CELLS if cell.data == "cifar")
 DIGITS = tuple(cell for cell in CELLS if cell.data == "digits")
 NO_CLIPPING = "trainer.gradient_clip_val=null"
@@ -65,9 +65,8 @@ def _saturated(gain: float):
 
 def _tiny(images: int):
     def settings(cell: Cell) -> Sequence[str]:
-        batches = 200 if cell.data == "digits" else 400
         rate = cell.rate(min(1, images / 16))
-        return (*_batch_norm(cell), rate, f"data.batch_size={images}", f"trainer.limit_train_batches={batches}")
+        return (*_batch_norm(cell), rate, f"data.batch_size={images}", "trainer.limit_train_batches=200")
 
     return settings
 

@@ -51,7 +51,11 @@ def facts_of(
     run = Run(Path("run"), dict.fromkeys(SUMMARY_KEYS) | record | summary)
     facts = Facts(run, {"data": {"path": None}, "trainer": {"max_epochs": 1}, "augmentation": {}})
     mean, deviation = (torch.full((3,), value) for value in constants or (0.3, 0.3))
-    order = Loader(given["train"], BATCH, mean, deviation, augmentation, shuffle=True) if loader is None else loader
+    order = (
+        Loader(given["train"], BATCH, mean, deviation, augmentation, shuffle=True, classes=CLASSES)
+        if loader is None
+        else loader
+    )
     data = {
         **given,
         "classes": tuple("abcd"),

@@ -52,6 +52,12 @@ def test_a_weak_network_is_no_evidence_of_wrong_labels():
     assert shuffled_labels(facts) is None
 
 
+def test_a_network_that_is_worse_than_its_pixels_is_no_evidence_of_wrong_labels():
+    val = pictures(200, 1)
+    anything = torch.where(torch.arange(200) % 2 == 0, val.labels, torch.randint(CLASSES, (200,)))
+    assert shuffled_labels(facts_of({"val": val}, {"val": anything, "test": anything})) is None
+
+
 def with_counts(*counts: int) -> Images:
     images = pictures(400, 0)
     chosen = [(images.labels == label).nonzero().flatten()[:count] for label, count in enumerate(counts)]

@@ -70,8 +70,13 @@ def test_values_that_are_not_finite():
 def test_mirroring_images_of_which_the_mirrored_ones_are_of_another_class():
     found = flips_change_class(facts_of(augmentation=Augmentation(flip="random", pad=2)))
     assert found is not None
-    assert "of the augmented training images are like their original mirrored" in found.evidence
+    assert "look like their original mirrored or turned (most often mirrored)" in found.evidence
     assert flips_change_class(facts_of(augmentation=Augmentation(pad=2))) is None
+
+
+def test_distorted_images_are_not_turned_ones():
+    strong = Augmentation(policy="rand", rand_operations=4, rand_magnitude=30, mixup=0.2)
+    assert flips_change_class(facts_of(augmentation=strong)) is None
 
 
 def test_mirroring_images_that_stay_what_they_are():
