@@ -82,15 +82,15 @@ def examples(tmp_path: Path) -> None:
     assert {name for _, name in files} == {
         *("mynet.py", "conf/model/mynet.yaml", "conf/recipe/adam.yaml", "conf/recipe/plateau.yaml"),
         *("mycallbacks.py", "mymetrics.py", "myloggers.py", "myaugmentations.py"),
-        *("experiments/mine.yaml", "experiments/depth.yaml", "conf/search/mine.yaml"),
+        *("experiments/mine.yaml", "experiments/depth.yaml", "conf/search/mine.yaml", "conf/search/size.yaml"),
     }
     for text, name in files:
         assert len(text.splitlines()) <= 15
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    best = tmp_path / "runs" / "lenet5_optimizer" / "experiment" / "best.yaml"  # what a search leaves
-    best.parent.mkdir(parents=True)
-    best.write_text("# @package _global_\nseed: 1\n")
+    for left in ("lenet5_optimizer/experiment/best.yaml", "lenet5_size/experiment/front_009.yaml"):  # by a search
+        (tmp_path / "runs" / left).parent.mkdir(parents=True)
+        (tmp_path / "runs" / left).write_text("# @package _global_\nseed: 1\n")
     for i in range(24):
         folder = tmp_path / "flowers" / ("rose", "tulip")[i % 2]
         folder.mkdir(parents=True, exist_ok=True)
