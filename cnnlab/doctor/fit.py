@@ -9,7 +9,7 @@ from cnnlab.doctor.facts import Facts
 from cnnlab.doctor.findings import Finding, Where, sure
 
 GAP = 0.1  # between the accuracies of training and validation
-BELOW = 0.2  # accuracy by which a network is worse than a linear classifier of the pixels
+BELOW = 0.6  # accuracy, as a share of that of a linear classifier of the pixels; slow networks are soon above it
 SMALL = 193  # weights for each class, those of that linear classifier: 8 x 8 pixels of three colours and a bias
 FEW = 2  # epochs, in which hardly anything is learned from scratch
 
@@ -48,7 +48,7 @@ def underfitting(facts: Facts) -> Finding | None:
         return None
     linear = guesses(facts, "val").accuracy
     is_small = (facts.summary["parameters"] or math.inf) < SMALL * facts.classes and val < linear
-    if val > linear - BELOW and facts.epochs > FEW and not is_small:
+    if val > BELOW * linear and facts.epochs > FEW and not is_small:
         return None
     return Finding(
         "underfitting",

@@ -14,7 +14,7 @@ from cnnlab.doctor.findings import Finding, Where, sure
 # A loss that a change lowers to this share of what it was is clearly lower: two trainings with different seeds differ
 # by less after as many steps.
 CLEARLY = 0.8
-AT_CHANCE = 0.97  # share of the first loss; a training that ends above it has learned nothing
+AT_CHANCE = 0.98  # share of the first loss; a training that ends above it has learned nothing
 SHRUNK = 0.3  # size of the weights in units of their first size; weight decay as in the recipes leaves 0.5 to 2
 SLOWLY = 0.12  # share of the first loss by which a short training at too low a rate falls at most
 NEXT_TO_NOTHING = 0.03  # share of the peak rate; steps of a tenth each are at 0.01 for a quarter of the training
@@ -118,7 +118,7 @@ def warmup_missing(facts: Facts) -> Finding | None:
     base, warm = facts.short(), facts.short(warmup=True)
     first = base.losses[0]
     peak = float(np.nanmax(base.losses[: max(2, len(base.losses) // 3)]))
-    helps = warm.loss < CLEARLY * base.loss or (base.loss > AT_CHANCE * first and warm.loss < 0.95 * first)
+    helps = warm.loss < CLEARLY * base.loss or (base.loss > AT_CHANCE * first and warm.loss < AT_CHANCE * first)
     if not helps or base.loss < 0.5 * first:
         return None
     return Finding(

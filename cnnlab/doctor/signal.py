@@ -12,6 +12,7 @@ from cnnlab.doctor.findings import Finding, Where, sure
 if TYPE_CHECKING:
     from cnnlab.inspection.activations import ActivationUse
 
+LITTLE = 0.3  # training accuracy beyond chance; a network that has more learns, if slowly
 FADED = 2e-3  # gradient in units of the weights (root mean squares); networks that learn at once have 0.01 and more
 NEARLY_ALL = 0.8  # the same, of layers that were awake at the start: trained ones that work have up to 0.6
 LAG = 0.05  # accuracy; averages over the last part of a training differ by less, and mostly for the better
@@ -65,7 +66,7 @@ def layers_not_learning(facts: Facts) -> Finding | None:
 
 def gradients_vanish(facts: Facts) -> Finding | None:
     """Gradients that are next to nothing in the first layers, of a network that has learned little."""
-    if facts.diverged or facts.train_accuracy > 0.5 * (1 + facts.chance):
+    if facts.diverged or facts.train_accuracy > facts.chance + LITTLE:
         return None
     sizes = [layer.gradient / layer.weight for layer in facts.layers("start") if layer.weight and layer.gradient]
     if len(sizes) < 2:
