@@ -23,6 +23,8 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # if cnnlab is not installed
 sys.path.append(str(Path(__file__).resolve().parent))  # own_code, as a user's own module
 
+from cells import fraction
+
 from cnnlab.doctor.diagnosis import diagnose
 from cnnlab.doctor.facts import Facts
 from cnnlab.runs.directory import RunDirectory
@@ -107,23 +109,31 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--half", choices=("building", "test"), required=True)
     parser.add_argument("--only", nargs="+", help="faults, or `healthy`")
+    parser.add_argument("--part", type=int, default=1, help="which of the parts, from 1")
+    parser.add_argument("--parts", type=int, default=1, help="number of parts, for as many processes")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no run after this time")
     parser.add_argument("--output", type=Path, help="where it is kept instead")
     parser.add_argument("--again", action="store_true", help="look at all runs again, with other rules perhaps")
     arguments = parser.parse_args()
     folder = arguments.folder.absolute()
     tags, left_out = runs_of(folder, arguments.half)
+    tags.sort(key=lambda tag: fraction(tag["name"]))  # so that the first ones are a sample of all
+    tags = tags[arguments.part - 1 :: arguments.parts]
     if arguments.only:
         tags = [tag for tag in tags if (tag["fault"] or "healthy") in arguments.only]
     file = arguments.output or folder / f"{arguments.half}.json"
     known = {} if arguments.again or not file.exists() else {one["name"]: one for one in json.loads(file.read_text())}
+    end = time.monotonic() + 60 * arguments.minutes
     for number, tag in enumerate(tags, start=1):
-        if tag["name"] not in known:
+        if tag["name"] not in known and time.monotonic() < end:
             known[tag["name"]] = asdict(look_at(folder / "runs" / tag["name"], tag))
             file.write_text(json.dumps(list(known.values()), indent=1))
             one = known[tag["name"]]
             print(f"{number}/{len(tags)} {tag['name']}: {one['found']} {one['seconds']} s", file=sys.stderr, flush=True)
-    print(table([Scored(**known[tag["name"]]) for tag in tags]))
+    print(table([Scored(**known[tag["name"]]) for tag in tags if tag["name"] in known]))
     print(f"\nNot counted, because the fault cost no accuracy or its twin is missing: {len(left_out)} runs.")
+    if missing := sum(tag["name"] not in known for tag in tags):
+        print(f"Not looked at: {missing} runs.")
 
 
 if __name__ == "__main__":
