@@ -31,6 +31,8 @@ def shuffled_labels(facts: Facts) -> Finding | None:
 
 def _unrelated(facts: Facts) -> tuple[float, str] | None:
     """Labels that pixels say nothing about."""
+    if _imbalance(facts) > IMBALANCED:  # the simple classifier answers with the largest class, too
+        return None
     val, chance = guesses(facts, "val"), _largest(facts, "val")
     known = facts.curves.get("val/accuracy", np.array([]))
     best = float(np.nanmax(known)) if np.isfinite(known).any() else 0.0
@@ -84,7 +86,7 @@ def largest_class(facts: Facts) -> Finding | None:
     """Answers that are mostly the class with the most training images, although there are others."""
     counts = np.array(facts.data.class_counts)
     largest = int(counts.argmax())
-    if counts[largest] < IMBALANCED * np.median(counts):
+    if _imbalance(facts) < IMBALANCED:
         return None
     table = answers(facts, "test").confusion() + answers(facts, "val").confusion()
     others = np.delete(np.arange(len(table)), largest)
@@ -103,6 +105,11 @@ def largest_class(facts: Facts) -> Finding | None:
         "Let every class count the same in the loss, or show each equally often; judge by balanced accuracy.",
         facts.again("data.sampling=balanced", "select=val/balanced_accuracy"),
     )
+
+
+def _imbalance(facts: Facts) -> float:
+    """Return the number of training images of the largest class, in units of the median."""
+    return float(max(facts.data.class_counts) / max(1, np.median(facts.data.class_counts)))
 
 
 def _largest(facts: Facts, split: str) -> float:

@@ -70,5 +70,7 @@ def test_the_largest_class_as_the_answer_to_everything():
     found = largest_class(facts_of({"train": train}, always))
     assert found is not None
     assert "80 of 95 training images are of class a; the network gives this class to 100%" in found.evidence
+    few = {"val": torch.zeros(46, dtype=torch.int64), "test": always["test"]}
+    assert shuffled_labels(facts_of({"train": train, "val": with_counts(40, 2, 2, 2)}, few)) is None
     assert largest_class(facts_of({"train": train})) is None, "all are told apart"
     assert largest_class(facts_of(None, always)) is None, "the classes are balanced, so it is something else"
