@@ -7,7 +7,9 @@ import shutil
 import pytest
 import torch
 import yaml
+from torchvision.models import WeightsEnum
 
+from cnnlab.libraries import torchvision_network
 from tests.helpers import (
     TINY,
     checkpoint,
@@ -90,6 +92,23 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(train, t
     assert train("resume=parts").code == 0
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
     assert not [file for file in (*leftovers, tmp_path / "elsewhere") if file.exists()]
+
+
+def test_a_pretrained_run_that_was_killed_before_its_first_checkpoint_starts_again(train, tmp_path, monkeypatch):
+    published = torchvision_network("squeezenet1_1", num_classes=1000).state_dict()
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda self, **options: published)
+    network = ("model=torchvision", "model.name=squeezenet1_1", "model.pretrained=true")
+    options = (*TINY, *network, "trainer.precision=32-true", "trainer.max_epochs=1", "trainer.limit_train_batches=1")
+    assert train(*options, "trainer.limit_test_batches=1", "hydra.run.dir=whole").code == 0
+    parts = shutil.copytree(tmp_path / "whole", tmp_path / "parts", ignore=shutil.ignore_patterns("checkpoints"))
+    killed = summary(parts) | {"status": "running", "epochs": None, "steps": None}
+    (parts / "summary.json").write_text(json.dumps(killed))
+    config = configuration(parts)
+    (parts / "config.yaml").write_text(yaml.safe_dump(config | {"model": {**config["model"], "cache_dir": "else"}}))
+    assert "there is no checkpoint" in train("resume=parts").err  # the record may be a stranger's
+    (parts / "config.yaml").write_text(yaml.safe_dump(config))
+    assert train("resume=parts").code == 0
+    assert same_weights(tmp_path / "whole", parts)
 
 
 def test_early_stopping_ends_a_resumed_run_where_it_ended_the_run(train, tmp_path):

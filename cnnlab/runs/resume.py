@@ -12,6 +12,9 @@ from cnnlab.runs.directory import RunDirectory, differing_key, run_of
 
 log = logging.getLogger(__name__)
 
+# Options of timm's networks that say where their weights come from, or where they are kept.
+OTHER_WEIGHTS = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+
 
 def recorded_run(resume: str | None) -> RunDirectory | None:
     """Return the run that `resume=PATH` names, or None if it has no record.
@@ -64,9 +67,12 @@ def check_length(options: Mapping[str, Any], run: RunDirectory, elsewhere: bool 
 
 
 def _has_not_begun(run: RunDirectory) -> bool:
-    """Check that a run was ended before its first checkpoint, and that its beginning downloads no weights."""
+    """Check that a run was ended before its first checkpoint, and that its beginning reads no weights of strangers.
+
+    Pretrained weights are those that timm or torchvision publishes under the name of the network.
+    """
     model = (run.read_config() or {}).get("model") or {}
-    return not (run.read_summary() or {}).get("steps") and not (model.get("pretrained") or model.get("checkpoint_path"))
+    return not (run.read_summary() or {}).get("steps") and not any(model.get(key) for key in OTHER_WEIGHTS)
 
 
 def _number(value: Any) -> float:
