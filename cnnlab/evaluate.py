@@ -145,7 +145,7 @@ def _load_networks(request: Request, options: "EvaluationOptions", clock: "Clock
     from cnnlab.runs.environment import device_kind
     from cnnlab.training.precision import device_type
 
-    recorded = request.summary.get("precision")
+    recorded = str(request.summary.get("precision")).replace("bf16-true", "bf16-mixed")  # checkpoints hold float32
     kind = device_type("auto") if options.device == "auto" else options.device.partition(":")[0]
     # A format of another kind of device might be slow on this one: CPUs may emulate bf16.
     keeps = recorded == "32-true" or (recorded == "bf16-mixed" and kind == device_kind(request.summary.get("device")))

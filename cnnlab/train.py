@@ -3,6 +3,7 @@
 import functools
 import logging
 import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,11 @@ log = logging.getLogger("cnnlab.train")
 NEAR_CHANCE = 0.02  # test accuracy beyond that of always answering the largest class
 
 
-def train(config: DictConfig, processes: Processes | None = None) -> float | None:
-    """Train one network, and return the validation accuracy for sweepers."""
+def train(config: DictConfig, processes: Processes | None = None, warm: dict[str, Any] | None = None) -> float | None:
+    """Train one network, and return the validation accuracy for sweepers.
+
+    `warm` is for what a process keeps that trains several networks after a warm-up.
+    """
     run = RunDirectory(configuration.output_directory())
     names: dict[str, Any] = configuration.chosen_groups()
     own_targets, trust = list(find_targets(OmegaConf.to_container(config))), configuration.plain(config.trust)
@@ -76,7 +80,7 @@ def train(config: DictConfig, processes: Processes | None = None) -> float | Non
             from cnnlab.data.cache import check_available
 
             check_available(settings["data"])  # before anything slow is imported
-            train_recorded(settings, run, checkpoint, processes or Processes(own_rank()))
+            train_recorded(settings, run, checkpoint, processes or Processes(own_rank()), warm)
     except Diverged as error:
         error.add_note(ask_doctor)
         raise
@@ -96,11 +100,16 @@ def follow(processes: Processes, settings: dict[str, Any], directory: str, check
 
 
 def train_recorded(
-    settings: dict[str, Any], run: RunDirectory, checkpoint_file: Path | None, processes: Processes
+    settings: dict[str, Any],
+    run: RunDirectory,
+    checkpoint_file: Path | None,
+    processes: Processes,
+    warm: dict[str, Any] | None = None,
 ) -> None:
     """Build the parts, train, test the best epoch, and complete the record."""
     from cnnlab.build.advice import advise
     from cnnlab.build.run import build_data, build_parts, checkpoint_metadata, seed_everything, try_parts
+    from cnnlab.build.warm_up import warm_up
     from cnnlab.build.weights import read_start
     from cnnlab.runs import checkpoint as checkpoints
     from cnnlab.runs.environment import git_commit, versions
@@ -121,14 +130,19 @@ def train_recorded(
         start = None
         if not checkpoint_file:
             start = read_start(settings.get("weights"), settings["model"], settings["data"]["image_size"])
+        precision, model = _choose_precision(settings["trainer"], run, checkpoint), settings["model"]
+        chosen = {"trainer": settings["trainer"] | {"precision": precision}}
+        if warm is not None:
+            started = time.perf_counter()
+            without = {"model": checkpoints.without_other_weights(model)}
+            run.update_summary(warm_up=warm_up(settings | chosen | without, warm))
+            run.started += time.perf_counter() - started  # it is not counted
+        chosen["model"] = checkpoints.without_other_weights(model) if checkpoint else model
         seed_everything(settings["seed"])
         data = build_data(settings)
         if checkpoint_file:
             checkpoints.check_images(about, data.classes, data.fingerprint, checkpoint_file)
             data.normalize_by(about["mean"], about["std"])  # a sample drawn today may give slightly different values
-        precision, model = _choose_precision(settings["trainer"], run, checkpoint), settings["model"]
-        chosen = {"trainer": settings["trainer"] | {"precision": precision}}
-        chosen["model"] = checkpoints.without_other_weights(model) if checkpoint else model
         about_run = checkpoint_metadata(settings, data) | {"precision": precision}
         saving = {key: settings[key] for key in ("select", "checkpoint_every") if key in settings}  # older records
         cost, classifier, trainer = build_parts(

@@ -19,6 +19,7 @@ from cnnlab.errors import RequestError
 from cnnlab.inspection.cost import Cost
 from cnnlab.instantiate import build, explained
 from cnnlab.training.classifier import Classifier
+from cnnlab.training.compiled import CompiledStep, compile_network
 from cnnlab.training.freezing import Freezing
 from cnnlab.training.layer_order import head_names
 from cnnlab.training.losses import balanced_weights, tried_loss
@@ -29,7 +30,7 @@ from cnnlab.training.precision import has_matrix_tiles
 from cnnlab.training.progress import Progress
 from cnnlab.training.scheduling import check_schedule
 from cnnlab.training.side_by_side import side_by_side
-from cnnlab.training.trainer import build_trainer, compile_network, training_devices
+from cnnlab.training.trainer import build_trainer, training_devices
 
 
 def build_parts(
@@ -73,7 +74,11 @@ def build_parts(
     trainer = build_lightning_trainer(settings, callbacks, loggers, directory, started_from_outside)
     mixes = data.augmentation is not None and data.augmentation.mixes
     rehearse(classifier, trainer, (CHANNELS, data.image_size, data.image_size), len(data.classes), mixes)
-    compile_network(network, settings["trainer"]["compile"], data.whole_batches(trainer.world_size))
+    mode = settings["trainer"]["compile"]
+    compile_network(network, mode, data.whole_batches(trainer.world_size))
+    if settings["trainer"].get("compile_step"):
+        size = min(data.batch_size, len(data.train))
+        classifier.compiled_step = CompiledStep(network, classifier.logits_and_loss, mode, size)
     return cost, classifier, trainer
 
 

@@ -32,7 +32,7 @@ IGNORED_SETTINGS = (
 )
 # In older records, with the defaults.
 LACKING = dict.fromkeys(("weights", "freeze", "layer_decay", "schedule_interval", "data.folds", "budget"))
-LACKING |= {"data.fraction": 1}
+LACKING |= {"data.fraction": 1, "trainer.compile_step": False}
 IMPORTANT = ("trainer.max_epochs", "data.fraction", "optimizer._target_", "optimizer.lr", "weights")
 MAX_VALUES = 6  # of a setting in a notice
 

@@ -28,6 +28,7 @@ from cnnlab.config.settings import settings
 from cnnlab.display import suggest_next, wrapped
 from cnnlab.errors import Diverged, Failed, Interrupted, RequestError, SweepFailed, printable, system_error
 from cnnlab.runs.processes import Processes, own_rank
+from cnnlab.runs.warm import SERVE, serve
 from cnnlab.signals import handled, interrupt, settle
 
 
@@ -37,8 +38,9 @@ def make_command(
     """Return the `main` function of a command: compose `conf/<name>.yaml`, run the task with it, exit with a code.
 
     A sweeper optimizes what the task returns. If the command may run in several processes, `follow` is the task of all
-    processes but the first (see `cnnlab.runs.processes`), and `task` takes `processes` too. `loads` names what takes
-    seconds to import; a terminal says so.
+    processes but the first (see `cnnlab.runs.processes`), and `task` takes `processes` too. In a process that serves a
+    sweep (see `cnnlab.runs.warm`) it also takes `warm`, a dictionary for what it keeps from job to job. `loads` names
+    what takes seconds to import; a terminal says so.
     """
 
     def main() -> None:
@@ -51,6 +53,8 @@ def make_command(
         if follow is None:
             streams.leave(_run(name, task))
         processes = Processes(own_rank())
+        if sys.argv[1:] == [SERVE]:
+            streams.leave(serve(functools.partial(_run, name, functools.partial(task, processes=processes, warm={}))))
         if not processes.leads:
             streams.leave(processes.follow(follow))
         try:

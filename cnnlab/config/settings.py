@@ -25,7 +25,7 @@ CHANGEABLE_ON_RESUME = (
     *("name", "resume", "logger", "callbacks", "trust", "checkpoint_every"),
     *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
-    *("trainer.compile", "trainer.tf32", "trainer.benchmark", "trainer.deterministic"),
+    *("trainer.compile", "trainer.compile_step", "trainer.tf32", "trainer.benchmark", "trainer.deterministic"),
     *("trainer.profile", "trainer.detect_anomaly", "trainer.enable_progress_bar", "trainer.num_sanity_val_steps"),
     *("data.path", "data.cache", "data.residence", "data.workers", "data.eval_batch_size"),
 )

@@ -26,6 +26,7 @@ from cnnlab.words import did_you_mean
 # Defaults, other than null, of keys that older records lack.
 DEFAULTS_SINCE: tuple[tuple[str, Any], ...] = (
     *(("on_error", "stop"), ("sampling", "shuffled"), ("select", "val/accuracy"), ("fraction", 1)),
+    ("compile_step", False),
     *(("policy", "none"), ("rand_operations", 2), ("rand_magnitude", 9), ("then", [])),  # of the augmentation
     *((key, 0.0) for key in ("rotation", "scale", "shear", "brightness", "contrast", "saturation", "hue", "grey")),
 )
@@ -39,8 +40,7 @@ class RunDirectory:
     """Directory of one run.
 
     Args:
-        path: path of the directory, which need not exist yet.
-        writes: False for a follower, which leaves the record to the leader.
+        path: of the directory, which need not exist; a follower, which leaves the record to the leader, never writes.
     """
 
     def __init__(self, path: str | Path, writes: bool = True):
@@ -54,7 +54,7 @@ class RunDirectory:
         self.last_checkpoint = self.path / "checkpoints" / "last.ckpt"
         self.best_checkpoint = self.path / "checkpoints" / "best.ckpt"
         self.summary: dict[str, Any] = dict.fromkeys(SUMMARY_KEYS)
-        self._seconds_before, self._started = 0.0, time.perf_counter()
+        self._seconds_before, self.started = 0.0, time.perf_counter()  # of `total_seconds`
         self._unwritten: dict[str, Any] | None = None  # the configuration of a resumed run before it continues
 
     def read_summary(self) -> dict[str, Any] | None:
@@ -101,7 +101,7 @@ class RunDirectory:
             self.summary |= earlier or {}
             # A process that was killed has not written its total, but the seconds of its training.
             self._seconds_before = max(self.summary[key] or 0.0 for key in ("total_seconds", "train_seconds"))
-            self._started = time.perf_counter()
+            self.started = time.perf_counter()
             self._unwritten = config
             self.update_summary(status="running", error=None, **known)
             try:
@@ -142,7 +142,7 @@ class RunDirectory:
                 overwrite(self.summary_file, to_json(self.summary) + "\n")
 
     def _end(self, status: str, error: str | None) -> None:
-        seconds = round(self._seconds_before + time.perf_counter() - self._started, 3)
+        seconds = round(self._seconds_before + time.perf_counter() - self.started, 3)
         self.update_summary(status=status, error=error, total_seconds=seconds)
 
     def correct(self, status: str, error: str) -> None:

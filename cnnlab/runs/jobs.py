@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from cnnlab.cpu import available_cores
 from cnnlab.errors import Interrupted
@@ -75,18 +75,26 @@ class LocalProcess:
         self._stderr = b""  # read when the job has ended, since after a wrong request it is removed from the file
         with self._files[0].open("ab") as output, self._files[1].open("ab") as errors:
             self._earlier_errors = errors.tell()
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                env=os.environ | environment,
-                start_new_session=True,  # Ctrl-C goes to the sweep, which passes it on
-            )
+            self._process = self._start(command, environment, output, errors)
+
+    def _start(
+        self, command: Sequence[str], environment: dict[str, str], output: IO[bytes], errors: IO[bytes]
+    ) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            env=os.environ | environment,
+            start_new_session=True,  # Ctrl-C goes to the sweep, which passes it on
+        )
+
+    def _code(self) -> int | None:
+        return self._process.poll()
 
     def poll(self) -> int | None:
         """Return the exit code if the job has ended, else None."""
-        code = self._process.poll()
+        code = self._code()
         if code is not None:
             self._tidy(code)
         return code

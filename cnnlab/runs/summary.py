@@ -25,6 +25,7 @@ RECORD: dict[str, Any] = {
     "steps": Whole,
     "plan": list[list[int]],  # of a budget of time
     **dict.fromkeys(("train_seconds", "total_seconds", "first_step_seconds", "images_per_second"), Amount),
+    "warm_up": dict,
     "peak_memory_bytes": Whole,
     **{"val_accuracy": Share, "val_loss": Loss, "test_accuracy": Share, "test_loss": Loss, "test_accuracy_tta": Share},
     **dict.fromkeys(("val_balanced_accuracy", "val_macro_f1", "test_balanced_accuracy", "test_macro_f1"), Share),

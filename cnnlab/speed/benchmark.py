@@ -15,7 +15,7 @@ from cnnlab.speed.upper_bound import max_images_per_second, rate_name
 from cnnlab.training.options import Compile
 
 Settings = Mapping[str, Any]
-Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed"]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from cnnlab.limits import BelowOne, Count
+from cnnlab.training.half_weights import master
 
 
 class AveragedWeights(WeightAveraging):
@@ -28,6 +29,7 @@ class AveragedWeights(WeightAveraging):
         super().__init__()
         self.decay = decay
         self.every_n_steps = every_n_steps
+        self._own: list[Any] = []  # weights of the module while it has the average
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -46,18 +48,23 @@ class AveragedWeights(WeightAveraging):
     def _update(self, module: L.LightningModule, n: int) -> None:
         keep = min(self.decay**self.every_n_steps, (1 + n) / (10 + n)) if n > 1 else 0.0
         for averages, currents in self._by_type(module):
+            exact = [master(current) for current in currents]
             if averages[0].is_floating_point():
-                torch._foreach_lerp_(averages, currents, 1 - keep)  # pyright: ignore[reportPrivateImportUsage]
+                torch._foreach_lerp_(averages, exact, 1 - keep)  # pyright: ignore[reportPrivateImportUsage]
             else:  # batch counters of the norms
-                torch._foreach_copy_(averages, currents)  # pyright: ignore[reportPrivateImportUsage]
+                torch._foreach_copy_(averages, exact)  # pyright: ignore[reportPrivateImportUsage]
 
     @torch.no_grad()
     def _swap_models(self, pl_module: L.LightningModule) -> None:
-        """Swap the weights in a few operations; Lightning needs three for each tensor, which a GPU has to be told."""
-        for averages, currents in self._by_type(pl_module):
-            before = torch._foreach_clone(averages)  # pyright: ignore[reportPrivateImportUsage]
-            torch._foreach_copy_(averages, currents)  # pyright: ignore[reportPrivateImportUsage]
-            torch._foreach_copy_(currents, before)  # pyright: ignore[reportPrivateImportUsage]
+        """Give the module the average, and the next time its own weights again; in few operations, unlike Lightning."""
+        if self._own:
+            for (_, currents), own in zip(self._by_type(pl_module), self._own, strict=True):
+                torch._foreach_copy_(currents, own)  # pyright: ignore[reportPrivateImportUsage]
+            self._own = []
+        else:
+            for _, currents in self._by_type(pl_module):
+                self._own.append(torch._foreach_clone(currents))  # pyright: ignore
+            self._copy_average_to_current(pl_module)
 
     @torch.no_grad()
     def _copy_average_to_current(self, pl_module: L.LightningModule) -> None:
@@ -67,9 +74,10 @@ class AveragedWeights(WeightAveraging):
     def _by_type(self, module: L.LightningModule) -> list[tuple[list[Tensor], list[Tensor]]]:
         """Return the average's tensors and the module's, those of one type together: they are changed at once."""
         assert self._average_model is not None
-        groups: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        groups: dict[tuple[torch.dtype, torch.dtype], tuple[list[Tensor], list[Tensor]]] = {}
         tensors = [chain(m.parameters(), m.buffers()) for m in (self._average_model.module, module)]
-        for pair in zip(*tensors, strict=True):
-            for group, tensor in zip(groups.setdefault(pair[0].dtype, ([], [])), pair, strict=True):
-                group.append(tensor)
+        for average, current in zip(*tensors, strict=True):
+            averages, currents = groups.setdefault((average.dtype, current.dtype), ([], []))
+            averages.append(average)
+            currents.append(current)
         return list(groups.values())

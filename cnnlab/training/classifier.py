@@ -1,7 +1,6 @@
 """Define the LightningModule: its training step, its evaluation, and its metrics once per epoch."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -15,47 +14,18 @@ from torch.optim import Optimizer
 from cnnlab.errors import RequestError
 from cnnlab.limits import AboveZero, Positive
 from cnnlab.training.class_counts import balanced_figures, count_classes
+from cnnlab.training.compiled import CompiledStep
 from cnnlab.training.duration import flexible_share, total_epochs, total_steps
+from cnnlab.training.half_weights import half_weights, hand_over_gradients
 from cnnlab.training.losses import all_logits
 from cnnlab.training.optimizers import OptimizerFactory, build_optimizer, fused_on_gpu
 from cnnlab.training.scheduling import Interval, Schedule, ScheduleFactory, check_schedule
 from cnnlab.training.synced_norms import norms_are_synced
+from cnnlab.training.totals import Totals
 from cnnlab.training.tta import Tta, tta_logits
 
 Batch = tuple[Tensor, Tensor]
 AUXILIARY_WEIGHT = 0.3  # of the loss of an auxiliary classifier (Szegedy et al. 2014, "Going deeper with convolutions")
-
-
-@dataclass
-class Totals:
-    """Sum loss and correct predictions over images. The sums stay tensors, so adding never waits for a GPU."""
-
-    loss: Tensor | float = 0.0
-    correct: Tensor | int = 0
-    images: int = 0
-    overflowed: Tensor | int = 0  # images whose loss is left out
-
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, may_overflow: bool = False) -> None:
-        """Add a batch of at least one image: the mean loss, a scalar, and logits (N, classes).
-
-        Labels are classes (N,), or probabilities (N, classes) of mixed images, of which the most probable class counts
-        as correct. With `may_overflow`, a loss that is not finite is left out of the mean: its step is skipped too.
-        """
-        if labels.ndim == 2:
-            labels = labels.argmax(1)
-        loss = loss.detach()
-        if may_overflow:
-            self.overflowed = self.overflowed + ~loss.isfinite() * len(labels)
-            loss = loss.where(loss.isfinite(), 0.0)
-        self.loss = self.loss + loss * len(labels)
-        self.correct = self.correct + (logits.detach().argmax(1) == labels).sum()
-        self.images += len(labels)
-
-    def means(self) -> tuple[float, float]:
-        """Return mean loss and accuracy per image; waits for the device. The loss is NaN if all have overflowed."""
-        counted = self.images - int(self.overflowed)
-        loss = float("nan") if self.overflowed and not counted else float(self.loss) / max(1, counted)
-        return loss, float(self.correct) / max(1, self.images)
 
 
 class Classifier(L.LightningModule):
@@ -101,6 +71,8 @@ class Classifier(L.LightningModule):
         self.tta: Tta = tta
         self.schedule_interval: Interval | None = schedule_interval
         self._lr: float | None = None  # of the last step
+        self._half_weights: list[nn.Parameter] = []
+        self.compiled_step: CompiledStep | None = None
         self._validation: dict[str, float] = {}  # figures of this epoch
         self._is_logged = False
         self.train_totals, self.eval_totals, self.tta_totals = Totals(), Totals(), Totals()
@@ -127,7 +99,7 @@ class Classifier(L.LightningModule):
             RequestError: if the optimizer or the schedule does not fit the training.
         """
         factory = fused_on_gpu(self.optimizer, self.device, str(self.trainer.precision), self.trainer.gradient_clip_val)
-        optimizer = self.make_optimizer(factory, self.network)
+        optimizer, self._half_weights = self.make_optimizer(factory, self.network), half_weights(self.network)
         plan = (self.schedule, optimizer, total_steps(self.trainer), total_epochs(self.trainer), self.schedule_interval)
         check_schedule(*plan)
         schedule = Schedule(*plan)
@@ -155,7 +127,9 @@ class Classifier(L.LightningModule):
             super().lr_scheduler_step(scheduler, metric)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Remember the learning rate of this step."""
+        """Remember the learning rate of this step, and give masters of weights their gradients."""
+        if self._half_weights:
+            hand_over_gradients(self._half_weights)
         self._lr = optimizer.param_groups[0]["lr"]
 
     @property
@@ -202,7 +176,8 @@ class Classifier(L.LightningModule):
         images, labels = batch
         if not len(labels):
             return self._loss_without_images(images)
-        logits, loss = self.logits_and_loss(images, labels)
+        compiled = self.compiled_step if self.compiled_step and len(labels) == self.compiled_step.size else None
+        logits, loss = (compiled or self.logits_and_loss)(images, labels)
         self.train_totals.add(loss, logits, labels, may_overflow=self._scaler is not None)
         if self.trainer.world_size > 1:  # processes average their gradients: weight by this share of the images
             batch_images = self.trainer.train_dataloader.batch_images  # pyright: ignore
@@ -216,6 +191,11 @@ class Classifier(L.LightningModule):
         for more in auxiliary:
             loss = loss + AUXILIARY_WEIGHT * self.loss(more.float(), labels)
         return logits, loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradients of the weights, unless the compiled step has done so."""
+        if self.compiled_step is None or not self.compiled_step.give_gradients():
+            super().backward(loss, *args, **kwargs)
 
     def log_epoch(self) -> None:
         """Log the means of the epoch and the learning rate.

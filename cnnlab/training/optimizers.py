@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from cnnlab.errors import RequestError
+from cnnlab.training.half_weights import follow_masters, half_weights, master
 from cnnlab.training.layer_order import layer_factors
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
@@ -39,7 +40,10 @@ def build_optimizer(
     groups = parameter_groups(network, decay_norms_and_biases, bias_lr_factor, separate_hidden)
     if layer_decay is not None:
         groups = _split_by_layers(groups, network, layer_factors(network, layer_decay, head))
+    for group in groups:
+        group["params"] = [master(weight) for weight in group["params"]]
     optimizer = factory(groups)
+    follow_masters(optimizer, half_weights(network))
     for group in optimizer.param_groups:
         lr_factor = group.pop("lr_factor", 1.0)
         group["lr"] *= lr_factor * group.pop("layer_factor", 1.0)

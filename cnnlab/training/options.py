@@ -45,9 +45,10 @@ class TrainerOptions:
     num_nodes: Count = 1
     # Other strategies would shard the weights or start processes in ways that nothing here supports.
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = "auto"
-    # Includes Lightning's short names. Weights in half precision would add up losses and averages wrongly.
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16", 32, 16] = "auto"
+    # Includes Lightning's short names. In 16-true, small gradients would be zero: there is nothing to scale them.
+    precision: Literal["auto", "32-true", "bf16-mixed", "bf16-true", "16-mixed", "32", "bf16", "16", 32, 16] = "auto"
     compile: Compile = "off"
+    compile_step: bool = False
     tf32: bool = True
     profile: bool = False
     accumulate_grad_batches: Count = 1

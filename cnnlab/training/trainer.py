@@ -5,7 +5,7 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,19 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
-from torch import Tensor, nn
 
 from cnnlab.errors import RequestError
 from cnnlab.training.budget import Budget
+from cnnlab.training.compiled import check_compile
 from cnnlab.training.duration import Duration
-from cnnlab.training.options import Compile, check_devices
+from cnnlab.training.half_weights import HalfWeights
+from cnnlab.training.options import check_devices
 from cnnlab.training.precision import auto_precision, device_type
 from cnnlab.training.profile import StepProfiler
 from cnnlab.training.synced_norms import SyncedNorms
 
 # Keys that are not passed on to Lightning as they are.
-OWN_KEYS = ("tf32", "compile", "profile", "max_epochs", "max_steps", "enable_progress_bar")
+OWN_KEYS = ("tf32", "compile", "compile_step", "profile", "max_epochs", "max_steps", "enable_progress_bar")
 
 
 class NoProfiler(PassThroughProfiler):
@@ -52,7 +53,7 @@ def build_trainer(
 
     Args:
         options: arguments of `lightning.Trainer` (`precision` may also be `auto`, `max_epochs` a fraction), and `tf32`,
-            `compile` and `profile`.
+            `compile`, `compile_step` and `profile`.
         callbacks, loggers: Lightning's, beside those that are always there.
         directory: the run directory, for files that callbacks write.
         started_from_outside: whether torchrun or Slurm started the processes of a run on several devices. Then they say
@@ -64,15 +65,18 @@ def build_trainer(
     """
     devices = training_devices(options)
     kind, compile_mode = devices[0].type, options.get("compile", "off")
-    check_accumulation(compile_mode, options.get("accumulate_grad_batches") or 1, kind)
+    check_compile(options, kind, len(devices) * (options.get("num_nodes") or 1))
     arguments = {name: value for name, value in options.items() if name not in OWN_KEYS}
+    plugins: list[Any] = [] if started_from_outside else [LightningEnvironment()]
     if options.get("precision", "auto") == "auto":
         arguments["precision"] = auto_precision(*map(str, devices))
+    if options.get("precision") == "bf16-true":
+        arguments["precision"] = None
+        plugins.append(HalfWeights(kind))
     if options.get("deterministic"):
         arguments["benchmark"] = False  # cudnn would choose algorithms by their times, which vary
     if len(devices) * (options.get("num_nodes") or 1) == 1:
         arguments["strategy"] = "auto"  # a single process has no others to communicate with
-    plugins: list[Any] = [] if started_from_outside else [LightningEnvironment()]
     if options.get("sync_batchnorm") and kind == "cpu":
         arguments["sync_batchnorm"] = False
         plugins.append(SyncedNorms())
@@ -114,44 +118,6 @@ def refused_by_lightning(trainer: L.Trainer) -> Iterator[None]:
         if trainer.global_step:
             raise
         raise RequestError(f"trainer: {' '.join(str(error).split())}") from error
-
-
-def check_accumulation(mode: Compile, batches: int, kind: str) -> None:
-    """Raise a ValueError if a compile mode cannot accumulate the gradients of several batches on this kind of device.
-
-    With CUDA graphs, the next batch would overwrite the gradients.
-    """
-    if batches > 1 and kind == "cuda" and mode in ("reduce-overhead", "max-autotune"):
-        problem = f"accumulate_grad_batches={batches} does not work with compile={mode}"
-        raise ValueError(f"{problem}: its CUDA graphs overwrite gradients; use compile=default")
-
-
-def compile_network(network: nn.Module, mode: Compile, sizes: Collection[int] = ()) -> None:
-    """Compile a network in place at its first call, so that its weights keep their names; `off` does nothing.
-
-    Args:
-        network: maps images (N, C, H, W) to logits.
-        mode: of `torch.compile`.
-        sizes: numbers of images N for which it is compiled; none stands for all. Other batches, such as the last one of
-            an epoch, are computed layer by layer: compiling takes longer than they do.
-    """
-    if mode == "off":
-        return
-    torch._dynamo.reset()  # networks that this process compiled earlier count against the limit below
-    # Each shape is compiled by itself: training, evaluation, image sizes. Code for all shapes would be slower, and
-    # beyond the limit nothing is compiled.
-    torch._dynamo.config.recompile_limit = 32
-    network.compile(mode=None if mode == "default" else mode, dynamic=False)
-    compiled = network._compiled_call_impl
-    assert compiled is not None
-
-    def call(images: Tensor, *arguments: Any, **named: Any) -> Any:
-        if not sizes or len(images) in sizes:
-            return compiled(images, *arguments, **named)
-        with torch.compiler.set_stance("force_eager"):
-            return compiled(images, *arguments, **named)
-
-    network._compiled_call_impl = call
 
 
 def training_devices(options: Mapping[str, Any]) -> list[torch.device]:

@@ -32,8 +32,8 @@ from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.environment import peak_memory_bytes
 from cnnlab.runs.recorder import Recorder
 from cnnlab.speed.turns import Report
+from cnnlab.training.compiled import compile_network
 from cnnlab.training.progress import Progress
-from cnnlab.training.trainer import compile_network
 
 SIZE, PAD, CUTOUT = 32, 3, 8  # pixels, as the recipe `fast` has them
 EVERY, DECAY = 5, 0.998  # of the averaging

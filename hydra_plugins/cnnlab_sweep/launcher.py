@@ -1,4 +1,7 @@
-"""Run every job of a sweep in its own process on this machine (hydra/launcher=isolated). Skip completed jobs."""
+"""Run the jobs of a sweep on this machine, and skip completed ones.
+
+Each has its own process (hydra/launcher=isolated), or all have the same one (hydra/launcher=in_process).
+"""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -18,6 +21,7 @@ from cnnlab.runs import jobs
 from cnnlab.runs.directory import RunDirectory
 from cnnlab.runs.jobs import Execution, Job
 from cnnlab.runs.sweeps import SWEEP_FILE
+from cnnlab.runs.warm import WarmProcess
 from hydra_plugins.cnnlab_sweep.planning import compose_jobs, plan_jobs
 
 
@@ -49,8 +53,22 @@ class IsolatedLauncher(Launcher):
             devices = visible_gpus()
         composed = compose_jobs(self.config, self.loader, job_overrides, initial_job_idx)
         planned = plan_jobs(self.config, composed, job_overrides)
-        run_and_show(self.config, planned, _start, jobs.slots(self.n_jobs, devices))
+        self._run(planned, jobs.slots(self.n_jobs, devices))
         return job_returns(planned, composed)
+
+    def _run(self, planned: Sequence[Job], environments: Sequence[dict[str, str]]) -> None:
+        run_and_show(self.config, planned, _start, environments)
+
+
+class InProcessLauncher(IsolatedLauncher):
+    """Start the jobs one after the other in a process that was warmed up; see `cnnlab.runs.warm`."""
+
+    def __init__(self) -> None:
+        super().__init__(n_jobs=1)
+
+    def _run(self, planned: Sequence[Job], environments: Sequence[dict[str, str]]) -> None:
+        with WarmProcess() as process:
+            run_and_show(self.config, planned, process.start, environments)
 
 
 def _start(job: Job, environment: dict[str, str]) -> Execution:
@@ -137,4 +155,12 @@ class IsolatedLauncherConf:
     n_jobs: int = 1
 
 
+@dataclass
+class InProcessLauncherConf:
+    """Name the launcher, which has no keys."""
+
+    _target_: str = "hydra_plugins.cnnlab_sweep.launcher.InProcessLauncher"
+
+
 ConfigStore.instance().store(group="hydra/launcher", name="isolated", node=IsolatedLauncherConf)
+ConfigStore.instance().store(group="hydra/launcher", name="in_process", node=InProcessLauncherConf)

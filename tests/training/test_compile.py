@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.helpers import stop_when_asked, summary, weights
+from tests.helpers import metrics, same_weights, stop_when_asked, summary, weights, write_own_network
 
 needs_compiler = pytest.mark.skipif(
     not (shutil.which("g++") or shutil.which("clang++")), reason="compiling needs a C++ compiler"
@@ -30,16 +30,46 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     from torch._inductor.compile_fx import compile_fx
 
     original = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda model, **options: original(model, backend=backend))
+    monkeypatch.setattr(torch, "compile", lambda model, **_: original(model, backend=backend))
     return shapes
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+def test_a_compiled_step_computes_the_same_gradients(train, tmp_path, monkeypatch, precision):
+    """Traced as a whole, and run by torch itself."""
+    options = (*RUN, f"trainer.precision={precision}", "trainer.gradient_clip_val=0.5", "augmentation.mixup=0.2")
+    assert train(*options, "hydra.run.dir=plain").code == 0
+    original, traced = torch.compile, []
+
+    def backend(module: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Any:
+        traced.append(any(node.target is torch.autograd.grad for node in module.graph.nodes))
+        return module.forward
+
+    monkeypatch.setattr(torch, "compile", lambda f, **_: original(f, backend=backend, fullgraph=True, dynamic=False))
+    outcome = train(*options, "trainer.compile=default", "trainer.compile_step=true", "hydra.run.dir=compiled")
+    assert outcome.code == 0, outcome.err
+    assert traced == [True, False, False]  # the step, and the network for validation and test
+    assert metrics(tmp_path / "plain", without="seconds") == metrics(tmp_path / "compiled", without="seconds")
+    assert same_weights(tmp_path / "plain", tmp_path / "compiled")
+
+
+def test_a_step_that_cannot_be_compiled_whole_is_refused(train, tmp_path):
+    write_own_network(tmp_path, "breaks")
+    code = (tmp_path / "breaks.py").read_text()
+    (tmp_path / "breaks.py").write_text(code.replace("        if ", "        print('x')\n        if "))
+    outcome = train(*RUN, "model=breaks", "trainer.compile=default", "trainer.compile_step=true")
+    assert outcome.code == 2
+    assert outcome.err.startswith("trainer.compile_step: ")
+    assert "trainer.compile_step=false" in outcome.err
 
 
 @needs_compiler
 @pytest.mark.slow
-def test_a_compiled_run_learns_the_same_and_saves_the_same_checkpoint(train, tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", ["trainer.compile_step=false", "trainer.compile_step=true"])
+def test_a_compiled_run_learns_the_same_and_saves_the_same_checkpoint(train, tmp_path, monkeypatch, step):
     assert train(*RUN, "hydra.run.dir=plain").code == 0
     shapes = compiled(monkeypatch)
-    outcome = train(*RUN, "trainer.compile=default", "hydra.run.dir=compiled")
+    outcome = train(*RUN, "trainer.compile=default", step, "hydra.run.dir=compiled")
     assert outcome.code == 0, outcome.err
     assert shapes  # it was compiled
     plain, other = (summary(tmp_path / name) for name in ("plain", "compiled"))
@@ -67,10 +97,11 @@ def test_a_compiled_run_resumes_and_can_be_tested_uncompiled(train, tmp_path, mo
     assert train("resume=parts", "trainer.compile=off", "trainer.max_epochs=3").code == 0
 
 
+@pytest.mark.parametrize("step", ["trainer.compile_step=false", "trainer.compile_step=true"])
 @pytest.mark.parametrize(
     "model", ["lenet5", *(pytest.param(m, marks=pytest.mark.slow) for m in ("article", "resnet20"))]
 )
-def test_a_run_compiles_three_shapes_at_most_and_breaks_no_graph(train, monkeypatch, model):
+def test_a_run_compiles_three_shapes_at_most_and_breaks_no_graph(train, monkeypatch, model, step):
     """Odd batches are computed layer by layer. On a processor with AMX, layers are replaced by others."""
     monkeypatch.setattr("cnnlab.build.run.has_matrix_tiles", lambda: True)
     graphs: list[int] = []
@@ -88,6 +119,7 @@ def test_a_run_compiles_three_shapes_at_most_and_breaks_no_graph(train, monkeypa
         "data=digits",
         "logger=none",
         "trainer.compile=default",
+        step,
         "tta=flip_translate",
     )
     sizes = ("data.batch_size=300", "data.eval_batch_size=100", "trainer.max_epochs=1")

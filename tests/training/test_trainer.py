@@ -1,3 +1,4 @@
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -5,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from cnnlab.training.trainer import build_trainer, check_accumulation, training_devices
+from cnnlab.training.compiled import check_compile
+from cnnlab.training.trainer import build_trainer, training_devices
 
 
 @pytest.fixture
@@ -45,13 +47,29 @@ def test_a_run_in_one_process_needs_no_strategy_for_several(tmp_path: Path) -> N
     assert type(strategies[0]) is type(strategies[1])
 
 
-def test_gradients_are_not_accumulated_with_cuda_graphs() -> None:
-    for mode in ("reduce-overhead", "max-autotune"):
-        with pytest.raises(ValueError, match=f"accumulate_grad_batches=4 does not work with compile={mode}"):
-            check_accumulation(mode, 4, "cuda")
-        check_accumulation(mode, 1, "cuda")
-        check_accumulation(mode, 4, "cpu")
-    check_accumulation("default", 4, "cuda")
+@pytest.mark.parametrize(
+    ("options", "kind", "processes", "message"),
+    [
+        ({"compile": "reduce-overhead", "accumulate_grad_batches": 4}, "cuda", 1, "does not work with compile=reduce"),
+        ({"compile": "max-autotune", "accumulate_grad_batches": 4}, "cuda", 1, "its CUDA graphs overwrite gradients"),
+        ({"compile": "max-autotune", "accumulate_grad_batches": 1}, "cuda", 1, None),
+        ({"compile": "reduce-overhead", "accumulate_grad_batches": 4}, "cpu", 1, None),
+        ({"compile": "default", "accumulate_grad_batches": 4}, "cuda", 1, None),
+        ({"compile_step": True}, "cpu", 1, "compile_step=true needs a mode, such as trainer.compile=default"),
+        (
+            {"compile": "default", "compile_step": True, "accumulate_grad_batches": 2},
+            "cpu",
+            1,
+            "accumulate_grad_batches",
+        ),
+        ({"compile": "default", "compile_step": True}, "cpu", 2, "compile_step=true does not work with devices=2"),
+        ({"compile": "default", "compile_step": True, "precision": "16-mixed"}, "cuda", 1, "precision=16-mixed"),
+        ({"compile": "default", "compile_step": True, "precision": "bf16-true"}, "cuda", 1, None),
+    ],
+)
+def test_compiling_that_does_not_fit_is_refused(options, kind, processes, message) -> None:
+    with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
+        check_compile(options, kind, processes)
 
 
 def test_deterministic_runs_do_not_choose_algorithms_by_speed(tmp_path: Path) -> None:
