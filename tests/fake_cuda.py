@@ -13,7 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.loops import evaluation_loop, fit_loop
-from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 from torch._subclasses import fake_tensor
@@ -116,6 +116,8 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
         "get_device_capability": (9, 0),
         "is_bf16_supported": True,
         "synchronize": None,
+        "empty_cache": None,
+        "reset_peak_memory_stats": None,
     }.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value, **__: value)
     monkeypatch.setattr(fake_tensor, "init_gpu_context", lambda *_: None)
@@ -239,7 +241,12 @@ def loader(images: int, batch_size: int, **options: Any) -> Loader:
 
 
 def fit_and_test(
-    mode: FakeTensorMode, classifier: Classifier, augmentation: Augmentation, callbacks: list[Any], clip: float | None
+    mode: FakeTensorMode,
+    classifier: Classifier,
+    augmentation: Augmentation,
+    callbacks: list[Any],
+    clip: float | None,
+    precision: Precision,
 ) -> L.Trainer:
     """Train for two epochs of three steps, the last of them smaller, with validation, and test."""
     to_fake_gpu(mode, classifier)
@@ -248,7 +255,7 @@ def fit_and_test(
         max_epochs=2,
         strategy=OnFakeGpu(),
         callbacks=[Watch(watched), *callbacks],
-        plugins=[MixedPrecision("bf16-mixed", "cuda")],
+        plugins=[precision],
         gradient_clip_val=clip,
         logger=False,
         enable_checkpointing=False,

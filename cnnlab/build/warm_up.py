@@ -69,7 +69,7 @@ def _train_shortly(settings: Settings) -> dict[str, int]:
         **settings,
         "augmentation": {**settings["augmentation"], **({"sizes": list(enumerate(sizes))} if sizes else {})},
         "trainer": {**settings["trainer"], "profile": False, "min_epochs": None, "min_steps": None},
-        **{"callbacks": {}, "logger": {}, "freeze": None},
+        **{"callbacks": {}, "logger": {}, "freeze": None, "budget": None},
     }
     end = EndAfter(len(sizes) or 1)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,5 +1,6 @@
 """Compile a network, or a whole training step, with torch.compile."""
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -55,11 +56,21 @@ def compile_network(network: nn.Module, mode: Compile, sizes: Collection[int] = 
         if torch.compiler.is_compiling():  # as a part of the step
             return network._call_impl(images, *arguments, **named)
         if not sizes or len(images) in sizes:
-            return compiled(images, *arguments, **named)
+            try:
+                return compiled(images, *arguments, **named)
+            except RuntimeError as error:
+                _check_compiler(error)
+                raise
         with torch.compiler.set_stance("force_eager"):
             return compiled(images, *arguments, **named)
 
     network._compiled_call_impl = call
+
+
+def _check_compiler(error: RuntimeError) -> None:
+    """Raise a RequestError if an error says that a compiler is missing."""
+    if re.search("InvalidCxxCompiler|No working C\\+\\+ compiler", str(error)):
+        raise RequestError("trainer.compile: no C++ compiler, such as g++, is installed; trainer.compile=off") from None
 
 
 class CompiledStep:
@@ -102,6 +113,9 @@ class CompiledStep:
             logits, loss, self._gradients = self._step(images, labels)
         except torch._dynamo.exc.Unsupported as error:
             raise RequestError(f"trainer.compile_step: {first_line(error)}; trainer.compile_step=false") from None
+        except RuntimeError as error:
+            _check_compiler(error)
+            raise
         return logits, loss
 
     def give_gradients(self) -> bool:

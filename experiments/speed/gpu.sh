@@ -131,8 +131,9 @@ if wanted benchmark; then
   done
 fi
 wanted vgg16 && bench "$MORE" "$MORE" off 35
-# All training images without validation: the last epoch counts, so test images do not choose one.
-wanted speedrun && train speedrun 80 experiment=speedrun protocol=article trainer.limit_val_batches=0 "seed=$SEEDS"
+# All training images without validation: the last epoch counts, so test images do not choose one. In one warm process.
+wanted speedrun && train speedrun 80 experiment=speedrun protocol=article trainer.limit_val_batches=0 "seed=$SEEDS" \
+  hydra/launcher=in_process
 wanted resnet18 && train "$TRAINED" 50 "model=$TRAINED" recipe=fast_resnet "trainer.max_epochs=$EPOCHS" seed=0
 if wanted peers; then
   for model in $PEER_MODELS; do

@@ -53,6 +53,20 @@ def test_a_compiled_step_computes_the_same_gradients(train, tmp_path, monkeypatc
     assert same_weights(tmp_path / "plain", tmp_path / "compiled")
 
 
+@pytest.mark.parametrize("step", ["trainer.compile_step=false", "trainer.compile_step=true"])
+def test_a_missing_compiler_is_told_in_a_line(train, tmp_path, monkeypatch, step):
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    def backend(*_: Any) -> Any:
+        raise InvalidCxxCompiler
+
+    original = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **_: original(f, backend=backend))
+    outcome = train(*RUN, "trainer.compile=default", step)
+    needs = "no C++ compiler, such as g++, is installed; trainer.compile=off"
+    assert (outcome.code, " ".join(outcome.err.split())) == (2, f"trainer.compile: {needs}")
+
+
 def test_a_step_that_cannot_be_compiled_whole_is_refused(train, tmp_path):
     write_own_network(tmp_path, "breaks")
     code = (tmp_path / "breaks.py").read_text()

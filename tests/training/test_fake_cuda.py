@@ -8,6 +8,7 @@ from typing import Any
 import hydra
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from cnnlab import config as configuration
@@ -17,7 +18,9 @@ from cnnlab.config.paths import ROOT
 from cnnlab.data.placement import choose_placement
 from cnnlab.data.sources import find_source
 from cnnlab.instantiate import build
+from cnnlab.runs.warm import as_before
 from cnnlab.training.classifier import Classifier
+from cnnlab.training.half_weights import HalfWeights
 from cnnlab.training.precision import auto_precision
 from cnnlab.training.trainer import training_devices
 from tests.fake_cuda import Waited, fake_gpu, fit_and_test
@@ -47,19 +50,31 @@ def composed(tmp_path, *overrides: str) -> dict[str, Any]:
         return configuration.settings(hydra.compose("train", overrides=list(overrides)))
 
 
-def run(monkeypatch, tmp_path, *overrides: str) -> int:
-    """Train and test, and return the number of steps."""
+def run(monkeypatch, tmp_path, *overrides: str, precision: Precision | None = None, times: int = 1) -> int:
+    """Train and test, perhaps several times in one warm process; return the number of steps."""
     settings = composed(tmp_path, *overrides)
-    classifier = build_classifier(settings, build_network(settings["model"], 10, 32), [4] * 10)
-    augmentation, callbacks = build(settings["augmentation"], "augmentation"), build_callbacks(settings)
-    with fake_gpu(monkeypatch) as mode:
-        clip = settings["trainer"]["gradient_clip_val"]
-        return fit_and_test(mode, classifier, augmentation, callbacks, clip).global_step
+    clip, steps = settings["trainer"]["gradient_clip_val"], 0
+    for _ in range(times):
+        classifier = build_classifier(settings, build_network(settings["model"], 10, 32), [4] * 10)
+        augmentation, callbacks = build(settings["augmentation"], "augmentation"), build_callbacks(settings)
+        with monkeypatch.context() as patch, fake_gpu(patch) as mode, as_before():
+            plugin = precision or MixedPrecision("bf16-mixed", "cuda")
+            steps += fit_and_test(mode, classifier, augmentation, callbacks, clip, plugin).global_step
+    return steps
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_training_never_waits_within_a_step(monkeypatch, tmp_path, recipe):
     assert run(monkeypatch, tmp_path, *RECIPES[recipe]) == 6
+
+
+@pytest.mark.parametrize("recipe", ["speedrun", "mixed"])
+def test_weights_in_bfloat16_never_wait_within_a_step(monkeypatch, tmp_path, recipe):
+    assert run(monkeypatch, tmp_path, *RECIPES[recipe], precision=HalfWeights("cuda")) == 6
+
+
+def test_a_warm_process_never_waits_within_a_step(monkeypatch, tmp_path):
+    assert run(monkeypatch, tmp_path, *RECIPES["speedrun"], times=3) == 18
 
 
 def reads_a_value(images: torch.Tensor) -> None:
