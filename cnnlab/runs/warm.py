@@ -16,7 +16,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from cnnlab.runs.jobs import Job, LocalProcess
 
@@ -114,7 +114,8 @@ def as_before() -> Iterator[None]:
 
     _forget_peak()
     environment, filters = dict(os.environ), list(warnings.filters)
-    handlers, level, cudnn = list(logging.root.handlers), logging.root.level, torch.backends.cudnn
+    handlers, level = list(logging.root.handlers), logging.root.level
+    cudnn: Any = torch.backends.cudnn
     flags = cudnn.benchmark, cudnn.allow_tf32
     products, threads, dtype = torch.get_float32_matmul_precision(), torch.get_num_threads(), torch.get_default_dtype()
     deterministic = torch.get_deterministic_debug_mode()

@@ -97,6 +97,8 @@ class CompiledStep:
             logits, loss = logits_and_loss(images, labels)
             return logits.detach(), loss.detach(), torch.autograd.grad(loss, self._learning())
 
+        if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
+            raise RequestError(f"trainer.compile_step needs a newer torch than {torch.__version__}")
         torch._dynamo.config.trace_autograd_ops = True
         self._step = torch.compile(step, mode=None if mode == "default" else mode, fullgraph=True, dynamic=False)
 
@@ -111,10 +113,10 @@ class CompiledStep:
         """
         try:
             logits, loss, self._gradients = self._step(images, labels)
-        except torch._dynamo.exc.Unsupported as error:
-            raise RequestError(f"trainer.compile_step: {first_line(error)}; trainer.compile_step=false") from None
         except RuntimeError as error:
             _check_compiler(error)
+            if type(error).__name__ == "Unsupported":
+                raise RequestError(f"trainer.compile_step: {first_line(error)}; trainer.compile_step=false") from None
             raise
         return logits, loss
 

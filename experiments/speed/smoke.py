@@ -36,12 +36,14 @@ CASES: dict[str, tuple[str, ...]] = {
     "speedrun": ("model=speednet", "recipe=speedrun"),
     "mixed": ("model=resnet18", "recipe=fast_resnet", *MIXED),
     "32-true": ("model=resnet20", "trainer.precision=32-true"),
+    "bf16-true": ("model=resnet20", "trainer.precision=bf16-true"),
     "deterministic": ("model=resnet20", "trainer.deterministic=true"),
     "no waiting within a step": ("model=article", "recipe=fast", STRICT),
 }
 ON_GPU: dict[str, tuple[str, ...]] = {
     "16-mixed with clipping": ("model=resnet20", "trainer.precision=16-mixed", "trainer.gradient_clip_val=2"),
     "reduce-overhead": ("model=lenet5", "trainer.compile=reduce-overhead"),
+    "compiled step": ("model=lenet5", "trainer.compile=default", "trainer.compile_step=true"),
 }
 TOLERANCE = 0.02  # of logits in float32, as a share of the largest: TensorFloat-32 keeps three digits
 

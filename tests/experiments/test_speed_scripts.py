@@ -96,7 +96,7 @@ def test_the_plan_for_a_gpu_runs_small_on_a_cpu(parquet_folder, tmp_path):
         assert f"## {part}\n" in report
         assert f"- {part}: " in report
     assert "FAILED" not in report
-    assert report.count("\nok ") == 8
+    assert report.count("\nok ") == 9
     written = {file.name for file in (tmp_path / "out").iterdir()}
     assert written >= {"report.txt", "benchmark-off.json", "peers-lenet5.json", "runs-speedrun.json", "profile"}
     assert len(json.loads((tmp_path / "out" / "runs-speedrun.json").read_text())) == 2
