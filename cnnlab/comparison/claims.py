@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cnnlab.comparison.records import ComparisonRecord, GroupRecord
+from cnnlab.comparison.records import ComparisonRecord
 from cnnlab.errors import RequestError
 from cnnlab.files import write_atomically
 from cnnlab.runs.directory import RunDirectory
@@ -96,7 +96,8 @@ def judge(claim: Claim, folder: Path, runs: Sequence[Path], compare: Compare) ->
             return f"not judged: {name} may be {', '.join(group.label for group in named)}."
         if not named or named[0].n < claim.seeds:
             return f"not judged yet: {name} has {named[0].n if named else 0} of {claim.seeds} seeds."
-        chosen += _first_seeds(named[0], claim.seeds)
+        by_seed = sorted(named[0].runs, key=lambda run: run["seed"] or 0)
+        chosen += [Path(run["path"]) for run in by_seed[: claim.seeds]]
     pair = compare(chosen).sections[0].pairs[0]
     if pair.joint is None:
         return "not judged: the runs have no predictions for the same test images."
@@ -107,10 +108,6 @@ def judge(claim: Claim, folder: Path, runs: Sequence[Path], compare: Compare) ->
     interval = f"95 % interval {low:+.2f} to {high:+.2f}, n = {claim.seeds} each"
     found = f"The difference is {sign * 100 * pair.difference:+.2f} percentage points ({interval})"
     return f"{verdict}. {found}; claimed was more than {claim.points:g}."
-
-
-def _first_seeds(group: GroupRecord, count: int) -> list[Path]:
-    return [Path(run["path"]) for run in sorted(group.runs, key=lambda run: run["seed"] or 0)[:count]]
 
 
 def _started(run: Path) -> float:

@@ -194,12 +194,12 @@ def _group(group: Group, spec: ComparisonSpec, map_sizes: MapSizes | None) -> Gr
         per_class=_per_class(confusion) if confusion else None,
         confusion=confusion,
         curve=average_curves([run.curve for run in group.runs]),
-        runs=[{"path": str(run.path), "seed": run.summary["seed"], **_numbers(run)} for run in group.runs],
+        runs=[
+            {"path": str(run.path), "seed": run.summary["seed"]}
+            | {key: value for key, value in run.summary.items() if type(value) in (int, float)}
+            for run in group.runs
+        ],
     )
-
-
-def _numbers(run: Run) -> dict[str, float]:
-    return {key: value for key, value in run.summary.items() if type(value) in (int, float) and key != "seed"}
 
 
 def _tta(group: Group) -> float | None:
@@ -303,7 +303,8 @@ def average_curves(curves: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
     def at_epochs(name: str) -> list[list[float]]:
         known = [(curve[name], row) for curve, row in zip(curves, rows, strict=True) if name in curve]
-        return [_known(values[row[epoch]] for values, row in known) for epoch in epochs]
+        each = [[values[row[epoch]] for values, row in known] for epoch in epochs]
+        return [[value for value in values if value is not None] for values in each]
 
     curve: dict[str, Any] = {"epoch": epochs, "runs": [len(curves)] * len(epochs)}
     curve["seconds"] = [_median(seconds) for seconds in at_epochs("seconds")]
@@ -315,10 +316,6 @@ def average_curves(curves: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             "high": [max(several, default=None) for several in values],
         }
     return curve
-
-
-def _known(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
 
 
 def _classes(section: Section) -> list[str]:

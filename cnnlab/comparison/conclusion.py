@@ -13,16 +13,15 @@ CHEAPER = 1.5  # how many times cheaper a group must be to be worth a sentence
 def conclude(section: SectionRecord) -> str:
     """Return which group is best, over which others that is shown, and which of the others is cheapest."""
     best, *others = section.groups
-    value = f"a {section.figure_words} of {percent(best.mean)} % ({_runs(best)})"
+    value = f"a {section.figure_words} of {percent(best.mean)} % ({f'n = {best.n}' if best.n > 1 else 'a single run'})"
     if not others:
         return f"{quoted(best.label)} reaches {value}. There is no other group to compare it with."
     verdicts = {pair.b: pair.verdict for pair in section.pairs if pair.a == best.label}
 
-    def those(*beginnings: str) -> list[GroupRecord]:
-        return [group for group in others if verdicts[group.label].startswith(beginnings)]
+    def those(verdict: str) -> list[GroupRecord]:
+        return [group for group in others if verdicts[group.label] == verdict]
 
-    beaten, chance, untested = those("better"), those("no significant"), those("not tested")
-    beaten = [group for group in beaten if verdicts[group.label] == "better"]
+    beaten, chance, untested = those("better"), those("no significant difference"), those("not tested")
     in_part = [group for group in others if group not in (*beaten, *chance, *untested)]
     sentences = [f"{quoted(best.label)} is first with {value}."]
     if beaten:
@@ -38,10 +37,6 @@ def conclude(section: SectionRecord) -> str:
     if untested:
         sentences.append(f"There are too few runs to tell it from {_names(untested, others)}.")
     return " ".join(sentences)
-
-
-def _runs(group: GroupRecord) -> str:
-    return f"n = {group.n}" if group.n > 1 else "a single run"
 
 
 def _names(groups: Sequence[GroupRecord], every: Sequence[GroupRecord]) -> str:

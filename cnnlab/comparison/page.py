@@ -30,8 +30,10 @@ from cnnlab.comparison.tables import (
     names_table,
     pair_sentences,
     pair_table,
+    problems_table,
     section_extras,
     sentence,
+    set_aside_table,
 )
 from cnnlab.comparison.text import FORMATS
 from cnnlab.style import templates
@@ -47,15 +49,13 @@ SCRIPT_KEYS = ("label", *FILTERS, "n", "interval", "front", "mean", "low", "high
 
 def render_page(record: ComparisonRecord, readers: Sequence[Reader | None]) -> str:
     """Return the page; see `report.write_report`."""
-    left = [[e["path"], str(e["model"] or "-"), str(e["seed"]), e["reason"]] for e in record.set_aside]
-    damaged = [[entry["path"], entry["problem"]] for entry in record.problems]
     template = templates(Path(__file__).parent / "templates").get_template("comparison.html")
     return template.render(
         record=record,
         sections=[_section(record, section) for section in record.sections],
         others=counted(sum(section.runs for section in record.sections[1:]), "run"),
-        set_aside=_cells(Table(["run", "model", "seed", "reason"], left)),
-        problems=_cells(Table(["run", "problem"], damaged)),
+        set_aside=_cells(set_aside_table(record)),
+        problems=_cells(problems_table(record)),
         costs=COSTS,
         metrics=METRIC_WORDS,
         explanations=explanations(record),

@@ -32,13 +32,12 @@ def compare_pairs(section: Section, plan: float | None = None) -> list[PairRecor
     every = list(itertools.combinations(groups, 2))
     pairs = every[: len(groups) - 1] if len(groups) > MAX_GROUPS_ALL_PAIRS else every
     omitted = len(every) - len(pairs)
-    by_seeds = _corrected([None if a.folds else welch(a.accuracies, b.accuracies) for a, b in pairs], omitted)
-    by_images = _corrected([_over_images(a, b) for a, b in pairs], omitted)
-    by_both = _corrected([_joint(a, b) for a, b in pairs], omitted)
+    tests = [_tests(a, b) for a, b in pairs]
+    corrected = [_corrected([its[kind] for its in tests], omitted) for kind in range(3)]
     with_images = [group.label for group in groups[:GROUPS_WITH_IMAGES]]
     return [
         _pair(a, b, seeds, images, both, plan, listed=LISTED_IMAGES if b.label in with_images and not a.folds else 0)
-        for (a, b), seeds, images, both in zip(pairs, by_seeds, by_images, by_both, strict=True)
+        for (a, b), seeds, images, both in zip(pairs, *corrected, strict=True)
     ]
 
 
@@ -107,7 +106,7 @@ def _significant(seeds: Tested, images: Tested, both: Tested) -> list[str]:
 
 def _only_correct(right: Group, wrong: Group, listed: int) -> tuple[int | None, list[dict[str, int]]]:
     """Count the images that most runs of only the first group classify correctly, and list the clearest ones."""
-    if not _both_scored(right, wrong):
+    if not _share_images(right, wrong):
         return None, []
     shares, others = right.correct / right.scored_runs, wrong.correct / wrong.scored_runs
     images = np.flatnonzero((shares > 0.5) & (others < 0.5))
@@ -125,21 +124,20 @@ def _most_frequent_mistake(group: Group, image: int) -> int:
     return int(np.bincount(predicted[predicted != group.labels[image]]).argmax())
 
 
-def _both_scored(a: Group, b: Group) -> bool:
+def _share_images(a: Group, b: Group) -> bool:
     """Return whether two groups can be compared image by image."""
     return bool(a.scored_runs and b.scored_runs) and np.array_equal(a.labels, b.labels)
 
 
-def _over_images(a: Group, b: Group) -> Test | None:
-    """Test the difference over the images; only the accuracy is a mean over them."""
-    scored = kind_of(a.figure) == "accuracy" and _both_scored(a, b)
-    return over_images(a.correct, a.scored_runs, b.correct, b.scored_runs) if scored else None
+def _tests(a: Group, b: Group) -> tuple[Test | None, Test | None, Test | None]:
+    """Test a difference over seeds, over images, and over both, or fold by fold: a fold has the same images for both.
 
-
-def _joint(a: Group, b: Group) -> Test | None:
-    """Test the difference over seeds and images, or fold by fold: in each, both were trained on the same images."""
+    Only the accuracy is a mean over the images.
+    """
+    scored = kind_of(a.figure) == "accuracy" and _share_images(a, b)
+    images = over_images(a.correct, a.scored_runs, b.correct, b.scored_runs) if scored else None
     if a.folds:
         first, second = a.by_draw, b.by_draw
-        return over_folds([first[its] - second[its] for its in first if its in second], a.folds)
-    scored = kind_of(a.figure) == "accuracy" and _both_scored(a, b)
-    return joint(a.scored_accuracies, a.correct, b.scored_accuracies, b.correct) if scored else None
+        return None, images, over_folds([first[its] - second[its] for its in first if its in second], a.folds)
+    both = joint(a.scored_accuracies, a.correct, b.scored_accuracies, b.correct) if scored else None
+    return welch(a.accuracies, b.accuracies), images, both

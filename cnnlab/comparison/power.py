@@ -6,6 +6,7 @@ distribution.
 """
 
 import statistics
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from scipy import special
@@ -39,16 +40,9 @@ def smallest_difference(noise: Noise, runs: tuple[int, int], power: float) -> fl
 
 def seeds_needed(noise: Noise, difference: float, power: float) -> int | None:
     """Return the fewest seeds of each group that show a difference, a fraction, with this power, or None."""
-    low, high = 1, 2
-    while smallest_difference(noise, (high, high), power) > difference:
-        low, high = high, 2 * high
-        if high > MOST_SEEDS:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        enough = smallest_difference(noise, (middle, middle), power) <= difference
-        low, high = (low, middle) if enough else (middle, high)
-    return high
+    counts = range(2, MOST_SEEDS + 1)
+    place = bisect_left(counts, True, key=lambda n: smallest_difference(noise, (n, n), power) <= difference)
+    return counts[place] if place < len(counts) else None
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,17 @@ def names_table(section: SectionRecord) -> Table:
     return Table(["group", "model", "recipe", "data", "settings that differ"], rows)
 
 
+def set_aside_table(record: ComparisonRecord) -> Table:
+    """Return one row per run that is not counted."""
+    rows = [[e["path"], str(e["model"] or "-"), str(e["seed"]), e["reason"]] for e in record.set_aside]
+    return Table(["run", "model", "seed", "reason"], rows)
+
+
+def problems_table(record: ComparisonRecord) -> Table:
+    """Return one row per damage of a run."""
+    return Table(["run", "problem"], [[entry["path"], entry["problem"]] for entry in record.problems])
+
+
 def explanations(record: ComparisonRecord) -> list[tuple[str, str]]:
     """Return what readers must know about the tables' columns: pairs of a term and its explanation."""
     columns: list[Column] = []

@@ -19,7 +19,9 @@ from cnnlab.comparison.tables import (
     names_table,
     pair_sentences,
     pair_table,
+    problems_table,
     section_extras,
+    set_aside_table,
 )
 from cnnlab.display import SafeConsole
 
@@ -193,14 +195,8 @@ def _image_lines(section: SectionRecord) -> list[str]:
 
 
 def _excluded_lines(record: ComparisonRecord) -> list[str]:
-    lines = []
-    if record.set_aside:
-        rows = [[e["path"], str(e["model"] or "-"), str(e["seed"]), e["reason"]] for e in record.set_aside]
-        lines += titled_table("## Runs that are not counted", Table(["run", "model", "seed", "reason"], rows))
-    if record.problems:
-        rows = [[entry["path"], entry["problem"]] for entry in record.problems]
-        lines += titled_table("## Damaged records", Table(["run", "problem"], rows))
-    return lines
+    lines = titled_table("## Runs that are not counted", set_aside_table(record)) if record.set_aside else []
+    return lines + (titled_table("## Damaged records", problems_table(record)) if record.problems else [])
 
 
 def titled_table(title: str, table: Table) -> list[str]:

@@ -68,33 +68,20 @@ class Predictions:
 
 
 class TrainedNetwork:
-    """Trained network with the preprocessing that it needs; returned by `load`.
-
-    Attributes:
-        network: maps normalized images (N, C, H, W) to logits (N, classes), in evaluation mode.
-        classes: names by class number.
-        image_size: height and width in pixels to which images are resized.
-        mean: mean of each channel, for pixels in [0, 1].
-        std: standard deviation of each channel, for pixels in [0, 1].
-        model: configuration of the network, `_target_` and options.
-        data_fingerprint: fingerprint of the training data.
-        device: device that computes.
-        precision: `32-true` or `bf16-mixed`.
-        checkpoint: file that the network was loaded from.
-        temperature: number by which logits are divided; 1 unless the network was loaded with `calibrated=True`.
-    """
+    """Trained network with the preprocessing that it needs; returned by `load`."""
 
     def __init__(
         self, network: nn.Module, about: dict[str, Any], device: torch.device, precision: str, checkpoint: Path
     ):
-        self.network = network.to(device).eval()
-        self.classes: tuple[str, ...] = tuple(about["classes"])
-        self.image_size: int = about["image_size"]
-        self.mean, self.std = torch.tensor(about["mean"]), torch.tensor(about["std"])
-        self.model: dict[str, Any] = about["model"]
-        self.data_fingerprint: str = about["data_fingerprint"]
-        self.device, self.precision, self.checkpoint = device, precision, checkpoint
-        self.temperature = 1.0
+        self.network = network.to(device).eval()  # maps normalized images (N, C, H, W) to logits (N, classes)
+        self.classes: tuple[str, ...] = tuple(about["classes"])  # names by class number
+        self.image_size: int = about["image_size"]  # height and width in pixels to which images are resized
+        self.mean, self.std = torch.tensor(about["mean"]), torch.tensor(about["std"])  # by channel, of pixels in [0, 1]
+        self.model: dict[str, Any] = about["model"]  # configuration of the network, `_target_` and options
+        self.data_fingerprint: str = about["data_fingerprint"]  # of the training data
+        self.device, self.precision = device, precision  # `32-true` or `bf16-mixed`
+        self.checkpoint = checkpoint  # file that the network was loaded from
+        self.temperature = 1.0  # by which logits are divided; `load` changes it with `calibrated=True`
         self.normalize = Normalization(self.mean, self.std, self.image_size, device)
 
     def predict(self, images: Pictures, batch_size: int = BATCH_SIZE) -> Predictions:
