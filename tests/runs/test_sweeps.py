@@ -2,7 +2,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from cnnlab.runs.directory import new_directory
-from cnnlab.runs.sweeps import sweep_directory
+from cnnlab.runs.sweeps import shared_folder, sweep_directory
 from hydra_plugins.cnnlab_sweep.sweeper import GridsSweeper
 
 
@@ -38,3 +38,11 @@ def test_sweeps_that_start_in_the_same_second_use_different_directories(tmp_path
     found = [started() for _ in range(3)]
     assert len(set(found)) == 3 and all(directory.is_dir() for directory in found)
     assert started(str(found[0])) == found[0]  # given, or continued
+
+
+def test_a_trial_shares_a_folder_with_the_other_trials_with_every_seed(tmp_path):
+    folder = tmp_path / "trials"
+    folder.mkdir()
+    (folder / "003.lock").touch()
+    assert {shared_folder(folder / name) for name in ("003", "003_seed1")} == {folder}
+    assert shared_folder(folder / "004_seed1") is None
