@@ -82,8 +82,8 @@ def limits_of(target: Any) -> Mapping[str, str]:
 
 
 def read_seconds(time: Any) -> float | None:
-    """Return the seconds of a time such as 00:05:00 or, with days, 00:00:05:00; None if it has another form or is 0."""
-    if not isinstance(time, str) or not re.fullmatch(r"(?=.*[1-9])(\d+:)?\d+:\d\d:\d\d", time):
+    """Return the seconds of a time such as 00:05:00 or, with days, 00:00:05:00; None if it has another form."""
+    if not isinstance(time, str) or not re.fullmatch(r"(\d+:)?\d+:\d\d:\d\d", time):
         return None
     days, hours, minutes, seconds = ([0] + [int(part) for part in time.split(":")])[-4:]
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from cnnlab.limits import limits_of, outside
+from cnnlab.limits import limits_of, outside, read_seconds
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,16 @@ def test_limits_of_other_packages_are_found_by_name() -> None:
     assert limits_of("torch.optim.AdamW")["betas"] == "[0, 1)"
     assert limits_of("torch.optim.lr_scheduler.StepLR")["step_size"] == "[1, inf)"
     assert limits_of("mynet.Optimizer") == {}
+
+
+@pytest.mark.parametrize(
+    ("time", "seconds"),
+    [("00:05:00", 300), ("1:30:05", 5405), ("00:00:05:00", 300), ("1:00:00:00", 86400), ("0:00:00", 0)],
+)
+def test_a_time_is_read_in_seconds(time: str, seconds: float) -> None:
+    assert read_seconds(time) == seconds
+
+
+@pytest.mark.parametrize("time", ["5:00", "five", "1:2:3", "", 300, None])
+def test_another_text_is_no_time(time: Any) -> None:
+    assert read_seconds(time) is None
