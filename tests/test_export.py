@@ -62,6 +62,14 @@ def test_the_suggested_program_uses_the_file(export, monkeypatch, capsys, format
     assert ("classifier" if format == "safetensors" else "[") in capsys.readouterr().out
 
 
+def test_a_folder_for_the_hub_lies_beside_the_checkpoint(export, tmp_path):
+    outcome = export("format=hub")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert {file.name for file in (tmp_path / "hub").iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    refused = export("format=hub", "output=best.ckpt")
+    assert (refused.code, refused.err) == (2, "output: best.ckpt is not a folder\n")
+
+
 def test_safetensors_come_with_a_json_file(export, tmp_path):
     outcome = export("format=safetensors", "output=weights.safetensors")
     assert outcome.code == 0
@@ -92,7 +100,7 @@ def test_a_network_that_cannot_be_exported_leaves_nothing(command, save, tmp_pat
 
 
 WRONG = {
-    "format=onx": "format must be one of onnx, torch, safetensors, got 'onx'; did you mean onnx?",
+    "format=onx": "format must be one of onnx, torch, safetensors, hub, got 'onx'; did you mean onnx?",
     "output=net.pt2": "output: net.pt2 must end in .onnx",
     "output=nowhere/net.onnx": "output: the folder of nowhere/net.onnx does not exist",
     "opset=17": "opset must be 18 to 25, got 17",
