@@ -11,13 +11,23 @@ from cnnlab.doctor.facts import Facts
 from cnnlab.runs.reading import read_run
 
 
-@pytest.fixture
-def facts(run):
+@pytest.fixture(scope="module")
+def looked_at(digits_run):
     """Return the facts of a short training, as if it had learned nothing."""
-    read = read_run(run)
+    read = read_run(digits_run)
     assert read.config is not None
     read.curve["train/accuracy"][:] = [0.1, 0.1]
-    return Facts(read, read.config)
+    facts = Facts(read, read.config)
+    assert facts.start and facts.batches and facts.images
+    return facts
+
+
+@pytest.fixture
+def facts(looked_at):
+    """Return the same with copies of what a test changes."""
+    facts = Facts(looked_at.run, copy.deepcopy(looked_at.settings))
+    facts.__dict__ |= {name: getattr(looked_at, name) for name in ("data", "start", "batches", "images")}
+    return facts
 
 
 def change(facts: Facts, mistake) -> None:
