@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from cnnlab.doctor.facts import Facts
-from cnnlab.doctor.findings import Finding, Where, sure
+from cnnlab.doctor.findings import Finding, NotMeasured, Where, sure
 
 # A loss that a change lowers to this share of what it was is clearly lower: two trainings with different seeds differ
 # by less after as many steps.
@@ -25,10 +25,11 @@ def rate_diverges(facts: Facts) -> Finding | None:
     """A loss that is not finite, or no better than at the start, which a lower rate lowers."""
     if not (facts.diverged or facts.at_chance):
         return None
-    base, first = facts.short(), facts.short().losses[0]
+    base, first = facts.short(), _first_loss(facts)
     if base.loss < AT_CHANCE * first:
         return None
-    factor, best = _first_that_helps(facts, (0.1, 0.01, 0.001), 0.9 * first)
+    lower = (0.1, 0.01, 0.001) if np.isfinite(base.loss) else (0.1, 0.01, 0.001, 1e-4, 1e-6)
+    factor, best = _first_that_helps(facts, lower, 0.9 * first)
     calm = np.nanmax(base.losses) > 1.5 * first and np.nanmax(facts.short(lr=factor).losses) < 1.2 * first
     if best > AT_CHANCE * first and not (calm and best < first):
         return None
@@ -68,7 +69,7 @@ def rate_too_low(facts: Facts) -> Finding | None:
     """A loss that falls slowly all the time, and much faster at ten times the rate."""
     if facts.diverged or facts.train_accuracy > LEARNED:
         return None
-    base, first = facts.short(), facts.short().losses[0]
+    base, first = facts.short(), _first_loss(facts)
     fell = first - base.loss
     if not -0.05 * first < fell < SLOWLY * first:
         return None
@@ -116,7 +117,7 @@ def warmup_missing(facts: Facts) -> Finding | None:
     if facts.short().rates[0] < 0.5 * max(facts.short().rates):
         return None  # it has a warm-up
     base, warm = facts.short(), facts.short(warmup=True)
-    first = base.losses[0]
+    first = _first_loss(facts)
     peak = float(np.nanmax(base.losses[: max(2, len(base.losses) // 3)]))
     helps = warm.loss < CLEARLY * base.loss or (base.loss > AT_CHANCE * first and warm.loss < AT_CHANCE * first)
     if not helps or base.loss < 0.5 * first:
@@ -168,6 +169,14 @@ def underflow(facts: Facts) -> Finding | None:
         "Keep the weights in 32 bits, as 32-true and bf16-mixed do.",
         facts.again("trainer.precision=32-true"),
     )
+
+
+def _first_loss(facts: Facts) -> float:
+    """Return the loss before the first step."""
+    first = float(facts.short().losses[0])
+    if not np.isfinite(first):
+        raise NotMeasured("the loss is not finite before the first step: the images or the first weights are not")
+    return first
 
 
 def _first_that_helps(facts: Facts, factors: Sequence[float], loss: float) -> tuple[float, float]:

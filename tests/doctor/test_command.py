@@ -15,12 +15,12 @@ def test_a_run_that_learns_is_left_in_peace_and_keeps_its_files(command, run):
 
 def test_a_run_that_diverged_is_told_its_rate(command, train, tmp_path):
     folder = tmp_path / "diverged"
-    options = ("optimizer.lr=1e6", "trainer.gradient_clip_val=null", "schedule.warmup=0")
+    options = ("optimizer.lr=100", "trainer.gradient_clip_val=null", "trainer.limit_train_batches=20")
     assert train(*TINY, *options, f"hydra.run.dir={folder}").code == 1
     outcome = command("doctor", f"run={folder}", f"output={tmp_path / 'out'}")
     assert outcome.code == 0
     found = json.loads((tmp_path / "out" / "doctor.json").read_text())["findings"]
-    assert {"rate_diverges", "warmup_missing"} & {finding["fault"] for finding in found[:2]}
+    assert found[0]["fault"] == "rate_diverges"
 
 
 def test_a_training_is_looked_at_before_it_is_begun(command, tmp_path):

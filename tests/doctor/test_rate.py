@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cnnlab.doctor import rate
+from cnnlab.doctor.findings import NotMeasured
 from tests.doctor.helpers import FIRST, Told, curves
 
 AT_CHANCE, LEARNING = curves([0.1] * 4), curves([0.2, 0.4, 0.5, 0.6])
@@ -83,3 +84,12 @@ def test_a_decay_is_too_strong_if_the_weights_have_shrunk_away(monkeypatch):
     assert "optimizer.weight_decay=5e-06" in found.command
     sizes["trained"] = 0.09
     assert rate.decay_too_strong(facts) is None
+
+
+def test_a_loss_that_is_not_finite_before_the_first_step_says_nothing_of_the_rate(monkeypatch):
+    facts = Told(by_rate({}), AT_CHANCE)
+    short = facts.short()
+    short.losses[0] = np.nan
+    monkeypatch.setattr(facts, "short", lambda *_, **__: short)
+    with pytest.raises(NotMeasured, match="before the first step"):
+        rate.rate_diverges(facts)
