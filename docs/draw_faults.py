@@ -23,7 +23,7 @@ from cnnlab.style import SOFT, styled
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLUMNS = 5
+COLUMNS = 6
 CLEAREST = ("lagging_weights-2-article-digits",)  # rather than the strongest
 CHANCE = 0.1  # accuracy of an answer that is always the same, of ten classes
 # Which two curves show a fault. The first is drawn in the colour of what matters.
@@ -59,7 +59,8 @@ def draw(folder: Path, file: Path) -> None:
         if number >= len(names) - COLUMNS:
             axes.set_xlabel("epoch")
     figure.suptitle(
-        "What each fault looks like: training (solid) and validation (dashed), n = 1; grey: a healthy run's validation"
+        "What each fault looks like: loss (orange) or accuracy (blue) in training (solid) and validation (dashed), "
+        "n = 1; grey: validation of a healthy run"
     )
     save_figure(figure, file, dpi=100)
 

@@ -1,6 +1,7 @@
 """Recognize labels that are wrong, and answers that are always the same."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -49,17 +50,19 @@ def _worse_than_test(facts: Facts) -> tuple[float, str] | None:
     """Validation images, which are a part of the training images, that are less right than the test images."""
     if facts.summary["protocol"] == "article":
         return None
-    found = []
-    for judge, ask in (("the network", answers), (SIMPLE + ",", guesses)):
-        val, test = ask(facts, "val"), ask(facts, "test")
-        gap = test.accuracy - val.accuracy
-        error = np.hypot(_error(val.accuracy, len(val)), _error(test.accuracy, len(test)))
-        if gap > max(0.05, SIGMAS * error) and val.far_off > FAR_OFF - 0.1:
-            found.append((min(0.95, 0.6 + gap), (
-                f"{judge} is right for {val.accuracy:.1%} of {len(val)} validation images, which are from the training "
-                f"set, and for {test.accuracy:.1%} of {len(test)} test images; {_place(val)}"
-            )))  # fmt: skip
-    return max(found, default=None)
+    return _gap(facts, SIMPLE + ",", guesses) or _gap(facts, "the network", answers)
+
+
+def _gap(facts: Facts, judge: str, ask: Callable[[Facts, Literal["val", "test"]], Answers]) -> tuple[float, str] | None:
+    val, test = ask(facts, "val"), ask(facts, "test")
+    gap = test.accuracy - val.accuracy
+    error = np.hypot(_error(val.accuracy, len(val)), _error(test.accuracy, len(test)))
+    if gap < max(0.05, SIGMAS * error) or val.far_off < FAR_OFF - 0.1:
+        return None
+    return min(0.95, 0.6 + gap), (
+        f"{judge} is right for {val.accuracy:.1%} of {len(val)} validation images, which are from the training set, "
+        f"and for {test.accuracy:.1%} of {len(test)} test images; {_place(val)}"
+    )
 
 
 def _far_off(facts: Facts) -> tuple[float, str] | None:
