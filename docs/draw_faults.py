@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # if cnnlab is not installed
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from cnnlab.display import save_figure
 from cnnlab.doctor.findings import FAULTS
@@ -73,9 +74,9 @@ def draw_one(axes: "Axes", folder: Path, name: str, tag: dict[str, Any]) -> None
     curves = read_run(folder / "runs" / tag["name"]).curve
     most = 0.0
     if (healthy / "metrics.csv").exists():
-        others = read_run(healthy).curve[shown[1]]
+        others = np.array(read_run(healthy).curve[shown[1]], dtype=float)
         axes.plot(range(1, len(others) + 1), others, "--", color=SOFT, linewidth=1)
-        most = float(np.nanmax(np.array(others, float)))
+        most = float(np.nanmax(others))
     for curve, style in zip(shown, ("-", "--"), strict=True):
         values = np.array(curves.get(curve, []), dtype=float)
         values[values > 1e3] = np.nan
@@ -89,7 +90,7 @@ def draw_one(axes: "Axes", folder: Path, name: str, tag: dict[str, Any]) -> None
     axes.set_title(
         f"{name}\n{'loss' if shown is LOSSES else 'accuracy'}, {cell['network']}, {cell['data']}", fontsize=8
     )
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
 if __name__ == "__main__":

@@ -4,26 +4,26 @@ import json
 import sys
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
+import corpus
 import pytest
+import score
+from faults import FAULTS
+from folders import Folders
+from score import Scored, table
 
-FOLDER = Path(__file__).parents[2] / "experiments" / "doctor"
+from cnnlab.data.sources import find_source
+from cnnlab.doctor.findings import FAULTS as NAMED
+
 TINY = ("trainer.max_epochs=1", "trainer.limit_train_batches=3", "model.width=0.3", "data.fraction=0.2")
 
 
 @pytest.fixture(autouse=True)
-def scripts(monkeypatch, tmp_path):
+def elsewhere(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path, str(FOLDER)])
 
 
 def test_both_halves_have_every_fault_and_as_many_healthy_runs():
-    import corpus
-    from faults import FAULTS
-
-    from cnnlab.doctor.findings import FAULTS as NAMED
-
     assert set(FAULTS) == set(NAMED), "a fault of the doctor is missing in the corpus, or the other way round"
     first, second = corpus.plan(2)
     runs = [*first, *second]
@@ -35,10 +35,6 @@ def test_both_halves_have_every_fault_and_as_many_healthy_runs():
 
 
 def test_a_folder_is_written_once_and_holds_the_change(tmp_path):
-    from folders import Folders
-
-    from cnnlab.data.sources import find_source
-
     folders = Folders(tmp_path / "images", None)
     place = folders.path("digits", "leak_images", 0.1)
     raw = find_source(None, str(place)).read()
@@ -50,10 +46,6 @@ def test_a_folder_is_written_once_and_holds_the_change(tmp_path):
 
 
 def test_a_fault_and_a_healthy_run_go_through_the_scripts(tmp_path, monkeypatch, capsys):
-    import corpus
-    import score
-    from folders import Folders
-
     runs = {run.name: run for run in next(corpus.plan(1)) if run.cell.network == "lenet5" and run.cell.data == "digits"}
     ill = next(run for run in runs.values() if run.fault == "images_not_shuffled")
     healthy = next(run for run in runs.values() if run.kind == "select-by-loss")
@@ -74,8 +66,6 @@ def test_a_fault_and_a_healthy_run_go_through_the_scripts(tmp_path, monkeypatch,
 
 
 def test_a_fault_of_degree_counts_only_where_it_costs_accuracy(tmp_path):
-    import score
-
     def write(name: str, accuracy: float | None, **tag: object) -> None:
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
@@ -95,8 +85,6 @@ def test_a_fault_of_degree_counts_only_where_it_costs_accuracy(tmp_path):
 
 
 def test_the_table_counts_what_was_found_first_among_three_and_wrongly():
-    from score import Scored, table
-
     scored = [
         Scored("a", "overfitting", ["overfitting"], [], 1),
         Scored("b", "overfitting", ["x", "y", "overfitting"], [], 1),
