@@ -68,9 +68,10 @@ def _train_shortly(settings: dict[str, Any], run: RunDirectory) -> dict[str, Any
     from cnnlab.train import train_recorded
 
     names = configuration.chosen_groups()
-    epochs = min(EPOCHS, settings["trainer"]["max_epochs"])
+    epochs = min(EPOCHS, settings["trainer"]["max_epochs"] or EPOCHS)  # null with a budget
     limits = {f"limit_{split}_batches": batches for split, batches in (("train", BATCHES), ("val", 2), ("test", 2))}
-    settings = settings | {"trainer": settings["trainer"] | limits | {"max_epochs": epochs, "max_steps": -1}}
+    trainer = settings["trainer"] | limits | {"max_epochs": epochs, "max_steps": -1}
+    settings = settings | {"trainer": trainer, "budget": None}
     given = [word for word in configuration.command_line() if not word.startswith(("run=", "output=", "trust="))]
     known = {
         "model": configuration.model_name(str(names["model"]), settings["model"]),

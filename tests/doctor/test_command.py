@@ -24,7 +24,7 @@ def test_a_run_that_diverged_is_told_its_rate(command, train, tmp_path):
 
 
 def test_a_training_is_looked_at_before_it_is_begun(command, tmp_path):
-    outcome = command("doctor", *TINY, "optimizer.lr=1e-6", "output=out")
+    outcome = command("doctor", *TINY, "optimizer.lr=1e-4", "output=out")
     assert outcome.code == 0
     record = json.loads((tmp_path / "out" / "doctor.json").read_text())
     assert record["run"] is None
