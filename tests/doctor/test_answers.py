@@ -21,7 +21,7 @@ def test_the_place_of_a_label_is_near_if_classes_are_confused_and_anywhere_if_it
     logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]]).repeat(6, 1)
     assert Answers(logits, torch.tensor([0, 0, 1, 1, 1, 0])).far_off == 0
     assert Answers(logits, torch.tensor([1, 2, 3, 1, 2, 3])).far_off == pytest.approx(0.5)
-    assert Answers(logits, torch.tensor([0, 1])).confusion().tolist()[:2] == [[1, 0, 0, 0], [1, 0, 0, 0]]
+    assert Answers(logits[:2], torch.tensor([0, 1])).confusion().tolist()[:2] == [[1, 0, 0, 0], [1, 0, 0, 0]]
 
 
 def test_pixels_tell_corners_apart_and_not_when_labels_are_those_of_other_images():
