@@ -6,6 +6,7 @@ FOLDER is the one of `experiments/doctor/corpus.py`. Of each fault, the stronges
 CIFAR-10), beside the healthy run with the same network and images; writes `docs/images/faults.png`.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -94,4 +95,6 @@ def draw_one(axes: "Axes", folder: Path, name: str, tag: dict[str, Any]) -> None
 
 
 if __name__ == "__main__":
-    draw(Path(sys.argv[1]), Path(__file__).parent / "images" / "faults.png")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    draw(parser.parse_args().folder, Path(__file__).parent / "images" / "faults.png")
