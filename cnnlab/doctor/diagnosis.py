@@ -14,7 +14,13 @@ FAULTS_OF_SIGNAL = ("gradients_explode", "dead_relus", "saturated_units", "softm
 FAULTS_OF_IMAGES = ("pixels_not_normalized", "broken_inputs", "shuffled_labels", "images_not_shuffled")
 CAUSES = {
     "rate_diverges": ("pixels_not_normalized", "gradients_explode", "warmup_missing"),
-    "rate_oscillates": ("pixels_not_normalized", "gradients_explode", "images_not_shuffled", "tiny_batches"),
+    "rate_oscillates": (
+        "warmup_missing",
+        "pixels_not_normalized",
+        "gradients_explode",
+        "images_not_shuffled",
+        "tiny_batches",
+    ),
     "rate_too_low": ("gradients_vanish", "underflow", "rate_ended_early", "lagging_weights", *FAULTS_OF_SIGNAL),
     "warmup_missing": ("pixels_not_normalized", "gradients_explode"),
     "decay_too_strong": ("rate_diverges",),

@@ -1,7 +1,7 @@
 """Recognize what stops the signal in a network: forwards, or the gradients backwards."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -10,6 +10,7 @@ from cnnlab.doctor.facts import Facts
 from cnnlab.doctor.findings import Finding, Where, sure
 
 if TYPE_CHECKING:
+    from cnnlab.doctor.probes import Layer
     from cnnlab.inspection.activations import ActivationUse
 
 LITTLE = 0.3  # training accuracy beyond chance; a network that has more learns, if slowly
@@ -68,11 +69,11 @@ def gradients_vanish(facts: Facts) -> Finding | None:
     """Gradients that are next to nothing in the first layers, of a network that has learned little."""
     if facts.diverged or facts.train_accuracy > facts.chance + LITTLE:
         return None
-    sizes = [layer.gradient / layer.weight for layer in facts.layers("start") if layer.weight and layer.gradient]
-    if len(sizes) < 2:
-        return None
-    first, last = float(np.median(sizes[: max(1, len(sizes) // 2)])), max(sizes[-2:])
+    first, last = _gradient_sizes(facts.layers("start"))
     if first > FADED or first > 0.3 * last:
+        return None
+    # Some networks begin slowly, and their gradients are large once they learn.
+    if facts.has_checkpoint and _gradient_sizes(facts.layers("trained"))[0] > FADED:
         return None
     return Finding(
         "gradients_vanish",
@@ -83,6 +84,14 @@ def gradients_vanish(facts: Facts) -> Finding | None:
         facts.with_option("model.normalization=batch", "model=resnet20"),
         Where("train/loss", 1, facts.epochs),
     )
+
+
+def _gradient_sizes(layers: "Sequence[Layer]") -> tuple[float, float]:
+    """Return the gradient in units of the weights: the median of the first half of the layers, and of the last two."""
+    sizes = [layer.gradient / layer.weight for layer in layers if layer.weight and layer.gradient]
+    if len(sizes) < 2:
+        return math.inf, math.inf
+    return float(np.median(sizes[: len(sizes) // 2])), max(sizes[-2:])
 
 
 def gradients_explode(facts: Facts) -> Finding | None:
