@@ -10,7 +10,7 @@ WRONG = {
     "models=[resnet81]": "model=resnet81 is not known; did you mean model=resnet18?",
     "models=lenet5": "models must be a list of names",
     "batch_sizes=[0]": "batch_sizes must be 1 or more, got [0]",
-    "precisions=[bf17]": "precisions must be one of auto, 32-true, bf16-mixed, 16-mixed, got ['bf17']",
+    "precisions=[bf17]": "precisions must be one of auto, 32-true, bf16-mixed, bf16-true, 16-mixed, got ['bf17']",
     "compile=[]": "compile must have at least one entry",
     "batch_sizes=[]": "batch_sizes must have at least one entry",
     "rounds=0": "rounds must be 1 or more",

@@ -25,6 +25,7 @@ def test_a_run_leaves_a_complete_and_true_record(train, tmp_path):
     record = summary(run)
     assert tuple(record) == SUMMARY_KEYS
     may_be_unknown = ("data_revision", "git_commit", "error", "test_accuracy_tta", "started_from", "fold", "folds")
+    may_be_unknown += ("plan", "warm_up")
     assert [key for key, value in record.items() if value is None and key not in may_be_unknown] == []
     assert (record["status"], record["model"], record["recipe"], record["data"]) == (
         "completed",

@@ -58,8 +58,8 @@ def test_help_fits_80_columns_and_describes_every_key(command, program):
 def test_common_keys_come_first_and_each_key_once(train):
     printed = train("--help").out
     names = re.findall(r"^  ([\w./]+)(?:=|\.\*)", printed.partition("Common keys")[2].partition("\nSweeps")[0], re.M)
-    assert names[:8] == [
-        *("model", "data", "data.path", "recipe", "trainer.max_epochs", "trainer.devices", "data.batch_size"),
+    assert names[:9] == [
+        *("model", "data", "data.path", "recipe", "trainer.max_epochs", "budget", "trainer.devices", "data.batch_size"),
         "optimizer.lr",
     ]
     assert sorted(names) == sorted(set(names))

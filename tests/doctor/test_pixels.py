@@ -33,12 +33,14 @@ class Short:
     losses, loss = [2.3, 2.0], 2.0
 
 
-def test_pixels_that_train_as_well_are_left_in_peace(monkeypatch):
-    facts = facts_of(constants=(0.0, 0.004))
+@pytest.mark.parametrize(("constant", "confidence"), [(0.06, None), (0.004, 0.6)])
+def test_pixels_that_train_as_well_are_left_in_peace_unless_they_are_far_off(monkeypatch, constant, confidence):
+    facts = facts_of(constants=(0.0, constant))
     monkeypatch.setattr(facts, "short", lambda: Short())
     facts._kept["a short training with normalized images"] = 1.9
     facts.__dict__["curves"] = {}
-    assert pixels_not_normalized(facts) is None
+    found = pixels_not_normalized(facts)
+    assert (found.confidence if found else None) == confidence
 
 
 def test_images_without_content_are_counted():

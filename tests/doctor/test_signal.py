@@ -76,8 +76,13 @@ def test_layers_that_do_not_change_are_named(facts, mistake):
 
 
 def test_small_first_weights_make_gradients_vanish(facts):
+    learned = facts.trained
     change(facts, lambda network: scale(network, 0.1))
+    facts.__dict__["trained"] = facts.start
     assert signal.gradients_vanish(facts) is not None
+    facts.__dict__["trained"] = learned  # it began slowly, and learned
+    facts._kept.pop("gradients (trained)", None)
+    assert signal.gradients_vanish(facts) is None
     assert signal.gradients_explode(facts) is None
 
 
@@ -91,7 +96,7 @@ def test_large_first_weights_make_gradients_explode(facts):
 @torch.no_grad()
 def test_relus_that_are_zero_for_every_image_are_dead(facts):
     def kill(network: nn.Module) -> None:
-        layers(network)[1].bias.fill_(-100)
+        nn.init.constant_(layers(network)[1].get_parameter("bias"), -100)
 
     change(facts, kill)
     facts.__dict__["end"] = facts.start

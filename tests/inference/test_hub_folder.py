@@ -1,6 +1,7 @@
 """Test the folder for the Hugging Face Hub, and networks that are read from there."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -31,10 +32,8 @@ def fake(tmp_path, monkeypatch, save):
 def test_the_card_tells_what_the_record_says(digits_run, tmp_path):
     exported = export_network(digits_run, tmp_path / "folder", "hub")
     assert [file.name for file in exported.files] == ["model.safetensors", "config.json", "README.md"]
-    card, record = (
-        ModelCard.load(tmp_path / "folder" / "README.md"),
-        json.loads((digits_run / "summary.json").read_text()),
-    )
+    card: Any = ModelCard.load(tmp_path / "folder" / "README.md")
+    record = json.loads((digits_run / "summary.json").read_text())
     results = card.data.eval_results
     assert (card.data.library_name, card.data.metrics, card.data.license) == ("cnnlab", ["accuracy"], None)
     assert card.data.tags == ["image-classification", "cnnlab", "lenet5"]
@@ -49,7 +48,7 @@ def test_the_card_tells_what_the_record_says(digits_run, tmp_path):
 
 def test_a_network_without_a_run_has_a_card_without_figures(save, tmp_path):
     export_network(save(classes=["a|b", "<b>", "owl"]), tmp_path / "folder", "hub")
-    card = ModelCard.load(tmp_path / "folder" / "README.md")
+    card: Any = ModelCard.load(tmp_path / "folder" / "README.md")
     assert (card.data.eval_results, card.data.library_name) == (None, "cnnlab")
     assert "a-b, -b-, owl" in card.text
 

@@ -1,5 +1,7 @@
 """Train with weights in bfloat16: the results of bf16-mixed, since float32 masters add up the updates."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,7 @@ def small_network() -> nn.Sequential:
 
 
 def test_weights_and_gradients_are_in_bfloat16_and_norms_and_optimizer_in_float32():
-    network = HalfWeights("cpu").convert_module(small_network())
+    network: Any = HalfWeights("cpu").convert_module(small_network())
     optimizer = build_optimizer(torch.optim.AdamW, network)
     with torch.autocast("cpu", torch.bfloat16):
         network(torch.randn(8, 3, 8, 8)).float().square().sum().backward()
@@ -40,7 +42,7 @@ def test_weights_and_gradients_are_in_bfloat16_and_norms_and_optimizer_in_float3
 
 
 def test_updates_that_bfloat16_cannot_hold_add_up():
-    network = nn.Sequential(nn.Linear(1, 1, bias=False))
+    network: Any = nn.Sequential(nn.Linear(1, 1, bias=False))
     nn.init.ones_(network[0].weight)
     HalfWeights("cpu").convert_module(network)
     optimizer = build_optimizer(lambda groups: torch.optim.SGD(groups, lr=1e-4), network)
@@ -95,7 +97,7 @@ def test_a_run_resumes_exactly(train, tmp_path, monkeypatch, times):
 
 
 def test_an_optimizer_that_computes_the_loss_itself_is_refused():
-    network = HalfWeights("cpu").convert_module(small_network())
+    network: Any = HalfWeights("cpu").convert_module(small_network())
     with pytest.raises(RequestError, match=r"optimizer: LBFGS does not work with trainer.precision=bf16-true"):
         build_optimizer(torch.optim.LBFGS, network)
 
