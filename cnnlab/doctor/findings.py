@@ -5,7 +5,7 @@ from dataclasses import dataclass
 # Faults by subject, with their titles in plain words.
 FAULTS = {
     "rate_diverges": "the learning rate is too high: training diverges",
-    "rate_oscillates": "the learning rate is too high: the loss jumps about",
+    "rate_oscillates": "the learning rate is too high: a lower one learns more",
     "rate_too_low": "the learning rate is too low",
     "rate_ended_early": "the learning rate ended too early",
     "warmup_missing": "the first steps need a lower learning rate (warm-up)",
