@@ -166,10 +166,10 @@ def test_a_training_that_ends_near_chance_ends_with_the_doctor(train, monkeypatc
     """The largest of the ten classes has a tenth of these test images."""
     import cnnlab.train
 
-    def tested(classifier, trainer, data, run):
+    def score(classifier, trainer, data, run):
         run.update_summary(test_accuracy=accuracy, test_largest_class=0.1)
 
-    monkeypatch.setattr(cnnlab.train, "_test", tested)
+    monkeypatch.setattr(cnnlab.train, "_test", score)
     outcome = train(*TINY)
     assert outcome.code == 0
     asked = [line for line in outcome.err.splitlines() if line.startswith("Next: cnnlab doctor run=")]

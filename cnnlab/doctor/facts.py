@@ -60,7 +60,7 @@ class Facts:
 
     @property
     def diverged(self) -> bool:
-        """Whether a loss was not finite."""
+        """Return whether a loss was not finite."""
         return self.summary["status"] == "diverged"
 
     @property
@@ -82,12 +82,12 @@ class Facts:
 
     @property
     def at_chance(self) -> bool:
-        """Whether the training ended within 2 points of the answer that is always the same."""
+        """Return whether the training ended within 2 points of the answer that is always the same."""
         return not self.diverged and self.train_accuracy < self.chance + 0.02
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether weights were saved."""
+        """Return whether weights were saved."""
         directory = RunDirectory(self.run.path)
         return directory.last_checkpoint.is_file() or directory.best_checkpoint.is_file()
 

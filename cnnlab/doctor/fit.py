@@ -15,7 +15,7 @@ FEW = 2  # epochs, in which hardly anything is learned from scratch
 
 
 def overfitting(facts: Facts) -> Finding | None:
-    """A training loss that goes on to fall, to a half or less, when the validation loss no longer does."""
+    """Find a training loss that goes on to fall, to a half or less, when the validation loss no longer does."""
     train, val = facts.curve("train/accuracy"), facts.curve("val/accuracy")
     losses, own = facts.curve("val/loss"), facts.curve("train/loss")
     known = np.flatnonzero(np.isfinite(losses))
@@ -38,7 +38,7 @@ def overfitting(facts: Facts) -> Finding | None:
 
 
 def underfitting(facts: Facts) -> Finding | None:
-    """Training images that are not learned: worse than by a linear classifier, or in one or two epochs."""
+    """Find training images that are not learned: worse than by a linear classifier, or in one or two epochs."""
     from cnnlab.doctor.answers import guesses
 
     if facts.diverged or facts.rehearsed:
@@ -64,7 +64,7 @@ def underfitting(facts: Facts) -> Finding | None:
 
 
 def selected_on_test(facts: Facts) -> Finding | None:
-    """A best epoch that was chosen on the images that it is tested on."""
+    """Find a best epoch that was chosen on the images that it is tested on."""
     if facts.summary["protocol"] != "article":
         return None
     val = facts.curve("val/accuracy")

@@ -16,7 +16,7 @@ IMBALANCED = 3.0  # images of the largest class, in units of the median
 
 
 def shuffled_labels(facts: Facts) -> Finding | None:
-    """Labels that neither a network nor a simple classifier finds in the images, or only in part."""
+    """Find labels that neither a network nor a simple classifier finds in the images, or only in part."""
     found = _unrelated(facts) or _worse_than_test(facts) or _far_off(facts)
     if not found:
         return None
@@ -31,7 +31,7 @@ def shuffled_labels(facts: Facts) -> Finding | None:
 
 
 def _unrelated(facts: Facts) -> tuple[float, str] | None:
-    """Labels that pixels say nothing about."""
+    """Find labels that pixels say nothing about."""
     if _imbalance(facts) > IMBALANCED:  # the simple classifier answers with the largest class, too
         return None
     val, chance = guesses(facts, "val"), _largest(facts, "val")
@@ -47,7 +47,7 @@ def _unrelated(facts: Facts) -> tuple[float, str] | None:
 
 
 def _worse_than_test(facts: Facts) -> tuple[float, str] | None:
-    """Validation images, which are a part of the training images, that are less right than the test images."""
+    """Find validation images, which are a part of the training images, that are less right than the test images."""
     if facts.summary["protocol"] == "article":
         return None
     return _gap(facts, SIMPLE + ",", guesses) or _gap(facts, "the network", answers)
@@ -66,7 +66,7 @@ def _gap(facts: Facts, judge: str, ask: Callable[[Facts, Literal["val", "test"]]
 
 
 def _far_off(facts: Facts) -> tuple[float, str] | None:
-    """Errors of a network that are not those of classes that look alike."""
+    """Find errors of a network that are not those of classes that look alike."""
     val = answers(facts, "val")
     wrong = 1 - val.accuracy
     if wrong * len(val) < 20 or val.accuracy < _largest(facts, "val") + 0.2:
@@ -86,7 +86,7 @@ def _place(val: Answers) -> str:
 
 
 def largest_class(facts: Facts) -> Finding | None:
-    """Answers that are mostly the class with the most training images, although there are others."""
+    """Find answers that are mostly the class with the most training images, although there are others."""
     counts = np.array(facts.data.class_counts)
     largest = int(counts.argmax())
     if _imbalance(facts) < IMBALANCED:

@@ -32,7 +32,7 @@ LOST = 0.75  # share of this accuracy that is left if turns hardly matter; photo
 
 
 def pixels_not_normalized(facts: Facts) -> Finding | None:
-    """Inputs whose values are far from mean 0 and deviation 1, and a training that is better if they are not."""
+    """Find inputs whose values are far from mean 0 and deviation 1, and a training that is better if they are not."""
     inputs = torch.cat([images for images, _ in facts.images])
     mean, spread = float(inputs.mean()), float(inputs.std())
     offset = abs(mean) / max(spread, 1e-12)
@@ -71,7 +71,7 @@ def _short_normalized(facts: Facts, mean: float, spread: float) -> float:
 
 
 def broken_inputs(facts: Facts) -> Finding | None:
-    """Images without content, that are all the same, or whose values are not finite."""
+    """Find images without content, that are all the same, or whose values are not finite."""
     inputs = torch.cat([images for images, _ in facts.batches[:40]])
     wrong = ~inputs.flatten(1).isfinite().all(1)
     spread = inputs.flatten(2).amax(2) - inputs.flatten(2).amin(2)
@@ -109,7 +109,7 @@ def _has(facts: Facts, split: str) -> bool:
 
 
 def flips_change_class(facts: Facts) -> Finding | None:
-    """An augmentation that mirrors or turns images, which then show another class."""
+    """Find an augmentation that mirrors or turns images, which then show another class."""
     val = guesses(facts, "val")
     if val.accuracy < KNOWN:
         return None

@@ -22,7 +22,7 @@ LEARNED = 0.97  # training accuracy above which a rate has done what it should
 
 
 def rate_diverges(facts: Facts) -> Finding | None:
-    """A loss that is not finite, or no better than at the start, which a lower rate lowers."""
+    """Find a loss that is not finite, or no better than at the start, which a lower rate lowers."""
     if not (facts.diverged or facts.at_chance):
         return None
     base, first = facts.short(), _first_loss(facts)
@@ -47,7 +47,7 @@ def rate_diverges(facts: Facts) -> Finding | None:
 
 
 def rate_oscillates(facts: Facts) -> Finding | None:
-    """A loss that goes up and down, and falls at once at a tenth of the rate."""
+    """Find a loss that goes up and down, and falls at once at a tenth of the rate."""
     if facts.diverged or facts.train_accuracy > LEARNED:
         return None
     jumps = _jumps(facts.curve("train/loss"))
@@ -66,7 +66,7 @@ def rate_oscillates(facts: Facts) -> Finding | None:
 
 
 def rate_too_low(facts: Facts) -> Finding | None:
-    """A loss that falls slowly all the time, and much faster at ten times the rate."""
+    """Find a loss that falls slowly all the time, and much faster at ten times the rate."""
     if facts.diverged or facts.train_accuracy > LEARNED:
         return None
     base, first = facts.short(), _first_loss(facts)
@@ -89,7 +89,7 @@ def rate_too_low(facts: Facts) -> Finding | None:
 
 
 def rate_ended_early(facts: Facts) -> Finding | None:
-    """A rate that is next to nothing for much of the training, before the images are learned."""
+    """Find a rate that is next to nothing for much of the training, before the images are learned."""
     rates, losses = facts.curve("lr"), facts.curve("train/loss")
     peak = max(np.nanmax(rates), facts.summary["lr"] or 0.0)
     enough = np.flatnonzero(rates > NEXT_TO_NOTHING * peak)
@@ -111,7 +111,7 @@ def rate_ended_early(facts: Facts) -> Finding | None:
 
 
 def warmup_missing(facts: Facts) -> Finding | None:
-    """A training that fails at its rate from the first step, and learns if the rate rises to it."""
+    """Find a training that fails at its rate from the first step, and learns if the rate rises to it."""
     if not (facts.diverged or facts.train_accuracy < LEARNED):
         return None
     if facts.short().rates[0] < 0.5 * max(facts.short().rates):
@@ -134,7 +134,7 @@ def warmup_missing(facts: Facts) -> Finding | None:
 
 
 def decay_too_strong(facts: Facts) -> Finding | None:
-    """Weights that shrink, and a loss that falls without weight decay."""
+    """Find weights that shrink, and a loss that falls without weight decay."""
     decay = facts.settings["optimizer"].get("weight_decay") or 0.0
     if not decay or facts.diverged or facts.train_accuracy > LEARNED:
         return None
@@ -157,7 +157,7 @@ def decay_too_strong(facts: Facts) -> Finding | None:
 
 
 def underflow(facts: Facts) -> Finding | None:
-    """Weights in a format of 16 bits that stay as they are although they have gradients."""
+    """Find weights in a format of 16 bits that stay as they are although they have gradients."""
     lost = facts.short().lost
     if lost < 0.3 or facts.train_accuracy > LEARNED:
         return None

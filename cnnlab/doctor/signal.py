@@ -21,7 +21,7 @@ QUIET = 0.65  # share of a layer's units before the first step; first weights th
 
 
 def softmax_before_loss(facts: Facts) -> Finding | None:
-    """Outputs that are probabilities, of which the loss takes the softmax again."""
+    """Find outputs that are probabilities, of which the loss takes the softmax again."""
     import torch
 
     network = facts.start.network.eval()
@@ -43,7 +43,7 @@ def softmax_before_loss(facts: Facts) -> Finding | None:
 
 
 def layers_not_learning(facts: Facts) -> Finding | None:
-    """Layers whose weights stay as they are while others change."""
+    """Find layers whose weights stay as they are while others change."""
     if facts.settings.get("freeze") and facts.settings.get("weights"):
         return None  # wanted: they were trained before
     import torch
@@ -66,7 +66,7 @@ def layers_not_learning(facts: Facts) -> Finding | None:
 
 
 def gradients_vanish(facts: Facts) -> Finding | None:
-    """Gradients that are next to nothing in the first layers, of a network that has learned little."""
+    """Find gradients that are next to nothing in the first layers, of a network that has learned little."""
     if facts.diverged or facts.train_accuracy > facts.chance + LITTLE:
         return None
     first, last = _gradient_sizes(facts.layers("start"))
@@ -95,7 +95,7 @@ def _gradient_sizes(layers: "Sequence[Layer]") -> tuple[float, float]:
 
 
 def gradients_explode(facts: Facts) -> Finding | None:
-    """Gradients and a loss that are huge before the first step."""
+    """Find gradients and a loss that are huge before the first step."""
     base, usual = facts.short(), math.log(facts.classes)
     first, size = base.losses[0], base.gradients[0]
     if not (first > 2 * usual or not np.isfinite(first)) or size < 30:
@@ -112,19 +112,19 @@ def gradients_explode(facts: Facts) -> Finding | None:
 
 
 def dead_relus(facts: Facts) -> Finding | None:
-    """ReLUs that are zero for every image."""
+    """Find ReLUs that are zero for every image."""
     advice = "Lower the learning rate, use leaky ReLUs, and look at the first biases."
     return _quiet(facts, "dead", "dead_relus", advice, "activation=leaky_relu")
 
 
 def saturated_units(facts: Facts) -> Finding | None:
-    """Functions such as tanh whose values lie at their limits."""
+    """Find functions such as tanh whose values lie at their limits."""
     advice = "Start with smaller weights, normalize the layers, or use ReLU."
     return _quiet(facts, "saturated", "saturated_units", advice, "normalization=batch")
 
 
 def tiny_batches(facts: Facts) -> Finding | None:
-    """Batch norm with the statistics of a few images."""
+    """Find batch norm with the statistics of a few images."""
     from cnnlab.doctor.probes import has_batch_norm
 
     size = facts.settings["data"]["batch_size"]
@@ -140,7 +140,7 @@ def tiny_batches(facts: Facts) -> Finding | None:
 
 
 def lagging_weights(facts: Facts) -> Finding | None:
-    """Weights or statistics in the evaluation that are far from those that were trained."""
+    """Find weights or statistics in the evaluation that are far from those that were trained."""
     from cnnlab.doctor.probes import has_batch_norm
 
     end, trained = facts.score("end"), facts.score("trained")

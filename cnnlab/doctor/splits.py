@@ -26,7 +26,7 @@ SIGMAS = 4.0  # standard errors
 
 
 def exchanged_classes(facts: Facts) -> Finding | None:
-    """Two classes whose test images get each other's name, unlike the training images."""
+    """Find two classes whose test images get each other's name, unlike the training images."""
     test, train = _shares(answers(facts, "test").confusion()), _shares(answers(facts, "train").confusion())
     counts = answers(facts, "test").confusion().sum(1)
     found = []
@@ -57,7 +57,7 @@ def _shares(table: np.ndarray) -> np.ndarray:
 
 
 def leaked_images(facts: Facts) -> Finding | None:
-    """Validation or test images that are among the training images, with the same pixels or nearly so."""
+    """Find validation or test images that are among the training images, with the same pixels or nearly so."""
     data = facts.data
     train = {one.tobytes() for one in _pixels(data.train, COMPARED)}
     best: tuple[float, str] = (0.0, "")
@@ -115,7 +115,7 @@ def _grey(pixels: np.ndarray) -> Tensor:
 
 
 def images_not_shuffled(facts: Facts) -> Finding | None:
-    """Batches that hold images of few classes, because the training images come in the order of their classes."""
+    """Find batches that hold images of few classes, because the training images come in the order of their classes."""
     labels = [part if part.ndim == 1 else part.argmax(1) for _, part in facts.batches]
     labels = [part for part in labels if len(part) > 1]
     if not labels:

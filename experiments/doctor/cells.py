@@ -34,12 +34,12 @@ class Cell:
 
     @property
     def is_adamw(self) -> bool:
-        """Whether its optimizer is AdamW; else SGD with momentum."""
+        """Return whether its optimizer is AdamW; else SGD with momentum."""
         return self.network == "article"
 
     @property
     def has_norms(self) -> bool:
-        """Whether it has batch norm."""
+        """Return whether it has batch norm."""
         return self.network == "resnet20"
 
     def settings(self) -> tuple[str, ...]:
