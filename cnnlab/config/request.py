@@ -42,6 +42,7 @@ FILLED_IN = {
     "schedule": ("optimizer",),
     "logger": ("save_dir",),
 }
+NEEDED_OF_DATA = ("image_size", "batch_size", "eval_batch_size")  # keys that are read beside the data module
 # What a run logs for callbacks and schedules to watch.
 TRAINED = ("train/loss", "train/accuracy", "lr", "speed/images_per_second", "speed/epoch_seconds")
 VALIDATED = ("val/loss", "val/accuracy", "val/balanced_accuracy", "val/macro_f1")
@@ -88,6 +89,12 @@ def check_settings(settings: Mapping[str, Any]) -> None:
                     raise RequestError(f"{key}.{name} must have a _target_: {shipped}{key}.{name}._target_=CLASS{near}")
                 check_node(inner, f"{key}.{name}", FILLED_IN.get(key, ()))
     if isinstance(data := settings.get("data"), Mapping):
+        missing = [key for key in NEEDED_OF_DATA if key not in data] if "trainer" in settings else []
+        if missing:  # a class on the command line has none of the keys that files set
+            raise RequestError(
+                f"data.{missing[0]} is missing: data modules need it. A file conf/data/NAME.yaml with your _target_ "
+                "and `defaults: [cifar10]` has all keys"
+            )
         check_fold(data.get("fold"), data.get("folds"), settings.get("protocol"))
     if "callbacks" in settings:
         _check_watched(settings)

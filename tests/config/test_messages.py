@@ -72,6 +72,7 @@ WRONG = {
     "bias_lr_factor=high": "bias_lr_factor must be a number, got 'high'",
     "decay_norms_and_biases=some": "decay_norms_and_biases must be true or false, got 'some'",
     "trainer.precision=bf17": "did you mean bf16?",
+    "data._target_=cnnlab.data.datamodule.ImageDataModule": "data.image_size is missing: data modules need it",
     "trainer.precision=16-true": "trainer.precision must be one of auto, 32-true, bf16-mixed, bf16-true, 16-mixed",
     "trainer.limit_train_batches=-1": "trainer.limit_train_batches",
     "trainer.limit_train_batches=0": "trainer.limit_train_batches must be above 0",
