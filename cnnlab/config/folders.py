@@ -1,28 +1,55 @@
-"""Remember what is in a run directory before Hydra makes it, for requests that are refused."""
+"""Make the run directory, and remember what was in it before, for requests that are refused."""
 
 import contextlib
 import logging
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from cnnlab.config.settings import output_directory
 from cnnlab.runs.before import Before
 
 
 class NoteFolders(Callback):
-    """Note what there is before a command makes its directory. Hydra calls this, see conf/common.yaml."""
+    """Make the directory of a command, and note what there was before. Hydra calls this, see conf/common.yaml."""
 
     before: Before | None = None
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note what is in the run directory."""
+        """Note what is in the run directory, and make it."""
         NoteFolders.before = None
         HydraConfig.instance().set_config(config)  # for resolvers of hydra.run.dir; Hydra itself sets it after this
         with contextlib.suppress(Exception):  # Hydra will meet the same error
-            NoteFolders.before = Before(str(config.hydra.run.dir))
+            make_directory(config.hydra.run)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Make the directory of a sweep."""
+        HydraConfig.instance().set_config(config)  # it makes the settings of Hydra readonly
+        OmegaConf.set_readonly(config.hydra, None)
+        with contextlib.suppress(Exception):
+            make_directory(config.hydra.sweep)
+        NoteFolders.before = None  # the jobs take back what they have added
+
+
+def make_directory(settings: DictConfig) -> None:
+    """Make `settings.dir` and set it to that path; commands that start in the same second each get their own."""
+    path = str(settings.dir)
+    while True:
+        NoteFolders.before = Before(path)
+        try:
+            Path(path).mkdir(parents=True)
+            break
+        except FileExistsError:
+            # By default it is a path that did not exist yet. If it does now, another process was faster.
+            other = str(settings.dir)
+            if other == path:  # it was given, or is that of a run to continue
+                break
+            path = other
+    with flag_override(settings, "readonly", False):
+        settings.dir = path
 
 
 def remove_added_files() -> None:

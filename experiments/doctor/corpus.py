@@ -2,7 +2,7 @@
 
     python experiments/doctor/corpus.py FOLDER --cifar PATH               two cells of each fault and strength
     python experiments/doctor/corpus.py FOLDER --cifar PATH --full        all four networks on both sets of images
-    python experiments/doctor/corpus.py FOLDER --minutes 30 --only dead_relus
+    python experiments/doctor/corpus.py FOLDER --minutes 30 --only dead_relus --half building
 
 A cell is a network and a set of images: LeNet-5, LeNet-5 with tanh, a quarter of the article net and half of
 ResNet-20; the digits and 5,000 images of CIFAR-10. Each pass takes another cell for every fault and strength, the cheap
@@ -124,20 +124,26 @@ def main() -> None:
     parser.add_argument("--cifar", type=Path, help="folder with CIFAR-10 (data.path); without it, digits alone")
     parser.add_argument("--passes", type=int, default=2)
     parser.add_argument("--full", action="store_true", help="all cells")
+    parser.add_argument("--first-pass", type=int, default=1, help="leave out the passes before this one, from 1")
+    parser.add_argument("--half", choices=("building", "test"), help="train this half alone")
     parser.add_argument("--minutes", type=float, help="begin no run after this time")
-    parser.add_argument("--only", nargs="+", help="faults or kinds of healthy runs")
+    parser.add_argument("--only", nargs="+", help="faults, or `healthy`")
     arguments = parser.parse_args()
     folder, end = arguments.folder.absolute(), time.monotonic() + 60 * (arguments.minutes or 1e9)
     folders = Folders(folder / "images", arguments.cifar)
     runs: dict[str, Planned] = {}
-    for planned in plan(len(CELLS) if arguments.full else arguments.passes):
+    passes = plan(len(CELLS) if arguments.full else arguments.passes)
+    for planned in itertools.islice(passes, arguments.first_pass - 1, None):
         for run in planned:
+            if arguments.half not in (None, run.half):
+                continue
+            if arguments.only and (run.kind if run.fault else "healthy") not in arguments.only:
+                continue
             if run.fault and run.must_harm:
                 twin = twin_of(run.fault, run.strength, run.cell)
                 runs.setdefault(twin.name, twin)
             runs.setdefault(run.name, run)
-    chosen = [run for run in runs.values() if not arguments.only or run.kind in arguments.only]
-    chosen = [run for run in chosen if arguments.cifar or run.cell.data == "digits"]
+    chosen = [run for run in runs.values() if arguments.cifar or run.cell.data == "digits"]
     for number, run in enumerate(chosen, start=1):
         if time.monotonic() > end:
             break
