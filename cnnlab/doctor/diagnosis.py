@@ -25,7 +25,7 @@ CAUSES = {
     "warmup_missing": ("pixels_not_normalized", "gradients_explode"),
     "decay_too_strong": ("rate_diverges",),
     "gradients_explode": ("pixels_not_normalized",),
-    "gradients_vanish": ("dead_relus", "saturated_units", "softmax_before_loss"),
+    "gradients_vanish": ("pixels_not_normalized", "dead_relus", "saturated_units", "softmax_before_loss"),
     "dead_relus": (
         "rate_diverges",
         "rate_oscillates",
@@ -55,6 +55,11 @@ class Diagnosis:
 
     findings: Sequence[Finding]
     not_measured: Mapping[str, Sequence[str]]  # reasons, each with the faults that it keeps from being found
+
+    def causes(self, finding: Finding) -> list[Finding]:
+        """Return the findings before this one that may have brought it about."""
+        before = self.findings[: self.findings.index(finding)]
+        return [one for one in before if one.fault in CAUSES.get(finding.fault, ()) and one.confidence >= SURE_CAUSE]
 
 
 def diagnose(facts: Facts) -> Diagnosis:

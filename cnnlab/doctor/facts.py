@@ -131,15 +131,18 @@ class Facts:
         """Number format of the run."""
         return self.summary["precision"] or "32-true"
 
-    def short(self, origin: str = "start", **changes: Any) -> "Short":
-        """Train shortly from the `start`, or on from what was `trained`; see `probes.train_shortly` for the changes."""
+    def short(self, origin: str = "start", longer: int = 1, **changes: Any) -> "Short":
+        """Train shortly from the `start`, or on from what was `trained`; see `probes.train_shortly` for the changes.
+
+        `longer` repeats the images so many times.
+        """
         from cnnlab.doctor.probes import train_shortly
 
         trainer = self.settings["trainer"]
         options = {"precision": self.precision, "clip": trainer.get("gradient_clip_val"), **changes}
         options.setdefault("epochs", max(1, math.ceil(trainer["max_epochs"] or self.epochs)))
-        name = f"a short training ({origin}, {changes})"
-        return self.measure(name, lambda: train_shortly(getattr(self, origin), self.batches, **options))
+        name = f"a short training ({origin}, {longer}, {changes})"
+        return self.measure(name, lambda: train_shortly(getattr(self, origin), [*self.batches] * longer, **options))
 
     def layers(self, origin: str) -> "list[Layer]":
         """Return the layers of the network at the `start` or as `trained`, with gradients of four batches."""

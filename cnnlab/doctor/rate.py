@@ -4,6 +4,7 @@ Most rules repeat a short training from the first weights, or from the last, wit
 schedule is squeezed into it. What the change does to the loss is the evidence.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,9 +15,12 @@ from cnnlab.doctor.findings import Finding, NotMeasured, Where, sure
 # A loss that a change lowers to this share of what it was is clearly lower: two trainings with different seeds differ
 # by less after as many steps.
 CLEARLY = 0.8
-AT_CHANCE = 0.98  # share of the first loss; a training that ends above it has learned nothing
+AT_CHANCE = 0.98  # share of the first loss, or of chance; a training that ends above it has learned nothing
 SHRUNK = 0.3  # size of the weights in units of their first size; weight decay as in the recipes leaves 0.5 to 2
 SLOWLY = 0.12  # share of the first loss by which a short training at too low a rate falls at most
+STUCK = 0.03  # change of the weights in units of their size; trainings that learn have 0.3 to 3
+NOT_FAR = 0.2  # the same
+LITTLE = 0.3  # training accuracy beyond chance
 NEXT_TO_NOTHING = 0.03  # share of the peak rate; steps of a tenth each are at 0.01 for a quarter of the training
 LEARNED = 0.97  # training accuracy above which a rate has done what it should
 
@@ -52,7 +56,7 @@ def rate_oscillates(facts: Facts) -> Finding | None:
         return None
     jumps = _jumps(facts.curve("train/loss"))
     base, low = facts.short(), facts.short(lr=0.1)
-    if low.loss > CLEARLY * base.loss or not np.isfinite(base.loss):
+    if not _is_clearly_lower(facts, low.loss, base.loss) or not np.isfinite(base.loss):
         return None
     return Finding(
         "rate_oscillates",
@@ -66,26 +70,45 @@ def rate_oscillates(facts: Facts) -> Finding | None:
 
 
 def rate_too_low(facts: Facts) -> Finding | None:
-    """Find a loss that falls slowly all the time, and much faster at ten times the rate."""
+    """Find a loss that falls slowly and much faster at a higher rate, or weights that have hardly moved."""
     if facts.diverged or facts.train_accuracy > LEARNED:
         return None
     base, first = facts.short(), _first_loss(facts)
     fell = first - base.loss
-    if not -0.05 * first < fell < SLOWLY * first:
+    if fell < -0.05 * first:
         return None
     wanted = first - max(0.05 * first, 3 * fell)
     factor, best = _first_that_helps(facts, (10.0, 100.0, 1000.0), wanted)
-    if best > wanted:
+    moved = _moved(facts) if facts.has_checkpoint else None
+    if fell < SLOWLY * first and best < wanted and (moved or 0.0) < NOT_FAR:
+        confidence = sure(best / base.loss, 0.98, 0.7)
+        seen = (
+            f"{len(base.losses)} steps bring the loss from {first:.2f} to {base.loss:.2f} at the run's rate, and to "
+            f"{best:.2f} at {factor:g} times the rate"
+        )
+    elif moved is not None and moved < STUCK and facts.train_accuracy < facts.chance + LITTLE:
+        factor = 10.0
+        if facts.short(lr=factor).loss > 1.02 * base.loss:
+            return None
+        confidence = sure(moved / STUCK, 0.95, 0.6)
+        seen = f"the whole training changed the weights by {moved:.1%} of their size (median of the layers)"
+    else:
         return None
     return Finding(
         "rate_too_low",
-        sure(best / base.loss, 0.98, 0.7),
-        f"{len(base.losses)} steps bring the loss from {first:.2f} to {base.loss:.2f} at the run's rate, and to "
-        f"{best:.2f} at {factor:g} times the rate",
+        confidence,
+        seen,
         f"Raise the learning rate {factor:g}-fold, or let callbacks=lr_finder search one.",
         facts.again(f"optimizer.lr={_rate(facts) * factor:g}"),
         Where("train/loss", 1, facts.epochs),
     )
+
+
+def _moved(facts: Facts) -> float:
+    """Return how far the training moved the weights, as a share of their size: the median of the layers."""
+    start = dict(facts.start.network.named_parameters())
+    pairs = [(start[name], end) for name, end in facts.trained.network.named_parameters() if end.ndim >= 2]
+    return float(np.median([float((end - before).detach().norm() / before.detach().norm()) for before, end in pairs]))
 
 
 def rate_ended_early(facts: Facts) -> Finding | None:
@@ -118,9 +141,10 @@ def warmup_missing(facts: Facts) -> Finding | None:
         return None  # it has a warm-up
     base, warm = facts.short(), facts.short(warmup=True)
     first = _first_loss(facts)
+    if AT_CHANCE * first < base.loss < math.inf and not _is_clearly_lower(facts, warm.loss, base.loss):
+        base, warm = facts.short(longer=3), facts.short(longer=3, warmup=True)  # some networks are slow to begin
     peak = float(np.nanmax(base.losses[: max(2, len(base.losses) // 3)]))
-    helps = warm.loss < CLEARLY * base.loss or (base.loss > AT_CHANCE * first and warm.loss < AT_CHANCE * first)
-    if not helps or base.loss < 0.5 * first:
+    if base.loss < 0.5 * first or not _is_clearly_lower(facts, warm.loss, base.loss):
         return None
     return Finding(
         "warmup_missing",
@@ -177,6 +201,12 @@ def _first_loss(facts: Facts) -> float:
     if not np.isfinite(first):
         raise NotMeasured("the loss is not finite before the first step: the images or the first weights are not")
     return first
+
+
+def _is_clearly_lower(facts: Facts, loss: float, other: float) -> bool:
+    """Return whether a loss is clearly lower than another one, or below chance if that is not."""
+    chance = min(_first_loss(facts), math.log(facts.classes))
+    return loss < CLEARLY * other or (other > AT_CHANCE * chance and loss < AT_CHANCE * chance)
 
 
 def _first_that_helps(facts: Facts, factors: Sequence[float], loss: float) -> tuple[float, float]:

@@ -38,6 +38,7 @@ def record_of(diagnosis: Diagnosis, facts: Facts) -> dict[str, Any]:
         asdict(finding)
         | {"title": sentence(finding.title)[:-1], "certainty": in_words(finding.confidence)}
         | {"evidence": sentence(finding.evidence), "advice": sentence(finding.advice)}
+        | {"may_follow_from": [diagnosis.findings.index(cause) + 1 for cause in diagnosis.causes(finding)]}
         for finding in diagnosis.findings
     ]
     return {
@@ -63,7 +64,9 @@ def print_report(record: Mapping[str, Any]) -> None:
     console, indent = SafeConsole(), " " * INDENT
     console.print(Text(record["about"]))
     for number, finding in enumerate(record["findings"], 1):
-        console.print(Text(f"\n{number}. {finding['title']} ({finding['certainty']})", style="bold"))
+        causes = " and ".join(map(str, finding["may_follow_from"]))
+        remark = finding["certainty"] + (f"; may follow from {causes}" if causes else "")
+        console.print(Text(f"\n{number}. {finding['title']} ({remark})", style="bold"))
         for text in (finding["evidence"], finding["advice"]):
             console.print(Padding(Text(text), (0, 0, 0, INDENT), expand=False))
         command = indent + shell_lines(finding["command"], terminal_width(), indent).lstrip()

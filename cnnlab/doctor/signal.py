@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 LITTLE = 0.3  # training accuracy beyond chance; a network that has more learns, if slowly
 FADED = 2e-3  # gradient in units of the weights (root mean squares); networks that learn at once have 0.01 and more
+FAINTER = (
+    0.08  # gradient of the first layers as a share of that of the last; without norms, what learns has 0.1 and more
+)
+LOST = 0.01  # the same; what learns in spite of it learns late
+ENOUGH = 0.8  # training accuracy
 NEARLY_ALL = 0.8  # the same, of layers that were awake at the start: trained ones that work have up to 0.6
 LAG = 0.05  # accuracy; averages over the last part of a training differ by less, and mostly for the better
 QUIET = 0.65  # share of a layer's units before the first step; first weights that are small leave 0.5 awake
@@ -67,13 +72,14 @@ def layers_not_learning(facts: Facts) -> Finding | None:
 
 def gradients_vanish(facts: Facts) -> Finding | None:
     """Find gradients that are next to nothing in the first layers, of a network that has learned little."""
-    if facts.diverged or facts.train_accuracy > facts.chance + LITTLE:
-        return None
     first, last = _gradient_sizes(facts.layers("start"))
-    if first > FADED or first > 0.3 * last:
+    if facts.diverged or first > FADED or first > FAINTER * last:
+        return None
+    is_lost = first < LOST * last
+    if facts.train_accuracy > (ENOUGH if is_lost else facts.chance + LITTLE):
         return None
     # Some networks begin slowly, and their gradients are large once they learn.
-    if facts.has_checkpoint and _gradient_sizes(facts.layers("trained"))[0] > FADED:
+    if not (is_lost or facts.at_chance) and _gradient_sizes(facts.layers("trained"))[0] > FADED:
         return None
     return Finding(
         "gradients_vanish",

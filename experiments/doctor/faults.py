@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from cells import ADAMW, CELLS, Cell, Kind
 
 RELU = tuple(cell for cell in CELLS if cell.network in ("lenet5", "article"))
-NO_NORMS = tuple(cell for cell in CELLS if not cell.has_norms)
+PLAIN = tuple(cell for cell in CELLS if cell.network != "resnet20")  # shortcuts pass gradients on
 DEEP = tuple(cell for cell in CELLS if cell.network in ("article", "resnet20") and cell.data == "digits")
 CIFAR = tuple(cell for cell in CELLS if cell.data == "cifar")
 DIGITS = tuple(cell for cell in CELLS if cell.data == "digits")
@@ -48,10 +48,11 @@ def _decayed(decay: float):
 
 
 def _vanishing(gain: float):
-    return lambda cell: (*cell.own("scaled", gain=gain), *(("model.normalization=none",) if cell.has_norms else ()))
+    return lambda cell: cell.own("scaled", gain=gain)
 
 
 def _exploding(gain: float):
+    """Large first weights; with tanh they saturate instead, so it is not among the cells."""
     return lambda cell: (*_vanishing(gain)(cell), NO_CLIPPING)
 
 
@@ -81,8 +82,9 @@ def _slow_statistics(momentum: float):
 
 
 def _overfitted(share: float):
+    """Few images, seen so often that there are as many steps as with all of them."""
     nothing = (*NO_AUGMENTATION, "loss.label_smoothing=0", "optimizer.weight_decay=0", "averaging=null")
-    return lambda cell: (f"data.fraction={share}", *nothing, cell.epochs(3 if cell.data == "digits" else 4))
+    return lambda cell: (f"data.fraction={share}", *nothing, cell.epochs(1 / share))
 
 
 def _slow(factor: float):
@@ -124,8 +126,8 @@ FAULTS = {
     "rate_ended_early": Kind([_ended(0.12), _ended(0.08), _ended(0.04)]),
     "warmup_missing": Kind([_no_warmup(3), _no_warmup(6), _no_warmup(12)], twins=[_no_warmup(3, 0.3)]),
     "decay_too_strong": Kind([_decayed(0.03), _decayed(0.1), _decayed(0.3)]),
-    "gradients_vanish": Kind([_vanishing(0.25), _vanishing(0.1), _vanishing(0.03)]),
-    "gradients_explode": Kind([_exploding(5), _exploding(10), _exploding(20)], NO_NORMS),
+    "gradients_vanish": Kind([_vanishing(0.25), _vanishing(0.1), _vanishing(0.03)], PLAIN),
+    "gradients_explode": Kind([_exploding(5), _exploding(10), _exploding(20)], RELU),
     "dead_relus": Kind([_own("dead", share=0.7), _own("dead", share=0.85), _own("dead", share=1.0)], RELU),
     "saturated_units": Kind([_saturated(10), _saturated(30), _saturated(100)]),
     "softmax_before_loss": Kind(

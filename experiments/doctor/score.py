@@ -6,7 +6,9 @@
 FOLDER is the one of `corpus.py`. Where a fault is a question of degree, such as a rate that is a little too low, a run
 counts only if it is worse than its healthy twin: if its test accuracy (with imbalanced classes, the balanced one) is
 lower by 2 points and by two standard errors, or it diverged. A run without its twin does not count. This was fixed
-before the first run. What was found is kept in FOLDER, so that it can be printed again.
+before the first run. A rate that is too high counts as `rate_diverges` if the run ended without a finite loss or within
+2 points of chance, and else as `rate_oscillates`, whichever was planned. What was found is kept in FOLDER, so that it
+can be printed again.
 """
 
 import argparse
@@ -32,6 +34,7 @@ from cnnlab.runs.reading import read_run
 
 TAGS = "corpus.json"
 LEAST = 0.02  # accuracy that a fault must cost
+TOO_HIGH = ("rate_oscillates", "rate_diverges")  # the second one where the run is at chance
 AMONG = 3  # findings that may hold the fault
 
 
@@ -51,8 +54,16 @@ def runs_of(folder: Path, half: str) -> tuple[list[dict[str, Any]], list[str]]:
     tags = [json.loads(file.read_text()) for file in sorted(folder.glob(f"runs/*/{TAGS}"))]
     results = {tag["name"]: read_run(folder / "runs" / tag["name"]).summary for tag in tags}
     chosen = [tag for tag in tags if tag["half"] == half]
+    for tag in chosen:
+        if tag["fault"] in TOO_HIGH:
+            tag["fault"] = TOO_HIGH[_is_at_chance(results[tag["name"]])]
     left_out = [tag["name"] for tag in chosen if tag["must_harm"] and not _harms(tag, results)]
     return [tag for tag in chosen if tag["name"] not in left_out], left_out
+
+
+def _is_at_chance(summary: dict[str, Any]) -> bool:
+    accuracy = summary["test_accuracy"]
+    return summary["status"] == "diverged" or accuracy < summary["test_largest_class"] + LEAST
 
 
 def _harms(tag: dict[str, Any], results: dict[str, Any]) -> bool:
@@ -130,7 +141,7 @@ def main() -> None:
             file.write_text(json.dumps(list(known.values()), indent=1))
             one = known[tag["name"]]
             print(f"{number}/{len(tags)} {tag['name']}: {one['found']} {one['seconds']} s", file=sys.stderr, flush=True)
-    print(table([Scored(**known[tag["name"]]) for tag in tags if tag["name"] in known]))
+    print(table([Scored(**known[tag["name"]] | {"fault": tag["fault"]}) for tag in tags if tag["name"] in known]))
     print(f"\nNot counted, because the fault cost no accuracy or its twin is missing: {len(left_out)} runs.")
     if missing := sum(tag["name"] not in known for tag in tags):
         print(f"Not looked at: {missing} runs.")

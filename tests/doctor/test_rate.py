@@ -1,9 +1,12 @@
 """A short training with another rate, or without the decay, tells what was wrong with it."""
 
+import copy
 import shlex
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from cnnlab.doctor import rate
 from cnnlab.doctor.findings import NotMeasured
@@ -51,6 +54,26 @@ def test_a_rate_that_is_too_low_is_found_by_raising_it():
     assert "optimizer.lr=10" in found.command
 
 
+def test_weights_that_have_hardly_moved_show_a_rate_that_is_too_low(monkeypatch):
+    """Deep networks may need more steps to leave chance than a short training has, at any rate."""
+    network = torch.nn.Linear(4, 4, bias=False)
+    moved = copy.deepcopy(network)
+    with torch.no_grad():
+        moved.weight *= 1.01
+    facts = Told(by_rate({}), curves([0.1, 0.1, 0.11, 0.12]))
+    facts.__dict__ |= {"start": SimpleNamespace(network=network), "trained": SimpleNamespace(network=moved)}
+    monkeypatch.setattr(Told, "has_checkpoint", True)
+    found = rate.rate_too_low(facts)
+    assert found is not None
+    assert "changed the weights by 1.0% of their size" in found.evidence
+    with torch.no_grad():
+        moved.weight *= 1.3
+    assert rate.rate_too_low(facts) is None
+    raised = Told(by_rate({10.0: 0.8}), curves([0.1, 0.3, 0.5, 0.6]))  # slow at first only
+    raised.__dict__ |= facts.__dict__ | {"tell": raised.tell}
+    assert rate.rate_too_low(raised) is None
+
+
 def test_a_rate_at_which_the_images_were_learned_is_not_too_low():
     assert rate.rate_too_low(Told(by_rate({1.0: 2.25, 10.0: 0.2}), curves([0.5, 0.9, 0.98, 0.99]))) is None
 
@@ -70,6 +93,15 @@ def test_a_warm_up_is_missing_if_it_helps_and_there_is_none():
     assert found is not None
     assert "schedule.warmup=0.2" in found.command
     assert rate.warmup_missing(Told(lambda *_, **__: 2.3, AT_CHANCE)) is None
+
+
+def test_a_network_that_begins_slowly_gets_longer_trainings_to_show_that_a_warm_up_helps():
+    def shorts(origin="start", longer=1, warmup=False, **_):
+        return 1.4 if warmup and longer == 3 else 2.3
+
+    found = rate.warmup_missing(Told(shorts, AT_CHANCE))
+    assert found is not None
+    assert "at 1.40 if the rate rises" in found.evidence
 
 
 def test_a_decay_is_too_strong_if_the_weights_have_shrunk_away(monkeypatch):

@@ -47,6 +47,15 @@ def test_the_terminal_has_evidence_advice_and_a_command_within_80_columns(facts,
     assert shlex.split(command) == shlex.split(DEAD.command)
 
 
+def test_an_effect_names_the_findings_that_may_have_brought_it_about(facts, tmp_path, capsys):
+    rate = Finding("rate_diverges", 0.9, "the loss is infinite", "lower the rate", "cnnlab train optimizer.lr=0.01")
+    report(Diagnosis([rate, DEAD], {}), facts, tmp_path)
+    assert "2. ReLUs are dead (almost certain; may follow from 1)" in capsys.readouterr().out
+    assert "may follow from 1" in (tmp_path / "doctor.html").read_text()
+    found = json.loads((tmp_path / "doctor.json").read_text())["findings"]
+    assert [one["may_follow_from"] for one in found] == [[], [1]]
+
+
 def test_nothing_found_is_an_answer(facts, tmp_path, capsys):
     report(Diagnosis([], {}), facts, tmp_path)
     assert "Nothing found." in capsys.readouterr().out

@@ -8,6 +8,7 @@ from torch import nn
 
 from cnnlab.doctor import signal
 from cnnlab.doctor.facts import Facts
+from cnnlab.doctor.probes import Layer
 from cnnlab.runs.reading import read_run
 
 
@@ -76,14 +77,31 @@ def test_layers_that_do_not_change_are_named(facts, mistake):
 
 
 def test_small_first_weights_make_gradients_vanish(facts):
-    learned = facts.trained
     change(facts, lambda network: scale(network, 0.1))
-    facts.__dict__["trained"] = facts.start
-    assert signal.gradients_vanish(facts) is not None
-    facts.__dict__["trained"] = learned  # it began slowly, and learned
-    facts._kept.pop("gradients (trained)", None)
-    assert signal.gradients_vanish(facts) is None
+    found = signal.gradients_vanish(facts)
+    assert found is not None
+    assert "before the first step, the gradient is" in found.evidence
     assert signal.gradients_explode(facts) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "trained", "accuracy", "vanishes"),
+    [
+        (5e-4, 0.05, 0.3, False),  # it began slowly, and learns now
+        (5e-4, 1e-4, 0.3, True),
+        (5e-4, 0.05, 0.1, True),  # at chance
+        (5e-6, 0.05, 0.6, True),  # next to nothing
+        (5e-6, 0.05, 0.9, False),  # and yet it learned
+        (1.5e-3, 1e-4, 0.1, False),  # no less than in other networks with as many layers
+    ],
+)
+def test_faint_gradients_are_a_fault_where_they_keep_a_network_from_learning(
+    facts, monkeypatch, first, trained, accuracy, vanishes
+):
+    firsts = {"start": first, "trained": trained}
+    monkeypatch.setattr(facts, "layers", lambda origin: [Layer("a", 1, firsts[origin]), Layer("b", 1, 0.01)])
+    facts.curves["train/accuracy"][:] = accuracy
+    assert (signal.gradients_vanish(facts) is not None) == vanishes
 
 
 def test_large_first_weights_make_gradients_explode(facts):
