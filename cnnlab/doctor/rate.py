@@ -29,12 +29,19 @@ def rate_diverges(facts: Facts) -> Finding | None:
     """Find a loss that is not finite, or no better than at the start, which a lower rate lowers."""
     if not (facts.diverged or facts.at_chance):
         return None
-    base, first = facts.short(), _first_loss(facts)
-    if base.loss < AT_CHANCE * first:
-        return None
-    lower = (0.1, 0.01, 0.001) if np.isfinite(base.loss) else (0.1, 0.01, 0.001, 1e-4, 1e-6)
-    factor, best = _first_that_helps(facts, lower, 0.9 * first)
-    calm = np.nanmax(base.losses) > 1.5 * first and np.nanmax(facts.short(lr=factor).losses) < 1.2 * first
+    first = _first_loss(facts)
+    base, factor, best, longer = facts.short(), 1.0, math.inf, 1
+    for longer in (1, 3):  # some networks are slow to begin
+        base = facts.short(longer=longer)
+        if base.loss < AT_CHANCE * first:
+            return None
+        factors = (0.1, 0.01, 0.001) if np.isfinite(base.loss) else (0.1, 0.01, 0.001, 1e-4, 1e-6)
+        factor, best = _first_that_helps(facts, factors, 0.9 * first, longer)
+        if best < AT_CHANCE * first:
+            break
+    calm = (
+        np.nanmax(base.losses) > 1.5 * first and np.nanmax(facts.short(lr=factor, longer=longer).losses) < 1.2 * first
+    )
     if best > AT_CHANCE * first and not (calm and best < first):
         return None
     seen = facts.summary["error"] if facts.diverged else f"the run ended at chance ({facts.train_accuracy:.1%})"
@@ -209,11 +216,11 @@ def _is_clearly_lower(facts: Facts, loss: float, other: float) -> bool:
     return loss < CLEARLY * other or (other > AT_CHANCE * chance and loss < AT_CHANCE * chance)
 
 
-def _first_that_helps(facts: Facts, factors: Sequence[float], loss: float) -> tuple[float, float]:
+def _first_that_helps(facts: Facts, factors: Sequence[float], loss: float, longer: int = 1) -> tuple[float, float]:
     """Return the first factor on the rate that brings the loss below a value, or the best one, and the loss."""
     losses: dict[float, float] = {}
     for factor in factors:
-        losses[factor] = facts.short(lr=factor).loss
+        losses[factor] = facts.short(lr=factor, longer=longer).loss
         if losses[factor] < loss:
             return factor, losses[factor]
     return min(losses.items(), key=lambda pair: pair[1])
