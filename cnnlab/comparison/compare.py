@@ -244,9 +244,9 @@ def _interval(group: Group, accuracies: list[float]) -> tuple[float | None, floa
 
 
 def _place(group: Group, axis: Axis) -> float | None:
-    """Return the group's number on an axis."""
+    """Return the group's number on an axis: that of its label, or else of its network."""
     if isinstance(axis.values, dict):
-        return axis.values.get(group.label)
+        return axis.values.get(group.label, axis.values.get(group.model))
     value = group.all_settings.get(axis.values)
     return value if type(value) in (int, float) else None
 

@@ -52,7 +52,8 @@ class Axis:
     """Number of each group that accuracy is drawn against."""
 
     name: str  # of the numbers, such as `year`
-    values: str | dict  # by the groups' labels; or the dotted key of the setting that holds them, such as `model.depth`
+    # By the groups' labels or networks; or the dotted key of the setting that holds them, such as `model.depth`.
+    values: str | dict
     lines: Names = field(default_factory=dict)  # that join groups, each with the settings of its groups
 
     def __post_init__(self) -> None:

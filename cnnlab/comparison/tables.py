@@ -63,20 +63,23 @@ def pair_table(record: ComparisonRecord, section: SectionRecord) -> Table:
     return _table(pair_columns(record), pairs, record, section)
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Any], record: ComparisonRecord, section: SectionRecord) -> Table:
-    words = {
-        "figure": section.figure_words,
-        "axis": record.axis,
-        "reach": record.reach and reach_words(record.reach, section.protocol),
-        "against": record.against or "the fastest",
-        "pixels": counted(record.shift, "pixel"),
-    }
+def heading(column: Column, record: ComparisonRecord, section: SectionRecord) -> str:
+    """Return what stands above a column, with the words of the request."""
+    return column.heading.format(
+        figure=section.figure_words,
+        axis=record.axis,
+        reach=record.reach and reach_words(record.reach, section.protocol),
+        against=record.against or "the fastest",
+        pixels=counted(record.shift, "pixel"),
+    )
 
+
+def _table(columns: Sequence[Column], rows: Sequence[Any], record: ComparisonRecord, section: SectionRecord) -> Table:
     def cell(column: Column, row: Any) -> str:
         return column.cell(row) + ("*" if column.key in getattr(row, "front", ()) else "")
 
     return Table(
-        head=[column.heading.format(**words) for column in columns],
+        head=[heading(column, record, section) for column in columns],
         rows=[[cell(column, row) for column in columns] for row in rows],
         sort_keys=[[column.sort_key(row) for column in columns] for row in rows],
         explanations=[column.explanation for column in columns],
@@ -106,11 +109,8 @@ def explanations(record: ComparisonRecord) -> list[tuple[str, str]]:
     columns: list[Column] = []
     for section in record.sections:
         shown = _shown_columns(record, section, [*RESULT_TABLES, "cost"])
-        columns += [
-            replace(column, heading=column.heading.replace("{figure}", section.figure_words)) for column in shown
-        ]
-    if any(section.pairs for section in record.sections):
-        columns += pair_columns(record)
+        shown += pair_columns(record) if section.pairs else []
+        columns += [replace(column, heading=heading(column, record, section)) for column in shown]
     notes = [note for name, note in TABLE_NOTES.items() if any(column.table == name for column in columns)]
     terms: dict[str, str] = {}  # by explanation: several columns may share one
     for term, text in [*((column.heading, column.explanation) for column in columns if column.explanation), *notes]:

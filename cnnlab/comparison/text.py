@@ -16,6 +16,7 @@ from cnnlab.comparison.tables import (
     Table,
     explanations,
     group_table,
+    heading,
     names_table,
     pair_sentences,
     pair_table,
@@ -154,7 +155,7 @@ def render_latex(record: ComparisonRecord) -> str:
 def _latex_lines(record: ComparisonRecord, section: SectionRecord) -> list[str]:
     columns = [column for column in group_columns(record) if column.terminal]
     columns = [column for column in columns if any(column.cell(group) != MISSING for group in section.groups)]
-    names = [column.heading.format(figure=section.figure_words) for column in columns]
+    names = [heading(column, record, section) for column in columns]
     caption = f"{section.title}: mean and standard deviation over n runs, with 95 % interval"
     single = any(group.n == 1 for group in section.groups)
     caption += "; ° marks intervals over the test images of single runs." if single else "."

@@ -181,7 +181,7 @@ def _quiet(facts: Facts, kind: Literal["dead", "saturated"], fault: str, advice:
     before = _quiet_share([use for use in facts.activations("start") if use.quiet == kind][worst])
     has_learned = facts.train_accuracy > 0.5 * (1 + facts.chance)
     # What is quiet from the start is a cause. What became quiet may be the effect of something else, or harmless.
-    if max(before, shares[worst]) < QUIET or (before < QUIET and (shares[worst] < NEARLY_ALL or has_learned)):
+    if before < QUIET and (shares[worst] < NEARLY_ALL or has_learned or gradients_vanish(facts)):
         return None
     use = uses[worst]
     what = "are zero for every image" if kind == "dead" else "lie within 5 % of the limits"

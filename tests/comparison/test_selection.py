@@ -6,6 +6,7 @@ import pytest
 
 from cnnlab.comparison.compare import compare_runs
 from cnnlab.comparison.spec import read_spec
+from cnnlab.comparison.text import render_markdown
 from cnnlab.errors import RequestError
 from cnnlab.runs.reading import find_runs, read_run
 
@@ -189,6 +190,17 @@ def test_a_place_on_an_axis_and_a_published_curve(compared):
     assert section.reference["groups"] == [[0.4, None], [0.2, None]]
     words = " ".join(record.notices)
     assert "there is no year for tanh" in words
+    text = render_markdown(record)
+    assert "- **year**: as the experiment says." in text
+    assert "{" not in text
+
+
+def test_a_place_on_an_axis_may_be_that_of_the_network(compared):
+    """Labels tell what differs, such as the recipe; the year of a network is the same with all of them."""
+    axis = {"name": "year", "values": {"net": 2012, "tanh": 1998}}
+    section, record = compared(("relu", 0.1, 0, 0.8, 4), ("tanh", 0.2, 0, 0.4, 4), labels=NAMES, axis=axis)
+    assert {group.label: group.place for group in section.groups} == {"ReLU": 2012, "tanh": 1998}
+    assert "there is no year" not in " ".join(record.notices)
 
 
 def test_a_search_is_set_aside_if_trainings_followed_only_others(compared):
