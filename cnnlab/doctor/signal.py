@@ -20,9 +20,11 @@ FAINTER = (
 )
 LOST = 0.01  # the same; what learns in spite of it learns late
 ENOUGH = 0.8  # training accuracy
-NEARLY_ALL = 0.8  # the same, of layers that were awake at the start: trained ones that work have up to 0.6
 LAG = 0.05  # accuracy; averages over the last part of a training differ by less, and mostly for the better
+LAGGING = 0.65  # loss in units of that of the averaged weights; averages are a little behind in short trainings
+STALE = 0.9  # loss in units of that with collected statistics; where these are right, it is 1 to 1.2
 QUIET = 0.65  # share of a layer's units before the first step; first weights that are small leave 0.5 awake
+NEARLY_ALL = 0.8  # the same, of layers that were awake at the start: trained ones that work have up to 0.6
 
 
 def softmax_before_loss(facts: Facts) -> Finding | None:
@@ -150,12 +152,12 @@ def lagging_weights(facts: Facts) -> Finding | None:
     from cnnlab.doctor.probes import has_batch_norm
 
     end, trained = facts.score("end"), facts.score("trained")
-    best, what = trained, "with the weights that the optimizer was at"
+    best, what, share = trained, "with the weights that the optimizer was at", LAGGING
     if has_batch_norm(facts.start.network):
         fresh = facts.score("trained", batch_statistics=True)
         if fresh.accuracy > best.accuracy + 0.02:
-            best, what = fresh, "with the statistics of the batches themselves"
-    if best.accuracy - end.accuracy < LAG or best.loss > 0.65 * end.loss:
+            best, what, share = fresh, "with the statistics of the batches themselves", STALE
+    if best.accuracy - end.accuracy < LAG or best.loss > share * end.loss:
         return None
     return Finding(
         "lagging_weights",
