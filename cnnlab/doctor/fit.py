@@ -9,13 +9,15 @@ from cnnlab.doctor.facts import Facts
 from cnnlab.doctor.findings import Finding, Where, sure
 
 GAP = 0.1  # between the accuracies of training and validation
+SMALL_GAP = 0.035  # the same, where the training images are learned by heart
+BY_HEART = 0.05  # training loss in units of the validation loss; healthy networks have 0.5 and more
 BELOW = 0.6  # accuracy, as a share of that of a linear classifier of the pixels; slow networks are soon above it
 SMALL = 193  # weights for each class, those of that linear classifier: 8 x 8 pixels of three colours and a bias
 FEW = 2  # epochs, in which hardly anything is learned from scratch
 
 
 def overfitting(facts: Facts) -> Finding | None:
-    """Find a training loss that goes on to fall, to a half or less, when the validation loss no longer does."""
+    """Find a training loss that is far below the validation loss, or falls on when that no longer does."""
     train, val = facts.curve("train/accuracy"), facts.curve("val/accuracy")
     losses, own = facts.curve("val/loss"), facts.curve("train/loss")
     known = np.flatnonzero(np.isfinite(losses))
@@ -23,14 +25,15 @@ def overfitting(facts: Facts) -> Finding | None:
         return None
     last, least = int(known[-1]), int(np.nanargmin(losses))
     gap = float(train[last] - val[last])
-    if gap < GAP or own[last] > 0.5 * own[least]:
+    by_heart = gap > SMALL_GAP and own[last] < BY_HEART * losses[last]
+    if not by_heart and (gap < GAP or own[last] > 0.5 * own[least]):
         return None
     return Finding(
         "overfitting",
         sure(1 - 2 * gap, 0.95, 0.5),
-        f"since epoch {least + 1} the training loss fell from {own[least]:.3f} to {own[last]:.3f}, and the validation "
-        f"loss went from {losses[least]:.2f} to {losses[last]:.2f}; in the end {train[last]:.1%} of the training "
-        f"images are right, and {val[last]:.1%} of the validation images",
+        f"the training loss fell to {own[last]:.3f}, and the validation loss is {losses[last]:.2f} (lowest in epoch "
+        f"{least + 1}, with {losses[least]:.2f}); {train[last]:.1%} of the training images are right, and "
+        f"{val[last]:.1%} of the validation images",
         "Augment the images, get more of them, or use more weight decay or dropout.",
         facts.again("augmentation.pad=4", "callbacks=early_stopping"),
         Where("val/loss", least + 1, last + 1),

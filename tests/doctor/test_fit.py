@@ -18,7 +18,14 @@ def test_overfitting_is_marked_from_the_least_validation_loss_on():
     found = fit.overfitting(told([0.4, 0.7, 0.95, 0.99], **val))
     assert found is not None and found.where is not None
     assert (found.where.first, found.where.last) == (2, 4)
-    assert "from 1.00 to 2.00" in found.evidence
+    assert "the validation loss is 2.00 (lowest in epoch 2, with 1.00)" in found.evidence
+
+
+def test_images_that_were_learned_by_heart_are_overfitted_if_validation_stays_behind():
+    """A training loss next to nothing, and a validation loss that is flat."""
+    val = {"train_loss": [2.0, 0.5, 0.01, 0.002], "val_loss": [2.0, 0.5, 0.2, 0.19]}
+    assert fit.overfitting(told([0.4, 0.9, 1.0, 1.0], val_accuracy=[0.3, 0.88, 0.93, 0.94], **val)) is not None
+    assert fit.overfitting(told([0.4, 0.9, 1.0, 1.0], val_accuracy=[0.3, 0.88, 0.97, 0.98], **val)) is None
 
 
 def test_a_gap_whose_validation_loss_still_falls_is_left_in_peace():
