@@ -21,6 +21,7 @@ FAINTER = (
 LOST = 0.01  # the same; what learns in spite of it learns late
 ENOUGH = 0.8  # training accuracy
 LAG = 0.05  # accuracy; averages over the last part of a training differ by less, and mostly for the better
+FAR_BEHIND = 0.15  # accuracy
 LAGGING = 0.65  # loss in units of that of the averaged weights; averages are a little behind in short trainings
 STALE = 0.9  # loss in units of that with collected statistics; where these are right, it is 1 to 1.2
 QUIET = 0.65  # share of a layer's units before the first step; first weights that are small leave 0.5 awake
@@ -152,7 +153,8 @@ def lagging_weights(facts: Facts) -> Finding | None:
     from cnnlab.doctor.probes import has_batch_norm
 
     end, trained = facts.score("end"), facts.score("trained")
-    best, what, share = trained, "with the weights that the optimizer was at", LAGGING
+    best, what = trained, "with the weights that the optimizer was at"
+    share = STALE if best.accuracy - end.accuracy > FAR_BEHIND else LAGGING
     if has_batch_norm(facts.start.network):
         fresh = facts.score("trained", batch_statistics=True)
         if fresh.accuracy > best.accuracy + 0.02:

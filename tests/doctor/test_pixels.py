@@ -53,6 +53,25 @@ def test_images_without_content_are_counted():
     assert broken_inputs(facts_of()) is None
 
 
+def test_an_augmentation_that_blanks_images_is_seen_behind_the_square_that_is_cut_out():
+    facts = facts_of()
+    inputs = facts.batches[0][0]
+    inputs[:] = 0.0
+    inputs[:, :, 2:6, 2:6] = -1.0
+    found = broken_inputs(facts)
+    assert found is not None
+    assert "augmented training images have the same value everywhere" in found.evidence
+
+
+def test_drawings_in_black_and_white_are_not_broken():
+    drawn = {}
+    for seed, name in enumerate(("train", "val", "test")):
+        images = pictures(400, seed)
+        bits = torch.randint(2, (*images.pixels.shape[:3], 1), generator=torch.Generator().manual_seed(seed))
+        drawn[name] = changed(images, (255 * bits).to(torch.uint8).expand_as(images.pixels).contiguous())
+    assert broken_inputs(facts_of(drawn)) is None
+
+
 def test_the_same_image_over_and_over():
     images = pictures(400, 0)
     pixels = images.pixels.clone()
