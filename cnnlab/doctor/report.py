@@ -64,7 +64,7 @@ def print_report(record: Mapping[str, Any]) -> None:
     console, indent = SafeConsole(), " " * INDENT
     console.print(Text(record["about"]))
     for number, finding in enumerate(record["findings"], 1):
-        causes = " and ".join(map(str, finding["may_follow_from"]))
+        causes = ", ".join(map(str, finding["may_follow_from"]))
         remark = finding["certainty"] + (f"; may follow from {causes}" if causes else "")
         console.print(Text(f"\n{number}. {finding['title']} ({remark})", style="bold"))
         for text in (finding["evidence"], finding["advice"]):
