@@ -17,7 +17,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def runs_of(folder: Path, half: str) -> tuple[list[dict[str, Any]], list[str]]:
     return [tag for tag in chosen if tag["name"] not in left_out], left_out
 
 
-def _is_at_chance(summary: dict[str, Any]) -> bool:
+def _is_at_chance(summary: Mapping[str, Any]) -> bool:
     accuracy = summary["test_accuracy"]
     return summary["status"] == "diverged" or accuracy < summary["test_largest_class"] + LEAST
 

@@ -41,9 +41,9 @@ class Told(Facts):
         super().__init__(run, SETTINGS | (settings or {}))
         self.tell = shorts
 
-    def short(self, origin: str = "start", **changes: Any) -> Short:
+    def short(self, origin: str = "start", longer: int = 1, **changes: Any) -> Short:
         """Return a training of 40 steps that falls evenly to the loss that is told."""
-        loss = self.tell(origin, **changes)
+        loss = self.tell(origin, longer=longer, **changes)
         losses = np.r_[np.linspace(FIRST, 2.3, 30), np.full(10, loss)]
         return Short(losses, np.full(40, 0.1), np.ones(40), 0.0, None)  # pyright: ignore[reportArgumentType]
 
