@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, flag_override
 
 from cnnlab.config.settings import output_directory
 from cnnlab.runs.before import Before
@@ -24,14 +24,6 @@ class NoteFolders(Callback):
         HydraConfig.instance().set_config(config)  # for resolvers of hydra.run.dir; Hydra itself sets it after this
         with contextlib.suppress(Exception):  # Hydra will meet the same error
             make_directory(config.hydra.run)
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Make the directory of a sweep."""
-        HydraConfig.instance().set_config(config)  # it makes the settings of Hydra readonly
-        OmegaConf.set_readonly(config.hydra, None)
-        with contextlib.suppress(Exception):
-            make_directory(config.hydra.sweep)
-        NoteFolders.before = None  # the jobs take back what they have added
 
 
 def make_directory(settings: DictConfig) -> None:
