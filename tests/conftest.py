@@ -9,7 +9,7 @@ import pickle
 import shutil
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import pytest
 import torch
 import yaml
 from hydra._internal.hydra import Hydra
+from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 
 from cnnlab.build.network import build_network
@@ -51,11 +52,13 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_environment(session_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_environment(session_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("CNNLAB_CACHE", str(session_cache))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf_home"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("HF_DATASETS_CACHE", raising=False)
+    yield
+    HydraConfig.instance().cfg = None  # the command line of a command that ran in this process
 
 
 @dataclass(frozen=True)
