@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -11,6 +10,7 @@ from omegaconf import DictConfig, flag_override
 
 from cnnlab.config.settings import output_directory
 from cnnlab.runs.before import Before
+from cnnlab.runs.directory import claim_directory
 
 
 class NoteFolders(Callback):
@@ -23,25 +23,16 @@ class NoteFolders(Callback):
         NoteFolders.before = None
         HydraConfig.instance().set_config(config)  # for resolvers of hydra.run.dir; Hydra itself sets it after this
         with contextlib.suppress(Exception):  # Hydra will meet the same error
-            make_directory(config.hydra.run)
+            path = claim_directory(lambda: _noted(config))
+            with flag_override(config.hydra, "readonly", False):
+                config.hydra.run.dir = path
 
 
-def make_directory(settings: DictConfig) -> None:
-    """Make `settings.dir` and set it to that path; commands that start in the same second each get their own."""
-    path = str(settings.dir)
-    while True:
-        NoteFolders.before = Before(path)
-        try:
-            Path(path).mkdir(parents=True)
-            break
-        except FileExistsError:
-            # By default it is a path that did not exist yet. If it does now, another process was faster.
-            other = str(settings.dir)
-            if other == path:  # it was given, or is that of a run to continue
-                break
-            path = other
-    with flag_override(settings, "readonly", False):
-        settings.dir = path
+def _noted(config: DictConfig) -> str:
+    """Return the run directory, and note what is in it."""
+    path = str(config.hydra.run.dir)
+    NoteFolders.before = Before(path)
+    return path
 
 
 def remove_added_files() -> None:

@@ -205,6 +205,22 @@ def new_directory(folder: Path) -> Path:
     return path
 
 
+def claim_directory(choose: Callable[[], str]) -> str:
+    """Make the directory that `choose` names, and return its path.
+
+    A default is a path that does not exist yet. If another process makes it in between, `choose` is asked again, so
+    that commands that start in the same second each get their own. A given directory may be there already.
+    """
+    path, earlier = choose(), None
+    while path != earlier:
+        try:
+            Path(path).mkdir(parents=True)
+            break
+        except FileExistsError:
+            path, earlier = choose(), path
+    return path
+
+
 def run_of(path: Path) -> RunDirectory | None:
     """Return the run of a run directory or of a checkpoint inside one, or None."""
     for candidate in (path, path.parent.parent):

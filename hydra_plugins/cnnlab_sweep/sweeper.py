@@ -15,8 +15,8 @@ from cnnlab.config.folders import NoteFolders
 from cnnlab.config.sweeps import check_number_of_jobs, to_override
 from cnnlab.errors import RequestError
 from cnnlab.runs.before import Before
+from cnnlab.runs.directory import claim_directory
 from cnnlab.runs.processes import own_rank
-from cnnlab.runs.sweeps import SWEEP_FILE
 
 
 class GridsSweeper(BasicSweeper):
@@ -55,18 +55,8 @@ class GridsSweeper(BasicSweeper):
 
     @staticmethod
     def _fix_directory(config: DictConfig) -> Path:
-        """Return the sweep's directory, and fix it in the configuration for the launcher and all jobs.
-
-        The default depends on what is on disk. A new directory is made at once, so that another sweep that starts in
-        the same second takes a different one.
-        """
-        directory, earlier = str(config.hydra.sweep.dir), None
-        while directory != earlier and not (Path(directory) / SWEEP_FILE).exists():
-            try:
-                Path(directory).mkdir(parents=True)
-                break
-            except FileExistsError:  # taken, or given as hydra.sweep.dir
-                directory, earlier = str(config.hydra.sweep.dir), directory
+        """Return the sweep's directory, and fix it in the configuration for the launcher and all jobs."""
+        directory = claim_directory(lambda: str(config.hydra.sweep.dir))
         config.hydra.sweep.dir = directory
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir={to_override(directory)}")
         return Path(directory)
