@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cnnlab.training.classifier import Classifier
 
 T = TypeVar("T")
+LITTLE = 0.3  # training accuracy beyond chance; a network that has more learns, if slowly
 IMAGES = 256  # training images on which a network is looked at
 
 
@@ -84,6 +85,11 @@ class Facts:
     def at_chance(self) -> bool:
         """Return whether the training ended within 2 points of the answer that is always the same."""
         return not self.diverged and self.train_accuracy < self.chance + 0.02
+
+    @property
+    def learned_little(self) -> bool:
+        """Return whether the training accuracy ended within LITTLE of chance."""
+        return self.train_accuracy < self.chance + LITTLE
 
     @property
     def has_checkpoint(self) -> bool:

@@ -20,7 +20,6 @@ SHRUNK = 0.4  # size of the weights in units of their first size; weight decay a
 SLOWLY = 0.12  # share of the first loss by which a short training at too low a rate falls at most
 STUCK = 0.03  # change of the weights in units of their size; trainings that learn have 0.3 to 3
 NOT_FAR = 0.2  # the same
-LITTLE = 0.3  # training accuracy beyond chance
 NEXT_TO_NOTHING = 0.03  # share of the peak rate; steps of a tenth each are at 0.01 for a quarter of the training
 LEARNED = 0.97  # training accuracy above which a rate has done what it should
 
@@ -93,7 +92,7 @@ def rate_too_low(facts: Facts) -> Finding | None:
             f"{len(base.losses)} steps bring the loss from {first:.2f} to {base.loss:.2f} at the run's rate, and to "
             f"{best:.2f} at {factor:g} times the rate"
         )
-    elif moved is not None and moved < STUCK and facts.train_accuracy < facts.chance + LITTLE:
+    elif moved is not None and moved < STUCK and facts.learned_little:
         factor = 10.0
         if facts.short(lr=factor).loss > 1.02 * base.loss:
             return None

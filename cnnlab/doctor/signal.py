@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from cnnlab.doctor.probes import Layer
     from cnnlab.inspection.activations import ActivationUse
 
-LITTLE = 0.3  # training accuracy beyond chance; a network that has more learns, if slowly
 FADED = 2e-3  # gradient in units of the weights (root mean squares); networks that learn at once have 0.01 and more
 FAINTER = (
     0.08  # gradient of the first layers as a share of that of the last; without norms, what learns has 0.1 and more
@@ -79,7 +78,7 @@ def gradients_vanish(facts: Facts) -> Finding | None:
     if facts.diverged or first > FADED or first > FAINTER * last:
         return None
     is_lost = first < LOST * last
-    if facts.train_accuracy > (ENOUGH if is_lost else facts.chance + LITTLE):
+    if not (facts.train_accuracy < ENOUGH if is_lost else facts.learned_little):
         return None
     # Some networks begin slowly, and their gradients are large once they learn.
     if not (is_lost or facts.at_chance) and _gradient_sizes(facts.layers("trained"))[0] > FADED:

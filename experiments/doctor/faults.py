@@ -52,7 +52,7 @@ def _vanishing(gain: float):
 
 
 def _exploding(gain: float):
-    """Large first weights; with tanh they saturate instead, so it is not among the cells."""
+    """Make the first weights large. With tanh they saturate instead, so it is not among the cells."""
     return lambda cell: (*_vanishing(gain)(cell), NO_CLIPPING)
 
 
@@ -82,7 +82,7 @@ def _slow_statistics(momentum: float):
 
 
 def _overfitted(share: float):
-    """Few images, seen so often that there are as many steps as with all of them."""
+    """Show few images so often that there are as many steps as with all of them."""
     nothing = (*NO_AUGMENTATION, "loss.label_smoothing=0", "optimizer.weight_decay=0", "averaging=null")
     return lambda cell: (f"data.fraction={share}", *nothing, cell.epochs(1 / share))
 
