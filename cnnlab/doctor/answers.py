@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 Change = Callable[[Tensor], Tensor]  # of pixels (N, H, W, 3)
 ASKED = 1000  # images of a split that a network is asked about, spread evenly
 MULTIPLICATIONS = 2e11  # of the forward passes for them: some seconds of a processor core
-LEARNED = 5000  # training images that the simple classifier learns, spread evenly
+LEARNED = 5000  # images of a split that the simple classifier learns or judges, spread evenly
 SIDE = 8  # to which it makes images smaller: edges that are a pixel away look the same
+SIMPLE = "a simple classifier of pixels, which learned the training images"
 RIDGE = 0.01  # of its squared weights, as a share of the mean variance of its inputs
 
 
@@ -101,34 +102,43 @@ class PixelClassifier:
     It needs no training, no learning rate and no network, so it says what can be seen in images and labels alone.
     """
 
-    weights: Tensor  # float64 (pixels + 1, classes)
+    weights: Tensor  # float64 (SIDE * SIDE * 3 + 1, classes)
+    left_out: Answers  # for the images that it learned: what it would say of each if it had learned only the others
 
     @classmethod
-    def fit(cls, pixels: Tensor, labels: Tensor, classes: int) -> "PixelClassifier":
-        """Learn pixels, uint8 (N, H, W, 3), and class numbers, int64 (N,)."""
-        inputs = _inputs(pixels)
+    def fit(cls, inputs: Tensor, labels: Tensor, classes: int) -> "PixelClassifier":
+        """Learn small images, float64 (N, SIDE * SIDE * 3 + 1), and class numbers, int64 (N,)."""
         targets = nn.functional.one_hot(labels, classes).double()
         gram = inputs.T @ inputs
         gram += torch.eye(len(gram)) * RIDGE * gram.diagonal().mean()
-        return cls(torch.linalg.solve(gram, inputs.T @ targets))
+        weights = torch.linalg.solve(gram, inputs.T @ targets)
+        # What an image adds to its own scores is known exactly (Hastie et al. 2009, section 7.10, equation 7.52).
+        own = (inputs * torch.linalg.solve(gram, inputs.T).T).sum(1, keepdim=True)
+        left_out = (inputs @ weights - own * targets) / (1 - own)
+        return cls(weights, Answers(left_out.float(), labels))
 
-    def scores(self, pixels: Tensor) -> Tensor:
+    def scores(self, inputs: Tensor) -> Tensor:
         """Return how much speaks for each class, float32 (N, classes)."""
-        return (_inputs(pixels) @ self.weights).float()
+        return (inputs @ self.weights).float()
 
 
-def _inputs(pixels: Tensor) -> Tensor:
+def _small(pixels: Tensor) -> Tensor:
+    """Return pixels, uint8 (N, H, W, 3), as inputs of the simple classifier: small images and a one."""
     small = nn.functional.adaptive_avg_pool2d(pixels.permute(0, 3, 1, 2).float() / 255 - 0.5, SIDE).flatten(1)
     return torch.cat([small, torch.ones(len(small), 1)], 1).double()
+
+
+def _small_images(images: "Images") -> tuple[Tensor, Tensor]:
+    """Return the inputs and class numbers of at most `LEARNED` images of a split; a few are read at a time."""
+    places = _spread(len(images), LEARNED)
+    return torch.cat([_small(images.read(part)) for part in places.split(500)]), images.labels[places]
 
 
 def pixel_classifier(facts: "Facts") -> PixelClassifier:
     """Return a simple classifier that has learned training images of a run."""
 
     def learned() -> PixelClassifier:
-        train = facts.data.train
-        places = _spread(len(train), LEARNED)
-        return PixelClassifier.fit(train.read(places), train.labels[places], len(facts.data.classes))
+        return PixelClassifier.fit(*_small_images(facts.data.train), len(facts.data.classes))
 
     return facts.measure("a simple classifier", learned)
 
@@ -144,10 +154,23 @@ def seen(facts: "Facts", split: Literal["train", "val", "test"]) -> tuple[Tensor
     return facts.measure(f"the {split} images", read)
 
 
-def guesses(facts: "Facts", split: Literal["train", "val", "test"], change: Change | None = None) -> Answers:
-    """Return what the simple classifier says of images of a split, which may be changed before."""
-    pixels, labels = seen(facts, split)
-    return Answers(pixel_classifier(facts).scores(change(pixels) if change else pixels), labels)
+def guesses(facts: "Facts", split: Literal["train", "val", "test"]) -> Answers:
+    """Return what the simple classifier says of images of a split; of a training image, what it says without it."""
+    simple = pixel_classifier(facts)
+    if split == "train":
+        return simple.left_out
+
+    def guess() -> Answers:
+        inputs, labels = _small_images(getattr(facts.data, split))
+        return Answers(simple.scores(inputs), labels)
+
+    return facts.measure(f"the simple classifier's answers ({split})", guess)
+
+
+def guesses_if_changed(facts: "Facts", change: Change) -> Answers:
+    """Return what the simple classifier says of validation images that are changed before."""
+    pixels, labels = seen(facts, "val")
+    return Answers(pixel_classifier(facts).scores(_small(change(pixels))), labels)
 
 
 def audit_command(facts: "Facts") -> str:

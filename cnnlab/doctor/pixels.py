@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cnnlab.doctor.answers import audit_command, guesses, seen
+from cnnlab.doctor.answers import audit_command, guesses, guesses_if_changed, seen
 from cnnlab.doctor.facts import Facts
 from cnnlab.doctor.findings import Finding, Where, sure
 from cnnlab.doctor.rate import CLEARLY, LEARNED
@@ -141,7 +141,7 @@ def flips_change_class(facts: Facts) -> Finding | None:
 
 def _turned_accuracy(facts: Facts, name: str) -> float:
     """Return how well the simple classifier does on validation images that are turned."""
-    return guesses(facts, "val", lambda pixels: TURNS[name](pixels.movedim(-1, 1)).movedim(1, -1)).accuracy
+    return guesses_if_changed(facts, lambda pixels: TURNS[name](pixels.movedim(-1, 1)).movedim(1, -1)).accuracy
 
 
 def _turned(facts: Facts) -> dict[str, float]:

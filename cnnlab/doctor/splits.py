@@ -1,5 +1,6 @@
 """Recognize faults between the splits, and in the order of the images."""
 
+import itertools
 import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnlab.doctor.answers import answers, audit_command
+from cnnlab.doctor.answers import SIMPLE, answers, audit_command, guesses
 from cnnlab.doctor.facts import Facts
 from cnnlab.doctor.findings import Finding, Where
 
@@ -23,33 +24,55 @@ MORE = 0.05  # share of near copies beyond those that the training images have a
 NEAR = 2000  # images of each split in which near copies are looked for: all pairs are compared
 GROUPED = 0.05  # probability beyond chance that two images of a batch have the same class
 SIGMAS = 4.0  # standard errors
+TOGETHER = 5.5  # the same, of two judges
 
 
 def exchanged_classes(facts: Facts) -> Finding | None:
     """Find two classes whose test images get each other's name, unlike the training images."""
-    test, train = _shares(answers(facts, "test").confusion()), _shares(answers(facts, "train").confusion())
-    counts = answers(facts, "test").confusion().sum(1)
+    tables = {split: answers(facts, split).confusion() for split in ("test", "train")}
+    test, train = (_shares(table) for table in tables.values())
     found = []
-    for a in range(len(test)):
-        for b in range(a + 1, len(test)):
-            crossed, straight = test[a, b] + test[b, a], test[a, a] + test[b, b]
-            known = train[a, a] + train[b, b] - train[a, b] - train[b, a]
-            error = np.sqrt(sum(test[x, [a, b]].sum() / max(1, counts[x]) for x in (a, b)))
-            if known > 0.3 and min(test[a, b], test[b, a]) > 0.3 and crossed - straight > SIGMAS * error:
-                found.append((crossed, a, b))
+    for a, b in itertools.combinations(range(len(test)), 2):
+        crossed, error = _crossed(tables["test"], a, b)
+        if crossed > 0 and min(test[a, b], test[b, a]) > 0.3:
+            is_clear = crossed > SIGMAS * error and _crossed(tables["train"], a, b)[0] < -0.3
+            if is_clear or _is_exchanged_by_both(facts, a, b):
+                found.append((crossed, a, b, is_clear))
     if not found:
         return None
-    names, (_, a, b) = facts.data.classes, max(found)
-    pairs = " and ".join(f"{names[one]}/{names[other]}" for _, one, other in found)
+    names, (_, a, b, is_clear) = facts.data.classes, max(found)
+    pairs = " and ".join(f"{names[one]}/{names[other]}" for _, one, other, _ in found)
+    too = "" if is_clear else f"; {SIMPLE}, exchanges them as well, but not in training images that it did not learn"
     return Finding(
         "exchanged_classes",
         float(min(0.97, 0.5 + (test[a, b] + test[b, a]) / 4)),
         f"{test[a, b]:.0%} of the test images of {names[a]} are called {names[b]}, and {test[b, a]:.0%} of those of "
         f"{names[b]} are called {names[a]}; of training images, {train[a, a]:.0%} and {train[b, b]:.0%} get their own "
-        f"name (pairs: {pairs})",
+        f"name (pairs: {pairs}){too}",
         "Compare the order of the class names of both splits.",
         f"cnnlab evaluate checkpoint={facts.run.path}",
     )
+
+
+def _crossed(table: np.ndarray, a: int, b: int) -> tuple[float, float]:
+    """Return how much more images of two classes get the other's name than their own, as shares, and its error."""
+    (aa, ab, ba, bb), counts = table[[a, a, b, b], [a, b, a, b]], np.maximum(1, table.sum(1)[[a, b]])
+    crossed = (ab - aa) / counts[0] + (ba - bb) / counts[1]
+    return float(crossed), float(np.sqrt((aa + ab) / counts[0] ** 2 + (ba + bb) / counts[1] ** 2))
+
+
+def _is_exchanged_by_both(facts: Facts, a: int, b: int) -> bool:
+    """Return whether both judges, the network and a simple classifier, exchange two classes in the test images alone.
+
+    Where each of them is weak, as for cats and dogs, both together may be clear.
+    """
+    sigmas = []
+    for ask in (answers, guesses):
+        (test, test_error), (train, error) = (_crossed(ask(facts, one).confusion(), a, b) for one in ("test", "train"))
+        if test < 0 or train > 0:
+            return False
+        sigmas.append((test - train) / max(1e-6, np.hypot(test_error, error)))
+    return min(sigmas) > TOGETHER / 3 and sum(sigmas) > TOGETHER
 
 
 def _shares(table: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 
 from cnnlab.data.augment import Augmentation
 from cnnlab.data.loader import Loader
-from cnnlab.doctor.answers import Answers, audit_command, guesses
+from cnnlab.doctor.answers import Answers, audit_command, guesses, pixel_classifier
 from cnnlab.doctor.labels import largest_class
 from cnnlab.doctor.pixels import flips_change_class
 from cnnlab.doctor.splits import images_not_shuffled
@@ -29,6 +29,17 @@ def test_pixels_tell_corners_apart_and_not_when_labels_are_those_of_other_images
     train = pictures(400, 0)
     wrong = replace(train, labels=train.labels[torch.randperm(400, generator=torch.Generator().manual_seed(1))])
     assert guesses(facts_of({"train": wrong}), "val").accuracy < 0.5
+
+
+def test_a_training_image_is_judged_as_if_it_had_not_been_learned():
+    train = pictures(400, 0)
+    simple = pixel_classifier(facts_of({"train": train}))
+    for place in (0, 7, 399):
+        others = torch.cat([torch.arange(place), torch.arange(place + 1, 400)])
+        without = pixel_classifier(facts_of({"train": train.take(others)}))
+        one = facts_of({"val": train.take(torch.tensor([place]))})
+        one._kept["a simple classifier"] = without
+        torch.testing.assert_close(simple.left_out.logits[place], guesses(one, "val").logits[0], atol=0.01, rtol=0)
 
 
 def flips():

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from cnnlab.data.images import Images
@@ -32,6 +33,14 @@ def test_validation_images_that_are_less_right_than_test_images_give_some_wrong_
     found = shuffled_labels(facts_of({"val": mislabelled(val, 0.4)}, {"val": val.labels}))
     assert found is not None
     assert "100.0% of 200 test images" in found.evidence
+
+
+@pytest.mark.parametrize("protocol", ["holdout", "article"])
+def test_some_wrong_labels_among_the_training_images_are_found_by_what_the_other_images_say(protocol):
+    """The network need not have learned anything: here it is right everywhere."""
+    found = shuffled_labels(facts_of({"train": mislabelled(pictures(400, 0), 0.3)}, protocol=protocol))
+    assert found is not None
+    assert "(each of them without that image)" in found.evidence and "of 400 training images" in found.evidence
 
 
 def test_wrong_labels_in_all_splits_are_found_by_errors_that_are_not_those_of_similar_classes():
