@@ -113,6 +113,22 @@ class Facts:
         return self.measure("the network at the start", self._start)
 
     @cached_property
+    def fitted(self) -> "Classifier":
+        """Network before its first step, with weights scaled to the values that they meet. Leave it as it is."""
+        return self._fitted[0]
+
+    @property
+    def deviations(self) -> list[float]:
+        """Deviation of the outputs of each layer before the first step; see `probes.fit_first_weights`."""
+        return self._fitted[1]
+
+    @property
+    def _fitted(self) -> "tuple[Classifier, list[float]]":
+        from cnnlab.doctor.probes import fit_first_weights
+
+        return self.measure("other first weights", lambda: fit_first_weights(self.start, self.batches[0][0]))
+
+    @cached_property
     def end(self) -> "Classifier":
         """Network as it was last saved: averaged, if the run averages weights. Leave it as it is."""
         return self.measure("the network at the end", lambda: self._loaded(averaged=True))

@@ -134,6 +134,35 @@ def computing(precision: str) -> Iterator[None]:
         yield
 
 
+@torch.no_grad()
+def fit_first_weights(classifier: Classifier, images: Tensor) -> tuple[Classifier, list[float]]:
+    """Scale the weights of a copy so that the outputs of every layer have a deviation of 1 (Mishkin and Matas 2016).
+
+    Args:
+        classifier: the network, before its first step.
+        images: normalized images (N, C, H, W).
+
+    Returns:
+        The copy, and the deviation of the outputs of each layer as they were, first to last, each with inputs that are
+        scaled already.
+    """
+    fitted, deviations = copy.deepcopy(classifier).train(), list[float]()
+
+    def scale(layer: nn.Conv2d | nn.Linear, _: object, outputs: Tensor) -> Tensor:
+        deviations.append(float(outputs.float().std()))
+        size = deviations[-1] or 1.0
+        for weight in layer.parameters():
+            weight /= size
+        return outputs / size
+
+    layers = [layer for layer in fitted.network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    handles = [layer.register_forward_hook(scale) for layer in layers]
+    fitted.network(images)
+    for handle in handles:
+        handle.remove()
+    return fitted, deviations
+
+
 def gradients(classifier: Classifier, batches: Batches) -> list[Layer]:
     """Return the layers of a network, first to last, with their gradients of the mean loss over some batches."""
     network = classifier.network
@@ -174,6 +203,11 @@ def score(network: nn.Module, batches: Batches, batch_statistics: bool = False) 
 def has_batch_norm(network: nn.Module) -> bool:
     """Return whether a network normalizes by the statistics of a batch."""
     return any(isinstance(module, _NormBase) for module in network.modules())
+
+
+def has_norms(network: nn.Module) -> bool:
+    """Return whether a network normalizes its values in any way."""
+    return any(isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm) for module in network.modules())
 
 
 def _size(values: Tensor) -> float:

@@ -16,6 +16,8 @@ from cnnlab.doctor.findings import Finding, NotMeasured, Where, sure
 # by less after as many steps.
 CLEARLY = 0.8
 AT_CHANCE = 0.98  # share of the first loss, or of chance; a training that ends above it has learned nothing
+SHRINKING = 0.7  # size of the weights in units of their first size
+NOTICEABLY = 0.985  # the loss without weight decay as a share of that with it: in healthy trainings 0.995 to 1
 SHRUNK = 0.4  # size of the weights in units of their first size; weight decay as in the recipes leaves 0.5 to 2
 SLOWLY = 0.12  # share of the first loss by which a short training at too low a rate falls at most
 STUCK = 0.03  # change of the weights in units of their size; trainings that learn have 0.3 to 3
@@ -171,8 +173,10 @@ def decay_too_strong(facts: Facts) -> Finding | None:
     start = {layer.name: layer.weight for layer in facts.layers("start")}
     ratios = [layer.weight / start[layer.name] for layer in facts.layers("trained") if start[layer.name]]
     shrunk = float(np.median(ratios))
-    kept, free = facts.short("trained", constant=0.3), facts.short("trained", constant=0.3, decay=0.0)
-    if shrunk > 0.7 or (shrunk > SHRUNK and free.loss > CLEARLY * kept.loss):
+    if shrunk > SHRINKING:
+        return None
+    kept, free = (facts.short("trained", longer=3, constant=0.3, decay=factor) for factor in (1.0, 0.0))
+    if shrunk > SHRUNK and free.loss > NOTICEABLY * kept.loss:
         return None
     return Finding(
         "decay_too_strong",

@@ -8,22 +8,25 @@ import numpy as np
 
 from cnnlab.doctor.facts import Facts
 from cnnlab.doctor.findings import Finding, Where, sure
+from cnnlab.doctor.rate import LEARNED
 
 if TYPE_CHECKING:
     from cnnlab.doctor.probes import Layer
     from cnnlab.inspection.activations import ActivationUse
 
 FADED = 2e-3  # gradient in units of the weights (root mean squares); networks that learn at once have 0.01 and more
-FAINTER = (
-    0.08  # gradient of the first layers as a share of that of the last; without norms, what learns has 0.1 and more
-)
+FAINTER = 0.08  # gradient of the first layers as a share of that of the last; what learns has 0.1 and more
 LOST = 0.01  # the same; what learns in spite of it learns late
 ENOUGH = 0.8  # training accuracy
+SHRINKS = 0.2  # deviation of the outputs of a layer for inputs of deviation 1; usual first weights have 0.35 to 0.6
+HELPS = 0.85  # share of the loss; 0.77 to 1 for usual first weights, which do not shrink so much
 LAG = 0.05  # accuracy; averages over the last part of a training differ by less, and mostly for the better
 FAR_BEHIND = 0.15  # accuracy
 LAGGING = 0.65  # loss in units of that of the averaged weights; averages are a little behind in short trainings
 STALE = 0.9  # loss in units of that with collected statistics; where these are right, it is 1 to 1.2
-QUIET = 0.65  # share of a layer's units before the first step; first weights that are small leave 0.5 awake
+# Shares of a layer's units or values that are quiet before the first step. First weights that are small leave half the
+# ReLUs awake; of the tanh values in networks that learn, at most 0.1 lie at the limits.
+QUIET = {"dead": 0.65, "saturated": 0.3}
 NEARLY_ALL = 0.8  # the same, of layers that were awake at the start: trained ones that work have up to 0.6
 
 
@@ -73,24 +76,51 @@ def layers_not_learning(facts: Facts) -> Finding | None:
 
 
 def gradients_vanish(facts: Facts) -> Finding | None:
-    """Find gradients that are next to nothing in the first layers, of a network that has learned little."""
+    """Find gradients that are next to nothing in the first layers, of a network that has learned little or late."""
+    if facts.diverged:
+        return None
     first, last = _gradient_sizes(facts.layers("start"))
-    if facts.diverged or first > FADED or first > FAINTER * last:
-        return None
-    is_lost = first < LOST * last
-    if not (facts.train_accuracy < ENOUGH if is_lost else facts.learned_little):
-        return None
-    # Some networks begin slowly, and their gradients are large once they learn.
-    if not (is_lost or facts.at_chance) and _gradient_sizes(facts.layers("trained"))[0] > FADED:
-        return None
+    helped = None
+    if not _is_faint(facts, first, last):
+        helped = _larger_weights_help(facts)
+        if not helped:
+            return None
     return Finding(
         "gradients_vanish",
-        sure(first / FADED, 0.95, 0.4),
+        helped[0] if helped else sure(first / FADED, 0.95, 0.4),
         f"before the first step, the gradient is {first:.1e} of the weights in the first layers (median) and "
-        f"{last:.1e} in the last; the run ended with {facts.train_accuracy:.1%} of the training images",
+        f"{last:.1e} in the last; the run ended with {facts.train_accuracy:.1%} of the training images"
+        + (helped[1] if helped else ""),
         "Use ReLU and batch norm or shortcuts, and first weights that fit the activation.",
         facts.with_option("model.normalization=batch", "model=resnet20"),
         Where("train/loss", 1, facts.epochs),
+    )
+
+
+def _is_faint(facts: Facts, first: float, last: float) -> bool:
+    """Return whether the gradients of the first layers are small beside those of the last, and little was learned."""
+    if first > FADED or first > FAINTER * last:
+        return False
+    is_lost = first < LOST * last
+    if not (facts.train_accuracy < ENOUGH if is_lost else facts.learned_little):
+        return False
+    # Some networks begin slowly, and their gradients are large once they learn.
+    return is_lost or facts.at_chance or _gradient_sizes(facts.layers("trained"))[0] <= FADED
+
+
+def _larger_weights_help(facts: Facts) -> tuple[float, str] | None:
+    """Find that each layer shrinks its values, and that a network that keeps their size learns at once."""
+    from cnnlab.doctor.probes import has_norms
+
+    if has_norms(facts.start.network) or facts.train_accuracy > LEARNED or np.median(facts.deviations) > SHRINKS:
+        return None
+    base, fitted = facts.short(longer=3), facts.short("fitted", longer=3)
+    if not fitted.loss < HELPS * base.loss:
+        return None
+    return sure(fitted.loss / base.loss, 0.95, 0.5), (
+        f"; each layer shrinks its values to a deviation of {np.median(facts.deviations):.2f} of what it is given "
+        f"(median), and {len(base.losses)} steps end at a loss of {base.loss:.2f}, but at {fitted.loss:.2f} with first "
+        "weights that keep it at 1"
     )
 
 
@@ -173,7 +203,7 @@ def lagging_weights(facts: Facts) -> Finding | None:
 
 def _quiet(facts: Facts, kind: Literal["dead", "saturated"], fault: str, advice: str, mend: str) -> Finding | None:
     """Find the activation function of which most units are quiet, at the end or, if nothing was saved, at the start."""
-    if facts.train_accuracy > 0.97:
+    if facts.train_accuracy > LEARNED:
         return None
     origin = "end" if facts.has_checkpoint else "start"
     uses = [use for use in facts.activations(origin) if use.quiet == kind]
@@ -184,13 +214,13 @@ def _quiet(facts: Facts, kind: Literal["dead", "saturated"], fault: str, advice:
     before = _quiet_share([use for use in facts.activations("start") if use.quiet == kind][worst])
     has_learned = facts.train_accuracy > 0.5 * (1 + facts.chance)
     # What is quiet from the start is a cause. What became quiet may be the effect of something else, or harmless.
-    if before < QUIET and (shares[worst] < NEARLY_ALL or has_learned or gradients_vanish(facts)):
+    if before < QUIET[kind] and (shares[worst] < NEARLY_ALL or has_learned or gradients_vanish(facts)):
         return None
     use = uses[worst]
     what = "are zero for every image" if kind == "dead" else "lie within 5 % of the limits"
     return Finding(
         fault,
-        sure(1 - shares[worst], 0.95, 0.5) * (1 if before >= QUIET else 0.7),
+        sure(1 - shares[worst], 0.95, 0.5) * (1 if before >= QUIET[kind] else 0.7),
         f"{shares[worst]:.0%} of the {use.function} values of {use.name} {what} at the {origin}, and {before:.0%} "
         f"before the first step; over all layers {float(np.mean(shares)):.0%}",
         advice,

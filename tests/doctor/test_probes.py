@@ -8,7 +8,7 @@ from torch import nn
 
 from cnnlab.doctor.facts import Facts
 from cnnlab.doctor.findings import NotMeasured
-from cnnlab.doctor.probes import gradients, score, train_shortly
+from cnnlab.doctor.probes import fit_first_weights, gradients, score, train_shortly
 from cnnlab.runs.reading import read_run
 
 
@@ -73,3 +73,13 @@ def test_the_command_of_the_run_is_told_with_other_values(facts):
     assert command.startswith("cnnlab train model=lenet5 data=digits")
     assert command.count("data.batch_size=") == 1
     assert command.endswith("optimizer.lr=0.01 data.batch_size=64")
+
+
+def test_fitted_weights_keep_the_size_of_the_values_through_all_layers(facts):
+    images = facts.batches[0][0]
+    before = copy.deepcopy(facts.start.network.state_dict())
+    fitted, deviations = fit_first_weights(facts.start, images)
+    layers = [layer for layer in facts.start.network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert len(deviations) == len(layers) and deviations[0] != pytest.approx(1, abs=0.1)
+    assert all(torch.equal(before[name], value) for name, value in facts.start.network.state_dict().items())
+    assert fit_first_weights(fitted, images)[1] == pytest.approx([1.0] * len(layers), abs=1e-3)

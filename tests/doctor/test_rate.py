@@ -10,6 +10,7 @@ import torch
 
 from cnnlab.doctor import rate
 from cnnlab.doctor.findings import NotMeasured
+from cnnlab.doctor.probes import Layer
 from tests.doctor.helpers import FIRST, Told, curves
 
 AT_CHANCE, LEARNING = curves([0.1] * 4), curves([0.2, 0.4, 0.5, 0.6])
@@ -104,8 +105,6 @@ def test_a_network_that_begins_slowly_gets_longer_trainings_to_show_that_a_warm_
 
 
 def test_a_decay_is_too_strong_if_the_weights_have_shrunk_away(monkeypatch):
-    from cnnlab.doctor.probes import Layer
-
     sizes = {"start": 0.1, "trained": 0.01}
     facts = Told(lambda origin, decay=1.0, **_: 1.0 if decay else 0.3, LEARNING)
     monkeypatch.setattr(facts, "layers", lambda origin: [Layer("fc.weight", sizes[origin], 0.1)])
@@ -124,3 +123,13 @@ def test_a_loss_that_is_not_finite_before_the_first_step_says_nothing_of_the_rat
     monkeypatch.setattr(facts, "short", lambda *_, **__: short)
     with pytest.raises(NotMeasured, match="before the first step"):
         rate.rate_diverges(facts)
+
+
+@pytest.mark.parametrize(("size", "without", "is_found"), [(0.6, 0.97, True), (0.6, 0.995, False), (0.8, 0.5, False)])
+def test_a_decay_that_shrinks_the_weights_a_little_is_too_strong_if_the_loss_falls_without_it(
+    monkeypatch, size, without, is_found
+):
+    facts = Told(lambda origin, decay=1.0, **_: 1.0 if decay else without, LEARNING)
+    sizes = {"start": 1.0, "trained": size}
+    monkeypatch.setattr(facts, "layers", lambda origin: [Layer("a", sizes[origin], 1.0)])
+    assert (rate.decay_too_strong(facts) is not None) == is_found

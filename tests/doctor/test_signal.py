@@ -84,6 +84,22 @@ def test_small_first_weights_make_gradients_vanish(facts):
     assert signal.gradients_explode(facts) is None
 
 
+@pytest.mark.parametrize("accuracy", [0.6, 0.99])
+def test_a_network_that_learns_late_because_its_layers_shrink_their_values(facts, accuracy):
+    """Its gradients are not faint enough by themselves; other first weights show what they cost."""
+    facts.settings["model"]["normalization"] = "none"
+    del facts.__dict__["start"]
+    change(facts, lambda network: scale(network, 0.25))
+    facts.curves["train/accuracy"][:] = accuracy
+    assert signal._is_faint(facts, 1.0, 1.0) is False
+    found = signal._larger_weights_help(facts)
+    if accuracy > signal.LEARNED:
+        assert found is None
+    else:
+        assert found is not None
+        assert "with first weights that keep it at 1" in found[1]
+
+
 @pytest.mark.parametrize(
     ("first", "trained", "accuracy", "vanishes"),
     [
