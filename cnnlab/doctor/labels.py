@@ -71,11 +71,11 @@ def _gap(judge: str, held_out: Answers, images: str, test: Answers) -> tuple[flo
 
 def _far_off(facts: Facts) -> tuple[float, str] | None:
     """Find errors of a network that are not those of classes that look alike."""
-    val = answers(facts, "val")
+    val, simple = answers(facts, "val"), guesses(facts, "val")
     wrong = 1 - val.accuracy
-    if wrong * len(val) < 20 or val.accuracy < _largest(facts, "val") + 0.2:
+    if wrong * len(val) < 20 or val.accuracy < _largest(facts, "val") + 0.2 or val.far_off < FAR_OFF:
         return None
-    if val.far_off < FAR_OFF or guesses(facts, "val").accuracy > val.accuracy + 0.02:  # then it is the network
+    if simple.accuracy > val.accuracy + 0.02 or simple.far_off < FAR_OFF - 0.05:  # then it is the network
         return None
     return min(0.9, 0.5 + val.far_off - FAR_OFF + wrong / 2), (
         f"the network is right for {val.accuracy:.1%} of {len(val)} validation images; {_place(val)}"
