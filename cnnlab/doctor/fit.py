@@ -12,7 +12,7 @@ GAP = 0.1  # between the accuracies of training and validation
 SMALL_GAP = 0.035  # the same, where the training images are learned by heart
 BY_HEART = 0.05  # training loss in units of the validation loss; healthy networks have 0.5 and more
 BELOW = 0.6  # accuracy, as a share of that of a linear classifier of the pixels; slow networks are soon above it
-SMALL = 193  # weights for each class, those of that linear classifier: 8 x 8 pixels of three colours and a bias
+SMALL = 2 * 193  # weights for each class, twice those of that linear classifier: 8 x 8 pixels of three colours, a bias
 FEW = 2  # epochs, in which hardly anything is learned from scratch
 
 

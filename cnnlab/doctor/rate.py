@@ -23,6 +23,9 @@ SLOWLY = 0.12  # share of the first loss by which a short training at too low a 
 STUCK = 0.03  # change of the weights in units of their size; trainings that learn have 0.3 to 3
 NOT_FAR = 0.2  # the same
 NEXT_TO_NOTHING = 0.03  # share of the peak rate; steps of a tenth each are at 0.01 for a quarter of the training
+FALLS = 0.04  # validation accuracy, from one epoch to the next
+STILL_HIGH = 0.3  # share of the peak rate
+SETTLES = 0.97  # share of the loss; at a constant rate that suits a network it is 0.96 to 1
 LEARNED = 0.97  # training accuracy above which a rate has done what it should
 
 
@@ -62,18 +65,46 @@ def rate_oscillates(facts: Facts) -> Finding | None:
     """Find a loss that goes up and down, and falls at once at a tenth of the rate."""
     if facts.diverged or facts.train_accuracy > LEARNED:
         return None
-    jumps = _jumps(facts.curve("train/loss"))
     base, low = facts.short(), facts.short(lr=0.1)
-    if not _is_clearly_lower(facts, low.loss, base.loss) or not np.isfinite(base.loss):
+    if not np.isfinite(base.loss):
+        return None
+    if late := _unsettled(facts):
+        confidence, seen = 0.75, late
+    elif _is_clearly_lower(facts, low.loss, base.loss):
+        confidence = sure(low.loss / base.loss, 0.95, 0.6) * (0.7 if facts.at_chance else 1)
+        seen = (
+            f"{len(base.losses)} steps end at a loss of {base.loss:.3g} at the run's rate, and of {low.loss:.3g} at a "
+            f"tenth of it; the training loss rose in {_jumps(facts.curve('train/loss')):.0%} of the epochs"
+        )
+    else:
         return None
     return Finding(
         "rate_oscillates",
-        sure(low.loss / base.loss, 0.95, 0.6) * (0.7 if facts.at_chance else 1),
-        f"{len(base.losses)} steps end at a loss of {base.loss:.3g} at the run's rate, and of {low.loss:.3g} at a "
-        f"tenth of it; the training loss rose in {jumps:.0%} of the epochs",
+        confidence,
+        seen,
         "Lower the learning rate.",
         facts.again(f"optimizer.lr={_rate(facts) / 10:g}"),
         Where("train/loss", 1, facts.epochs),
+    )
+
+
+def _unsettled(facts: Facts) -> str | None:
+    """Find a rate that is still too high at the end: a tenth lowers the loss there, and costs nothing at the start."""
+    if not facts.has_checkpoint or facts.at_chance:
+        return None
+    rates, accuracy = facts.curve("lr"), facts.curve("val/accuracy")
+    late = accuracy[len(accuracy) // 2 :]
+    fell = float(np.nanmax(late[:-1] - late[1:], initial=0.0))
+    last = float(rates[-1] / max(np.nanmax(rates), facts.summary["lr"] or 0.0))
+    if fell < FALLS or last < STILL_HIGH or facts.short(longer=3, lr=0.1).loss > facts.short(longer=3).loss:
+        return None
+    on, lower = (facts.short("trained", constant=share * last) for share in (1.0, 0.1))
+    if not lower.loss < SETTLES * on.loss:
+        return None
+    return (
+        f"in the second half of the run, the validation accuracy fell by up to {fell:.1%} from one epoch to the next; "
+        f"{len(on.losses)} more steps end at a loss of {on.loss:.2f} at the last rate, and of {lower.loss:.2f} at a "
+        "tenth of it"
     )
 
 
@@ -145,8 +176,8 @@ def warmup_missing(facts: Facts) -> Finding | None:
     """Find a training that fails at its rate from the first step, and learns if the rate rises to it."""
     if not (facts.diverged or facts.train_accuracy < LEARNED):
         return None
-    if facts.short().rates[0] < 0.5 * max(facts.short().rates):
-        return None  # it has a warm-up
+    if facts.short().rates[0] < 0.5 * max(facts.short().rates) or (not facts.diverged and _unsettled(facts)):
+        return None  # it has a warm-up, or its rate is too high at the end too
     base, warm = facts.short(), facts.short(warmup=True)
     first = _first_loss(facts)
     if AT_CHANCE * first < base.loss < math.inf and not _is_clearly_lower(facts, warm.loss, base.loss):

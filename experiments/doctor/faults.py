@@ -124,7 +124,10 @@ FAULTS = {
     "rate_oscillates": Kind([_oscillating(4), _oscillating(8), _oscillating(16)]),
     "rate_too_low": Kind([_rate(1 / 100), _rate(1 / 300), _rate(1 / 1000)]),
     "rate_ended_early": Kind([_ended(0.12), _ended(0.08), _ended(0.04)]),
-    "warmup_missing": Kind([_no_warmup(3), _no_warmup(6), _no_warmup(12)], twins=[_no_warmup(3, 0.3)]),
+    "warmup_missing": Kind(
+        [_no_warmup(f) for f in (3, 6, 12)],
+        twins=[_no_warmup(f, 0.3) for f in (3, 6, 12)],  # which a warm-up mends
+    ),
     "decay_too_strong": Kind([_decayed(0.03), _decayed(0.1), _decayed(0.3)]),
     "gradients_vanish": Kind([_vanishing(0.25), _vanishing(0.1), _vanishing(0.03)], PLAIN),
     "gradients_explode": Kind([_exploding(5), _exploding(10), _exploding(20)], RELU),

@@ -133,3 +133,30 @@ def test_a_decay_that_shrinks_the_weights_a_little_is_too_strong_if_the_loss_fal
     sizes = {"start": 1.0, "trained": size}
     monkeypatch.setattr(facts, "layers", lambda origin: [Layer("a", sizes[origin], 1.0)])
     assert (rate.decay_too_strong(facts) is not None) == is_found
+
+
+@pytest.mark.parametrize(
+    ("validation", "last_rate", "lower", "is_found"),
+    [
+        ([0.3, 0.3, 0.32, 0.24, 0.3], 0.1, 0.9, True),
+        ([0.3, 0.3, 0.32, 0.31, 0.33], 0.1, 0.9, False),  # it is steady
+        ([0.3, 0.3, 0.32, 0.24, 0.3], 0.01, 0.9, False),  # the rate has fallen
+        ([0.3, 0.3, 0.32, 0.24, 0.3], 0.1, 0.99, False),  # a lower rate changes nothing
+    ],
+)
+def test_a_rate_that_is_too_high_at_the_end_is_no_missing_warm_up(monkeypatch, validation, last_rate, lower, is_found):
+    rates = [0.1, 0.1, 0.1, 0.1, last_rate]
+    seen = curves([0.2, 0.25, 0.3, 0.33, 0.35], lr=rates, val_accuracy=validation)
+
+    def shorts(origin, lr=1.0, warmup=False, constant=1.0, **_):
+        if origin == "trained":
+            return 1.7 * (lower if constant < 0.5 else 1)
+        return 1.0 if warmup else 1.9 if lr == 1 else 1.8
+
+    monkeypatch.setattr(Told, "has_checkpoint", True)
+    facts = Told(shorts, seen)
+    found = rate.rate_oscillates(facts)
+    assert (found is not None) == is_found
+    assert (rate.warmup_missing(facts) is None) == is_found
+    if found:
+        assert "fell by up to 8.0% from one epoch to the next" in found.evidence
