@@ -10,7 +10,8 @@ from cnnlab.doctor.findings import Finding, NotMeasured
 
 SIGMAS = 4.0  # standard errors; a rule is asked about many runs
 FAR_OFF = 0.38  # mean place of the label, see `Answers.far_off`; networks that confuse classes have 0.1 to 0.3
-FURTHER = 0.03  # the same, beyond that of the test images
+WORSE = 0.03  # accuracy of the last epoch below that of the best one
+FURTHER = 0.03  # of that place, beyond that of the test images
 IMBALANCED = 3.0  # images of the largest class, in units of the median
 
 
@@ -34,14 +35,18 @@ def _unrelated(facts: Facts) -> tuple[float, str] | None:
     if _imbalance(facts) > IMBALANCED:  # the simple classifier answers with the largest class, too
         return None
     val, chance = guesses(facts, "val"), _largest(facts, "val")
-    known = facts.curves.get("val/accuracy", np.array([]))
-    best = float(np.nanmax(known)) if np.isfinite(known).any() else 0.0
-    if max(val.accuracy, best) > chance + SIGMAS * _error(chance, len(val)):
+    if max(val.accuracy, _best_validation(facts)) > chance + SIGMAS * _error(chance, len(val)):
         return None
     return 0.85 - max(0.0, val.accuracy - chance), (
         f"{SIMPLE}, gives {val.accuracy:.1%} of {len(val)} validation images their label; always the largest of the "
         f"{facts.classes} classes gives {chance:.1%}"
     )
+
+
+def _best_validation(facts: Facts) -> float:
+    """Return the highest validation accuracy of the run; 0 if there is none."""
+    known = facts.curves.get("val/accuracy", np.array([]))
+    return float(np.nanmax(known)) if np.isfinite(known).any() else 0.0
 
 
 def _worse_than_test(facts: Facts) -> tuple[float, str] | None:
@@ -52,6 +57,8 @@ def _worse_than_test(facts: Facts) -> tuple[float, str] | None:
     if found or facts.summary["protocol"] == "article":
         return found
     val = answers(facts, "val")
+    if _best_validation(facts) - val.accuracy > WORSE:
+        return None  # the test images were judged by the best epoch, which was another network
     return _gap(
         "the network", val, f"{len(val)} validation images, which are from the training set,", answers(facts, "test")
     )
