@@ -103,7 +103,9 @@ def broken_inputs(facts: Facts) -> Finding | None:
 
 def _values(images: Tensor) -> Tensor:
     """Return how many different values the channel with the most of them has, int64 (N,), of images (N, C, H, W)."""
-    steps = images.flatten(2).sort(2).values.diff(dim=2) > 1e-4
+    finite = images[images.isfinite()]
+    apart = 1e-4 * (finite.max() - finite.min()) if len(finite) else 0.0  # normalized values may all be small
+    steps = images.flatten(2).sort(2).values.diff(dim=2) > apart
     return steps.sum(2).amax(1) + 1
 
 

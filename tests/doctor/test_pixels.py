@@ -53,6 +53,10 @@ def test_images_without_content_are_counted():
     assert broken_inputs(facts_of()) is None
 
 
+def test_images_that_are_divided_by_too_much_still_have_their_content():
+    assert broken_inputs(facts_of(constants=(0.0, 5000.0))) is None
+
+
 def test_an_augmentation_that_blanks_images_is_seen_behind_the_square_that_is_cut_out():
     facts = facts_of()
     inputs = facts.batches[0][0]
