@@ -80,17 +80,17 @@ def gradients_vanish(facts: Facts) -> Finding | None:
     if facts.diverged:
         return None
     first, last = _gradient_sizes(facts.layers("start"))
-    helped = None
+    confidence, more = sure(first / FADED, 0.95, 0.4), ""
     if not _is_faint(facts, first, last):
         helped = _larger_weights_help(facts)
         if not helped:
             return None
+        confidence, more = helped
     return Finding(
         "gradients_vanish",
-        helped[0] if helped else sure(first / FADED, 0.95, 0.4),
+        confidence,
         f"before the first step, the gradient is {first:.1e} of the weights in the first layers (median) and "
-        f"{last:.1e} in the last; the run ended with {facts.train_accuracy:.1%} of the training images"
-        + (helped[1] if helped else ""),
+        f"{last:.1e} in the last; the run ended with {facts.train_accuracy:.1%} of the training images{more}",
         "Use ReLU and batch norm or shortcuts, and first weights that fit the activation.",
         facts.with_option("model.normalization=batch", "model=resnet20"),
         Where("train/loss", 1, facts.epochs),
@@ -112,7 +112,9 @@ def _larger_weights_help(facts: Facts) -> tuple[float, str] | None:
     """Find that each layer shrinks its values, and that a network that keeps their size learns at once."""
     from cnnlab.doctor.probes import has_norms
 
-    if has_norms(facts.start.network) or facts.train_accuracy > LEARNED or np.median(facts.deviations) > SHRINKS:
+    if has_norms(facts.start.network) or facts.train_accuracy > LEARNED:
+        return None
+    if not facts.deviations or np.median(facts.deviations) > SHRINKS:
         return None
     base, fitted = facts.short(longer=3), facts.short("fitted", longer=3)
     if not fitted.loss < HELPS * base.loss:

@@ -3,6 +3,7 @@
     python experiments/doctor/corpus.py FOLDER --cifar PATH               two cells of each fault and strength
     python experiments/doctor/corpus.py FOLDER --cifar PATH --full        all four networks on both sets of images
     python experiments/doctor/corpus.py FOLDER --minutes 30 --only dead_relus --half building
+    python experiments/doctor/corpus.py OTHER --cifar PATH --half test --seed 1   the same cells with another seed
 
 A cell is a network and a set of images: LeNet-5, LeNet-5 with tanh, a quarter of the article net and half of
 ResNet-20; the digits and 5,000 images of CIFAR-10. Each pass takes another cell for every fault and strength, the cheap
@@ -20,7 +21,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # if cnnlab is not installed
@@ -128,6 +129,7 @@ def main() -> None:
     parser.add_argument("--half", choices=("building", "test"), help="train this half alone")
     parser.add_argument("--minutes", type=float, help="begin no run after this time")
     parser.add_argument("--only", nargs="+", help="faults, or `healthy`")
+    parser.add_argument("--seed", type=int, help="of all runs; give each seed a folder of its own")
     arguments = parser.parse_args()
     folder, end = arguments.folder.absolute(), time.monotonic() + 60 * (arguments.minutes or 1e9)
     folders = Folders(folder / "images", arguments.cifar)
@@ -144,6 +146,8 @@ def main() -> None:
                 runs.setdefault(twin.name, twin)
             runs.setdefault(run.name, run)
     chosen = [run for run in runs.values() if arguments.cifar or run.cell.data == "digits"]
+    if arguments.seed is not None:
+        chosen = [replace(run, settings=(*run.settings, f"seed={arguments.seed}")) for run in chosen]
     for number, run in enumerate(chosen, start=1):
         if time.monotonic() > end:
             break
