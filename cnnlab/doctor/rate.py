@@ -17,9 +17,7 @@ from cnnlab.doctor.findings import Finding, NotMeasured, Where, sure
 CLEARLY = 0.8
 AT_CHANCE = 0.98  # share of the first loss, or of chance; a training that ends above it has learned nothing
 SHRINKING = 0.7  # size of the weights in units of their first size
-NOTICEABLY = (
-    0.985  # share of the loss that is left without weight decay; healthy trainings on photographs have 0.995 to 1
-)
+NOTICEABLY = 0.985  # share of the loss that is left without weight decay; healthy trainings have 0.995 to 1
 SHRUNK = 0.4  # size of the weights in units of their first size; weight decay as in the recipes leaves 0.5 to 2
 SLOWLY = 0.12  # share of the first loss by which a short training at too low a rate falls at most
 STUCK = 0.03  # change of the weights in units of their size; trainings that learn have 0.3 to 3
