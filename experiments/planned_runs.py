@@ -26,12 +26,14 @@ class PlannedRun:
     Attributes:
         name: the values that distinguish it from the other runs.
         arguments: its own arguments, as {key: value}.
+        settings: the settings that affect its result.
         run: its directory, or None if it was never started.
         status: the status in its record, or `not started`.
     """
 
     name: str
     arguments: dict[str, str]
+    settings: dict[str, Any]
     run: RunDirectory | None
     status: str
 
@@ -82,9 +84,11 @@ def plan_experiment(experiment: str, arguments: Sequence[str]) -> Plan:
     folder = sweep_folder(composed[0].name)
     records = [*folder.glob("*/summary.json"), *folder.glob("*/*/summary.json")]
     recorded = RecordedRuns(sorted(record.parent for record in records))
-    found = [recorded.find(identity(config)) or (None, "not started") for config in composed]
-    parts = [{key: value for key, _, value in (argument.partition("=") for argument in job)} for job in jobs]
-    runs = [PlannedRun(name, its, *where) for name, its, where in zip(job_names(jobs), parts, found, strict=True)]
+    runs = []
+    for name, job, config in zip(job_names(jobs), jobs, composed, strict=True):
+        parts = {key: value for key, _, value in (argument.partition("=") for argument in job)}
+        wanted = identity(config)
+        runs.append(PlannedRun(name, parts, wanted, *(recorded.find(wanted) or (None, "not started"))))
     return Plan(runs, sweeps=bool(grids) or len(own) < len(given))
 
 

@@ -2,15 +2,15 @@
 
     python experiments/publish.py NAME [key=value ...]    train what is missing, then write the result
     python experiments/publish.py NAME --as-is [...]      write the result of the runs that are complete
-    python experiments/publish.py NAME --continue [...]   take the runs in records/NAME as complete, train the others
+    python experiments/publish.py NAME --continue [...]   take the runs in records/ as complete, train the others
     python experiments/publish.py --index                 write the index only
     python experiments/publish.py --figures               draw all figures again, from the numbers in results/NAME.json
 
 The arguments are those of `cnnlab train`. The script writes `results/NAME.md`, `.png` and `.json` beside the
 experiment's file, and updates the index of all experiments in README.md. It keeps the records of the complete runs in
-`records/NAME`, which `--continue` takes as runs with the images of `data.path`. A part of an experiment (`seeds=1`,
-fewer models, a sweep that was stopped) has a result too, and its page says that it is a part. Exit codes: 0 done, 1
-runs failed, 2 the request was wrong, 130 interrupted.
+`records/NAME`. `--continue` takes the records of any experiment whose settings are those of a planned run, as runs with
+the images of `data.path`. A part of an experiment (`seeds=1`, fewer models, a sweep that was stopped) has a result too,
+and its page says that it is a part. Exit codes: 0 done, 1 runs failed, 2 the request was wrong, 130 interrupted.
 """
 
 import argparse
@@ -68,8 +68,10 @@ def main(arguments: Sequence[str]) -> int:
             raise RequestError(f"{wrong[0]} is not of the form key=value")
         file = find_experiment(options.name)
         if options.continues:
+            from planned_runs import plan_experiment
+
             path = next((argument.partition("=")[2] for argument in others if argument.startswith("data.path=")), None)
-            bring_records(file.parent / "records" / file.stem, file.stem, path)
+            bring_records(file.parent / "records", plan_experiment(file.stem, others), file.stem, path)
         return publish(file, others, options.as_is)
     except RequestError as error:
         print(error, file=sys.stderr)

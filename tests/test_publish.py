@@ -113,6 +113,18 @@ def test_kept_records_are_runs_of_another_machine(publish, train, tmp_path, monk
     assert "1 of the 2 planned runs are complete" in page
     assert [folder.name for folder in Path("experiments/records/small").iterdir()] == [kept.name]
 
+    (tmp_path / "experiments" / "other.yaml").write_text(SMALL.replace("small", "other") + "sweep: {seed: [2, 0]}\n")
+    started.clear()
+    assert publish.main(["other", "--continue"]) == 0
+    assert started == ["experiment=other"]
+    assert [folder.name for folder in Path("runs/other/kept").iterdir()] == [kept.name]
+    assert "1 of the 2 planned runs are complete" in (tmp_path / "experiments" / "results" / "other.md").read_text()
+    assert not Path("experiments/records/other").exists()  # it is kept once
+
+    (tmp_path / "experiments" / "third.yaml").write_text(SMALL.replace("small", "third") + "sweep: {seed: [2, 3]}\n")
+    assert publish.main(["third", "--continue"]) == 2  # no record has these settings
+    assert not Path("runs/third/kept").exists()
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -139,12 +151,12 @@ def test_missing_runs_are_listed_without_local_paths(publish, make_run, monkeypa
 
     def planned(name, status, error):
         path = make_run(Path("runs") / name, "lenet5", 0, 0.5, 10, status=status, error=error)
-        return PlannedRun(name, {}, RunDirectory(path), status)
+        return PlannedRun(name, {}, {}, RunDirectory(path), status)
 
     runs = [
         planned("a", "interrupted", "Interrupted and saved. To go on: resume=/home/me/runs/a"),
         planned("b", "failed", "FileNotFoundError: [Errno 2] No such file: '/home/me/b.png'"),
-        PlannedRun("c", {}, None, "not started"),
+        PlannedRun("c", {}, {}, None, "not started"),
     ]
     plan = Plan(runs, sweeps=True)
     assert publish.execution_of("small", [], plan, plan).missing == [
