@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from cnnlab.models.layers import Activation, Normalization, Pooling, convolution_layers, pooling_layer, scaled
 
 Downsampling = Literal["pooling", "stride"]
+Initialization = Literal["torch", "alexnet"]
 
 
 class FourLayers(nn.Module):
     """Three convolutions, each halving height and width, and a linear layer: small enough to study every part.
 
-    89,578 parameters with 3 channels and 10 classes. Weights start as torch's defaults.
+    89,578 parameters with 3 channels and 10 classes.
 
     Args (others in `cnnlab.models.layers`):
         image_size: height and width of the images, in pixels; it fixes the size of the linear layer.
@@ -34,6 +35,8 @@ class FourLayers(nn.Module):
         padding: `same` keeps height and width, `none` reduces them by `kernel_size - 1`.
         downsampling: `pooling` halves after the convolution, `stride` within it.
         pooling: `max` or `avg`; ignored with `downsampling="stride"`.
+        initialization: first values of weights and biases. `torch`: torch's defaults. `alexnet`: section 5 of the
+            paper, normal weights with standard deviation 0.01, biases 1 in the second convolution and 0 elsewhere.
 
     Raises:
         ValueError: if the kernel size is even, or no pixels remain.
@@ -51,6 +54,7 @@ class FourLayers(nn.Module):
         pooling: Pooling = "max",
         normalization: Normalization = "none",
         width: float = 1.0,
+        initialization: Initialization = "torch",
     ):
         super().__init__()
         if kernel_size < 1 or kernel_size % 2 == 0:
@@ -75,7 +79,18 @@ class FourLayers(nn.Module):
             in_channels = channels
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(in_channels * size**2, num_classes))
+        if initialization == "alexnet":
+            _initialize_as_alexnet(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, in_channels, image_size, image_size) to logits (N, num_classes)."""
         return self.classifier(self.features(images))
+
+
+def _initialize_as_alexnet(network: nn.Module) -> None:
+    """Set the first weights and biases as section 5 of the AlexNet paper does."""
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    for number, layer in enumerate(layers, start=1):
+        nn.init.normal_(layer.weight, std=0.01)
+        if layer.bias is not None:
+            nn.init.constant_(layer.bias, 1.0 if number == 2 else 0.0)

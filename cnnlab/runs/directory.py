@@ -26,7 +26,7 @@ from cnnlab.words import did_you_mean
 # Defaults, other than null, of keys that older records lack.
 DEFAULTS_SINCE: tuple[tuple[str, Any], ...] = (
     *(("on_error", "stop"), ("sampling", "shuffled"), ("select", "val/accuracy"), ("fraction", 1)),
-    ("compile_step", False),
+    *(("compile_step", False), ("initialization", "torch")),
     *(("policy", "none"), ("rand_operations", 2), ("rand_magnitude", 9), ("then", [])),  # of the augmentation
     *((key, 0.0) for key in ("rotation", "scale", "shear", "brightness", "contrast", "saturation", "hue", "grey")),
 )

@@ -50,3 +50,11 @@ def test_other_channels_classes_and_sizes_work(size: int) -> None:
 def test_options_that_leave_no_pixels_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="kernel_size"):
         FourLayers(**options)
+
+
+def test_weights_can_start_as_those_of_alexnet() -> None:
+    torch.manual_seed(0)
+    network = FourLayers(initialization="alexnet")
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert [round(layer.weight.std().item(), 3) for layer in layers] == [0.01] * 4
+    assert [layer.bias.unique().tolist() for layer in layers if layer.bias is not None] == [[0], [1], [0], [0]]
