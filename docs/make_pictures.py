@@ -32,7 +32,7 @@ from cnnlab.inference.trained import TrainedNetwork
 from cnnlab.style import COLOURS, LIGHT, LINE, PAGE_COLOURS, SOFT
 
 DEFAULTS = {
-    "results": "experiments/results/history_brief.json",
+    "results": "experiments/results/history.json",
     "runs": "",
     "image": "test:13",
     "x": "macs",
@@ -71,18 +71,20 @@ def _draw_costs(axes: Axes, record: dict[str, Any], options: dict[str, str]) -> 
             bars = [[y - 100 * group["low"]], [100 * group["high"] - y]]
             axes.errorbar(x, y, bars, fmt="none", ecolor=colour, elinewidth=1.3, capsize=2.5)
         axes.plot(x, y, "o", color=colour, markersize=6)
-        rightmost = x > max(values) / 3
+        # A label stands right of its point, unless the point or the label of another network is there.
+        others = ((other, 100 * one["mean"]) for other, one in zip(values, groups, strict=True) if one is not group)
+        left = any(x < other < 3 * x and abs(height - y) < 1.5 for other, height in others)
         axes.annotate(
             group["label"],
             (x, y),
-            xytext=(-7, 0) if rightmost else (7, 0),
+            xytext=(-7, 0) if left else (7, 0),
             textcoords="offset points",
-            ha="right" if rightmost else "left",
+            ha="right" if left else "left",
             va="center",
             color=colour,
             weight="bold",
         )
-    axes.set_xlim(min(values) / 2, max(values) * 2)
+    axes.set_xlim(min(values) / 2, max(values) * 7)
     axes.xaxis.set_major_formatter(FuncFormatter(_short))
     axes.set_xlabel(AXES[options["x"]])
     axes.set_ylabel("test accuracy, %", labelpad=2)
@@ -90,9 +92,7 @@ def _draw_costs(axes: Axes, record: dict[str, Any], options: dict[str, str]) -> 
     counts = sorted({group["n"] for group in groups})
     epochs = sorted({group["epochs"] for group in groups})
     length = f"{epochs[0]:g} epochs" if len(epochs) == 1 else f"{epochs[0]:g} to {epochs[-1]:g} epochs"
-    seeds = (
-        "1 seed" if counts == [1] else f"n = {counts[0]} to {counts[-1]} seeds" if counts[1:] else f"n = {counts[0]}"
-    )
+    seeds = f"n = {counts[0]} to {counts[-1]}" if counts[1:] else f"n = {counts[0]}"
     note = f"{options['data']}, {length}, {seeds}, 95 % intervals"
     axes.text(0, 1.035, note, transform=axes.transAxes, fontsize=7.5, color=SOFT)
 
