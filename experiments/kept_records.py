@@ -54,7 +54,8 @@ def bring_records(folder: Path, plan: "Plan", experiment: str, data_path: str | 
     for kept in sorted(folder.glob("*/*/summary.json")):
         source = RunDirectory(kept.parent)
         config = _with_path(source, data_path and str(Path(data_path).expanduser().absolute()))
-        target = RunDirectory(sweep_folder(experiment) / KEPT / kept.parent.name)
+        owner, name = kept.parts[-3:-1]
+        target = RunDirectory(sweep_folder(experiment) / KEPT / (name if owner == experiment else f"{owner}_{name}"))
         if target.summary_file.exists() or not any(is_same(config, run.settings) for run in plan.runs):
             continue
         target.path.mkdir(parents=True, exist_ok=True)

@@ -117,7 +117,7 @@ def test_kept_records_are_runs_of_another_machine(publish, train, tmp_path, monk
     started.clear()
     assert publish.main(["other", "--continue"]) == 0
     assert started == ["experiment=other"]
-    assert [folder.name for folder in Path("runs/other/kept").iterdir()] == [kept.name]
+    assert [folder.name for folder in Path("runs/other/kept").iterdir()] == [f"small_{kept.name}"]
     assert "1 of the 2 planned runs are complete" in (tmp_path / "experiments" / "results" / "other.md").read_text()
     assert not Path("experiments/records/other").exists()  # it is kept once
 
