@@ -71,7 +71,7 @@ def _draw_costs(axes: Axes, record: dict[str, Any], options: dict[str, str]) -> 
             bars = [[y - 100 * group["low"]], [100 * group["high"] - y]]
             axes.errorbar(x, y, bars, fmt="none", ecolor=colour, elinewidth=1.3, capsize=2.5)
         axes.plot(x, y, "o", color=colour, markersize=6)
-        # A label stands right of its point, unless the point or the label of another network is there.
+        # A label stands right of its point, unless the point of another network is there.
         others = ((other, 100 * one["mean"]) for other, one in zip(values, groups, strict=True) if one is not group)
         left = any(x < other < 3 * x and abs(height - y) < 1.5 for other, height in others)
         axes.annotate(
