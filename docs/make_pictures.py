@@ -30,6 +30,7 @@ from cnnlab import load
 from cnnlab.data.splits import read_split
 from cnnlab.inference.trained import TrainedNetwork
 from cnnlab.style import COLOURS, LIGHT, LINE, PAGE_COLOURS, SOFT
+from experiments.result_figure import place_names
 
 DEFAULTS = {
     "results": "experiments/results/history.json",
@@ -64,31 +65,23 @@ def _draw_costs(axes: Axes, record: dict[str, Any], options: dict[str, str]) -> 
     groups = record["sections"][0]["groups"]
     values = [group[options["x"]] for group in groups]
     axes.set_xscale("log")
+    points, colours = [], {}
     for group, x in zip(groups, values, strict=True):
         colour = next((c for name, c in FAMILIES.items() if group["model"].startswith(name)), SOFT)
         y = 100 * group["mean"]
+        low, high = (y if group[end] is None else 100 * group[end] for end in ("low", "high"))
         if group["low"] is not None:
-            bars = [[y - 100 * group["low"]], [100 * group["high"] - y]]
-            axes.errorbar(x, y, bars, fmt="none", ecolor=colour, elinewidth=1.3, capsize=2.5)
+            axes.errorbar(x, y, [[y - low], [high - y]], fmt="none", ecolor=colour, elinewidth=1.3, capsize=2.5)
         axes.plot(x, y, "o", color=colour, markersize=6)
-        # A label stands right of its point, unless the point of another network is there.
-        others = ((other, 100 * one["mean"]) for other, one in zip(values, groups, strict=True) if one is not group)
-        left = any(x < other < 3 * x and abs(height - y) < 1.5 for other, height in others)
-        axes.annotate(
-            group["label"],
-            (x, y),
-            xytext=(-7, 0) if left else (7, 0),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            va="center",
-            color=colour,
-            weight="bold",
-        )
+        points.append((group["label"], x, y, low, high))
+        colours[group["label"]] = colour
     axes.set_xlim(min(values) / 2, max(values) * 7)
     axes.xaxis.set_major_formatter(FuncFormatter(_short))
     axes.set_xlabel(AXES[options["x"]])
     axes.set_ylabel("test accuracy, %", labelpad=2)
     axes.grid()
+    for name, text in place_names(axes, points, weight="bold").items():
+        text.set_color(colours[name])
     counts = sorted({group["n"] for group in groups})
     epochs = sorted({group["epochs"] for group in groups})
     length = f"{epochs[0]:g} epochs" if len(epochs) == 1 else f"{epochs[0]:g} to {epochs[-1]:g} epochs"

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
@@ -66,7 +67,7 @@ def draw_result(
         figure.legend(handles, labels, loc="outside lower center", ncols=3 if columns == 1 else 4, fontsize=8)
     figure.draw_without_rendering()  # names are placed where the points are in the end
     for axes, points in names.items():
-        _place_names(axes, points)
+        place_names(axes, points, fontsize=8)
     save_figure(figure, file)
 
 
@@ -139,8 +140,11 @@ def _scatter(axes: Axes, groups: Sequence[GroupRecord], places: Sequence[float |
     return [(g.label, x, y, y - sizes[g.label][0], y + sizes[g.label][1]) for x, y, g in points]
 
 
-def _place_names(axes: Axes, points: Names) -> None:
-    """Write each name beside its point where it lies on no point, error bar or other name, if there is such a place."""
+def place_names(axes: Axes, points: Names, **style: Any) -> dict[str, Text]:
+    """Write each name beside its point where it lies on no point, error bar or other name, if there is such a place.
+
+    The axes must have their final limits and their place in the figure. Returns the texts that were written.
+    """
     pixels = [axes.transData.transform([(x, y), (x, low), (x, high)]) for _, x, y, low, high in points]
     taken = [Bbox.from_extents(x - 3, low, x + 3, high) for ((x, _), (_, low), (_, high)) in pixels]
     places = [place for place, *_ in pixels]
@@ -148,16 +152,18 @@ def _place_names(axes: Axes, points: Names) -> None:
         corners = axes.transData.transform(line.get_xydata()) if line.get_linestyle() != "None" else ()
         places += [start + part * (end - start) for start, end in pairwise(corners) for part in np.linspace(0, 1, 40)]
     taken += [Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in places]
+    written: dict[str, Text] = {}
     for name, x, y, *_ in points:
         for side, right, up in NAME_PLACES:
-            text = axes.annotate(
-                name, (x, y), (right, up), textcoords="offset points", ha=side, va="center", fontsize=8, zorder=5
-            )
+            where: dict[str, Any] = {"textcoords": "offset points", "ha": side, "va": "center", "zorder": 5}
+            text = axes.annotate(name, (x, y), (right, up), **where, **style)
             box = text.get_window_extent()
             if axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1) and not box.count_overlaps(taken):
                 taken.append(box)
+                written[name] = text
                 break
             text.remove()
+    return written
 
 
 def _scale(axes: Axes, values: Sequence[float], cost: bool) -> None:
