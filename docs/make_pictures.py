@@ -80,7 +80,10 @@ def _draw_costs(axes: Axes, record: dict[str, Any], options: dict[str, str]) -> 
     axes.set_xlabel(AXES[options["x"]])
     axes.set_ylabel("test accuracy, %", labelpad=2)
     axes.grid()
-    for name, text in place_names(axes, points, weight="bold").items():
+    names = place_names(axes, points, weight="bold")
+    if len(names) < len(points):
+        sys.exit(f"There is no room for these names: {', '.join(colours.keys() - names.keys())}.")
+    for name, text in names.items():
         text.set_color(colours[name])
     counts = sorted({group["n"] for group in groups})
     epochs = sorted({group["epochs"] for group in groups})
