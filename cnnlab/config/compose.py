@@ -21,6 +21,7 @@ from cnnlab.config.settings import chosen_groups, command_line, identity, plain,
 from cnnlab.config.sweeps import REPEATS, check_number_of_jobs, expand_repeats, quoted, read_grids
 from cnnlab.errors import RequestError
 from cnnlab.runs.directory import default_directory
+from cnnlab.runs.shipped import shipped_data
 from cnnlab.runs.sweeps import sweep_directory
 
 # Keys whose values are paths, names or sentences, in which Hydra's special characters are quoted.
@@ -150,7 +151,8 @@ def hydra_arguments(arguments: list[str], name: str) -> list[str]:
     """Return the command line in the form that Hydra takes.
 
     `seeds=5` and `folds=5` become a sweep. `models=[a,b]` adds `model=a`, so that Hydra accepts the options of
-    networks. For `compare`, `experiment=NAME` becomes `runs=runs/NAME` if there is no such experiment.
+    networks. `checkpoint=lenet5-digits` adds `data=digits`, unless other data are given. For `compare`,
+    `experiment=NAME` becomes `runs=runs/NAME` if there is no such experiment.
 
     Raises:
         RequestError: if `-m` is given to a command without sweeps, a range is impossible, or two arguments contradict
@@ -186,7 +188,17 @@ def hydra_arguments(arguments: list[str], name: str) -> list[str]:
         check_number_of_jobs(OverridesParser.create().parse_overrides(ranges))  # Hydra would list all values
     if name in SWEEPING_COMMANDS:
         return expand_repeats(arguments)
-    return [*arguments, f"model={listed[0]}"] if listed else arguments
+    return [*arguments, f"model={listed[0]}"] if listed else [*arguments, *_own_data(arguments, name)]
+
+
+def _own_data(arguments: Sequence[str], name: str) -> list[str]:
+    """Return the choice of data for a network that comes with cnnlab, if the command has images and none are chosen."""
+    checkpoints = [argument.partition("=")[2] for argument in arguments if argument.startswith("checkpoint=")]
+    chosen = any(argument.startswith(("data=", "data.path=", "data.source=")) for argument in arguments)
+    if name not in ("audit", "evaluate", "predict", "visualize") or chosen or len(checkpoints) != 1:
+        return []
+    data = shipped_data(checkpoints[0])
+    return [f"data={data}"] if data else []
 
 
 def _check_argument(argument: str, name: str, sweeps: bool) -> None:

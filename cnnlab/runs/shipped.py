@@ -17,6 +17,14 @@ def find_shipped(name: str) -> Path | None:
     return WEIGHTS / f"{name}.safetensors" if name in shipped_names() else None
 
 
+def shipped_data(name: str) -> str | None:
+    """Return the choice of `data` that such a network was trained on, such as `cifar10`, or None if none has this name.
+
+    A file of the user with this name comes first.
+    """
+    return name.rpartition("-")[2] if find_shipped(name) and not Path(name).exists() else None
+
+
 def folder_beside(checkpoint: Path) -> Path:
     """Return the folder for what is made of a checkpoint without a run: its own, but not the package's or a cache's."""
     return Path() if checkpoint.parent == WEIGHTS or is_fetched(checkpoint) else checkpoint.parent

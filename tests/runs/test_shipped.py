@@ -36,6 +36,17 @@ def test_a_digit_is_recognized(command):
     assert command("predict", "checkpoint=lenet5-digits.safetensors", *asked).code == 0
 
 
+def test_a_network_that_comes_along_is_shown_the_images_that_it_was_trained_on(command):
+    outcome = command("evaluate", "checkpoint=lenet5-digits")
+    assert outcome.code == 0, outcome.err
+    record = json.loads(Path("evaluation_lenet5-digits/evaluation.json").read_text())
+    assert record["images"] == 299 and record["same_data"] and record["command"].endswith("data=digits")
+    outcome = command("visualize", "checkpoint=lenet5-digits", "image=test:300")
+    assert (outcome.code, "299 test images" in outcome.err) == (2, True), outcome.err
+    outcome = command("predict", "checkpoint=lenet5-digits", "images=test", "data.path=nowhere")
+    assert (outcome.code, "nowhere does not exist" in outcome.err) == (2, True), outcome.err
+
+
 def test_a_name_that_is_nearly_right_is_corrected():
     with pytest.raises(RequestError, match="no checkpoint resnet20-cifar100; did you mean resnet20-cifar10?"):
         checkpoint_file("resnet20-cifar100")
