@@ -14,7 +14,7 @@ help:  ## list the targets
 
 demo: .venv/ready  ## train LeNet-5 on the built-in handwritten digits, and predict with one that comes along
 	$(BIN)/cnnlab train experiment=demo
-	$(BIN)/cnnlab predict checkpoint=lenet5-digits data=digits images=test limit=6 output=null gallery=null
+	$(BIN)/cnnlab predict checkpoint=lenet5-digits images=test limit=6 output=null gallery=null
 
 results: .venv/ready  ## run or continue an experiment and write its result: EXPERIMENT=NAME ARGS="data.path=FOLDER"
 	$(BIN)/python experiments/publish.py $(EXPERIMENT) $(ARGS)

@@ -20,8 +20,8 @@ from cnnlab.config.request import check_name, check_settings
 from cnnlab.config.settings import chosen_groups, command_line, identity, plain, settings
 from cnnlab.config.sweeps import REPEATS, check_number_of_jobs, expand_repeats, quoted, read_grids
 from cnnlab.errors import RequestError
-from cnnlab.runs.directory import default_directory
-from cnnlab.runs.shipped import shipped_data
+from cnnlab.runs.directory import checkpoint_file, default_directory
+from cnnlab.runs.shipped import shipped_data, shipped_names
 from cnnlab.runs.sweeps import sweep_directory
 
 # Keys whose values are paths, names or sentences, in which Hydra's special characters are quoted.
@@ -197,7 +197,9 @@ def _own_data(arguments: Sequence[str], name: str) -> list[str]:
     chosen = any(argument.startswith(("data=", "data.path=", "data.source=")) for argument in arguments)
     if name not in ("audit", "evaluate", "predict", "visualize") or chosen or len(checkpoints) != 1:
         return []
-    data = shipped_data(checkpoints[0])
+    if checkpoints[0] not in shipped_names():
+        return []
+    data = shipped_data(checkpoint_file(checkpoints[0]))  # a file of the user may have this name
     return [f"data={data}"] if data else []
 
 

@@ -17,12 +17,9 @@ def find_shipped(name: str) -> Path | None:
     return WEIGHTS / f"{name}.safetensors" if name in shipped_names() else None
 
 
-def shipped_data(name: str) -> str | None:
-    """Return the choice of `data` that such a network was trained on, such as `cifar10`, or None if none has this name.
-
-    A file of the user with this name comes first.
-    """
-    return name.rpartition("-")[2] if find_shipped(name) and not Path(name).exists() else None
+def shipped_data(checkpoint: Path) -> str | None:
+    """Return the choice of `data` that such a network was trained on, such as `cifar10`, or None for other files."""
+    return checkpoint.stem.rpartition("-")[2] if checkpoint.parent == WEIGHTS else None
 
 
 def folder_beside(checkpoint: Path) -> Path:

@@ -37,6 +37,7 @@ def test_a_digit_is_recognized(command):
 
 
 def test_a_network_that_comes_along_is_shown_the_images_that_it_was_trained_on(command):
+    Path("lenet5-digits").mkdir()  # a folder without a checkpoint changes nothing
     outcome = command("evaluate", "checkpoint=lenet5-digits")
     assert outcome.code == 0, outcome.err
     record = json.loads(Path("evaluation_lenet5-digits/evaluation.json").read_text())
